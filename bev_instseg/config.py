@@ -1,0 +1,333 @@
+"""Frozen dataclasses <-> YAML. A key that nobody knows, a wrong type or a key given twice is an error."""
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from bev_instseg.grid import BEVGrid
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ClassConfig:
+    """One class of objects and what the data sets call it.
+
+    Attributes:
+        name: our name.
+        label: SemanticKITTI class written to ``.label`` files.
+        kitti: KITTI object types that are this class.
+        semantickitti: SemanticKITTI classes that are this class.
+        min_points: an instance with fewer points is dropped.
+        max_height_m: points higher than this above the ground are not part of an instance.
+    """
+
+    name: str
+    label: int
+    kitti: tuple[str, ...] = ()
+    semantickitti: tuple[int, ...] = ()
+    min_points: int = 10
+    max_height_m: float = 4.0
+
+
+CLASSES = (
+    ClassConfig(
+        "vehicle", 10, ("Car", "Van", "Truck"), (10, 13, 18, 20, 252, 257, 258, 259), 10, 4.5
+    ),
+    ClassConfig("pedestrian", 30, ("Pedestrian", "Person_sitting"), (30, 254), 8, 2.4),
+    ClassConfig("cyclist", 31, ("Cyclist",), (31, 32, 253, 255), 8, 2.4),
+)
+
+
+@dataclass(frozen=True)
+class SourceConfig:
+    """A data set below the ``--data`` folder.
+
+    Attributes:
+        path: folder relative to ``--data``.
+        layout: how its files lie.
+        train: KITTI: names in ``ImageSets``; SemanticKITTI: ``SEQ`` or ``SEQ/FRAME``.
+        val: likewise.
+        weight: how often its frames are drawn in training, per source.
+    """
+
+    path: str
+    layout: Literal["kitti", "semantickitti"]
+    train: tuple[str, ...] = ()
+    val: tuple[str, ...] = ()
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where frames come from and which of the data sets' own names are void."""
+
+    sources: tuple[SourceConfig, ...] = (SourceConfig(".", "kitti", ("train",), ("val",)),)
+    void_kitti: tuple[str, ...] = ("Tram", "Misc")
+    void_semantickitti: tuple[int, ...] = (0, 1, 11, 15, 16, 256)
+    box_floor_m: float = 0.2
+    box_band_m: float = 0.15
+    image_size_px: tuple[int, int] = (1242, 375)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Size of the network.
+
+    Attributes:
+        stem: channels of a pillar's own features.
+        widths: channels at strides 2, 4, 8, 16 of the grid.
+        blocks: residual blocks at those strides.
+        bandwidth: form of the predicted precision: 1, 2 or 3 channels (``fixed`` predicts none).
+        initial_margin_m: where the margin phi = 0.5 starts, metres.
+        fixed_sigma_m: sigma of ``bandwidth: fixed``, metres.
+    """
+
+    stem: int = 32
+    widths: tuple[int, ...] = (32, 64, 96, 128)
+    blocks: tuple[int, ...] = (1, 2, 2, 1)
+    bandwidth: Literal["fixed", "scalar", "elliptical", "oriented"] = "oriented"
+    initial_margin_m: float = 1.0
+    fixed_sigma_m: float = 0.5
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which of the equations of Neven et al. (CVPR 2019) are used, and their weights.
+
+    Attributes:
+        instance: eq. 1 ``regression``, eq. 2 and 3 ``hinge``, eq. 4 and 5 ``lovasz``.
+        center: what an object's embeddings point at; ``embedding`` is eq. 8.
+        hinge_delta_m: the fixed margin of eq. 2.
+        instance_weight, smoothness_weight, seed_weight: weights of the three parts.
+        foreground_weight: weight of an object's pillars in eq. 11, one number per class.
+    """
+
+    instance: Literal["regression", "hinge", "lovasz"] = "lovasz"
+    center: Literal["centroid", "embedding", "box"] = "embedding"
+    hinge_delta_m: float = 0.3
+    instance_weight: float = 1.0
+    smoothness_weight: float = 1.0
+    seed_weight: float = 1.0
+    foreground_weight: tuple[float, ...] = (5.0, 10.0, 10.0)
+
+
+@dataclass(frozen=True)
+class ClusterConfig:
+    """Thresholds of the clustering.
+
+    Attributes:
+        seed_threshold: the least seed that opens an instance.
+        member_threshold: the least seed (of any class) of a pillar that joins one.
+        min_height_m: points lower than this above the ground stay out of instances.
+    """
+
+    seed_threshold: float = 0.6
+    member_threshold: float = 0.3
+    min_height_m: float = 0.15
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Random changes to a training frame; all of them off with ``enabled: false``.
+
+    Attributes:
+        scale: the sweep is scaled by 1 +- this.
+        intensity: intensities are scaled by 1 +- this.
+        height_m: the sweep is raised or lowered by up to this.
+        dropout: up to this part of the points is dropped.
+        paste: objects pasted from other frames, at most, per class.
+    """
+
+    enabled: bool = True
+    scale: float = 0.05
+    intensity: float = 0.2
+    height_m: float = 0.3
+    dropout: float = 0.3
+    paste: tuple[int, ...] = (3, 6, 5)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training loop.
+
+    Attributes:
+        steps: optimizer steps in all.
+        batch_size: frames a step over all processes.
+        window_cells: side of the square training crop; 0 trains on the whole grid.
+        precision: arithmetic of the convolutions.
+        validate_every, log_every, checkpoint_every: intervals in steps.
+        workers: loader processes; 0 loads in the training process.
+    """
+
+    steps: int = 20_000
+    batch_size: int = 4
+    window_cells: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 200
+    clip_norm: float = 5.0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: int = 0
+    workers: int = 1
+    validate_every: int = 1000
+    validate_frames: int = 0
+    log_every: int = 10
+    checkpoint_every: int = 250
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything a run needs; ``configs/*.yaml`` hold only what differs from these defaults."""
+
+    grid: BEVGrid = field(default_factory=BEVGrid)
+    classes: tuple[ClassConfig, ...] = CLASSES
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise ValueError("classes must name at least one class")
+        if len(set(self.class_names)) != len(self.classes):
+            raise ValueError(f"classes: a name is given twice in {self.class_names}")
+        for key, values in (
+            ("loss.foreground_weight", self.loss.foreground_weight),
+            ("augment.paste", self.augment.paste),
+        ):
+            if len(values) != len(self.classes):
+                raise ValueError(f"{key} has {len(values)} numbers for {len(self.classes)} classes")
+        if len(self.model.widths) != len(self.model.blocks):
+            raise ValueError("model.widths and model.blocks differ in length")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The C class names, in the order of the seed maps."""
+        return tuple(c.name for c in self.classes)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the file and the key."""
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """SafeLoader that refuses duplicate keys and aliases."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.constructor.ConstructorError(
+                None, None, "aliases are not allowed", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a YAML file over the defaults.
+
+    Raises:
+        ConfigError: unreadable file, bad YAML, unknown key, wrong type or value; one line.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
+    try:
+        tree = yaml.load(text, _UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return config_from_dict({} if tree is None else tree, str(path))
+
+
+def config_from_dict(tree: object, source: str = "configuration") -> Config:
+    """Build a Config from nested dictionaries and lists; ``source`` opens each error message."""
+    return _build(Config, tree, "", source)
+
+
+def config_to_dict(config: Any) -> dict:
+    """The inverse of `config_from_dict`: plain dictionaries, lists, numbers and strings."""
+    return _plain(dataclasses.asdict(config))
+
+
+def save_config(config: Config, path: str | Path) -> None:
+    """Write the resolved configuration as YAML that `load_config` reads back."""
+    Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _build(kind: type[T], tree: object, key: str, source: str) -> T:
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{source}: {key or 'the top level'} must be a mapping, got {tree!r}")
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for name, value in tree.items():
+        where = f"{key}.{name}" if key else str(name)
+        if name not in hints:
+            raise ConfigError(f"{source}: unknown key '{where}'; known here: {', '.join(hints)}")
+        values[name] = _convert(hints[name], value, where, source)
+    try:
+        return kind(**values)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        raise ConfigError(f"{source}: {key or 'configuration'}: {error}") from None
+
+
+def _convert(hint: Any, value: object, key: str, source: str) -> Any:
+    def fail(want: str) -> ConfigError:
+        return ConfigError(f"{source}: {key} must be {want}, got {value!r}")
+
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, key, source)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value not in arguments:
+            raise fail("one of " + ", ".join(map(str, arguments)))
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise fail("a list")
+        if arguments[-1] is Ellipsis:
+            arguments = arguments[:1] * len(value)
+        if len(arguments) != len(value):
+            raise fail(f"a list of {len(arguments)}")
+        return tuple(
+            _convert(item_hint, item, f"{key}[{i}]", source)
+            for i, (item_hint, item) in enumerate(zip(arguments, value, strict=True))
+        )
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise fail("a number (YAML reads 1e-3 as text: write 1.0e-3)")
+        return float(value)
+    if (
+        isinstance(hint, types.GenericAlias)
+        or not isinstance(value, hint)
+        or (hint is int and isinstance(value, bool))
+    ):
+        raise fail(f"of type {getattr(hint, '__name__', hint)}")
+    return value

@@ -1,0 +1,1 @@
+"""Sweeps and their truth: reading, simulating, augmenting."""

@@ -1,0 +1,81 @@
+"""The bird's-eye grid: a metric range and a cell size. The only place with a cell formula."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BEVGrid:
+    """A horizontal grid of square cells in the sensor frame (x forward, y left, z up, metres).
+
+    Cell ``(ix, iy)`` covers the half-open square
+    ``[x_min + ix * cell, x_min + (ix + 1) * cell) x [y_min + iy * cell, ...)``; maps on the grid
+    have the shape ``(channels, nx, ny)`` and the flat index of a cell is ``ix * ny + iy``.
+    Points outside the half-open ``z_range_m`` are outside the grid.
+
+    Raises:
+        ValueError: if a range is empty or not finite, or is no whole number of cells.
+    """
+
+    x_range_m: tuple[float, float] = (-51.2, 51.2)
+    y_range_m: tuple[float, float] = (-51.2, 51.2)
+    z_range_m: tuple[float, float] = (-10.0, 10.0)
+    cell_m: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.cell_m) and self.cell_m > 0):
+            raise ValueError(f"cell_m must be positive and finite, got {self.cell_m}")
+        for name in ("x_range_m", "y_range_m", "z_range_m"):
+            low, high = getattr(self, name)
+            if not (np.isfinite(low) and np.isfinite(high) and low < high):
+                raise ValueError(f"{name} must be finite and increasing, got ({low}, {high})")
+        for name in ("x_range_m", "y_range_m"):
+            low, high = getattr(self, name)
+            cells = (high - low) / self.cell_m
+            if abs(cells - round(cells)) > 1e-6:
+                raise ValueError(
+                    f"{name} {low}..{high} m is no whole number of {self.cell_m} m cells"
+                )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(nx, ny)``, the number of cells along x and y."""
+        (x0, x1), (y0, y1) = self.x_range_m, self.y_range_m
+        return round((x1 - x0) / self.cell_m), round((y1 - y0) / self.cell_m)
+
+    def cell_of(self, xyz: NDArray[np.floating]) -> NDArray[np.int64]:
+        """Flat cell index of each point, -1 outside the grid and for NaN or infinite coordinates.
+
+        Args:
+            xyz: (N, >=3) coordinates in metres.
+
+        Returns:
+            (N,) int64 flat indices ``ix * ny + iy``, computed in float64.
+        """
+        nx, ny = self.shape
+        x, y, z = (xyz[:, axis].astype(np.float64) for axis in range(3))
+        with np.errstate(invalid="ignore", over="ignore"):
+            fx = np.floor((x - self.x_range_m[0]) / self.cell_m)
+            fy = np.floor((y - self.y_range_m[0]) / self.cell_m)
+            inside = (fx >= 0) & (fx < nx) & (fy >= 0) & (fy < ny)
+            inside &= (z >= self.z_range_m[0]) & (z < self.z_range_m[1])
+        return np.where(inside, np.where(inside, fx, 0) * ny + np.where(inside, fy, 0), -1).astype(
+            np.int64
+        )
+
+    def centres_m(self, cells: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Centres of flat cells: (P,) indices -> (P, 2) float32 x, y in metres."""
+        ix, iy = np.divmod(np.asarray(cells, dtype=np.int64), self.shape[1])
+        x = self.x_range_m[0] + (ix + 0.5) * self.cell_m
+        y = self.y_range_m[0] + (iy + 0.5) * self.cell_m
+        return np.stack([x, y], axis=1).astype(np.float32)
+
+    def window(self, ix: int, iy: int, nx: int, ny: int) -> "BEVGrid":
+        """The sub-grid of ``nx x ny`` cells that starts at cell ``(ix, iy)``; it may reach outside."""
+        x0 = self.x_range_m[0] + ix * self.cell_m
+        y0 = self.y_range_m[0] + iy * self.cell_m
+        return BEVGrid(
+            (x0, x0 + nx * self.cell_m), (y0, y0 + ny * self.cell_m), self.z_range_m, self.cell_m
+        )

@@ -1,0 +1,1 @@
+"""The network: pillar features, backbone, heads."""

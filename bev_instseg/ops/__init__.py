@@ -1,0 +1,1 @@
+"""Array kernels: NumPy in, NumPy out; one public function per file."""

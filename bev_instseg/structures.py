@@ -1,0 +1,151 @@
+"""What flows from a sweep to its instances: small frozen records that check themselves.
+
+Conventions: sensor frame, x forward, y left, z up; metres and radians. Instance 0 is "no object",
+1..K are objects, -1 is void (it exists in labels for training and evaluation only).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.grid import BEVGrid
+
+Float32 = NDArray[np.float32]
+Int32 = NDArray[np.int32]
+
+
+def _check(name: str, array: np.ndarray, dtype: type, *shape: int | None) -> None:
+    """Raise ValueError unless ``array`` has this dtype and shape (None: any length)."""
+    fits = array.ndim == len(shape) and all(
+        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != dtype:
+        want = tuple("any" if n is None else n for n in shape)
+        raise ValueError(
+            f"{name} must be {np.dtype(dtype).name} of shape {want}, got {array.dtype} {array.shape}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A sweep with its truth.
+
+    Attributes:
+        name: where it comes from, for messages and pictures.
+        points: (N, 4) float32 x, y, z in metres and intensity 0..1.
+        instance: (N,) int32; 0 background, 1..K object, -1 void.
+        labelled: (N,) bool; False where nobody looked (outside the camera image of a boxed frame).
+        classes: (K,) int32 class index of instance ``k`` at position ``k - 1``.
+        centres_m: (K, 2) float32 horizontal centre of each object's box, metres.
+    """
+
+    name: str
+    points: Float32
+    instance: Int32
+    labelled: NDArray[np.bool_]
+    classes: Int32
+    centres_m: Float32
+
+    def __post_init__(self) -> None:
+        n, k = len(self.points), len(self.classes)
+        _check("points", self.points, np.float32, None, 4)
+        _check("instance", self.instance, np.int32, n)
+        _check("labelled", self.labelled, np.bool_, n)
+        _check("classes", self.classes, np.int32, k)
+        _check("centres_m", self.centres_m, np.float32, k, 2)
+        if n and not (-1 <= self.instance.min() and self.instance.max() <= k):
+            raise ValueError(f"instance must lie in -1..{k}, the number of classes given")
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """(N,) bool: labelled and not void; only these points train or score."""
+        return self.labelled & (self.instance >= 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Pillars:
+    """The occupied cells of a sweep, in rising order of their flat index.
+
+    Attributes:
+        grid: the grid they lie on.
+        cells: (P,) int32 flat cell index ``ix * ny + iy``.
+        features: (P, F) float32 raw statistics; ``ops.voxelize.FEATURES`` names the columns.
+        point_to_pillar: (N,) int32 pillar of each point, -1 outside the grid.
+        point_height_m: (N,) float32 height above the estimated ground, NaN outside the grid.
+    """
+
+    grid: BEVGrid
+    cells: Int32
+    features: Float32
+    point_to_pillar: Int32
+    point_height_m: Float32
+
+    def __post_init__(self) -> None:
+        p, n = len(self.cells), len(self.point_to_pillar)
+        _check("cells", self.cells, np.int32, p)
+        _check("features", self.features, np.float32, p, None)
+        _check("point_to_pillar", self.point_to_pillar, np.int32, n)
+        _check("point_height_m", self.point_height_m, np.float32, n)
+
+    @property
+    def centres_m(self) -> Float32:
+        """(P, 2) float32 cell centres x, y in metres."""
+        return self.grid.centres_m(self.cells)
+
+
+@dataclass(frozen=True, eq=False)
+class PillarEmbeddings:
+    """What the network says of each occupied pillar, in metres: the input of the clustering.
+
+    Attributes:
+        centre_m: (P, 2) float32 embedding e_i = x_i + o_i.
+        precision: (P, 3) float32 entries (xx, xy, yy) of the inverse covariance, 1/m^2.
+        seed: (P, C) float32 seed map per class, 0..1.
+    """
+
+    centre_m: Float32
+    precision: Float32
+    seed: Float32
+
+    def __post_init__(self) -> None:
+        p = len(self.centre_m)
+        _check("centre_m", self.centre_m, np.float32, p, 2)
+        _check("precision", self.precision, np.float32, p, 3)
+        _check("seed", self.seed, np.float32, p, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """The objects of a sweep, by falling score.
+
+    Attributes:
+        labels: (N,) int32 per input point, in input order: 0 no object, 1..K instance.
+        classes: (K,) int32 index into ``class_names``.
+        scores: (K,) float32 in 0..1.
+        boxes: (K, 7) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
+        class_names: the C names that ``classes`` indexes.
+    """
+
+    labels: Int32
+    classes: Int32
+    scores: Float32
+    boxes: Float32
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        k = len(self.classes)
+        _check("labels", self.labels, np.int32, None)
+        _check("classes", self.classes, np.int32, k)
+        _check("scores", self.scores, np.float32, k)
+        _check("boxes", self.boxes, np.float32, k, 7)
+        if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() <= k):
+            raise ValueError(f"labels must lie in 0..{k}, the number of classes given")
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def num_points(self) -> Int32:
+        """(K,) int32 points of each instance."""
+        return np.bincount(self.labels, minlength=len(self) + 1)[1:].astype(np.int32)
