@@ -54,6 +54,7 @@ class SourceConfig:
         train: KITTI: names in ``ImageSets``; SemanticKITTI: ``SEQ`` or ``SEQ/FRAME``.
         val: likewise.
         weight: how often its frames are drawn in training, per source.
+        unlabelled_is_background: SemanticKITTI class 0 means "no object", not "nobody looked".
     """
 
     path: str
@@ -61,6 +62,7 @@ class SourceConfig:
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     weight: float = 1.0
+    unlabelled_is_background: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class LossConfig:
     hinge_delta_m: float = 0.3
     instance_weight: float = 1.0
     smoothness_weight: float = 1.0
-    seed_weight: float = 1.0
-    foreground_weight: tuple[float, ...] = (5.0, 10.0, 10.0)
+    seed_weight: float = 10.0
+    foreground_weight: tuple[float, ...] = (2.0, 3.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,14 @@ class ClusterConfig:
     Attributes:
         seed_threshold: the least seed that opens an instance.
         member_threshold: the least seed (of any class) of a pillar that joins one.
+        min_free: the least part of the pillars inside a seed's margin that no earlier instance has.
         min_height_m: points lower than this above the ground stay out of instances.
     """
 
     seed_threshold: float = 0.6
     member_threshold: float = 0.3
-    min_height_m: float = 0.15
+    min_free: float = 0.5
+    min_height_m: float = 0.12
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,7 @@ class TrainConfig:
         steps: optimizer steps in all.
         batch_size: frames a step over all processes.
         window_cells: side of the square training crop; 0 trains on the whole grid.
+        min_object_points: an object with fewer points is void: too little to learn from.
         precision: arithmetic of the convolutions.
         validate_every, log_every, checkpoint_every: intervals in steps.
         workers: loader processes; 0 loads in the training process.
@@ -168,6 +173,7 @@ class TrainConfig:
     steps: int = 20_000
     batch_size: int = 4
     window_cells: int = 256
+    min_object_points: int = 5
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 200

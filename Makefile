@@ -1,0 +1,48 @@
+# On a fresh Debian or Ubuntu with Python 3.11: `make demo`, then `make test`.
+# Both set up .venv, and the system libraries, the first time.
+#
+#   PYTHON        the Python to build .venv with (default: the first of 3.11 to 3.13 that runs)
+#   PIP_FLAGS     more options for pip install, for instance another index for PyTorch
+#   PYTEST_FLAGS  more options for pytest, for instance -k config
+
+ifndef PYTHON
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	"$$python" -c "" 2>/dev/null && echo "$$python" && break; done)
+endif
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help demo test lint clean system
+.DELETE_ON_ERROR:
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+
+demo: $(READY) ## segment the bundled sweep; labels and pictures go to demo_out/
+	@rm -rf demo_out
+	@$(BIN)/python tools/segment_scan.py demo/sequences/00/velodyne --out demo_out --png
+	@echo "Labels and pictures are in demo_out/:"
+	@find demo_out -type f | LC_ALL=C sort | sed 's/^/  /'
+
+test: $(READY) ## run the tests
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(READY) ## check style and types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## remove .venv, demo_out and caches (never runs/)
+	rm -rf .venv demo_out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find bev_instseg tools tests scripts -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt | system
+	@echo "setting up .venv (about a minute)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
+	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_FLAGS) \
+		-c constraints.txt -e '.[dev]'
+	@touch $@
+
+system:
+	@test -n "$(PYTHON)" || { echo "no Python found: install Python 3.11 or name one, PYTHON=..."; exit 2; }
+	@"$(PYTHON)" scripts/system_libs.py

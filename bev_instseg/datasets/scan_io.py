@@ -1,0 +1,156 @@
+"""KITTI ``.bin`` sweeps and SemanticKITTI ``.label`` files, read with suspicion, written atomically.
+
+A wrong format rarely fails by itself: a float64 file or one with five floats a point reads as
+plausible points. Such files are refused here, with the reason and the remedy in one line.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+POINT_BYTES = 16  # float32 x, y, z, intensity
+FIVE_FLOATS_BYTES = 20  # nuScenes: x, y, z, intensity, ring
+FAR_M = 1e4  # no LiDAR sees this far
+FAR_SHARE = 0.01  # of the numbers; a file with more beyond FAR_M is no sweep in metres
+
+
+class ScanError(ValueError):
+    """A sweep or label file that cannot be used; the message is one line and names the file."""
+
+
+def read_scan(path: str | Path) -> NDArray[np.float32]:
+    """Read a KITTI sweep: little-endian float32 x, y, z (metres, sensor frame) and intensity.
+
+    Intensities of 0..255 (the largest finite one is above 1.5) are divided by 255; what then lies
+    outside 0..1 is clipped and what is not finite becomes 0. NaN and infinite coordinates are kept: they lie
+    outside every grid, and the output stays as long as the file. An empty file is a sweep of no
+    points.
+
+    Returns:
+        (N, 4) float32 x, y, z in metres and intensity 0..1.
+
+    Raises:
+        ScanError: missing or unreadable file, a size that is no whole number of points, or
+            content that looks like another format (float64, five floats a point, no metres).
+    """
+    data = _read(path, "sweep")
+    if over := len(data) % POINT_BYTES:
+        if len(data) % FIVE_FLOATS_BYTES == 0:
+            raise _five_floats(path)
+        raise ScanError(
+            f"{path}: {len(data)} bytes are {over} bytes over a whole number of points "
+            f"({POINT_BYTES} bytes: float32 x, y, z, intensity); the file is cut short or has "
+            "another format: copy it again or convert it"
+        )
+    points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
+    _refuse_other_formats(path, data, points)
+    points[:, 3] = _unit_intensity(points[:, 3])
+    return points
+
+
+def read_labels(path: str | Path, num_points: int) -> NDArray[np.uint32]:
+    """Read a SemanticKITTI ``.label`` file: class in the low, instance in the high 16 bits.
+
+    Args:
+        path: the file.
+        num_points: points of the sweep it belongs to.
+
+    Returns:
+        (num_points,) uint32.
+
+    Raises:
+        ScanError: missing or unreadable file, or not four bytes for each point.
+    """
+    data = _read(path, "labels")
+    if len(data) != 4 * num_points:
+        raise ScanError(
+            f"{path}: {len(data)} bytes for a sweep of {num_points} points, which needs "
+            f"{4 * num_points} (one uint32 a point); take the file that belongs to this sweep"
+        )
+    return np.frombuffer(data, "<u4").astype(np.uint32)
+
+
+def write_labels(path: str | Path, labels: NDArray[np.uint32]) -> None:
+    """Write (N,) uint32 labels as `read_labels` reads them.
+
+    Raises:
+        ValueError: if the array is not one-dimensional uint32.
+        OSError: if the file cannot be written; an older one is then untouched.
+    """
+    if labels.dtype != np.uint32 or labels.ndim != 1:
+        raise ValueError(f"labels must be uint32 of shape (N,), got {labels.dtype} {labels.shape}")
+    write_atomic(path, labels.astype("<u4").tobytes())
+
+
+def write_atomic(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all: temporary file in its folder, fsync, rename.
+
+    Raises:
+        OSError: naming ``path``; an older file is then untouched and nothing is left behind.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def _read(path: str | Path, what: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise ScanError(f"{path}: no such {what} file; check the path") from None
+    except OSError as error:
+        raise ScanError(
+            f"{path}: cannot read the {what}: {error.strerror}; check that it is a readable file"
+        ) from None
+
+
+def _unit_intensity(intensity: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N,) float32 on a scale of 0..1 or 0..255 -> (N,) float32 in 0..1."""
+    intensity = np.where(np.isfinite(intensity), intensity, 0)
+    scale = 255 if intensity.max(initial=0) > 1.5 else 1
+    return np.clip(intensity / scale, 0, 1).astype(np.float32)
+
+
+def _refuse_other_formats(path: str | Path, data: bytes, points: NDArray[np.float32]) -> None:
+    """Raise ScanError if the bytes make more sense as something else than ``points`` (N, 4)."""
+    if not len(points):
+        return
+    if len(data) % FIVE_FLOATS_BYTES == 0:
+        columns = np.frombuffer(data, "<f4").reshape(-1, 5).T
+        rings, fractions = columns[4], columns[0] != np.rint(columns[0])
+        if rings.any() and np.isin(rings, np.arange(256)).all() and fractions.any():
+            raise _five_floats(path)
+    far = (np.abs(points) > FAR_M) & np.isfinite(points)
+    if len(data) % 32 == 0 and np.mean(far | np.isnan(points)) > FAR_SHARE:
+        doubles = np.frombuffer(data, "<f8").reshape(-1, 4)
+        with np.errstate(invalid="ignore"):
+            if np.all(np.abs(doubles[:, :3]) < 300) and np.all(np.abs(doubles[:, 3] - 127.5) <= 127.5):
+                raise ScanError(
+                    f"{path}: looks like float64, KITTI sweeps are float32; convert it with "
+                    "np.fromfile(path, np.float64).astype(np.float32).tofile(new_path)"
+                )
+    if (share := np.mean(far[:, :3])) > FAR_SHARE:
+        raise ScanError(
+            f"{path}: {share:.0%} of the coordinates are more than 10 km away; the file does not "
+            "hold float32 x, y, z in metres and intensity: convert it"
+        )
+
+
+def _five_floats(path: str | Path) -> ScanError:
+    return ScanError(
+        f"{path}: looks like nuScenes with 5 floats a point (x, y, z, intensity, ring); keep the "
+        "first four: np.fromfile(path, np.float32).reshape(-1, 5)[:, :4].tofile(new_path)"
+    )

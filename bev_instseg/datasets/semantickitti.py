@@ -1,0 +1,59 @@
+"""SemanticKITTI layout: a class and an instance for every point, all round."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bev_instseg.config import ClassConfig, DataConfig
+from bev_instseg.datasets.scan_io import ScanError, read_labels, read_scan
+from bev_instseg.ops.boxes import oriented_boxes
+from bev_instseg.structures import Frame
+
+
+def frame_names(root: str | Path, sequences: Sequence[str]) -> list[str]:
+    """``SEQ/FRAME`` of every labelled sweep of the sequences; an entry may itself be a frame.
+
+    Raises:
+        ScanError: a sequence or frame without sweeps.
+    """
+    names: list[str] = []
+    for entry in sequences:
+        sequence, _, frame = entry.partition("/")
+        folder = Path(root) / "sequences" / sequence / "velodyne"
+        found = sorted(folder.glob(f"{frame or '*'}.bin"))
+        if not found:
+            raise ScanError(f"{folder}: no sweep for '{entry}'; sequences are named like 00 or 00/000003")
+        names += [f"{sequence}/{path.stem}" for path in found]
+    return names
+
+
+def read_frame(
+    root: str | Path, name: str, classes: Sequence[ClassConfig], data: DataConfig
+) -> Frame:
+    """Read sweep ``SEQ/FRAME`` with its ``.label``.
+
+    An object is a pair of class (low 16 bits) and instance id (high 16 bits). Points of
+    ``data.void_semantickitti`` and objects without an instance id are void.
+
+    Raises:
+        ScanError: a file that is missing or malformed, labels that do not fit the sweep.
+    """
+    sequence, _, frame = name.partition("/")
+    folder = Path(root) / "sequences" / sequence
+    points = read_scan(folder / "velodyne" / f"{frame}.bin")
+    labels = read_labels(folder / "labels" / f"{frame}.label", len(points))
+    semantic, number = labels & 0xFFFF, labels >> 16
+
+    class_of = {kind: index for index, c in enumerate(classes) for kind in c.semantickitti}
+    is_object = np.isin(semantic, list(class_of)) & (number > 0)
+    ids, inverse = np.unique(labels[is_object], return_inverse=True)
+    instance = np.zeros(len(points), np.int32)
+    instance[is_object] = inverse + 1
+    without_id = np.isin(semantic, list(class_of)) & (number == 0)
+    instance[without_id | np.isin(semantic, data.void_semantickitti)] = -1
+
+    boxes = oriented_boxes(points, np.maximum(instance, 0), len(ids))
+    object_classes = np.array([class_of[int(i) & 0xFFFF] for i in ids], np.int32)
+    labelled = np.ones(len(points), np.bool_)
+    return Frame(name, points, instance, labelled, object_classes, boxes[:, :2].copy())

@@ -1,0 +1,107 @@
+"""Pedestrians and cyclists: figures of tapered limbs, posed by their hands and feet."""
+
+import numpy as np
+
+from bev_instseg.datasets.simulate.shapes import Float, Material, Mesh, ball, box, join, tube
+
+SKIN = Material(0.5)
+FRAME = Material(0.3, gloss=1.0)
+TYRE = Material(0.08, returns=0.9)
+
+
+def pedestrian(rng: np.random.Generator) -> Mesh:
+    """A standing or walking person, adult or child, sometimes with a coat, rucksack or bag."""
+    size = rng.normal(0.99, 0.05) if rng.random() < 0.85 else rng.uniform(0.6, 0.85)
+    walking = rng.random() < 0.65
+    stride = rng.uniform(0.12, 0.38) if walking else rng.uniform(0.0, 0.06)
+    swing = stride * np.array([1.0, -1.0])
+    lean = rng.normal(0.06, 0.04) if walking else rng.normal(0, 0.04)
+    pelvis, neck = np.array([0, 0, 0.93]), np.array([lean, 0, 1.47])
+    feet = np.column_stack([swing, [0.1, -0.1], [0.05, 0.05 + 0.3 * stride]])
+    hands = np.column_stack([-0.9 * swing + lean, [0.27, -0.27], [0.86, 0.86]])
+    for hand in np.flatnonzero(rng.random(2) < 0.25):  # a hand at a phone or a strap
+        hands[hand] = (0.28 + lean, 0.06 * (1 - 2 * hand), rng.uniform(1.05, 1.4))
+    parts = [_figure(rng, pelvis, neck, hands, feet)]
+    cloth = _cloth(rng)
+    if rng.random() < 0.3:
+        parts.append(tube([(0, 0, rng.uniform(0.5, 0.75)), (0, 0, 1.0)], [[0.23, 0.18], [0.18, 0.14]], cloth))
+    if rng.random() < 0.25:
+        parts.append(box((0.18, 0.3, 0.42), (lean - 0.22, 0, 1.0), cloth))
+    if rng.random() < 0.15:
+        parts.append(box((0.35, 0.14, 0.3), (hands[0, 0], 0.3, 0.5), cloth))
+    return _scaled(join(*parts), size)
+
+
+def cyclist(rng: np.random.Generator) -> Mesh:
+    """A rider on a bicycle, upright or leaning, pedals at any angle."""
+    lean, turn = rng.uniform(0.15, 0.85), rng.uniform(0, 2 * np.pi)
+    pelvis = np.array([-0.24, 0, 0.98])
+    neck = pelvis + 0.56 * np.array([np.sin(lean), 0, np.cos(lean)])
+    crank = 0.17 * np.array([np.cos(turn), np.sin(turn)])
+    pedals = np.array([[crank[0], 0.12, 0.29 + crank[1]], [-crank[0], -0.12, 0.29 - crank[1]]])
+    grips = np.array([[0.36, 0.24, 1.02], [0.36, -0.24, 1.02]])
+    rider = _figure(rng, pelvis, neck, grips, pedals + [0, 0, 0.04])
+    parts = [_bicycle(), rider]
+    if rng.random() < 0.3:
+        parts.append(box((0.35, 0.3, 0.3), (-0.6, 0, 0.75), _cloth(rng)))
+    return _scaled(join(*parts), rng.normal(1.0, 0.04))
+
+
+def _figure(
+    rng: np.random.Generator, pelvis: Float, neck: Float, hands: Float, feet: Float
+) -> Mesh:
+    """A body about 1.75 m tall from pelvis (3,), neck (3,), hands (2, 3) and feet (2, 3), left first."""
+    shirt, trousers, girth = _cloth(rng), _cloth(rng), rng.normal(1, 0.1)
+    spine = pelvis + np.linspace(-0.05, 1, 5)[:, None] * (neck - pelvis)
+    torso = np.array([[0.15, 0.12], [0.16, 0.12], [0.16, 0.12], [0.19, 0.12], [0.08, 0.07]])
+    parts = [
+        tube(spine, torso * girth, shirt),
+        tube([neck, neck + [0.02, 0, 0.1]], 0.06, SKIN, sides=6),
+        ball(neck + [0.04, 0, 0.17], (0.1, 0.08, 0.13), SKIN if rng.random() < 0.6 else shirt),
+    ]
+    for i, side in enumerate((1, -1)):
+        shoulder, hip = neck + [0, side * 0.19, -0.06], pelvis + [0, side * 0.09, 0]
+        elbow = _joint(shoulder, hands[i], 0.31, np.array([-1.0, side * 0.4, -0.3]))
+        knee = _joint(hip, feet[i], 0.45, np.array([1.0, side * 0.1, 0.1]))
+        thick = girth * np.array([[0.085], [0.065], [0.05]])
+        parts += [
+            tube([shoulder, elbow, hands[i]], [[0.055], [0.045], [0.04]], shirt, sides=6),
+            tube([hip, knee, feet[i]], thick, trousers, sides=6),
+            box((0.26, 0.09, 0.08), feet[i] + [0.06, 0, -0.05], TYRE),
+        ]
+    return join(*parts)
+
+
+def _joint(start: Float, end: Float, half: float, towards: Float) -> Float:
+    """Elbow or knee (3,) of a limb of two equal bones of length ``half``, bent ``towards`` (3,)."""
+    reach = end - start
+    sideways = towards - reach * (towards @ reach) / (reach @ reach)
+    bend = np.sqrt(max(half**2 - (reach @ reach) / 4, 0.0))
+    return (start + end) / 2 + sideways * (bend / np.linalg.norm(sideways))
+
+
+def _bicycle() -> Mesh:
+    """Two spoked wheels, diamond frame, fork, handlebar and saddle."""
+    rear, front, crank = np.array([-0.5, 0, 0.34]), np.array([0.56, 0, 0.34]), np.array([0, 0, 0.29])
+    seat, head, bar = np.array([-0.2, 0, 0.86]), np.array([0.36, 0, 0.8]), np.array([0.34, 0, 1.0])
+    struts = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (front, bar)]
+    angle = np.linspace(0, 2 * np.pi, 17)
+    circle = np.column_stack([np.cos(angle), np.zeros(17), np.sin(angle)])
+    wheel = join(
+        tube(0.32 * circle, 0.022, TYRE, sides=4),
+        *(tube([0.31 * circle[i], 0.31 * circle[i + 8]], 0.008, FRAME, sides=3) for i in range(0, 8, 2)),
+    )
+    return join(
+        wheel.repeated([rear, front]),
+        *(tube(strut, 0.018, FRAME, sides=4) for strut in struts),
+        tube([bar + [0, 0.26, 0], bar - [0, 0.26, 0]], 0.02, FRAME, sides=4),
+        box((0.26, 0.14, 0.08), (-0.22, 0, 0.86), TYRE),
+    )
+
+
+def _scaled(mesh: Mesh, size: float) -> Mesh:
+    return Mesh(mesh.vertices * size, mesh.triangles, mesh.surface)
+
+
+def _cloth(rng: np.random.Generator) -> Material:
+    return Material(rng.uniform(0.2, 0.75))

@@ -1,0 +1,81 @@
+"""A spinning LiDAR: where its rays go, and what of them comes back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SensorConfig:
+    """Geometry and radiometry of a spinning LiDAR.
+
+    Attributes:
+        elevations_deg: one angle per beam, in the order in which they are written.
+        azimuths: pulses per beam and turn.
+        height_m: above the ground at the sensor's place.
+        max_range_m: returns from farther away are lost.
+        range_noise_m: standard deviation of a range.
+        half_range_m: from here every second pulse that hits a surface squarely comes back; at
+            grazing incidence this range shrinks with the square root of the cosine.
+        fade_range_m: here intensities are half of what they are near the sensor.
+        intensity_noise: standard deviation of an intensity, relative.
+    """
+
+    elevations_deg: tuple[float, ...]
+    azimuths: int = 2083
+    height_m: float = 1.73
+    max_range_m: float = 80.0
+    range_noise_m: float = 0.02
+    half_range_m: float = 130.0
+    fade_range_m: float = 48.0
+    intensity_noise: float = 0.15
+
+    def directions(self, rng: np.random.Generator) -> NDArray[np.float32]:
+        """(beams * azimuths, 3) float32 unit vectors, beam by beam, each with its own phase."""
+        beams = len(self.elevations_deg)
+        elevation = np.radians(self.elevations_deg)[:, None]
+        phase = rng.random((beams, 1))
+        azimuth = (np.arange(self.azimuths) + phase) * (2 * np.pi / self.azimuths)
+        x, y = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth)
+        z = np.broadcast_to(np.sin(elevation), x.shape)
+        return np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(np.float32)
+
+    def detects(
+        self,
+        rng: np.random.Generator,
+        range_m: NDArray[np.float32],
+        cosine: NDArray[np.float32],
+        returns: NDArray[np.float32],
+    ) -> NDArray[np.bool_]:
+        """(N,) bool: which echoes are strong enough, by chance.
+
+        Args:
+            range_m: (N,) true ranges.
+            cosine: (N,) of the angle of incidence, 0..1.
+            returns: (N,) probability that the surface answers at all.
+        """
+        strength = cosine * (self.half_range_m / range_m) ** 2
+        chance = returns * (1 - 2.0**-strength)
+        return (range_m < self.max_range_m) & (rng.random(len(chance)) < chance)
+
+    def intensity(
+        self,
+        rng: np.random.Generator,
+        range_m: NDArray[np.float32],
+        shine: NDArray[np.float32],
+    ) -> NDArray[np.float32]:
+        """(N,) float32 intensities 0..1 in steps of 0.01, as such sensors report them.
+
+        Args:
+            range_m: (N,) true ranges.
+            shine: (N,) what a near sensor would see of the surface, 0..1.
+        """
+        seen = shine / (1 + (range_m / self.fade_range_m) ** 3)
+        seen = seen * rng.normal(1, self.intensity_noise, len(seen)) - rng.normal(0.02, 0.02, len(seen))
+        return (np.clip(seen, 0, 0.99) * 100).round().astype(np.float32) / np.float32(100)
+
+
+HDL64 = SensorConfig(
+    (*np.linspace(2.0, -8.33, 32).round(3).tolist(), *np.linspace(-8.83, -24.33, 32).tolist())
+)

@@ -1,0 +1,156 @@
+"""Cars, vans, lorries, buses and trailers, each a mesh with a random shape of its kind."""
+
+import numpy as np
+
+from bev_instseg.datasets.simulate.shapes import Material, Mesh, box, join, loft, tube
+
+GLASS = Material(0.10, gloss=3.0, returns=0.25)
+RUBBER = Material(0.06, gloss=0.5, returns=0.9)
+RIM = Material(0.45, gloss=1.0)
+PLATE = Material(1.3, gloss=0.1)
+UNDERBODY = Material(0.03, returns=0.8)
+BODY_KINDS = ("hatchback", "saloon", "estate", "suv", "van")
+
+
+def car(rng: np.random.Generator) -> Mesh:
+    """A car or delivery van: body with wheel arches, glazed cabin, wheels, plates, mirrors."""
+    kind = rng.choice(BODY_KINDS, p=[0.3, 0.2, 0.2, 0.18, 0.12])
+    length, width, height, belt = {
+        "hatchback": (4.0, 1.73, 1.48, 0.92),
+        "saloon": (4.65, 1.80, 1.44, 0.92),
+        "estate": (4.65, 1.80, 1.48, 0.93),
+        "suv": (4.45, 1.85, 1.68, 1.05),
+        "van": (4.9, 1.92, 1.95, 1.12),
+    }[kind] * rng.normal(1, [0.05, 0.02, 0.025, 0.02])
+    # Along the car, in parts of its length: foot and head of the rear window, of the windscreen.
+    rear = {"hatchback": (-0.47, -0.40), "saloon": (-0.38, -0.22)}.get(kind, (-0.49, -0.45))
+    front = (0.32, 0.20) if kind == "van" else (0.26, 0.08)
+    bonnet = belt - (0.02 if kind == "van" else 0.1)
+    tail = belt + (0.02 if kind == "saloon" else 0.0)
+    paint = _paint(rng)
+    radius = 0.31 + 0.04 * (kind in ("suv", "van"))
+    axles = np.array([-0.30, 0.305]) * length
+    half = width / 2
+    body = _car_body(length, half, belt, bonnet, tail, radius, axles, paint)
+    cabin = _cabin(np.array([*rear, *front[::-1]]) * length, half, belt, height, paint)
+    mirrors = box((0.12, 0.2, 0.14), (front[0] * length - 0.25, 0, belt), paint).repeated(
+        [[0, half, 0], [0, -half, 0]]
+    )
+    plates = box((0.02, 0.5, 0.11), (0, 0, 0.5), PLATE).repeated(
+        [[-length / 2, 0, 0.2], [length / 2, 0, -0.05]]
+    )
+    return join(body, cabin, mirrors, plates, _wheels(axles, half - 0.02, radius, 0.2))
+
+
+def lorry(rng: np.random.Generator) -> Mesh:
+    """A lorry: cab and box on a frame, six wheels or more."""
+    length, width, height = rng.uniform((6.0, 2.2, 2.9), (10.5, 2.5, 3.8))
+    paint, cargo = _paint(rng), Material(rng.uniform(0.25, 0.6), 0.8)
+    half, nose, cab = width / 2, length / 2, 1.9
+    radius = 0.48
+    parts = [
+        loft((nose - cab, nose), 0.55, (1.7, 1.6), half - 0.05, half - 0.08, paint),
+        loft((nose - cab, nose - 0.15), (1.7, 1.6), 2.5, half - 0.05, half - 0.15, GLASS, paint),
+        box((cab * 0.7, width - 0.2, 0.12), (nose - cab * 0.6, 0, 2.5), paint),
+        box((length - 0.4, 0.9, 0.25), (-0.2, 0, 0.65), UNDERBODY),
+        box((length - cab - 0.35, width, height - 1.0), (-(cab + 0.35) / 2, 0, 1.0), cargo),
+        box((0.08, width - 0.1, 0.12), (-nose + 0.05, 0, 0.5), UNDERBODY),
+        box((0.02, 0.5, 0.11), (-nose, 0, 0.75), PLATE),
+        box((0.1, 0.2, 0.4), (nose - 0.2, half + 0.1, 1.8), paint).repeated(
+            [[0, 0, 0], [0, -width - 0.2, 0]]
+        ),
+        _wheels(np.array([-nose + 1.6, nose - 1.2]), half, radius, 0.3),
+    ]
+    if length > 8.5:
+        parts.append(_wheels(np.array([-nose + 2.8]), half, radius, 0.3))
+    return join(*parts)
+
+
+def bus(rng: np.random.Generator) -> Mesh:
+    """A city bus: low body, band of windows, roof."""
+    length, width, height = rng.uniform((9.5, 2.45, 2.9), (12.5, 2.55, 3.2))
+    paint, half, nose = _paint(rng), width / 2, length / 2
+    posts = box((0.12, width, 1.2), (0, 0, 1.05), paint)
+    return join(
+        box((length, width, 0.75), (0, 0, 0.3), paint),
+        box((length - 0.05, width - 0.03, 1.2), (0, 0, 1.05), GLASS),
+        posts.repeated([[x, 0, 0] for x in np.linspace(-nose + 0.1, nose - 0.2, 8)]),
+        loft((-nose, nose), 2.25, height, half, half - 0.15, paint),
+        box((0.02, 0.5, 0.11), (-nose, 0, 0.5), PLATE),
+        _wheels(np.array([-nose + 3.2, nose - 2.6]), half + 0.01, 0.48, 0.3),
+    )
+
+
+def trailer(rng: np.random.Generator) -> Mesh:
+    """A caravan or box trailer on one axle, with its drawbar."""
+    length, width, height = rng.uniform((2.6, 1.6, 1.8), (5.5, 2.3, 2.7))
+    skin, half = Material(rng.uniform(0.3, 0.6), 0.8), width / 2
+    x = np.array([-0.5, -0.44, 0.40, 0.5]) * length
+    low, high = np.array([0.75, 0.45, 0.45, 0.9]), np.array([0.9, 1.0, 1.0, 0.75]) * height
+    bar = tube([(length / 2, 0, 0.45), (length / 2 + 1.1, 0, 0.45)], 0.05, UNDERBODY, sides=4)
+    return join(loft(x, low, high, half, half - 0.05, skin), bar, _wheels([0], half, 0.32, 0.2))
+
+
+def _paint(rng: np.random.Generator) -> Material:
+    """Car paint: half of it is so dark to the laser that most of its echoes read zero."""
+    dark = rng.random() < 0.5
+    return Material(rng.uniform(0.01, 0.08) if dark else rng.uniform(0.15, 0.6), gloss=2.0)
+
+
+def _car_body(
+    length: float,
+    half: float,
+    belt: float,
+    bonnet: float,
+    tail: float,
+    radius: float,
+    axles: np.ndarray,
+    paint: Material,
+) -> Mesh:
+    """The shell below the windows; its lower edge steps up over the wheels."""
+    arch = radius + 0.07
+    rear, front = axles
+    nose = length / 2
+    stations = [  # position, lower edge, upper edge, half width below, above
+        (-nose, 0.45, tail - 0.30, 0.80, 0.78),
+        (-nose + 0.08, 0.30, tail - 0.03, 0.94, 0.88),
+        (rear - arch, 0.22, tail, 0.99, 0.93),
+        (rear - arch, 2 * arch, tail, 0.99, 0.93),
+        (rear + arch, 2 * arch, belt, 1.00, 0.95),
+        (rear + arch, 0.20, belt, 1.00, 0.95),
+        (front - arch, 0.20, belt, 1.00, 0.95),
+        (front - arch, 2 * arch, belt, 1.00, 0.95),
+        (front + arch, 2 * arch, bonnet - 0.08, 0.97, 0.88),
+        (front + arch, 0.22, bonnet - 0.08, 0.97, 0.88),
+        (nose - 0.10, 0.28, bonnet - 0.16, 0.92, 0.82),
+        (nose, 0.40, bonnet - 0.32, 0.78, 0.72),
+    ]
+    x, low, high, wide_low, wide_high = np.array(stations).T
+    low = np.minimum(low, high - 0.12)
+    return loft(x, low, high, wide_low * half, wide_high * half, paint)
+
+
+def _cabin(x: np.ndarray, half: float, belt: float, height: float, paint: Material) -> Mesh:
+    """Windows, roof and pillars; ``x`` holds the four corners of the side view, rear to front."""
+    wide, narrow = 0.93 * half, 0.72 * half
+    glass = loft(x, belt - 0.02, [belt, height, height, belt], wide, [wide, narrow, narrow, wide], GLASS)
+    roof = loft(x[1:3] + [-0.05, 0.05], height - 0.04, height + 0.01, narrow + 0.03, narrow, paint)
+    middle = x[1:3].mean() - 0.1
+    pillars = [
+        tube([(foot, side * wide, belt - 0.02), (head, side * narrow, height - 0.02)], 0.06, paint, 4)
+        for foot, head in ((x[0], x[1]), (middle, middle), (x[3], x[2]))
+        for side in (-1, 1)
+    ]
+    return join(glass, roof, *pillars)
+
+
+def _wheels(axles: np.ndarray | list, half: float, radius: float, width: float) -> Mesh:
+    """Two wheels per axle at (A,) positions; ``half`` is where their outer faces stand."""
+    mesh = []
+    for side in (-1, 1):
+        inner, outer = side * (half - width), side * half
+        mesh += [
+            tube([(0, inner, radius), (0, outer, radius)], radius, RUBBER, sides=12),
+            tube([(0, inner, radius), (0, outer + side * 0.01, radius)], radius * 0.6, RIM),
+        ]
+    return join(*mesh).repeated([[x, 0, 0] for x in axles])

@@ -1,0 +1,43 @@
+"""The network: pillar features -> backbone -> heads."""
+
+import torch
+from torch import nn
+
+from bev_instseg.config import Config
+from bev_instseg.models.backbone_dense import DenseBackbone
+from bev_instseg.models.batch import PillarBatch
+from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
+from bev_instseg.models.pillar_features import PillarFeatures
+from bev_instseg.structures import PillarEmbeddings
+
+
+class BEVNet(nn.Module):
+    """Seed, offset and bandwidth of every occupied pillar."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        model = config.model
+        self.fixed_sigma_m = model.fixed_sigma_m
+        self.pillar_features = PillarFeatures(model.stem, config.grid.cell_m)
+        self.backbone = DenseBackbone(model.stem, model.widths, model.blocks)
+        self.heads = Heads(
+            self.backbone.width, len(config.classes), model.bandwidth, model.initial_margin_m
+        )
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, batch: PillarBatch) -> Embeddings:
+        """Embeddings of the (P,) pillars of a batch, in its order."""
+        features = self.pillar_features(batch.features)
+        features = self.backbone(features, batch.cells, batch.shape)
+        return self.heads.decode(self.heads(features), batch.centres_m)
+
+    @torch.inference_mode()
+    def infer(self, batch: PillarBatch) -> PillarEmbeddings:
+        """Embeddings as NumPy arrays, ready to be clustered. Call in evaluation mode."""
+        embeddings = self(batch)
+        precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
+        return PillarEmbeddings(
+            embeddings.centre_m.float().cpu().numpy(),
+            precision.float().cpu().numpy(),
+            embeddings.seed.float().cpu().numpy(),
+        )

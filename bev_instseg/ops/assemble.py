@@ -1,0 +1,55 @@
+"""From labelled pillars back to the points: the instances of a sweep."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bev_instseg.ops.boxes import oriented_boxes
+from bev_instseg.ops.cluster import Clusters
+from bev_instseg.structures import Float32, Instances, Int32, Pillars
+
+
+def assemble(
+    points: Float32,
+    pillars: Pillars,
+    clusters: Clusters,
+    class_names: Sequence[str],
+    min_height_m: float,
+    max_height_m: Sequence[float],
+    min_points: Sequence[int],
+) -> Instances:
+    """Give each point the instance of its pillar, if its height above the ground allows.
+
+    Args:
+        points: (N, 4) float32 of the sweep.
+        pillars: its pillars, P of them.
+        clusters: instance of each pillar.
+        class_names: C names.
+        min_height_m: points lower than this stay out (the ground under a car).
+        max_height_m: per class, points higher than this stay out (a branch above it).
+        min_points: per class, instances with fewer points are dropped.
+
+    Returns:
+        Instances numbered by falling score; equal scores keep the order of the clusters.
+    """
+    on_grid = pillars.point_to_pillar >= 0
+    owner = np.zeros(len(points), np.int32)
+    owner[on_grid] = clusters.labels[pillars.point_to_pillar[on_grid]]
+    top = np.append(np.float32(0), np.asarray(max_height_m, np.float32)[clusters.classes])
+    height = pillars.point_height_m
+    with np.errstate(invalid="ignore"):
+        owner[~((height >= min_height_m) & (height <= top[owner]))] = 0
+
+    size = np.bincount(owner, minlength=len(clusters.classes) + 1)[1:]
+    kept = np.flatnonzero(size >= np.maximum(np.asarray(min_points)[clusters.classes], 1))
+    kept = kept[np.argsort(-clusters.scores[kept], kind="stable")]
+    number: Int32 = np.zeros(len(clusters.classes) + 1, np.int32)
+    number[kept + 1] = np.arange(1, len(kept) + 1)
+    labels = number[owner]
+    return Instances(
+        labels,
+        clusters.classes[kept],
+        clusters.scores[kept],
+        oriented_boxes(points, labels, len(kept)),
+        tuple(class_names),
+    )

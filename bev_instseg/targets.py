@@ -1,0 +1,59 @@
+"""Point labels -> pillar labels: what each occupied pillar should be taught."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bev_instseg.structures import Float32, Frame, Int32, Pillars, _check
+
+
+@dataclass(frozen=True, eq=False)
+class PillarTargets:
+    """Truth of each occupied pillar.
+
+    Attributes:
+        instance: (P,) int32; 0 background, 1..K object, -1 not judged.
+        classes: (K,) int32 class index of each object.
+        centres_m: (K, 2) float32 box centre of each object, metres.
+    """
+
+    instance: Int32
+    classes: Int32
+    centres_m: Float32
+
+    def __post_init__(self) -> None:
+        _check("instance", self.instance, np.int32, None)
+        _check("classes", self.classes, np.int32, None)
+        _check("centres_m", self.centres_m, np.float32, len(self.classes), 2)
+
+
+def make_targets(frame: Frame, pillars: Pillars, min_object_points: int = 1) -> PillarTargets:
+    """Pillar labels of a frame.
+
+    A pillar is the object with most points in it (the lower number wins a tie); without objects it
+    is void if it holds a void point, background if it holds a judged point, else not judged.
+
+    Args:
+        frame: points with labels, N of them.
+        pillars: the voxelized points of this frame.
+        min_object_points: an object with fewer points on the grid is void: too little to learn from.
+    """
+    pillar, num_pillars, num_objects = pillars.point_to_pillar, len(pillars.cells), len(frame.classes)
+    on_grid = (pillar >= 0) & frame.labelled
+    instance = np.zeros(num_pillars, np.int32)
+
+    judged = np.zeros(num_pillars, np.bool_)
+    judged[pillar[on_grid]] = True
+    instance[~judged] = -1
+
+    points_of = np.bincount(frame.instance[on_grid & (frame.instance > 0)], minlength=num_objects + 1)
+    too_few = (points_of > 0) & (points_of < min_object_points)
+    labels = np.where((frame.instance > 0) & too_few[np.maximum(frame.instance, 0)], -1, frame.instance)
+    instance[pillar[on_grid & (labels < 0)]] = -1
+
+    is_object = on_grid & (labels > 0)
+    pair = pillar[is_object].astype(np.int64) * (num_objects + 1) + labels[is_object]
+    pairs, count = np.unique(pair, return_counts=True)
+    order = np.lexsort((-pairs, count))  # the last write wins: most points, then lower number
+    instance[pairs[order] // (num_objects + 1)] = pairs[order] % (num_objects + 1)
+    return PillarTargets(instance, frame.classes, frame.centres_m)

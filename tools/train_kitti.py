@@ -1,0 +1,68 @@
+#!/usr/bin/env python
+"""Train the network on any mixture of KITTI and SemanticKITTI layouts.
+
+Examples:
+  python tools/train_kitti.py --config configs/kitti.yaml --data ~/kitti --out runs/first
+  python tools/train_kitti.py --config configs/kitti.yaml --data ~/kitti --out runs/first --resume
+
+Several GPUs or processes: torchrun --nproc-per-node 2 tools/train_kitti.py ... (same numbers).
+RUN_DIR then holds config.yaml, log.csv, log.png, best.pt, last.pt and weights.safetensors.
+Stop it with Ctrl-C: it saves and leaves; --resume goes on as if it had never stopped.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from bev_instseg.config import Config, load_config
+from bev_instseg.datasets.sources import FrameRef, list_frames
+from bev_instseg.engine import Trainer, TrainingError
+from bev_instseg.training_set import TrainingSet
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config", required=True, type=Path, help="YAML over the defaults")
+    parser.add_argument(
+        "--data", required=True, type=Path, help="folder that the sources' paths start from"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="RUN_DIR", help="the run's folder")
+    parser.add_argument("--resume", action="store_true", help="go on from RUN_DIR/last.pt")
+    arguments = parser.parse_args(argv)
+    try:
+        config = load_config(arguments.config)
+        sources = [
+            (source.weight, _frames(arguments.data, config, i, "train"))
+            for i, source in enumerate(config.data.sources)
+        ]
+        validation = [
+            ref
+            for i in range(len(config.data.sources))
+            for ref in _frames(arguments.data, config, i, "val")
+        ]
+        trainer = Trainer(
+            config, TrainingSet(sources, config), validation, arguments.out, arguments.resume
+        )
+        trainer.run()
+        if trainer.rank == 0:
+            from bev_instseg.visualize import draw_training
+
+            draw_training(arguments.out / "log.csv", arguments.out / "log.png")
+    except (ValueError, OSError, TrainingError) as error:
+        print(f"train_kitti: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _frames(data: Path, config: Config, index: int, part: str) -> list[FrameRef]:
+    source = config.data.sources[index]
+    entries = source.train if part == "train" else source.val
+    root = data / source.path
+    return list_frames(root, source.layout, entries, source.unlabelled_is_background)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
