@@ -63,8 +63,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any]) -> None:
     """Write ``NAME.safetensors`` and ``NAME.json`` (hash, class names, configuration, ``about``)."""
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
-    body = safetensors.torch.save(weights)
+    body = _weights_bytes(model.state_dict())
     card = {
         "format": FORMAT,
         "sha256": hashlib.sha256(body).hexdigest(),
@@ -90,7 +89,7 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
     else:
         state = load_state(path)
         tree, weights = state.get("config"), state.get("model", {})
-        digest = hashlib.sha256(safetensors.torch.save(weights)).hexdigest()
+        digest = hashlib.sha256(_weights_bytes(weights)).hexdigest()
     try:
         config = config_from_dict(tree, str(path))
         model = BEVNet(config)
@@ -118,3 +117,7 @@ def _read_weights(path: Path) -> tuple[Any, dict[str, torch.Tensor], str]:
         raise
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError):
         raise CheckpointError(f"{path}: no weights of bev_instseg, or damaged") from None
+
+
+def _weights_bytes(weights: dict[str, torch.Tensor]) -> bytes:
+    return safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})

@@ -1,4 +1,4 @@
-"""Frozen dataclasses <-> YAML. A key that nobody knows, a wrong type or a key given twice is an error."""
+"""Frozen dataclasses <-> YAML; unknown keys, wrong types and keys given twice are errors."""
 
 import dataclasses
 import types
@@ -213,6 +213,14 @@ class Config:
                 raise ValueError(f"{key} has {len(values)} numbers for {len(self.classes)} classes")
         if len(self.model.widths) != len(self.model.blocks):
             raise ValueError("model.widths and model.blocks differ in length")
+        for key in ("steps", "batch_size", "validate_every", "log_every", "checkpoint_every"):
+            if getattr(self.train, key) < 1:
+                raise ValueError(f"train.{key} must be at least 1, got {getattr(self.train, key)}")
+        for key in ("seed_threshold", "member_threshold", "min_free"):
+            if not 0 <= getattr(self.cluster, key) <= 1:
+                raise ValueError(
+                    f"cluster.{key} must lie in 0..1, got {getattr(self.cluster, key)}"
+                )
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -252,15 +260,23 @@ def load_config(path: str | Path) -> Config:
     Raises:
         ConfigError: unreadable file, bad YAML, unknown key, wrong type or value; one line.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
-    try:
-        tree = yaml.load(text, _UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return config_from_dict({} if tree is None else tree, str(path))
+    return config_from_dict(_read_yaml(path), str(path))
+
+
+def override_config(base: Config, path: str | Path) -> Config:
+    """A YAML file over a network's own configuration: thresholds, class names, the grid's range.
+
+    Raises:
+        ConfigError: as `load_config`; or the file changes what the weights have fixed: the
+            ``model``, the cell size or the number of classes.
+    """
+    config = config_from_dict(_merge(config_to_dict(base), _read_yaml(path)), str(path))
+    fixed = (config.model, config.grid.cell_m, len(config.classes))
+    if fixed != (base.model, base.grid.cell_m, len(base.classes)):
+        raise ConfigError(
+            f"{path}: model, grid.cell_m and the number of classes are fixed by the weights"
+        )
+    return config
 
 
 def config_from_dict(tree: object, source: str = "configuration") -> Config:
@@ -276,6 +292,25 @@ def config_to_dict(config: Any) -> dict:
 def save_config(config: Config, path: str | Path) -> None:
     """Write the resolved configuration as YAML that `load_config` reads back."""
     Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
+
+
+def _read_yaml(path: str | Path) -> object:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
+    try:
+        tree = yaml.load(text, _UniqueKeyLoader)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    return {} if tree is None else tree
+
+
+def _merge(base: object, over: object) -> object:
+    """Mappings key by key; anything else is replaced."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return base | {key: _merge(base.get(key), value) for key, value in over.items()}
+    return over
 
 
 def _plain(value: Any) -> Any:
@@ -294,7 +329,7 @@ def _build(kind: type[T], tree: object, key: str, source: str) -> T:
     for name, value in tree.items():
         where = f"{key}.{name}" if key else str(name)
         if name not in hints:
-            raise ConfigError(f"{source}: unknown key '{where}'; known here: {', '.join(hints)}")
+            raise ConfigError(f"{source}: unknown key {where!r}; known here: {', '.join(hints)}")
         values[name] = _convert(hints[name], value, where, source)
     try:
         return kind(**values)
@@ -329,6 +364,8 @@ def _convert(hint: Any, value: object, key: str, source: str) -> Any:
     if hint is float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise fail("a number (YAML reads 1e-3 as text: write 1.0e-3)")
+        if not abs(value) < 1e300:
+            raise fail("a finite number")
         return float(value)
     if (
         isinstance(hint, types.GenericAlias)

@@ -73,7 +73,7 @@ class BEVGrid:
         return np.stack([x, y], axis=1).astype(np.float32)
 
     def window(self, ix: int, iy: int, nx: int, ny: int) -> "BEVGrid":
-        """The sub-grid of ``nx x ny`` cells that starts at cell ``(ix, iy)``; it may reach outside."""
+        """The grid of ``nx x ny`` cells from cell ``(ix, iy)`` on; it may reach outside this."""
         x0 = self.x_range_m[0] + ix * self.cell_m
         y0 = self.y_range_m[0] + iy * self.cell_m
         return BEVGrid(

@@ -23,7 +23,7 @@ def _check(name: str, array: np.ndarray, dtype: type, *shape: int | None) -> Non
     if not fits or array.dtype != dtype:
         want = tuple("any" if n is None else n for n in shape)
         raise ValueError(
-            f"{name} must be {np.dtype(dtype).name} of shape {want}, got {array.dtype} {array.shape}"
+            f"{name} must be {np.dtype(dtype).name} {want}, got {array.dtype} {array.shape}"
         )
 
 
@@ -54,7 +54,7 @@ class Frame:
         _check("labelled", self.labelled, np.bool_, n)
         _check("classes", self.classes, np.int32, k)
         _check("centres_m", self.centres_m, np.float32, k, 2)
-        if n and not (-1 <= self.instance.min() and self.instance.max() <= k):
+        if n and (self.instance.min() < -1 or self.instance.max() > k):
             raise ValueError(f"instance must lie in -1..{k}, the number of classes given")
 
     @property

@@ -1,4 +1,4 @@
-"""KITTI ``.bin`` sweeps and SemanticKITTI ``.label`` files, read with suspicion, written atomically.
+"""KITTI ``.bin`` sweeps and SemanticKITTI ``.label`` files, read with suspicion and written whole.
 
 A wrong format rarely fails by itself: a float64 file or one with five floats a point reads as
 plausible points. Such files are refused here, with the reason and the remedy in one line.
@@ -25,9 +25,9 @@ def read_scan(path: str | Path) -> NDArray[np.float32]:
     """Read a KITTI sweep: little-endian float32 x, y, z (metres, sensor frame) and intensity.
 
     Intensities of 0..255 (the largest finite one is above 1.5) are divided by 255; what then lies
-    outside 0..1 is clipped and what is not finite becomes 0. NaN and infinite coordinates are kept: they lie
-    outside every grid, and the output stays as long as the file. An empty file is a sweep of no
-    points.
+    outside 0..1 is clipped and what is not finite becomes 0. NaN and infinite coordinates are
+    kept: they lie outside every grid, and the output stays as long as the file. An empty file is a
+    sweep of no points.
 
     Returns:
         (N, 4) float32 x, y, z in metres and intensity 0..1.
@@ -137,7 +137,9 @@ def _refuse_other_formats(path: str | Path, data: bytes, points: NDArray[np.floa
     if len(data) % 32 == 0 and np.mean(far | np.isnan(points)) > FAR_SHARE:
         doubles = np.frombuffer(data, "<f8").reshape(-1, 4)
         with np.errstate(invalid="ignore"):
-            if np.all(np.abs(doubles[:, :3]) < 300) and np.all(np.abs(doubles[:, 3] - 127.5) <= 127.5):
+            if np.all(np.abs(doubles[:, :3]) < 300) and np.all(
+                np.abs(doubles[:, 3] - 127.5) <= 127.5
+            ):
                 raise ScanError(
                     f"{path}: looks like float64, KITTI sweeps are float32; convert it with "
                     "np.fromfile(path, np.float64).astype(np.float32).tofile(new_path)"

@@ -1,0 +1,85 @@
+"""Labelled LiDAR sweeps of streets that never were: for training, tests and demonstration.
+
+`simulate_sweep` draws a random street (`scene`), builds it of triangles (`shapes`, `vehicles`,
+`people`, `surroundings`, `street`) and looks at it with a spinning LiDAR (`sensor`). Every point
+knows which triangle it comes from, so the labels are exact.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.datasets.simulate.scene import THINGS, Scene, draw_scene
+from bev_instseg.datasets.simulate.sensor import HDL64, SensorConfig
+
+__all__ = ["HDL64", "THINGS", "SensorConfig", "simulate_sweep", "sweep_paths", "write_sweep"]
+
+
+def simulate_sweep(
+    seed: np.random.Generator | int | Sequence[int], sensor: SensorConfig = HDL64
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """A sweep of a random street; the same seed gives the same bytes.
+
+    Returns:
+        points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam.
+        labels: (N,) uint32 SemanticKITTI class in the low, instance in the high 16 bits.
+    """
+    rng = np.random.default_rng(seed)
+    scene = draw_scene(rng, sensor.height_m)
+    rays = sensor.directions(rng)
+    distance, triangle, cosine = _cast(scene, rays)
+    hit = np.flatnonzero(np.isfinite(distance))
+    surface = scene.mesh.surface[triangle[hit]].astype(np.float32)
+    noise = rng.normal(0, sensor.range_noise_m, len(hit))
+    range_m = (distance[hit] + noise).astype(np.float32)
+    kept = sensor.detects(rng, range_m, cosine[hit], returns=surface[:, 2])
+    hit, range_m, surface = hit[kept], range_m[kept], surface[kept]
+    shine = surface[:, 0] * cosine[hit] ** surface[:, 1]
+    intensity = sensor.intensity(rng, range_m, shine)
+    points = np.column_stack([rays[hit] * range_m[:, None], intensity])
+    return points.astype(np.float32), scene.labels[triangle[hit]]
+
+
+def sweep_paths(out: Path, sequence: str, frame: int) -> tuple[Path, Path]:
+    """The ``.bin`` and ``.label`` files of a frame in SemanticKITTI's layout."""
+    folder = out / "sequences" / sequence
+    return folder / "velodyne" / f"{frame:06d}.bin", folder / "labels" / f"{frame:06d}.label"
+
+
+def write_sweep(
+    out: Path, sequence: str, frame: int, seed: int, sensor: SensorConfig = HDL64
+) -> tuple[Path, Path]:
+    """Simulate frame ``frame`` from ``(seed, frame)`` and write it, each file in one stroke."""
+    points, labels = simulate_sweep((seed, frame), sensor)
+    paths = sweep_paths(out, sequence, frame)
+    for path, array in zip(paths, (points.astype("<f4"), labels.astype("<u4")), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        part.write_bytes(array.tobytes())
+        os.replace(part, path)
+    return paths
+
+
+def _cast(
+    scene: Scene, rays: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """First hit of each ray (R, 3): distance (m, inf: none), triangle, cosine of incidence."""
+    import open3d as o3d  # heavy, and needed here alone
+
+    caster = o3d.t.geometry.RaycastingScene()
+    caster.add_triangles(
+        o3d.core.Tensor(scene.mesh.vertices.astype(np.float32)),
+        o3d.core.Tensor(scene.mesh.triangles.astype(np.uint32)),
+    )
+    c, s = np.cos(scene.yaw), np.sin(scene.yaw)
+    lines = np.empty((len(rays), 6), dtype=np.float32)
+    lines[:, :3] = scene.origin
+    lines[:, 3] = c * rays[:, 0] - s * rays[:, 1]
+    lines[:, 4] = s * rays[:, 0] + c * rays[:, 1]
+    lines[:, 5] = rays[:, 2]
+    hits = caster.cast_rays(o3d.core.Tensor(lines))
+    cosine = np.abs(np.einsum("ri,ri->r", hits["primitive_normals"].numpy(), lines[:, 3:]))
+    return hits["t_hit"].numpy(), hits["primitive_ids"].numpy().astype(np.int64), cosine

@@ -1,5 +1,7 @@
 """Pedestrians and cyclists: figures of tapered limbs, posed by their hands and feet."""
 
+from functools import cache
+
 import numpy as np
 
 from bev_instseg.datasets.simulate.shapes import Float, Material, Mesh, ball, box, join, tube
@@ -59,41 +61,41 @@ def _figure(
         tube([neck, neck + [0.02, 0, 0.1]], 0.06, SKIN, sides=6),
         ball(neck + [0.04, 0, 0.17], (0.1, 0.08, 0.13), SKIN if rng.random() < 0.6 else shirt),
     ]
-    for i, side in enumerate((1, -1)):
-        shoulder, hip = neck + [0, side * 0.19, -0.06], pelvis + [0, side * 0.09, 0]
-        elbow = _joint(shoulder, hands[i], 0.31, np.array([-1.0, side * 0.4, -0.3]))
-        knee = _joint(hip, feet[i], 0.45, np.array([1.0, side * 0.1, 0.1]))
-        thick = girth * np.array([[0.085], [0.065], [0.05]])
-        parts += [
-            tube([shoulder, elbow, hands[i]], [[0.055], [0.045], [0.04]], shirt, sides=6),
-            tube([hip, knee, feet[i]], thick, trousers, sides=6),
-            box((0.26, 0.09, 0.08), feet[i] + [0.06, 0, -0.05], TYRE),
-        ]
+    sides = np.array([[0, 1, 0], [0, -1, 0]])
+    shoulders, hips = neck + 0.19 * sides - [0, 0, 0.06], pelvis + 0.09 * sides
+    elbows = _joints(shoulders, hands, 0.31, 0.4 * sides - [1, 0, 0.3])
+    knees = _joints(hips, feet, 0.45, 0.1 * sides + [1, 0, 0.1])
+    thick = girth * np.array([[0.085], [0.065], [0.05]])
+    parts += [
+        tube(np.stack([shoulders, elbows, hands], axis=1), [[0.055], [0.045], [0.04]], shirt, 6),
+        tube(np.stack([hips, knees, feet], axis=1), thick, trousers, 6),
+        box((0.26, 0.09, 0.08), (0.06, 0, -0.05), TYRE).repeated(feet),
+    ]
     return join(*parts)
 
 
-def _joint(start: Float, end: Float, half: float, towards: Float) -> Float:
-    """Elbow or knee (3,) of a limb of two equal bones of length ``half``, bent ``towards`` (3,)."""
+def _joints(start: Float, end: Float, half: float, towards: Float) -> Float:
+    """(L, 3) elbows or knees of limbs of two equal bones of length ``half``, bent ``towards``."""
     reach = end - start
-    sideways = towards - reach * (towards @ reach) / (reach @ reach)
-    bend = np.sqrt(max(half**2 - (reach @ reach) / 4, 0.0))
-    return (start + end) / 2 + sideways * (bend / np.linalg.norm(sideways))
+    squared = (reach**2).sum(axis=1, keepdims=True)
+    sideways = towards - reach * ((towards * reach).sum(axis=1, keepdims=True) / squared)
+    bend = np.sqrt(np.maximum(half**2 - squared / 4, 0))
+    return (start + end) / 2 + sideways * (bend / np.linalg.norm(sideways, axis=1, keepdims=True))
 
 
+@cache
 def _bicycle() -> Mesh:
     """Two spoked wheels, diamond frame, fork, handlebar and saddle."""
     rear, front, crank = np.array([-0.5, 0, 0.34]), np.array([0.56, 0, 0.34]), np.array([0, 0, 0.29])
     seat, head, bar = np.array([-0.2, 0, 0.86]), np.array([0.36, 0, 0.8]), np.array([0.34, 0, 1.0])
-    struts = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (front, bar)]
+    ends = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (front, bar)]
     angle = np.linspace(0, 2 * np.pi, 17)
     circle = np.column_stack([np.cos(angle), np.zeros(17), np.sin(angle)])
-    wheel = join(
-        tube(0.32 * circle, 0.022, TYRE, sides=4),
-        *(tube([0.31 * circle[i], 0.31 * circle[i + 8]], 0.008, FRAME, sides=3) for i in range(0, 8, 2)),
-    )
+    spokes = np.stack([circle[0:8:2], circle[8:16:2]], axis=1)
+    wheel = join(tube(0.32 * circle, 0.022, TYRE, 4), tube(0.31 * spokes, 0.008, FRAME, 3))
     return join(
         wheel.repeated([rear, front]),
-        *(tube(strut, 0.018, FRAME, sides=4) for strut in struts),
+        tube(np.array(ends), 0.018, FRAME, sides=4),
         tube([bar + [0, 0.26, 0], bar - [0, 0.26, 0]], 0.02, FRAME, sides=4),
         box((0.26, 0.14, 0.08), (-0.22, 0, 0.86), TYRE),
     )

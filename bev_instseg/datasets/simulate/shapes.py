@@ -68,7 +68,6 @@ def join(*meshes: Mesh) -> Mesh:
     )
 
 
-@cache
 def sheet_faces(rows: int, columns: int, closed: bool = False) -> Int:
     """Triangles of a sheet of ``rows x columns`` vertices, two per cell, cell by cell.
 
@@ -89,21 +88,23 @@ def tube(path: ArrayLike, radius: ArrayLike, material: Material, sides: int = 8)
     """A capped tube along a path; also limbs, wheels, poles, heads and (closed path) tori.
 
     Args:
-        path: (P, 3) centre line, metres.
-        radius: metres; a number, (P, 1) or, across and along the normal of the bend, (P, 2).
+        path: (P, 3) centre line, metres, or (B, P, 3) for as many tubes in one mesh.
+        radius: metres; a number, (P, 1) or, along two directions, (P, 2): the first is across
+            and lies near the coordinate axis that the tube keeps away from most.
         sides: corners of the cross section.
     """
     line = np.asarray(path, dtype=np.float64)
-    along = np.gradient(line, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True)
-    level = np.eye(3)[np.abs(along).sum(axis=0).argmin()]
-    across = level - along * (along @ level)[:, None]
-    across /= np.linalg.norm(across, axis=1, keepdims=True)
-    ring = np.stack([across, _cross(along, across)], axis=1)  # (P, 2, 3)
-    ring *= np.broadcast_to(radius, (len(line), 2))[:, :, None]
-    angle = np.arange(sides) * (2 * np.pi / sides)
-    rings = line[:, None] + np.stack([np.cos(angle), np.sin(angle)], axis=1) @ ring
-    return _capped(rings, line[0], line[-1], np.broadcast_to(material, (sides, 3)))
+    line = line.reshape(-1, *line.shape[-2:])
+    steps = line[:, 1:] - line[:, :-1]
+    along = _unit(np.concatenate([steps[:, :1], steps[:, 1:] + steps[:, :-1], steps[:, -1:]], axis=1))
+    level = np.eye(3)[np.abs(along).sum(axis=1).argmin(axis=1)][:, None]
+    across = _unit(level - along * (along * level).sum(axis=2, keepdims=True))
+    spokes = np.asarray(radius) * _circle(sides)  # (sides, P, 2)
+    rings = spokes[..., :1] * across[:, None] + spokes[..., 1:] * _cross(along, across)[:, None]
+    vertices, triangles, _ = _capped(
+        rings.swapaxes(1, 2) + line[:, :, None], line[:, 0], line[:, -1]
+    )
+    return Mesh(vertices, triangles, np.broadcast_to(material, (len(triangles), 3)))
 
 
 def loft(
@@ -118,16 +119,19 @@ def loft(
     """A closed body of four-cornered cross sections along x: car bodies, cabins, boxes, roofs.
 
     Args:
-        x, low, high: (S,) or number; position and height of the lower and upper edge, metres.
+        x: (S,) positions, metres.
+        low, high: (S,) or number; height of the lower and the upper edge, metres.
         wide_low, wide_high: (S,) or number; half width at those edges, metres.
         side, top: materials; ``top`` (default: ``side``) covers the upper face.
     """
-    x, low, high, wl, wh = np.broadcast_arrays(x, low, high, wide_low, wide_high)
-    corners = [(wl, low), (wh, high), (-wh, high), (-wl, low)]
-    rings = np.stack([np.stack([x, y, z], axis=-1) for y, z in corners], axis=1)
-    rings = rings.astype(np.float64)
-    surface = np.array([side, top or side, side, side])
-    return _capped(rings, rings[0].mean(axis=0), rings[-1].mean(axis=0), surface)
+    rings = np.empty((1, np.size(x), 4, 3))
+    rings[..., 0] = np.asarray(x)[:, None]
+    rings[..., 0, 1], rings[..., 1, 1] = wide_low, wide_high
+    rings[..., 2:, 1] = -rings[..., 1::-1, 1]
+    rings[..., 0, 2], rings[..., 1, 2] = low, high
+    rings[..., 2:, 2] = rings[..., 1::-1, 2]
+    vertices, triangles, sides = _capped(rings, rings[:, 0].mean(axis=1), rings[:, -1].mean(axis=1))
+    return Mesh(vertices, triangles, np.array([side, top or side, side, side])[sides])
 
 
 def box(size: Sequence[float], centre: Sequence[float], material: Material) -> Mesh:
@@ -145,7 +149,7 @@ def ball(centre: Sequence[float], radii: Sequence[float], material: Material) ->
 
 
 def leaves(
-    rng: np.random.Generator, centres: Float, size_m: float, reflectivity: float = 0.42
+    rng: np.random.Generator, centres: Float, size_m: float, reflectivity: float = 0.55
 ) -> Mesh:
     """Loose randomly turned triangles about (L, 3) centres: what a laser sees of foliage."""
     corners = centres[:, None] + rng.normal(0, size_m, (len(centres), 3, 3))
@@ -154,15 +158,35 @@ def leaves(
     return Mesh(corners.reshape(-1, 3), np.arange(3 * len(centres)).reshape(-1, 3), surface)
 
 
-def _capped(rings: Float, start: Float, end: Float, surface: NDArray) -> Mesh:
-    """Join (P, S, 3) rings to a tube closed by two points; ``surface`` (S, 3) is one per side."""
-    count, sides, _ = rings.shape
-    ends = [np.broadcast_to(point, (1, sides, 3)) for point in (start, end)]
-    vertices = np.concatenate([ends[0], rings, ends[1]]).reshape(-1, 3)
-    per_triangle = np.tile(np.repeat(surface, 2, axis=0), (count + 1, 1))
-    return Mesh(vertices, sheet_faces(count + 2, sides, closed=True), per_triangle)
+def _capped(rings: Float, start: Float, end: Float) -> tuple[Float, Int, Int]:
+    """Close tubes of rings (B, P, S, 3) by points (B, 3): vertices, triangles, side of each."""
+    batch, count, sides, _ = rings.shape
+    vertices = np.empty((batch, count + 2, sides, 3))
+    vertices[:, 0], vertices[:, 1:-1], vertices[:, -1] = start[:, None], rings, end[:, None]
+    return vertices.reshape(-1, 3), *_tube_faces(batch, count + 2, sides)
+
+
+@cache
+def _tube_faces(batch: int, rings: int, sides: int) -> tuple[Int, Int]:
+    """(T, 3) triangles of ``batch`` tubes of so many rings, and the (T,) side each lies on."""
+    starts = np.arange(batch)[:, None, None] * (rings * sides)
+    triangles = (sheet_faces(rings, sides, closed=True) + starts).reshape(-1, 3)
+    return triangles, np.tile(np.repeat(np.arange(sides), 2), batch * (rings - 1))
+
+
+@cache
+def _circle(sides: int) -> Float:
+    """(sides, 1, 2) corners of the unit circle."""
+    angle = np.arange(sides) * (2 * np.pi / sides)
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)[:, None]
+
+
+def _unit(vectors: Float) -> Float:
+    """(..., 3) at length 1."""
+    return vectors / np.sqrt((vectors**2).sum(axis=-1, keepdims=True))
 
 
 def _cross(a: Float, b: Float) -> Float:
-    """Row-wise cross product; ``np.cross`` takes several times as long on few rows."""
-    return a[:, [1, 2, 0]] * b[:, [2, 0, 1]] - a[:, [2, 0, 1]] * b[:, [1, 2, 0]]
+    """(..., 3) cross product; ``np.cross`` takes several times as long on few vectors."""
+    first, second = [1, 2, 0], [2, 0, 1]
+    return a[..., first] * b[..., second] - a[..., second] * b[..., first]

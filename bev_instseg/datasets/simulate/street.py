@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from bev_instseg.datasets.simulate.shapes import Float, Material, Mesh, sheet_faces
 
 ROAD, SIDEWALK, TERRAIN = 40, 48, 72
-REACH_M = 95.0
+VIEW_M = 78.0
 _STEP_M = 0.02  # width of the kerb's face
 
-_SURFACES = {ROAD: Material(0.36), SIDEWALK: Material(0.42), TERRAIN: Material(0.42)}
+_SURFACES = {ROAD: Material(0.46), SIDEWALK: Material(0.5), TERRAIN: Material(0.58)}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Kerb:
     angle: float
     half_width: float
     parking: float
-    reach: tuple[float, float] = (-80.0, 80.0)
+    reach: tuple[float, float] = (-VIEW_M, VIEW_M)
 
     def at(self, along: float, out: float) -> tuple[float, float]:
         """Plan coordinates of a place ``along`` the kerb and ``out`` of the road, metres."""
@@ -78,13 +78,13 @@ class Street:
         junction = rng.choice(["none", "left", "right", "both"], p=[0.35, 0.2, 0.2, 0.25])
         if junction != "none":
             at, width = rng.choice([-1, 1]) * rng.uniform(0, 35), rng.uniform(2.8, 4.0)
-            low = -80.0 if junction in ("right", "both") else 0.0
-            high = 80.0 if junction in ("left", "both") else 0.0
+            low = -VIEW_M if junction in ("right", "both") else 0.0
+            high = VIEW_M if junction in ("left", "both") else 0.0
             kerbs += [
                 Kerb(at - width, 0, np.pi / 2, width, 0, (low, high)),
                 Kerb(at + width, 0, -np.pi / 2, width, 0, (-high, -low)),
             ]
-        length, turn = rng.uniform(12, 60, 5), rng.uniform(0, 2 * np.pi, 5)
+        length, turn = rng.uniform(12, 60, 3), rng.uniform(0, 2 * np.pi, 3)
         wave = 2 * np.pi / length * np.stack([np.cos(turn), np.sin(turn)])
         return cls(
             kerbs=tuple(kerbs),
@@ -92,7 +92,7 @@ class Street:
             kerb_height=rng.uniform(0.04, 0.15),
             bend=rng.normal(0, 0.002),
             slope=rng.normal(0, 0.012, 2),
-            waves=np.column_stack([*wave, 0.0015 * length, rng.uniform(0, 2 * np.pi, 5)]),
+            waves=np.column_stack([*wave, 0.002 * length, rng.uniform(0, 2 * np.pi, 3)]),
             urban=bool(rng.random() < 0.5),
         )
 
@@ -107,15 +107,14 @@ class Street:
 
     def from_road(self, u: ArrayLike, v: ArrayLike) -> Float:
         """Distance to the nearest road, metres, for each place of the plan; negative on it."""
-        u, v = np.asarray(u, dtype=np.float64), np.asarray(v, dtype=np.float64)
+        u, v = np.broadcast_arrays(u, v)
         main = np.abs(v) - self.kerbs[0].half_width
         if len(self.kerbs) == 2:
             return main
         side = self.kerbs[2]
         beside = np.abs(u - side.u - side.half_width) - side.half_width
         beyond = np.maximum(side.reach[0] - v, v - side.reach[1])
-        ends = np.where(np.isclose(np.abs(side.reach), 0).any(), beyond, -np.inf)
-        return np.minimum(main, np.maximum(beside, ends))
+        return np.minimum(main, np.maximum(beside, beyond))
 
     def relief(self, xy: Float) -> Float:
         """(...) height of the ground below (..., 2) world coordinates, without kerbs, metres."""
@@ -147,7 +146,7 @@ class Street:
 
     def _lines(self, axis: int) -> Float:
         """Grid lines of the ground along u (0) or v (1): fine near the middle, exact at kerbs."""
-        regular = REACH_M * np.sinh(np.linspace(-2.6, 2.6, 161)) / np.sinh(2.6)
+        regular = 90 * np.sinh(np.linspace(-2.6, 2.6, 121)) / np.sinh(2.6)
         kerbs = self.kerbs[2:] if axis == 0 else self.kerbs[:2]
         lines = [regular]
         for kerb in kerbs:

@@ -22,14 +22,14 @@ Parts = dict[int, Mesh]
 
 WINDOW = Material(0.15, gloss=2.0, returns=0.4)
 METAL = Material(0.3, gloss=0.6)
-BARK = Material(0.36)
+BARK = Material(0.45)
 WOOD = Material(0.38)
-SIGN_FACE = Material(1.0, gloss=0.3)
+SIGN_FACE = Material(0.6, gloss=0.3)
 
 
 def building(rng: np.random.Generator, length: float, depth: float, height: float) -> Parts:
     """A house of the given size in metres: walls, windows on all sides, a saddle roof."""
-    wall = Material(rng.uniform(0.35, 0.6))
+    wall = Material(rng.uniform(0.35, 0.7))
     half = length / 2
     roof = loft((-half, half), height, height + depth * 0.35, depth / 2 + 0.3, 0.1, wall)
     parts = [box((length, depth, height), (0, 0, 0), wall), roof]
@@ -82,14 +82,15 @@ def bush(rng: np.random.Generator) -> Parts:
 
 def tree(rng: np.random.Generator) -> Parts:
     """A tree: leaning trunk, some boughs, crown of clumps of leaves."""
-    height = rng.uniform(4.5, 12.0)
-    stem, radius = rng.uniform(0.3, 0.45) * height, rng.uniform(0.06, 0.03 * height)
+    height = rng.uniform(4.0, 11.0)
+    stem, radius = rng.uniform(0.15, 0.4) * height, rng.uniform(0.06, 0.03 * height)
     spread = np.array([0.28, 0.28, 0.3]) * height * rng.uniform(0.7, 1.1, 3)
     fork = np.array([*rng.normal(0, 0.04 * stem, 2), stem])
     trunk = [tube([(0, 0, 0), (0, 0, 0.3), fork], radius * np.array([[1.4], [1], [0.7]]), BARK)]
     clumps = _clumps(rng, rng.integers(6, 14), spread) + fork + (0, 0, spread[2] * 0.6)
     clumps[:, 2] = np.maximum(clumps[:, 2], fork[2])
-    trunk += [tube([fork, clump], radius * 0.3, BARK, sides=4) for clump in clumps[:4]]
+    boughs = np.stack([np.broadcast_to(fork, (4, 3)), clumps[:4]], axis=1)
+    trunk.append(tube(boughs, radius * 0.3, BARK, sides=4))
     centres = _scatter(rng, clumps, spread * 0.45, int(110 * height))
     return {TRUNK: join(*trunk), VEGETATION: leaves(rng, centres, 0.13)}
 

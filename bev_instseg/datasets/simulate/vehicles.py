@@ -1,5 +1,7 @@
 """Cars, vans, lorries, buses and trailers, each a mesh with a random shape of its kind."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from bev_instseg.datasets.simulate.shapes import Material, Mesh, box, join, loft, tube
@@ -29,7 +31,7 @@ def car(rng: np.random.Generator) -> Mesh:
     tail = belt + (0.02 if kind == "saloon" else 0.0)
     paint = _paint(rng)
     radius = 0.31 + 0.04 * (kind in ("suv", "van"))
-    axles = np.array([-0.30, 0.305]) * length
+    axles = (-0.30 * length, 0.305 * length)
     half = width / 2
     body = _car_body(length, half, belt, bonnet, tail, radius, axles, paint)
     cabin = _cabin(np.array([*rear, *front[::-1]]) * length, half, belt, height, paint)
@@ -59,10 +61,10 @@ def lorry(rng: np.random.Generator) -> Mesh:
         box((0.1, 0.2, 0.4), (nose - 0.2, half + 0.1, 1.8), paint).repeated(
             [[0, 0, 0], [0, -width - 0.2, 0]]
         ),
-        _wheels(np.array([-nose + 1.6, nose - 1.2]), half, radius, 0.3),
+        _wheels([-nose + 1.6, nose - 1.2], half, radius, 0.3),
     ]
     if length > 8.5:
-        parts.append(_wheels(np.array([-nose + 2.8]), half, radius, 0.3))
+        parts.append(_wheels([-nose + 2.8], half, radius, 0.3))
     return join(*parts)
 
 
@@ -77,7 +79,7 @@ def bus(rng: np.random.Generator) -> Mesh:
         posts.repeated([[x, 0, 0] for x in np.linspace(-nose + 0.1, nose - 0.2, 8)]),
         loft((-nose, nose), 2.25, height, half, half - 0.15, paint),
         box((0.02, 0.5, 0.11), (-nose, 0, 0.5), PLATE),
-        _wheels(np.array([-nose + 3.2, nose - 2.6]), half + 0.01, 0.48, 0.3),
+        _wheels([-nose + 3.2, nose - 2.6], half + 0.01, 0.48, 0.3),
     )
 
 
@@ -104,7 +106,7 @@ def _car_body(
     bonnet: float,
     tail: float,
     radius: float,
-    axles: np.ndarray,
+    axles: tuple[float, float],
     paint: Material,
 ) -> Mesh:
     """The shell below the windows; its lower edge steps up over the wheels."""
@@ -136,21 +138,19 @@ def _cabin(x: np.ndarray, half: float, belt: float, height: float, paint: Materi
     glass = loft(x, belt - 0.02, [belt, height, height, belt], wide, [wide, narrow, narrow, wide], GLASS)
     roof = loft(x[1:3] + [-0.05, 0.05], height - 0.04, height + 0.01, narrow + 0.03, narrow, paint)
     middle = x[1:3].mean() - 0.1
+    ends = ((x[0], x[1]), (middle, middle), (x[3], x[2]))
     pillars = [
-        tube([(foot, side * wide, belt - 0.02), (head, side * narrow, height - 0.02)], 0.06, paint, 4)
-        for foot, head in ((x[0], x[1]), (middle, middle), (x[3], x[2]))
+        [(foot, side * wide, belt - 0.02), (head, side * narrow, height - 0.02)]
+        for foot, head in ends
         for side in (-1, 1)
     ]
-    return join(glass, roof, *pillars)
+    return join(glass, roof, tube(pillars, 0.06, paint, sides=4))
 
 
-def _wheels(axles: np.ndarray | list, half: float, radius: float, width: float) -> Mesh:
+def _wheels(axles: Sequence[float], half: float, radius: float, width: float) -> Mesh:
     """Two wheels per axle at (A,) positions; ``half`` is where their outer faces stand."""
-    mesh = []
-    for side in (-1, 1):
-        inner, outer = side * (half - width), side * half
-        mesh += [
-            tube([(0, inner, radius), (0, outer, radius)], radius, RUBBER, sides=12),
-            tube([(0, inner, radius), (0, outer + side * 0.01, radius)], radius * 0.6, RIM),
-        ]
-    return join(*mesh).repeated([[x, 0, 0] for x in axles])
+    inner, outer = half - width, half + 0.01
+    tyres = [[(0, side * inner, radius), (0, side * half, radius)] for side in (-1, 1)]
+    rims = [[(0, side * inner, radius), (0, side * outer, radius)] for side in (-1, 1)]
+    pair = join(tube(tyres, radius, RUBBER, sides=12), tube(rims, radius * 0.6, RIM))
+    return pair.repeated([[x, 0, 0] for x in axles])

@@ -1,15 +1,19 @@
-"""The map a bird's-eye picture consists of: axes in metres, points, boxes, texts that do not collide.
+"""The map in a bird's-eye picture: axes in metres, points, boxes, texts that do not collide.
 
 Matplotlib is imported by the functions that draw with it.
 """
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.datasets.scan_io import write_atomic
 from bev_instseg.structures import Instances
+from bev_instseg.visualize.shapes import grey_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +26,7 @@ PANEL_PX = 1600  # side of a map with its title and tick labels
 MAP_PX = 1440  # side of the map itself
 MAP_LEFT_PX, MAP_BOTTOM_PX = 105, 85
 TEXT_PT = 6.5
+TITLE_LENGTH = 44
 PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
 TEXT: dict[str, Any] = {"fontsize": TEXT_PT, "ha": "center", "va": "center", "bbox": PAPER}
 OUTLINES = {"vehicle": "#1d4ed8", "pedestrian": "#c81e3a", "cyclist": "#0f7b3a"}
@@ -29,7 +34,15 @@ OTHER_OUTLINES = ("#7e22ce", "#a16207", "#0e7490", "#9d174d")
 VOID_RGB = (0.93, 0.80, 0.55)
 
 
-def _map_axes(figure: "Figure", panel: int, panels: int, range_m: float) -> "Axes":
+def new_maps(panels: int, range_m: float) -> "tuple[Figure, list[Axes]]":
+    """A figure of PANEL_PX x PANEL_PX pixels a panel, and its empty maps from left to right."""
+    from matplotlib.figure import Figure
+
+    figure = Figure((panels * PANEL_PX / DPI, PANEL_PX / DPI), dpi=DPI)
+    return figure, [_new_map(figure, panel, panels, range_m) for panel in range(panels)]
+
+
+def _new_map(figure: "Figure", panel: int, panels: int, range_m: float) -> "Axes":
     """An empty map of MAP_PX x MAP_PX pixels with ticks, range rings and the sensor."""
     from matplotlib.patches import Circle
     from matplotlib.ticker import MultipleLocator
@@ -53,36 +66,47 @@ def _map_axes(figure: "Figure", panel: int, panels: int, range_m: float) -> "Axe
     return axes
 
 
-def _draw_panel(
+def fill_map(
     axes: "Axes",
     title: str,
     points: NDArray[np.float32],
     instances: Instances,
+    *,
     colours: Float,
+    corners: Float,
     texts: Sequence[str],
     void: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Fill a map: points, boxes, a text beside each box, title and class counts above."""
+    """Draw points, boxes and a text beside each box; title and class counts go above the map.
+
+    Args:
+        axes: a map of `new_maps`.
+        title: its end is shown if it is long.
+        points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN is left out.
+        instances: the objects among them.
+        colours: (K, 3) RGB 0..1 of their points.
+        corners: (K, 8, 3) corners of their boxes, the bottom four first.
+        texts: K texts.
+        void: (N,) bool, points to draw in a colour of their own.
+    """
     from matplotlib.collections import LineCollection, PolyCollection
     from matplotlib.patches import Patch
 
     range_m = axes.get_ylim()[1]
-    image = _map_image(points, instances.labels, colours, range_m, void)
     axes.imshow(
-        image,
+        _image(points, instances.labels, colours, range_m, void),
         extent=(range_m, -range_m, -range_m, range_m),
         origin="lower",
         interpolation="nearest",
     )
-    names = dict.fromkeys([*OUTLINES, *instances.class_names])
-    others = [name for name in names if name not in OUTLINES]
-    outline = OUTLINES | {
-        name: OTHER_OUTLINES[i % len(OTHER_OUTLINES)] for i, name in enumerate(others)
-    }
-    edges = [outline[_class_name(instances, k)] for k in range(len(instances))]
-    corners = box_corners(instances.boxes)[:, :4, 1::-1]  # y, x
+    outlines = [
+        OUTLINES.get(name, OTHER_OUTLINES[i % len(OTHER_OUTLINES)])
+        for i, name in enumerate(instances.class_names)
+    ]
+    edges = [outlines[c] for c in instances.classes]
     fills = np.column_stack([colours, np.full(len(instances), 0.2)])
-    axes.add_collection(PolyCollection(corners, facecolors=fills, edgecolors=edges, lw=0.9))
+    corners = corners[:, :4, 1::-1]  # y, x
+    axes.add_collection(PolyCollection(list(corners), facecolors=fills, edgecolors=edges, lw=0.9))
 
     low, high = corners.min(1, initial=np.inf), corners.max(1, initial=-np.inf)
     places, leaders = _place_texts(low, high, texts, range_m)
@@ -90,19 +114,20 @@ def _draw_panel(
         axes.text(y, x, texts[k], color=edges[k], **TEXT)
     axes.add_collection(LineCollection(leaders, colors="0.3", lw=0.5))
 
-    counts = np.bincount(instances.classes, minlength=len(instances.class_names))
+    counts = np.bincount(instances.classes, minlength=len(outlines))
     patches = [
-        Patch(fill=False, edgecolor=outline[name], label=f"{count} {name}")
-        for name, count in zip(instances.class_names, counts, strict=True)
+        Patch(fill=False, edgecolor=outline, label=f"{count} {name}")
+        for outline, count, name in zip(outlines, counts, instances.class_names, strict=True)
     ]
     if void is not None and void.any():
         patches.append(Patch(facecolor=VOID_RGB, label="void"))
-    axes.set_title(title, loc="left", fontsize=10)
+    title = title if len(title) <= TITLE_LENGTH else "…" + title[1 - TITLE_LENGTH :]
+    axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.legend(
         handles=patches,
         loc="lower right",
         bbox_to_anchor=(1, 1),
-        ncols=max(len(patches), 1),
+        ncols=len(patches),
         fontsize=8,
         frameon=False,
         handlelength=1.2,
@@ -110,7 +135,18 @@ def _draw_panel(
     )
 
 
-def _map_image(
+def save_png(figure: "Figure", path: str | Path) -> None:
+    """Write a figure at `DPI` as PNG, whole or not at all.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
+    write_atomic(path, buffer.getvalue())
+
+
+def _image(
     points: NDArray[np.float32],
     labels: NDArray[np.int32],
     colours: Float,
@@ -118,25 +154,22 @@ def _map_image(
     void: NDArray[np.bool_] | None,
 ) -> NDArray[np.float32]:
     """(MAP_PX, MAP_PX, 3) RGB 0..1 on white, rows by x, columns by -y; instances on top."""
-    image = np.ones((MAP_PX, MAP_PX, 3), np.float32)
-    with np.errstate(invalid="ignore"):
-        shown = (np.abs(points[:, :2]) < range_m).all(axis=1) & np.isfinite(points[:, 2])
+    shown = (np.abs(points[:, :2]) < range_m).all(axis=1) & np.isfinite(points[:, 2:]).all(axis=1)
     points, labels = points[shown], labels[shown]
-    if not len(points):
-        return image
-    height = np.clip((points[:, 2] - np.percentile(points[:, 2], 5)) / 3.5, 0, 1)
-    grey = 0.86 - 0.56 * height - 0.2 * (1 - height) * points[:, 3]
-    rgb = np.repeat(grey[:, None], 3, axis=1)
+    rgb = np.repeat(grey_of(points)[:, None], 3, axis=1)
     if void is not None:
         rgb[void[shown]] = VOID_RGB
     member = labels > 0
     rgb[member] = colours[labels[member] - 1]
+
+    image = np.ones((MAP_PX, MAP_PX, 3), np.float32)
     pixel = np.stack([points[:, 0] + range_m, range_m - points[:, 1]]) * (MAP_PX / (2 * range_m))
     for dots, side_px in ((~member, 2), (member, 3)):
         order = np.flatnonzero(dots)[np.argsort(points[dots, 2])]  # the highest is drawn last
-        for step in np.ndindex(side_px, side_px):
-            row, column = np.clip(pixel[:, order].astype(int).T + step - side_px // 2, 0, MAP_PX - 1).T
-            image[row, column] = rgb[order]
+        row, column = pixel[:, order].astype(np.int64) - side_px // 2
+        for down, right in np.ndindex(side_px, side_px):
+            at = np.clip(row + down, 0, MAP_PX - 1), np.clip(column + right, 0, MAP_PX - 1)
+            image[at] = rgb[order]
     return image
 
 
@@ -167,9 +200,10 @@ def _place_texts(
             ways = np.array([(-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1)])
             spots = middle + ways * (reach + gap_px * pixel)
             inside = (np.abs(spots) + half <= range_m).all(axis=1)
-            apart = np.abs(spots[:, None] - (taken[:, :2] + taken[:, 2:]) / 2) > half + (
-                taken[:, 2:] - taken[:, :2]
-            ) / 2
+            apart = (
+                np.abs(spots[:, None] - (taken[:, :2] + taken[:, 2:]) / 2)
+                > half + (taken[:, 2:] - taken[:, :2]) / 2
+            )
             free = np.flatnonzero(inside & apart.any(axis=2).all(axis=1))
             if len(free):
                 spot = spots[free[0]]

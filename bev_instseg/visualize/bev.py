@@ -1,0 +1,96 @@
+"""The bird's-eye picture: what was found and, beside it, the truth."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.structures import Frame, Instances
+from bev_instseg.visualize.bev_map import fill_map, new_maps, save_png
+from bev_instseg.visualize.shapes import box_corners, instance_colours
+
+
+def draw_bev(
+    points: NDArray[np.float32],
+    instances: Instances,
+    path: str | Path,
+    *,
+    title: str,
+    truth: Frame | None = None,
+    range_m: float = 50.0,
+) -> None:
+    """Draw a sweep from above, x forward up and y left, as a PNG of 1600 x 1600 pixels.
+
+    Background points are grey (darker: taller or brighter), instances coloured, with their box in
+    the colour of their class. With ``truth`` a second panel of the same size shows it to the
+    right: objects in the colour of the instance that covers them best, void points pale yellow.
+
+    Args:
+        points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN is left out.
+        instances: the objects among these points.
+        path: the file, written whole or not at all.
+        title: what to write above the picture.
+        truth: the labelled frame of the sweep.
+        range_m: the picture shows this far in the four directions.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    figure, maps = new_maps(1 if truth is None else 2, range_m)
+    colours = instance_colours(len(instances))
+    fill_map(
+        maps[0],
+        title,
+        points,
+        instances,
+        colours=colours,
+        corners=box_corners(instances.boxes),
+        texts=[f"{n} {s:.2f}" for n, s in zip(_names(instances), instances.scores, strict=True)],
+    )
+    if truth is not None:
+        objects = _truth_objects(truth, instances.class_names)
+        seen = truth.labelled
+        fill_map(
+            maps[1],
+            "truth",
+            truth.points[seen],
+            replace(objects, labels=objects.labels[seen]),
+            colours=_truth_colours(objects, instances, colours),
+            corners=box_corners(objects.boxes),
+            texts=_names(objects),
+            void=truth.instance[seen] < 0,
+        )
+    save_png(figure, path)
+
+
+def _names(instances: Instances) -> list[str]:
+    return [instances.class_names[c] for c in instances.classes]
+
+
+def _truth_objects(truth: Frame, class_names: tuple[str, ...]) -> Instances:
+    """The objects of a frame that have points, with boxes around them and score 1."""
+    from bev_instseg.ops.boxes import oriented_boxes
+
+    present = np.unique(truth.instance[truth.instance > 0])
+    labels = np.where(truth.instance > 0, np.searchsorted(present, truth.instance) + 1, 0)
+    labels = labels.astype(np.int32)
+    boxes = oriented_boxes(truth.points, labels, len(present))
+    scores = np.ones(len(present), np.float32)
+    return Instances(labels, truth.classes[present - 1], scores, boxes, class_names)
+
+
+def _truth_colours(
+    truth: Instances, found: Instances, colours: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """(len(truth), 3): the colour of the instance with IoU > 0.5, else one that nothing has."""
+    fresh = instance_colours(len(found) + len(truth))[len(found) :]
+    if len(truth.labels) != len(found.labels):
+        return fresh
+    shape = len(truth) + 1, len(found) + 1
+    flat = np.ravel_multi_index((truth.labels, found.labels), shape)
+    overlap = np.bincount(flat, minlength=shape[0] * shape[1]).reshape(shape)
+    union = overlap.sum(1, keepdims=True) + overlap.sum(0, keepdims=True) - overlap
+    rows, columns = np.nonzero(overlap[1:, 1:] > 0.5 * union[1:, 1:])
+    fresh[rows] = colours[columns]
+    return fresh

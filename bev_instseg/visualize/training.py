@@ -1,0 +1,74 @@
+"""The curves of a training run."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.visualize.bev_map import save_png
+
+LOSSES = ("loss", "instance", "smoothness", "seed")
+SCORE = "val_pq_"
+Float = NDArray[np.float64]
+
+
+def draw_training(csv_path: str | Path, png_path: str | Path) -> None:
+    """Draw the log of a training run as a PNG: losses to the left, validation PQ to the right.
+
+    Args:
+        csv_path: a header with ``step``, any of the losses ``loss``, ``instance``, ``smoothness``
+            and ``seed``, any ``val_pq_NAME``; a cell may be empty and the last line cut short.
+        png_path: the file, written whole or not at all.
+
+    Raises:
+        ValueError: if the log has no column ``step`` or a cell that is no number; one line.
+        OSError: if a file cannot be read or written.
+    """
+    from matplotlib.figure import Figure
+
+    columns = _read_log(csv_path)
+    figure = Figure((12, 4.5), layout="constrained")
+    losses, scores = figure.subplots(1, 2)
+    for i, name in enumerate(name for name in LOSSES if name in columns):
+        steps, values = columns[name]
+        losses.plot(steps, values, color=f"C{i}", alpha=0.25, lw=0.8)
+        losses.plot(steps, _smooth(values), color=f"C{i}", lw=1.6, label=name)
+    losses.set(title="loss", yscale="log")
+    for name in (name for name in columns if name.startswith(SCORE)):
+        scores.plot(*columns[name], marker="o", ms=3, lw=1.4, label=name.removeprefix(SCORE))
+    scores.set(title="validation PQ")
+    for axes in (losses, scores):
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        if axes.has_data():
+            axes.legend(frameon=False)
+        else:
+            axes.text(0.5, 0.5, "nothing logged yet", ha="center", transform=axes.transAxes)
+    save_png(figure, png_path)
+
+
+def _read_log(path: str | Path) -> dict[str, tuple[Float, Float]]:
+    """Steps and values of each column that has any; empty cells and a torn last line left out."""
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+    if rows and "step" not in rows[0]:
+        raise ValueError(f"{path}: no column 'step'; is it the log.csv of a training run?")
+    columns = {}
+    for name in rows[0] if rows else ():
+        try:
+            pairs = [(float(row["step"]), float(row[name])) for row in rows if row[name]]
+        except ValueError as error:
+            raise ValueError(f"{path}: column {name}: {error}") from None
+        if pairs:
+            steps, values = np.array(pairs).T
+            columns[name] = steps, values
+    return columns
+
+
+def _smooth(values: Float) -> Float:
+    """Centred moving mean over about a twentieth of the values."""
+    window = np.ones(2 * (len(values) // 40) + 1)
+    weight = np.convolve(np.ones_like(values), window, "same")
+    return np.convolve(values, window, "same") / weight

@@ -1,0 +1,128 @@
+#!/usr/bin/env python
+"""Label the objects in LiDAR sweeps (KITTI .bin: float32 x, y, z, intensity).
+
+Examples:
+  python tools/segment_scan.py sweep.bin --out results --png
+  python tools/segment_scan.py recordings/velodyne --out results --view
+
+For each STEM.bin, DIR gets
+  STEM.label  uint32 per point, in input order: low 16 bits SemanticKITTI class (vehicle 10,
+              pedestrian 30, cyclist 31, none 0), high 16 bits instance 1..K by falling score
+  STEM.json   per instance: class, score, points, oriented box; grid, weights, timing
+  STEM.png    with --png: the sweep from above, objects coloured and named
+
+A sweep that cannot be read is reported, the others are done, and the exit code is 2.
+"""
+
+import argparse
+import dataclasses
+import sys
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser
+from bev_instseg.datasets.scan_io import ScanError, read_scan
+from bev_instseg.export import write_result
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.structures import Float32, Instances
+from bev_instseg.visualize import draw_bev, view
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the tool; returns the exit code."""
+    arguments = parse_arguments(argv)
+    try:
+        scans = find_scans(arguments.inputs)
+        segmenter = make_segmenter(arguments)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except (ValueError, OSError) as error:
+        print(f"segment_scan: {error}", file=sys.stderr)
+        return 2
+
+    shown: list[tuple[str, Float32, Instances]] = []
+    failed = 0
+    for path in tqdm(scans, unit="sweep", disable=len(scans) == 1):
+        try:
+            points, instances = segment_file(segmenter, path, arguments.out, arguments.png)
+        except (ScanError, OSError) as error:
+            failed += 1
+            tqdm.write(f"segment_scan: {error}", file=sys.stderr)
+            continue
+        if arguments.view:
+            shown.append((path.stem, points, instances))
+        if len(scans) == 1:
+            print(summary(path.stem, instances, segmenter.timing_ms))
+    if shown:
+        view(shown)
+    if len(scans) > 1:
+        print(f"{len(scans) - failed} of {len(scans)} sweeps labelled in {arguments.out}")
+    return 2 if failed else 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = new_parser(__doc__)
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=".bin file or folder")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where results go")
+    add_network_arguments(parser)
+    parser.add_argument("--png", action="store_true", help="write a picture of each sweep")
+    parser.add_argument("--view", action="store_true", help="open the sweeps in Open3D at the end")
+    return parser.parse_args(argv)
+
+
+def find_scans(inputs: list[Path]) -> list[Path]:
+    """The .bin files named or lying in the folders named, in order.
+
+    Raises:
+        ScanError: nothing to do, or two files whose results would have the same name.
+    """
+    scans: list[Path] = []
+    for path in inputs:
+        found = sorted(path.glob("*.bin")) if path.is_dir() else [path]
+        if not found:
+            raise ScanError(f"{path}: no .bin files in this folder")
+        scans += found
+    stems: dict[str, Path] = {}
+    for path in scans:
+        first = stems.setdefault(path.stem, path)
+        if first is not path:
+            raise ScanError(f"{path}: named like {first}; give them different --out folders")
+    return scans
+
+
+def segment_file(
+    segmenter: Segmenter, path: Path, out: Path, png: bool
+) -> tuple[Float32, Instances]:
+    """Read, segment and write one sweep."""
+    start = time.perf_counter()
+    points = read_scan(path)
+    read_ms = 1000 * (time.perf_counter() - start)
+    instances = segmenter.segment(points)
+    extra = {
+        "sweep": path.name,
+        "num_points": len(points),
+        "class_names": list(instances.class_names),
+        "grid": dataclasses.asdict(segmenter.config.grid),
+        "weights_sha256": segmenter.weights_sha256,
+        "timing_ms": {
+            stage: round(ms, 2) for stage, ms in {"read": read_ms, **segmenter.timing_ms}.items()
+        },
+    }
+    labels = [c.label for c in segmenter.config.classes]
+    write_result(out, path.stem, instances, labels, extra)
+    if png:
+        draw_bev(points, instances, out / f"{path.stem}.png", title=path.stem)
+    return points, instances
+
+
+def summary(stem: str, instances: Instances, timing_ms: dict[str, float]) -> str:
+    """One line about one sweep."""
+    names = [instances.class_names[c] for c in instances.classes]
+    counts = ", ".join(f"{names.count(name)} {name}" for name in instances.class_names)
+    return f"{stem}: {counts}; {sum(timing_ms.values()):.0f} ms"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
