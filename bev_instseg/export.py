@@ -46,7 +46,8 @@ def instances_to_dict(instances: Instances, extra: Mapping[str, Any]) -> dict[st
     """What the ``.json`` file holds: ``extra``, then the list ``instances`` by falling score.
 
     Metres are rounded to a millimetre, scores and radians to 1e-4. Instance ``id`` is the number
-    in ``Instances.labels`` and in the high 16 bits of the ``.label`` file.
+    in ``Instances.labels`` and in the high 16 bits of the ``.label`` file; the box is centred on
+    ``centre_m`` and ``yaw_rad`` is the heading of its length.
 
     Args:
         instances: the objects of a sweep.
@@ -67,12 +68,11 @@ def instances_to_dict(instances: Instances, extra: Mapping[str, Any]) -> dict[st
                 "class": instances.class_names[instances.classes[k]],
                 "score": round(float(instances.scores[k]), 4),
                 "num_points": num_points,
-                "centre": centre,
+                "centre_m": centre,
                 "box": {
-                    "centre": centre,
-                    "length": size[0],
-                    "width": size[1],
-                    "height": size[2],
+                    "length_m": size[0],
+                    "width_m": size[1],
+                    "height_m": size[2],
                     "yaw_rad": round(yaw_rad, 4),
                 },
             }

@@ -21,7 +21,7 @@ LAYERS = (
     ("ops", "datasets", "metrics"),
     ("targets", "losses", "models", "training_set"),
     ("checkpoint", "engine", "evaluation", "export", "segmenter", "weights"),
-    ("visualize",),  # above everything: for tools/ alone
+    ("cli", "visualize"),  # above everything: for tools/ alone
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 

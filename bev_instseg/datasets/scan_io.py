@@ -37,16 +37,22 @@ def read_scan(path: str | Path) -> NDArray[np.float32]:
             content that looks like another format (float64, five floats a point, no metres).
     """
     data = _read(path, "sweep")
+    if _has_rings(data):
+        raise ScanError(
+            f"{path}: looks like nuScenes with 5 floats a point (x, y, z, intensity, ring); keep "
+            "the first four: "
+            "np.fromfile(path, np.float32).reshape(-1, 5)[:, :4].tofile(new_path)"
+        )
     if over := len(data) % POINT_BYTES:
-        if len(data) % FIVE_FLOATS_BYTES == 0:
-            raise _five_floats(path)
+        five = len(data) % FIVE_FLOATS_BYTES == 0
         raise ScanError(
             f"{path}: {len(data)} bytes are {over} bytes over a whole number of points "
             f"({POINT_BYTES} bytes: float32 x, y, z, intensity); the file is cut short or has "
-            "another format: copy it again or convert it"
+            f"{'5 floats a point, as in nuScenes' if five else 'another format'}: "
+            "copy it again or convert it"
         )
     points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
-    _refuse_other_formats(path, data, points)
+    _refuse_implausible(path, data, points)
     points[:, 3] = _unit_intensity(points[:, 3])
     return points
 
@@ -124,35 +130,31 @@ def _unit_intensity(intensity: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.clip(intensity / scale, 0, 1).astype(np.float32)
 
 
-def _refuse_other_formats(path: str | Path, data: bytes, points: NDArray[np.float32]) -> None:
+@np.errstate(invalid="ignore")
+def _has_rings(data: bytes) -> bool:
+    """Whether every fifth float is a whole number 0..255, while the first of five is not."""
+    if len(data) % FIVE_FLOATS_BYTES:
+        return False
+    columns = np.frombuffer(data, "<f4").reshape(-1, 5).T
+    rings, fractions = columns[4], columns[0] != np.rint(columns[0])
+    return bool(rings.any() and np.isin(rings, np.arange(256)).all() and fractions.any())
+
+
+@np.errstate(invalid="ignore")
+def _refuse_implausible(path: str | Path, data: bytes, points: NDArray[np.float32]) -> None:
     """Raise ScanError if the bytes make more sense as something else than ``points`` (N, 4)."""
     if not len(points):
         return
-    if len(data) % FIVE_FLOATS_BYTES == 0:
-        columns = np.frombuffer(data, "<f4").reshape(-1, 5).T
-        rings, fractions = columns[4], columns[0] != np.rint(columns[0])
-        if rings.any() and np.isin(rings, np.arange(256)).all() and fractions.any():
-            raise _five_floats(path)
     far = (np.abs(points) > FAR_M) & np.isfinite(points)
     if len(data) % 32 == 0 and np.mean(far | np.isnan(points)) > FAR_SHARE:
-        doubles = np.frombuffer(data, "<f8").reshape(-1, 4)
-        with np.errstate(invalid="ignore"):
-            if np.all(np.abs(doubles[:, :3]) < 300) and np.all(
-                np.abs(doubles[:, 3] - 127.5) <= 127.5
-            ):
-                raise ScanError(
-                    f"{path}: looks like float64, KITTI sweeps are float32; convert it with "
-                    "np.fromfile(path, np.float64).astype(np.float32).tofile(new_path)"
-                )
+        *xyz, intensity = np.frombuffer(data, "<f8").reshape(-1, 4).T
+        if np.all(np.abs(xyz) < 300) and np.all((intensity >= 0) & (intensity <= 255)):
+            raise ScanError(
+                f"{path}: looks like float64, KITTI sweeps are float32; convert it with "
+                "np.fromfile(path, np.float64).astype(np.float32).tofile(new_path)"
+            )
     if (share := np.mean(far[:, :3])) > FAR_SHARE:
         raise ScanError(
             f"{path}: {share:.0%} of the coordinates are more than 10 km away; the file does not "
             "hold float32 x, y, z in metres and intensity: convert it"
         )
-
-
-def _five_floats(path: str | Path) -> ScanError:
-    return ScanError(
-        f"{path}: looks like nuScenes with 5 floats a point (x, y, z, intensity, ring); keep the "
-        "first four: np.fromfile(path, np.float32).reshape(-1, 5)[:, :4].tofile(new_path)"
-    )

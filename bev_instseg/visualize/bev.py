@@ -23,8 +23,9 @@ def draw_bev(
     """Draw a sweep from above, x forward up and y left, as a PNG of 1600 x 1600 pixels.
 
     Background points are grey (darker: taller or brighter), instances coloured, with their box in
-    the colour of their class. With ``truth`` a second panel of the same size shows it to the
-    right: objects in the colour of the instance that covers them best, void points pale yellow.
+    the colour of their class; the counts are those of the whole sweep. With ``truth`` a second
+    panel of the same size shows it to the right: objects in the colour of the instance they share
+    an IoU above 0.5 with, void points pale yellow, points that nobody labelled left out.
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN is left out.

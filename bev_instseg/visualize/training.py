@@ -18,7 +18,7 @@ def draw_training(csv_path: str | Path, png_path: str | Path) -> None:
 
     Args:
         csv_path: a header with ``step``, any of the losses ``loss``, ``instance``, ``smoothness``
-            and ``seed``, any ``val_pq_NAME``; a cell may be empty and the last line cut short.
+            and ``seed``, any ``val_pq_NAME``; a cell may be empty.
         png_path: the file, written whole or not at all.
 
     Raises:
@@ -37,7 +37,7 @@ def draw_training(csv_path: str | Path, png_path: str | Path) -> None:
     losses.set(title="loss", yscale="log")
     for name in (name for name in columns if name.startswith(SCORE)):
         scores.plot(*columns[name], marker="o", ms=3, lw=1.4, label=name.removeprefix(SCORE))
-    scores.set(title="validation PQ")
+    scores.set(title="validation PQ", ylim=(0, None))
     for axes in (losses, scores):
         axes.set_xlabel("step")
         axes.grid(alpha=0.25)
@@ -50,9 +50,9 @@ def draw_training(csv_path: str | Path, png_path: str | Path) -> None:
 
 
 def _read_log(path: str | Path) -> dict[str, tuple[Float, Float]]:
-    """Steps and values of each column that has any; empty cells and a torn last line left out."""
+    """Steps and values of each column that has any; empty cells are left out."""
     with open(path, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if None not in row.values()]
+        rows = list(csv.DictReader(file))
     if rows and "step" not in rows[0]:
         raise ValueError(f"{path}: no column 'step'; is it the log.csv of a training run?")
     columns = {}
