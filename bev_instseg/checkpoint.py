@@ -46,23 +46,31 @@ def load_state(path: Path) -> dict[str, Any]:
         CheckpointError: unreadable, damaged or foreign file.
     """
     try:
-        whole = torch.load(path, weights_only=True, map_location="cpu")
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+    try:
+        whole = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         body = whole["body"].numpy().tobytes()
         if whole["format"] != FORMAT:
             raise CheckpointError(f"{path}: format {whole['format']}, expected {FORMAT}")
         if hashlib.sha256(body).hexdigest() != whole["sha256"]:
             raise CheckpointError(f"{path}: damaged (SHA-256 differs); take an earlier checkpoint")
-        return torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+        state = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
+        if not isinstance(state, dict):
+            raise CheckpointError(f"{path}: no checkpoint of bev_instseg")
+        return state
     except CheckpointError:
         raise
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception:
         raise CheckpointError(f"{path}: no checkpoint of bev_instseg, or damaged") from None
 
 
 def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any]) -> None:
-    """Write ``NAME.safetensors`` and ``NAME.json`` (hash, class names, configuration, ``about``)."""
+    """Write ``NAME.safetensors`` and, beside it, ``NAME.json``.
+
+    The latter holds the hash of the former, class names, ``about`` and configuration.
+    """
     body = _weights_bytes(model.state_dict())
     card = {
         "format": FORMAT,
@@ -88,23 +96,25 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
         tree, weights, digest = _read_weights(path)
     else:
         state = load_state(path)
-        tree, weights = state.get("config"), state.get("model", {})
-        digest = hashlib.sha256(_weights_bytes(weights)).hexdigest()
+        tree, weights, digest = state.get("config"), state.get("model"), ""
     try:
         config = config_from_dict(tree, str(path))
         model = BEVNet(config)
         model.load_state_dict(weights)
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise CheckpointError(f"{path}: its weights do not fit its configuration") from None
+    digest = digest or hashlib.sha256(_weights_bytes(model.state_dict())).hexdigest()
     return model.eval(), config, digest
 
 
-def _read_weights(path: Path) -> tuple[Any, dict[str, torch.Tensor], str]:
+def _read_weights(path: Path) -> tuple[Any, Any, str]:
     card_path = path.with_suffix(".json")
     try:
         body, card = path.read_bytes(), json.loads(card_path.read_bytes())
+        if card["format"] != FORMAT:
+            raise CheckpointError(f"{card_path}: format {card['format']}, expected {FORMAT}")
         digest = hashlib.sha256(body).hexdigest()
         if digest != card["sha256"]:
             raise CheckpointError(f"{path}: damaged (SHA-256 differs from {card_path.name})")
@@ -120,4 +130,5 @@ def _read_weights(path: Path) -> tuple[Any, dict[str, torch.Tensor], str]:
 
 
 def _weights_bytes(weights: dict[str, torch.Tensor]) -> bytes:
+    # contiguous: safetensors refuses the channels-last kernels of the network
     return safetensors.torch.save({name: value.contiguous() for name, value in weights.items()})

@@ -168,6 +168,7 @@ class TrainConfig:
         precision: arithmetic of the convolutions.
         validate_every, log_every, checkpoint_every: intervals in steps.
         workers: loader processes; 0 loads in the training process.
+        validate_frames: score only so many frames, spread over all; 0 scores all of them.
     """
 
     steps: int = 20_000
@@ -213,6 +214,13 @@ class Config:
                 raise ValueError(f"{key} has {len(values)} numbers for {len(self.classes)} classes")
         if len(self.model.widths) != len(self.model.blocks):
             raise ValueError("model.widths and model.blocks differ in length")
+        stride = 2 ** len(self.model.widths)
+        for key, cells in (("grid", self.grid.shape), ("train", (self.train.window_cells,))):
+            if any(n % stride for n in cells):
+                raise ValueError(
+                    f"{key}: {' x '.join(map(str, cells))} cells are no multiple of the network's "
+                    f"stride {stride}"
+                )
         for key in ("steps", "batch_size", "validate_every", "log_every", "checkpoint_every"):
             if getattr(self.train, key) < 1:
                 raise ValueError(f"train.{key} must be at least 1, got {getattr(self.train, key)}")

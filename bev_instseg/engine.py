@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from bev_instseg.checkpoint import CheckpointError, load_state, save_state, save_weights
 from bev_instseg.config import Config, TrainConfig, config_to_dict, save_config
-from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.datasets.kitti import KittiError
+from bev_instseg.datasets.scan_io import ScanError, write_atomic
 from bev_instseg.datasets.sources import FrameRef
 from bev_instseg.evaluation import evaluate
 from bev_instseg.losses import batch_losses
@@ -67,34 +68,36 @@ class Trainer:
             TrainingError: a batch that the processes cannot share, a folder that holds a run
                 already, or one to resume that is not there or was made with another configuration.
         """
-        self.config, self.training_set, self.validation, self.out = (
-            config,
-            training_set,
-            validation,
-            out,
-        )
+        train = config.train
+        self.config, self.training_set, self.out = config, training_set, out
+        count = min(train.validate_frames or len(validation), len(validation))
+        self.validation = [validation[i * len(validation) // count] for i in range(count)]
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.rank = int(os.environ.get("RANK", 0))
-        if config.train.batch_size % self.world:
+        if train.batch_size % self.world:
             raise TrainingError(
-                f"train.batch_size {config.train.batch_size} cannot be shared by {self.world} processes"
+                f"train.batch_size {train.batch_size} cannot be shared by {self.world} processes"
             )
         self.device = _device()
-        torch.manual_seed(config.train.seed)
+        torch.manual_seed(train.seed)
         self.model = BEVNet(config).to(self.device)
         self.network = DistributedDataParallel(self.model) if self.world > 1 else self.model
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), config.train.learning_rate, weight_decay=config.train.weight_decay
+            self.model.parameters(), train.learning_rate, weight_decay=train.weight_decay
         )
-        self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate(step, config.train))
+        self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate(step, train))
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, Any]] = []  # of log.csv
+        self.recent: list[dict[str, float]] = []  # losses of the steps since the last row
+        self._clock = time.perf_counter()
         self._stop = False
         last = out / "last.pt"
         if resume:
             self._restore(last)
         elif last.exists():
-            raise TrainingError(f"{last}: a run is here already; add --resume or choose another --out")
+            raise TrainingError(
+                f"{last}: a run is here already; add --resume or choose another --out"
+            )
         elif self.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
             save_config(config, out / "config.yaml")
@@ -103,65 +106,76 @@ class Trainer:
         """Train to the last step, or until SIGINT or SIGTERM; then save.
 
         Raises:
-            TrainingError: a loss or gradient that is not finite; ``last.pt`` is from before it.
+            TrainingError: a loss or gradient that is not finite, or a data file that cannot be
+                used; ``last.pt`` is from before it.
         """
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._ask_to_stop) for number in numbers]
+        steps = self.config.train.steps
+        try:
+            with tqdm(
+                total=steps, initial=self.step, unit="step", smoothing=0.05, disable=self.rank > 0
+            ) as bar:
+                self._loop(bar)
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+        if self.rank == 0 and self.step == steps:
+            about = {"trained_steps": steps}
+            save_weights(self.out / "weights.safetensors", self.model, self.config, about)
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+    def _loop(self, bar: tqdm) -> None:
         train = self.config.train
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._ask_to_stop)
-        bar = tqdm(
-            total=train.steps, initial=self.step, unit="step", disable=self.rank > 0, smoothing=0.05
-        )
-        sums, since, clock = dict.fromkeys(LOSSES, 0.0), 0, time.perf_counter()
+        self._clock = time.perf_counter()
         for batch in self._batches():
-            losses = self._train_step(batch)
+            self.recent.append(self._train_step(batch))
             self.step += 1
-            since += 1
-            for name in LOSSES:
-                sums[name] += losses[name]
-            bar.set_postfix({name: f"{sums[name] / since:.3f}" for name in LOSSES}, refresh=False)
+            means = {k: sum(r[k] for r in self.recent) / len(self.recent) for k in LOSSES}
+            bar.set_postfix({k: f"{value:.3f}" for k, value in means.items()}, refresh=False)
             bar.update()
-            end = self.step == train.steps
+            log, checkpoint, validate = (
+                self.step % every == 0 or self.step == train.steps
+                for every in (train.log_every, train.checkpoint_every, train.validate_every)
+            )
+            validate = validate and bool(self.validation)
+            if log or validate:
+                lr = self.optimizer.param_groups[0]["lr"]
+                time_s = round(self._elapsed(), 1)
+                self.rows.append({"step": self.step, "time_s": time_s, "lr": lr, **means})
+                self.recent = []
+            if validate:
+                self._validate(bar)
             stop = self._agreed_stop()
-            if self.step % train.log_every == 0 or end:
-                self.seconds += time.perf_counter() - clock
-                clock = time.perf_counter()
-                row: dict[str, Any] = {
-                    "step": self.step,
-                    "time_s": round(self.seconds, 1),
-                    "lr": self.optimizer.param_groups[0]["lr"],
-                }
-                row |= {name: sums[name] / since for name in LOSSES}
-                sums, since = dict.fromkeys(LOSSES, 0.0), 0
-                if self.step % train.validate_every < train.log_every or end:
-                    row |= self._validate(bar)
-                self.rows.append(row)
-                if self.step % train.checkpoint_every < train.log_every or end or stop:
-                    self._save("last.pt")
+            if checkpoint or stop:
+                self._save("last.pt")
             if stop:
                 break
-        bar.close()
-        if self.rank == 0 and self.step == train.steps:
-            save_weights(
-                self.out / "weights.safetensors",
-                self.model,
-                self.config,
-                {"trained_steps": self.step},
-            )
 
     def _batches(self) -> Iterator[list[Sample]]:
         train = self.config.train
         local = train.batch_size // self.world
-        first = [step * train.batch_size + self.rank * local for step in range(self.step, train.steps)]
-        return iter(
-            DataLoader(
-                self.training_set,  # type: ignore[arg-type]
-                batch_sampler=[list(range(i, i + local)) for i in first],
-                num_workers=train.workers,
-                multiprocessing_context="spawn" if train.workers else None,
-                collate_fn=list,
-                prefetch_factor=4 if train.workers else None,
-            )
+        first = [
+            step * train.batch_size + self.rank * local for step in range(self.step, train.steps)
+        ]
+        loader: DataLoader[Sample] = DataLoader(
+            self.training_set,  # type: ignore[arg-type]
+            batch_sampler=[list(range(i, i + local)) for i in first],
+            num_workers=train.workers,
+            multiprocessing_context="spawn" if train.workers else None,
+            collate_fn=list,
+            prefetch_factor=4 if train.workers else None,
+            generator=torch.Generator(),  # its own, so that starting again moves no other
         )
+        try:
+            ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: Ctrl-C stops
+            batches = iter(loader)  # the loop, which stops them
+            signal.signal(signal.SIGINT, ours)
+            yield from batches
+        except (KittiError, ScanError) as error:  # out of a worker the message is a whole traceback
+            name = f"{type(error).__module__}.{type(error).__qualname__}: "
+            raise TrainingError(str(error).splitlines()[-1].removeprefix(name)) from None
 
     def _train_step(self, samples: list[Sample]) -> dict[str, float]:
         config = self.config
@@ -186,8 +200,8 @@ class Trainer:
         for name, value in zip((*LOSSES, "gradient norm"), numbers, strict=True):
             if not math.isfinite(value):
                 raise TrainingError(
-                    f"{self.out}: {name} is {value} at step {self.step + 1}; lower "
-                    "train.learning_rate or train in fp32, and --resume"
+                    f"{self.out}: {name} is {value} at step {self.step + 1}; start again elsewhere "
+                    "with a lower train.learning_rate or train.precision fp32"
                 )
         self.optimizer.step()
         self.schedule.step()
@@ -199,20 +213,25 @@ class Trainer:
             values /= self.world
         return values
 
-    def _validate(self, bar: tqdm) -> dict[str, float]:
-        if self.rank or not self.validation:
-            return {}
+    def _validate(self, bar: tqdm) -> None:
+        """Score the network, each process its share of the frames; fills the row of this step."""
         bar.set_postfix_str("validating")
         segmenter = Segmenter(self.model, self.config, self.device.type)  # type: ignore[arg-type]
-        result = evaluate(segmenter, self.validation, self.config).result()
-        if result.mean_pq > self.best:
+        share = evaluate(segmenter, self.validation[self.rank :: self.world], self.config)
+        shares = [share] * self.world
+        if self.world > 1:
+            dist.all_gather_object(shares, share)
+        for other in shares[1:]:
+            shares[0].merge(other)
+        result = shares[0].result()
+        for name, r in result.per_class.items():
+            self.rows[-1] |= {f"val_pq_{name}": r.pq, f"val_recall_{name}": r.recall_50}
+        if self.rank == 0:
+            scores = " ".join(f"{name} {100 * r.pq:.1f}" for name, r in result.per_class.items())
+            bar.write(f"step {self.step}: PQ {scores}")
+        if result.mean_pq > self.best:  # never where it is NaN: no object in any frame
             self.best = result.mean_pq
             self._save("best.pt")
-        scores = " ".join(f"{name} {100 * r.pq:.1f}" for name, r in result.per_class.items())
-        bar.write(f"step {self.step}: PQ {scores}")
-        columns = {f"val_pq_{name}": r.pq for name, r in result.per_class.items()}
-        columns |= {f"val_recall_{name}": r.recall_50 for name, r in result.per_class.items()}
-        return columns
 
     def _save(self, name: str) -> None:
         if self.rank:
@@ -221,12 +240,13 @@ class Trainer:
             "config": config_to_dict(self.config),
             "step": self.step,
             "best": self.best,
-            "seconds": self.seconds,
+            "seconds": self._elapsed(),
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
             "rows": self.rows,
+            "recent": self.recent,
         }
         save_state(self.out / name, state)
         self._write_log()
@@ -240,21 +260,36 @@ class Trainer:
         write_atomic(self.out / "log.csv", text.getvalue().encode())
 
     def _restore(self, path: Path) -> None:
+        if not path.exists():
+            raise TrainingError(f"{path}: no run to resume; leave --resume out to start one")
         try:
             state = load_state(path)
         except CheckpointError as error:
             raise TrainingError(str(error)) from None
-        if state["config"] != config_to_dict(self.config):
-            raise TrainingError(f"{path}: made with another configuration; resume with {self.out}/config.yaml")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-        torch.set_rng_state(state["rng"])
-        self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
-        self.rows = state["rows"]
+        if state.get("config") != config_to_dict(self.config):
+            raise TrainingError(
+                f"{path}: made with another configuration; resume with {self.out}/config.yaml"
+            )
+        try:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.schedule.load_state_dict(state["schedule"])
+            torch.set_rng_state(state["rng"])
+            self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
+            self.rows, self.recent = state["rows"], state.get("recent", [])
+        except (LookupError, TypeError, ValueError, RuntimeError):
+            raise TrainingError(f"{path}: no training state; choose another --out") from None
+
+    def _elapsed(self) -> float:
+        """Seconds of training, those before a resume included."""
+        now = time.perf_counter()
+        self.seconds, self._clock = self.seconds + now - self._clock, now
+        return self.seconds
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
+        if self.world == 1:  # a second one ends the process at once
+            signal.signal(number, signal.SIG_DFL)
 
     def _agreed_stop(self) -> bool:
         if self.world == 1:

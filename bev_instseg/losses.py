@@ -43,9 +43,7 @@ def regression_loss(centre_m: Tensor, object_centre_m: Tensor, owner: Tensor) ->
     return mean_per_object(distance, owner, len(object_centre_m)).mean()
 
 
-def hinge_loss(
-    centre_m: Tensor, object_centre_m: Tensor, owner: Tensor, delta_m: float
-) -> Tensor:
+def hinge_loss(centre_m: Tensor, object_centre_m: Tensor, owner: Tensor, delta_m: float) -> Tensor:
     """Eq. 2: what of that distance exceeds the fixed margin delta, mean over objects, metres."""
     distance = (centre_m - object_centre_m[owner]).norm(dim=1, keepdim=True)
     return mean_per_object((distance - delta_m).clamp_min(0), owner, len(object_centre_m)).mean()
@@ -83,7 +81,7 @@ def seed_loss(
 
     Args:
         seed: (M, C) seed maps at the judged pillars.
-        phi: (M,) phi of each pillar towards its own object, no gradient; 0 on background.
+        phi: (M,) phi of each pillar towards its own object, taken as constant; 0 on background.
         pillar_class: (M,) class of each pillar, -1 on background.
         foreground_weight: C weights of an object's pillars.
 
@@ -146,13 +144,11 @@ def frame_losses(
             case "regression":
                 parts["instance"] = regression_loss(centre_m[mine], centres, owner)
             case "hinge":
-                parts["instance"] = hinge_loss(
-                    centre_m[mine], centres, owner, config.hinge_delta_m
-                )
+                parts["instance"] = hinge_loss(centre_m[mine], centres, owner, config.hinge_delta_m)
             case "lovasz":
                 parts["instance"] = lovasz_hinge(2 * belongs - 1, label == ids[:, None])
         parts["smoothness"] = smoothness_loss(log_precision[mine], owner, len(ids))
-        phi = phi.index_put((mine,), belongs[owner, mine].detach())
+        phi = phi.index_put((mine,), belongs[owner, mine])
         pillar_class = pillar_class.index_put((mine,), classes[owner])
     if len(label):
         parts["seed"] = seed_loss(seed, phi, pillar_class, config.foreground_weight)

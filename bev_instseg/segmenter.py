@@ -3,7 +3,7 @@
 import os
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -39,8 +39,10 @@ class Segmenter:
             weights_sha256: passed on to the results.
 
         Raises:
-            ValueError: ``cuda`` asked for and not to be had.
+            ValueError: ``cuda`` asked for and not to be had, or another name.
         """
+        if device not in get_args(Device):
+            raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device cuda: no CUDA device here; use --device cpu or auto")
         use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())

@@ -36,23 +36,19 @@ def make_targets(frame: Frame, pillars: Pillars, min_object_points: int = 1) -> 
     Args:
         frame: points with labels, N of them.
         pillars: the voxelized points of this frame.
-        min_object_points: an object with fewer points on the grid is void: too little to learn from.
+        min_object_points: an object with fewer labelled points on the grid is void: too little to
+            learn from.
     """
-    pillar, num_pillars, num_objects = pillars.point_to_pillar, len(pillars.cells), len(frame.classes)
+    pillar, labels, num_objects = pillars.point_to_pillar, frame.instance, len(frame.classes)
     on_grid = (pillar >= 0) & frame.labelled
-    instance = np.zeros(num_pillars, np.int32)
+    points_of = np.bincount(labels[on_grid & (labels > 0)], minlength=num_objects + 1)
+    labels = np.where((labels > 0) & (points_of[labels] < min_object_points), -1, labels)
 
-    judged = np.zeros(num_pillars, np.bool_)
-    judged[pillar[on_grid]] = True
-    instance[~judged] = -1
-
-    points_of = np.bincount(frame.instance[on_grid & (frame.instance > 0)], minlength=num_objects + 1)
-    too_few = (points_of > 0) & (points_of < min_object_points)
-    labels = np.where((frame.instance > 0) & too_few[np.maximum(frame.instance, 0)], -1, frame.instance)
+    instance = np.full(len(pillars.cells), -1, np.int32)
+    instance[pillar[on_grid]] = 0
     instance[pillar[on_grid & (labels < 0)]] = -1
-
-    is_object = on_grid & (labels > 0)
-    pair = pillar[is_object].astype(np.int64) * (num_objects + 1) + labels[is_object]
+    on_object = on_grid & (labels > 0)
+    pair = pillar[on_object].astype(np.int64) * (num_objects + 1) + labels[on_object]
     pairs, count = np.unique(pair, return_counts=True)
     order = np.lexsort((-pairs, count))  # the last write wins: most points, then lower number
     instance[pairs[order] // (num_objects + 1)] = pairs[order] % (num_objects + 1)

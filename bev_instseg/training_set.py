@@ -33,22 +33,25 @@ class TrainingSet:
             raise ValueError("no frames to train on")
         self.config = config
         self.refs = [ref for _, refs in sources for ref in refs]
-        chance = np.concatenate([np.full(len(refs), weight / len(refs)) for weight, refs in sources])
+        chance = np.concatenate([np.full(len(refs), w / len(refs)) for w, refs in sources])
         self.chance = chance / chance.sum()
         self._frames: list[tuple[Frame, Float32]] = []
-        self._bank: list[list[augment.Cutout]] = [[] for _ in config.classes]
+        self._bank: list[list[augment.Cutout]] = []
 
     def load(self) -> None:
         """Read all frames and cut out their objects, unless that is done."""
         if self._frames:
             return
+        frames: list[tuple[Frame, Float32]] = []
+        bank: list[list[augment.Cutout]] = [[] for _ in self.config.classes]
         for ref in self.refs:
             frame = ref.read(self.config.classes, self.config.data)
             height_m = voxelize(frame.points, self.config.grid).point_height_m
             frame, height_m = augment.keep(frame, height_m, np.isfinite(height_m))
-            self._frames.append((frame, height_m))
+            frames.append((frame, height_m))
             for cutout in augment.cut_objects(frame, height_m, MIN_CUTOUT_POINTS):
-                self._bank[cutout.class_index].append(cutout)
+                bank[cutout.class_index].append(cutout)
+        self._frames, self._bank = frames, bank
 
     def __getitem__(self, index: int) -> tuple[Pillars, PillarTargets]:
         """Sample ``index``: any number >= 0; there is no end."""

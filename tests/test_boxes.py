@@ -14,8 +14,10 @@ def reference(points, labels, num_instances):
             c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
             u, v = x * c + y * s, x * -s + y * c
             along, across = u.max() - u.min(), v.max() - v.min()
-            if along * across < least:
-                least = along * across
+            edges = [u - u.min(), u.max() - u, v - v.min(), v.max() - v]
+            total = np.cumsum(np.min(edges, axis=0))[-1]  # one point after the other
+            if total < least:
+                least = total
                 um, vm = (u.min() + u.max()) / 2, (v.min() + v.max()) / 2
                 yaw = np.deg2rad(degrees if along >= across else degrees - 90)
                 boxes[k] = (
@@ -59,6 +61,7 @@ ADVERSARIAL = {
     "falling diagonal": [[t, -t, 0.0] for t in range(4)],
     "square": [[0, 0, 0], [0, 1, 0], [1, 0, 0], [1, 1, 0]],
     "diamond": [[0, 1, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0]],
+    "bare L": [*([t, 0, 0] for t in range(5)), [0, 1, 0], [0, 2, 0]],
     "circle": [[np.cos(a), np.sin(a), a] for a in np.linspace(0, 6.28, 40)],
     "far and thin": [[1e4, 1e4, 0], [1e4 + 5, 1e4 + 1e-3, 0], [1e4 + 2, 1e4, 1e3]],
 }
@@ -98,6 +101,55 @@ def test_finds_a_rectangle_at_any_heading(degrees):
     assert box[2] == pytest.approx((points[:, 2].min() + points[:, 2].max()) / 2)
     assert box[5] == pytest.approx(points[:, 2].max() - points[:, 2].min())
     assert box[6] == np.float32(np.deg2rad(degrees))
+
+
+@pytest.mark.parametrize("degrees", range(-90, 90, 9))
+@pytest.mark.parametrize("noise_m", [0.0, 0.02])
+def test_finds_the_heading_of_a_bare_l(degrees, noise_m):
+    """Two visible sides and nothing between, where the least area takes the diagonal as well."""
+    rng = np.random.default_rng(degrees + 90)
+    u = np.concatenate([np.linspace(0, 4.5, 60), np.zeros(25)]) - 2.25
+    v = np.concatenate([np.zeros(60), np.linspace(0, 1.8, 25)]) - 0.9
+    u, v = u + rng.normal(0, noise_m, 85), v + rng.normal(0, noise_m, 85)
+    c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    points = np.stack([12 + u * c - v * s, -5 + u * s + v * c, rng.uniform(-1.5, 0.1, 85)], axis=1)
+    points, labels = points.astype(np.float32), np.ones(85, np.int32)
+    box = oriented_boxes(points, labels, 1)
+    np.testing.assert_array_equal(box, reference(points, labels, 1))
+    off = (np.rad2deg(box[0, 6]) - degrees + 90) % 180 - 90
+    assert abs(off) < 1e-4 if noise_m == 0 else abs(off) <= 2.001
+    np.testing.assert_allclose(box[0, :2], [12, -5], atol=1e-4 + 5 * noise_m)
+    np.testing.assert_allclose(box[0, 3:5], [4.5, 1.8], atol=1e-4 + 8 * noise_m)
+
+
+def test_a_cross_worked_by_hand():
+    """The ends lie on the edges at any heading, so the middle decides.
+
+    At 0 degrees it is 1 m from each edge, at 45 degrees sqrt(1/2) m.
+    """
+    cross = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0], [0, 0, 0]], np.float32)
+    box = oriented_boxes(cross, np.ones(5, np.int32), 1)[0]
+    np.testing.assert_allclose(box, [0, 0, 0, 2**0.5, 2**0.5, 0, box[6]], atol=1e-6)
+    assert np.rad2deg(box[6]) % 90 == pytest.approx(45)
+
+
+def test_of_equal_sums_the_smaller_heading_wins():
+    """Two points are corners of a rectangle of any heading: all sums are exactly 0."""
+    pairs = np.array(
+        [[0, 0, 0], [3, 1, 0], [9, 9, 0], [8, 12, 0], [5, 5, 5], [5, 5, 6]], np.float32
+    )
+    boxes = oriented_boxes(pairs, np.array([1, 1, 2, 2, 3, 3], np.int32), 3)
+    np.testing.assert_array_equal(
+        boxes,
+        np.array(
+            [
+                [1.5, 0.5, 0, 3, 1, 0, 0],
+                [8.5, 10.5, 0, 3, 1, 0, -np.pi / 2],
+                [5, 5, 5.5, 0, 0, 1, 0],
+            ],
+            np.float32,
+        ),
+    )
 
 
 def test_order_of_points_and_unlabelled_points_do_not_matter():

@@ -15,6 +15,7 @@ from bev_instseg.config import (
     config_from_dict,
     config_to_dict,
     load_config,
+    override_config,
     save_config,
 )
 
@@ -48,7 +49,7 @@ def test_shipped_configurations_load_and_round_trip(path: Path, tmp_path: Path) 
 def test_round_trip_of_changed_values(tmp_path: Path) -> None:
     config = dataclasses.replace(
         Config(),
-        grid=BEVGrid((0.0, 40.0), (-20.0, 20.0), (-3.0, 2.0), 0.4),
+        grid=BEVGrid((0.0, 38.4), (-19.2, 19.2), (-3.0, 2.0), 0.4),
         classes=CLASSES[1:],
         loss=LossConfig(instance="hinge", foreground_weight=(2.5, 7.0)),
         augment=dataclasses.replace(Config().augment, enabled=False, paste=(0, 4)),
@@ -110,12 +111,22 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ("augment: {paste: [1]}", "augment.paste has 1 numbers for 3 classes"),
         ("loss: {foreground_weight: [1]}", "loss.foreground_weight has 1 numbers for 3 classes"),
         ("model: {widths: [8, 8]}", "model.widths and model.blocks differ in length"),
+        ("model: {widths: [8], blocks: [1]}\ntrain: {window_cells: 63}", "train: 63 cells are no"),
+        ("grid: {x_range_m: [0, 51.0]}", "grid: 255 x 512 cells are no multiple of the network"),
+        ("train: {steps: 0}", "train.steps must be at least 1, got 0"),
+        ("cluster: {seed_threshold: 7}", "cluster.seed_threshold must lie in 0..1, got 7.0"),
+        ("train: {learning_rate: .nan}", "train.learning_rate must be a finite number"),
+        ("train: {learning_rate: " + "9" * 400 + "}", "must be a finite number"),
         # not a mapping at all
         ("- 1", "the top level must be a mapping, got [1]"),
         ("steps", "the top level must be a mapping, got 'steps'"),
         # YAML
         ("data: &a {}\nmodel: *a", "aliases are not allowed"),
         ("train: {steps: 3\ngrid: {}", "not valid YAML: "),
+        ("? [a]\n: 1", "not valid YAML: "),
+        ("train: 2001-13-45", "not valid YAML: "),
+        ("train: {steps: 0x_}", "not valid YAML: "),
+        ("[" * 5000, "not valid YAML: "),
         ("train:\n\tsteps: 3", "not valid YAML: "),
         ("train: !!python/object:os.system {}", "not valid YAML: "),
         ("train: {}\n---\ntrain: {}", "not valid YAML: "),
@@ -147,6 +158,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert "cannot read" in refusal(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"train: \xff")
     assert "cannot read" in refusal(tmp_path / "latin.yaml")
+
+
+def test_a_file_over_a_networks_own_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "over.yaml"
+    path.write_text("cluster: {seed_threshold: 0.5}\ngrid: {x_range_m: [0, 102.4]}\n")
+    base = dataclasses.replace(Config(), train=TrainConfig(steps=7))
+    config = override_config(base, path)
+    assert config.cluster == dataclasses.replace(base.cluster, seed_threshold=0.5)
+    assert config.grid == BEVGrid(x_range_m=(0.0, 102.4))
+    assert config.train == base.train
+    for text in ("model: {stem: 8}", "grid: {cell_m: 0.4}"):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=r"over\.yaml: model, grid\.cell_m and the number"):
+            override_config(base, path)
 
 
 def test_a_dictionary_is_named_by_its_source() -> None:

@@ -29,7 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--data", required=True, type=Path, help="folder that the sources' paths start from"
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="RUN_DIR", help="the run's folder")
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="RUN_DIR", help="the run's folder"
+    )
     parser.add_argument("--resume", action="store_true", help="go on from RUN_DIR/last.pt")
     arguments = parser.parse_args(argv)
     try:
@@ -51,6 +53,8 @@ def main(argv: list[str] | None = None) -> int:
             from bev_instseg.visualize import draw_training
 
             draw_training(arguments.out / "log.csv", arguments.out / "log.png")
+            if trainer.step < config.train.steps:
+                print(f"stopped at step {trainer.step} of {config.train.steps}; --resume goes on")
     except (ValueError, OSError, TrainingError) as error:
         print(f"train_kitti: {error}", file=sys.stderr)
         return 2

@@ -83,22 +83,26 @@ def read_calibration(path: str | Path) -> Calibration:
 
     def matrix(shape: tuple[int, int], *names: str) -> Float64:
         for name in names:
-            if name in matrices and matrices[name].size == shape[0] * shape[1]:
+            found = matrices.get(name, np.empty(0))
+            if found.size == shape[0] * shape[1] and np.isfinite(found).all():
                 return matrices[name].reshape(shape)
-        raise KittiError(f"{path}: no matrix {' or '.join(names)} of {shape[0]} x {shape[1]} numbers")
+        raise KittiError(
+            f"{path}: no matrix {' or '.join(names)} of {shape[0]} x {shape[1]} finite numbers"
+        )
 
     rectify = matrix((3, 3), "R0_rect", "R_rect")
     velo_to_cam = matrix((3, 4), "Tr_velo_to_cam", "Tr_velo_cam")
-    return Calibration(
-        rectify @ velo_to_cam[:, :3], rectify @ velo_to_cam[:, 3], matrix((3, 4), "P2")
-    )
+    rotation = rectify @ velo_to_cam[:, :3]
+    if abs(np.linalg.det(rotation) - 1) > 0.01:
+        raise KittiError(f"{path}: R0_rect and Tr_velo_to_cam are no rotation")
+    return Calibration(rotation, rectify @ velo_to_cam[:, 3], matrix((3, 4), "P2"))
 
 
 def read_labels(path: str | Path) -> list[Label]:
     """Read a ``label_2`` file.
 
     Raises:
-        KittiError: unreadable file or a line with fewer than 15 fields.
+        KittiError: unreadable file, or a line with fewer than 15 fields or no finite numbers.
     """
     labels = []
     for number, line in enumerate(_read_lines(path), 1):
@@ -107,7 +111,7 @@ def read_labels(path: str | Path) -> list[Label]:
             values = np.array(fields[4:15], np.float64)
         except ValueError:
             values = np.empty(0)
-        if len(values) != 11:
+        if len(values) != 11 or not np.isfinite(values).all():
             raise KittiError(f"{path}: line {number} is no KITTI label of 15 fields")
         labels.append(Label(fields[0], values[:4], values[4:7], values[7:10], float(values[10])))
     return labels
@@ -151,9 +155,9 @@ def read_frame(
     The full sweep (``velodyne``) is preferred to the one cropped to the image
     (``velodyne_reduced``). A point is *instance k* if it lies in box k and more than
     ``data.box_floor_m`` above its floor, *background* if outside every box grown by
-    ``data.box_band_m``, else *void*, and so is every point in a DontCare rectangle or in a box of
-    a void type. Where boxes overlap the nearer centre wins. Points outside the camera image are
-    unlabelled.
+    ``data.box_band_m``, else *void*, and so is every point of no instance in a DontCare rectangle
+    or in a grown box of a void type. Where boxes overlap, the nearer centre of a bottom face wins.
+    Points outside the camera image are unlabelled.
 
     Raises:
         KittiError, ScanError: a file that is missing or malformed.
@@ -164,7 +168,8 @@ def read_frame(
         scan = folder / "velodyne_reduced" / f"{name}.bin"
     points = read_scan(scan)
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
-    camera = calibration.to_camera(points[:, :3])
+    xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image
+    camera = calibration.to_camera(xyz)
     pixels, in_front = calibration.to_pixels(camera)
     width, height = data.image_size_px
     in_image = in_front & (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)

@@ -12,7 +12,7 @@ from bev_instseg.structures import Frame
 
 
 def frame_names(root: str | Path, sequences: Sequence[str]) -> list[str]:
-    """``SEQ/FRAME`` of every labelled sweep of the sequences; an entry may itself be a frame.
+    """``SEQ/FRAME`` of every sweep of the sequences; an entry may itself be a frame.
 
     Raises:
         ScanError: a sequence or frame without sweeps.
@@ -21,9 +21,11 @@ def frame_names(root: str | Path, sequences: Sequence[str]) -> list[str]:
     for entry in sequences:
         sequence, _, frame = entry.partition("/")
         folder = Path(root) / "sequences" / sequence / "velodyne"
-        found = sorted(folder.glob(f"{frame or '*'}.bin"))
+        found = sorted(path for path in folder.glob("*.bin") if frame in ("", path.stem))
         if not found:
-            raise ScanError(f"{folder}: no sweep for '{entry}'; sequences are named like 00 or 00/000003")
+            raise ScanError(
+                f"{folder}: no sweep for '{entry}'; sequences are named like 00 or 00/000003"
+            )
         names += [f"{sequence}/{path.stem}" for path in found]
     return names
 
@@ -34,7 +36,7 @@ def read_frame(
     """Read sweep ``SEQ/FRAME`` with its ``.label``.
 
     An object is a pair of class (low 16 bits) and instance id (high 16 bits). Points of
-    ``data.void_semantickitti`` and objects without an instance id are void.
+    ``data.void_semantickitti``, objects without an instance id and points of no place are void.
 
     Raises:
         ScanError: a file that is missing or malformed, labels that do not fit the sweep.
@@ -46,12 +48,13 @@ def read_frame(
     semantic, number = labels & 0xFFFF, labels >> 16
 
     class_of = {kind: index for index, c in enumerate(classes) for kind in c.semantickitti}
-    is_object = np.isin(semantic, list(class_of)) & (number > 0)
+    is_thing = np.isin(semantic, list(class_of))
+    void = np.isin(semantic, data.void_semantickitti) | (is_thing & (number == 0))
+    void |= ~np.isfinite(points).all(axis=1)
+    is_object = is_thing & ~void
     ids, inverse = np.unique(labels[is_object], return_inverse=True)
-    instance = np.zeros(len(points), np.int32)
+    instance = np.where(void, np.int32(-1), np.int32(0))
     instance[is_object] = inverse + 1
-    without_id = np.isin(semantic, list(class_of)) & (number == 0)
-    instance[without_id | np.isin(semantic, data.void_semantickitti)] = -1
 
     boxes = oriented_boxes(points, np.maximum(instance, 0), len(ids))
     object_classes = np.array([class_of[int(i) & 0xFFFF] for i in ids], np.int32)

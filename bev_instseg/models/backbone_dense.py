@@ -1,5 +1,7 @@
 """Dense U-Net over the grid. A sparse one takes its place with the same call."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -47,7 +49,7 @@ class DenseBackbone(nn.Module):
         )
         self.lateral = nn.ModuleList(
             nn.Sequential(nn.Conv2d(deep, width, 1, bias=False), GlobalBatchNorm(width))
-            for width, deep in zip(widths[:-1], widths[1:], strict=True)
+            for width, deep in pairwise(widths)
         )
         self.merge = nn.ModuleList(_conv(width, width) for width in widths[:-1])
         self.split = nn.Linear(widths[0], 4 * stem)

@@ -15,7 +15,8 @@ from bev_instseg.models.norm import GlobalBatchNorm
 
 Bandwidth = Literal["fixed", "scalar", "elliptical", "oriented"]
 
-LOG_PRECISION_LIMIT = 8.0  # a margin of 0.02 m to 64 m
+LOG_PRECISION_LIMIT = 8.0  # of each channel; without r that is a margin of 0.02 m to 64 m
+ELONGATION_LIMIT = 6.0  # of q: sigmas 400 to 1; from 8 on float32 rounds away the small eigenvalue
 _CHANNELS = {"fixed": 0, "scalar": 1, "elliptical": 2, "oriented": 3}
 
 
@@ -46,6 +47,8 @@ def precision_matrix(log_precision: Tensor, fixed_sigma_m: float) -> Tensor:
     With S = [[a, r], [r, b]], m = (a + b) / 2, d = (a - b) / 2 and q = sqrt(d^2 + r^2),
     exp(S) = e^m (cosh q I + sinh q / q [[d, r], [r, -d]]): positive definite for every S, and
     turning the object turns S, so averages over an object (eq. 9) do not depend on its heading.
+    Channels beyond LOG_PRECISION_LIMIT and q beyond ELONGATION_LIMIT count as these limits, so that
+    the result is finite and positive definite in float32 too.
 
     Args:
         log_precision: (..., n); n = 0 (fixed), 1: ln(1/sigma^2), 2: one such for x and y,
@@ -69,6 +72,8 @@ def precision_matrix(log_precision: Tensor, fixed_sigma_m: float) -> Tensor:
     a, r, b = channels.unbind(-1)
     mean, d = (a + b) / 2, (a - b) / 2
     q = (d.square() + r.square() + 1e-12).sqrt()
+    shrink = (ELONGATION_LIMIT / q).clamp_max(1)
+    d, r, q = d * shrink, r * shrink, q * shrink
     scale, ratio = mean.exp(), torch.sinh(q) / q
     return torch.stack(
         [

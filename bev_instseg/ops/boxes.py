@@ -1,16 +1,20 @@
-"""Oriented boxes around instances: search-based L-shape fitting with the area criterion.
+"""Oriented boxes around instances: search-based L-shape fitting.
 
 X. Zhang, W. Xu, C. Dong, J. M. Dolan: Efficient L-Shape Fitting for Vehicle Detection Using Laser
 Scanners, IEEE Intelligent Vehicles Symposium 2017. Of the headings 0, 1, .. 89 degrees take the one
-whose bounding rectangle of the points, seen from above, has the least area.
+whose bounding rectangle of the points, seen from above, has its edges nearest to them: the least
+sum over the points of the distance to the nearest edge.
 
-The criterion's known limit: of an object seen as a bare L, two sides and nothing between, the
-rectangle along the L's diagonal is as small as the one along its sides.
+That sum stands in for the paper's closeness criterion, the largest sum of inverse distances; it
+needs no bound for points on an edge. The paper's area criterion cannot tell the sides of an object
+seen as a bare L, two sides and nothing between, from the L's diagonal: both rectangles have the
+same area.
 """
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
+
+from bev_instseg.ops.compile import kernel
 
 _COS = np.cos(np.deg2rad(np.arange(90)))
 _SIN = np.sin(np.deg2rad(np.arange(90)))
@@ -21,10 +25,11 @@ _AXIS_X, _AXIS_Y = np.concatenate([_COS, -_SIN]), np.concatenate([_SIN, _COS])
 def oriented_boxes(
     points: NDArray[np.float32], labels: NDArray[np.int32], num_instances: int
 ) -> NDArray[np.float32]:
-    """The least upright box around the points of each instance, to one degree of heading.
+    """An upright box around the points of each instance, its edges nearest to the points.
 
-    Computed in float64. Of equal areas the smaller heading wins; a single point has a box of no
-    size and yaw 0.
+    Headings are searched to one degree. Computed in float64, sums run in the order of the points.
+    Of equal sums the smaller heading wins, so one or two points, on the corners of a rectangle of
+    any heading, have a box along x and y; that of a single point has no size and yaw 0.
 
     Args:
         points: (N, >=3) float32 x, y, z in metres; only labelled points need be finite.
@@ -56,7 +61,7 @@ def oriented_boxes(
 
     low, high, z_low, z_high = _bounds(xyz, index, num_instances)
     size, middle = high - low, (low + high) / 2
-    heading = np.argmin(size[:, :90] * size[:, 90:], axis=1)
+    heading = np.argmin(_edge_distance(xyz, index, low, high), axis=1)
     row = np.arange(num_instances)
     along, across = size[row, heading], size[row, heading + 90]
     u, v = middle[row, heading], middle[row, heading + 90]
@@ -75,7 +80,7 @@ def oriented_boxes(
     ).astype(np.float32)
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def _bounds(xyz, index, count):  # type: ignore[no-untyped-def]
     """Bounds of each instance along every axis, (K, 180) each, and along z, (K,) each.
 
@@ -94,3 +99,19 @@ def _bounds(xyz, index, count):  # type: ignore[no-untyped-def]
             low[k, axis] = at if at < low[k, axis] else low[k, axis]
             high[k, axis] = at if at > high[k, axis] else high[k, axis]
     return low, high, z_low, z_high
+
+
+@kernel
+def _edge_distance(xyz, index, low, high):  # type: ignore[no-untyped-def]
+    """Sum of the distances of each instance's points to the nearest edge, (K, 90) per heading."""
+    total = np.zeros((len(low), 90))
+    for i in range(len(index)):
+        k, x, y = index[i], xyz[i, 0], xyz[i, 1]
+        for along in range(90):
+            across = along + 90
+            u = x * _AXIS_X[along] + y * _AXIS_Y[along]
+            v = x * _AXIS_X[across] + y * _AXIS_Y[across]
+            end = min(u - low[k, along], high[k, along] - u)
+            side = min(v - low[k, across], high[k, across] - v)
+            total[k, along] += min(end, side)
+    return total

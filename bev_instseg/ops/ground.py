@@ -1,10 +1,10 @@
 """Local ground height under each pillar, from the pillars' lowest points."""
 
-import numba as nb
 import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.grid import BEVGrid
+from bev_instseg.ops.compile import kernel
 
 TILE_CELLS = 8  # a tile is TILE_CELLS x TILE_CELLS cells: 1.6 m at 0.2 m cells
 OUTLIER_M = 0.4  # a tile this far below the median of its neighbourhood is a ghost return
@@ -17,13 +17,19 @@ def estimate_ground(
     """Height of the ground under each occupied pillar.
 
     The cells are pooled into tiles. A tile's height is the lower quartile of its pillars' lowest
-    points; a tile far below the median of the 5 x 5 tiles around it is raised to that median; the
-    lower envelope of slope-limited cones over all tiles (a two-pass chamfer transform) then carries
-    the ground under cars and walls, and the tiles are interpolated bilinearly.
+    points; a tile more than `OUTLIER_M` below the median of the occupied ones among the 5 x 5 tiles
+    around it is raised to that median. Both are elements, never means of two: of n sorted heights,
+    number (n - 1) // 4 and number n // 2.
+
+    The lower envelope of cones that rise by `SLOPE` from every tile then carries the ground under
+    cars and walls. Distances in it are along x, y and the diagonals (a two-pass chamfer transform).
+    The tiles are interpolated bilinearly between their centres and constant beyond the outermost.
+    Beside tiles without pillars, which lie on the cones, the ground comes out high: by up to 0.18 m
+    at 0.2 m cells. Computed in float64.
 
     Args:
         cells: (P,) int32 flat cell indices, rising.
-        z_min_m: (P,) float32 lowest point of each pillar, metres.
+        z_min_m: (P,) float32 lowest point of each pillar, metres; finite.
         grid: the grid of the cells.
 
     Returns:
@@ -34,7 +40,7 @@ def estimate_ground(
     return _estimate_ground(cells, z_min_m, nx, ny, TILE_CELLS, rise_m, OUTLIER_M)
 
 
-@nb.njit(cache=True, nogil=True)
+@kernel
 def _estimate_ground(cells, z_min, nx, ny, tile, rise, outlier):  # type: ignore[no-untyped-def]
     tx, ty = (nx + tile - 1) // tile, (ny + tile - 1) // tile
     start = np.zeros(tx * ty + 1, np.int64)
@@ -98,7 +104,7 @@ def _estimate_ground(cells, z_min, nx, ny, tile, rise, outlier):  # type: ignore
     for p in range(len(cells)):
         x = min(max((cells[p] // ny + 0.5) / tile - 0.5, 0.0), tx - 1.0)
         y = min(max((cells[p] % ny + 0.5) / tile - 0.5, 0.0), ty - 1.0)
-        i, j = min(int(x), max(tx - 2, 0)), min(int(y), max(ty - 2, 0))
+        i, j = int(x), int(y)
         i1, j1 = min(i + 1, tx - 1), min(j + 1, ty - 1)
         u, v = x - i, y - j
         near = ground[i, j] + v * (ground[i, j1] - ground[i, j])

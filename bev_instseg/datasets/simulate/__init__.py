@@ -1,19 +1,20 @@
 """Labelled LiDAR sweeps of streets that never were: for training, tests and demonstration.
 
-`simulate_sweep` draws a random street (`scene`), builds it of triangles (`shapes`, `vehicles`,
-`people`, `surroundings`, `street`) and looks at it with a spinning LiDAR (`sensor`). Every point
-knows which triangle it comes from, so the labels are exact.
+`simulate_sweep` draws a random street (`scene`, on the `site` of a `street`), built of triangles
+(`vehicles`, `people`, `surroundings`, all from `shapes`), and looks at it with a spinning LiDAR
+(`sensor`). Every point knows which triangle it comes from, so the labels are exact.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.datasets.simulate.scene import THINGS, Scene, draw_scene
+from bev_instseg.datasets.scan_io import write_atomic, write_labels
+from bev_instseg.datasets.simulate.scene import draw_scene
 from bev_instseg.datasets.simulate.sensor import HDL64, SensorConfig
+from bev_instseg.datasets.simulate.site import THINGS, Scene
 
 __all__ = ["HDL64", "THINGS", "SensorConfig", "simulate_sweep", "sweep_paths", "write_sweep"]
 
@@ -51,16 +52,14 @@ def sweep_paths(out: Path, sequence: str, frame: int) -> tuple[Path, Path]:
 
 def write_sweep(
     out: Path, sequence: str, frame: int, seed: int, sensor: SensorConfig = HDL64
-) -> tuple[Path, Path]:
-    """Simulate frame ``frame`` from ``(seed, frame)`` and write it, each file in one stroke."""
+) -> None:
+    """Simulate frame ``frame`` from ``(seed, frame)`` and write its two files whole."""
     points, labels = simulate_sweep((seed, frame), sensor)
-    paths = sweep_paths(out, sequence, frame)
-    for path, array in zip(paths, (points.astype("<f4"), labels.astype("<u4")), strict=True):
+    sweep, truth = sweep_paths(out, sequence, frame)
+    for path in (sweep, truth):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        part.write_bytes(array.tobytes())
-        os.replace(part, path)
-    return paths
+    write_labels(truth, labels)
+    write_atomic(sweep, points.astype("<f4").tobytes())
 
 
 def _cast(
@@ -71,8 +70,8 @@ def _cast(
 
     caster = o3d.t.geometry.RaycastingScene()
     caster.add_triangles(
-        o3d.core.Tensor(scene.mesh.vertices.astype(np.float32)),
-        o3d.core.Tensor(scene.mesh.triangles.astype(np.uint32)),
+        o3d.core.Tensor.from_numpy(scene.mesh.vertices.astype(np.float32)),
+        o3d.core.Tensor.from_numpy(scene.mesh.triangles.astype(np.uint32)),
     )
     c, s = np.cos(scene.yaw), np.sin(scene.yaw)
     lines = np.empty((len(rays), 6), dtype=np.float32)
@@ -80,6 +79,6 @@ def _cast(
     lines[:, 3] = c * rays[:, 0] - s * rays[:, 1]
     lines[:, 4] = s * rays[:, 0] + c * rays[:, 1]
     lines[:, 5] = rays[:, 2]
-    hits = caster.cast_rays(o3d.core.Tensor(lines))
+    hits = caster.cast_rays(o3d.core.Tensor.from_numpy(lines))
     cosine = np.abs(np.einsum("ri,ri->r", hits["primitive_normals"].numpy(), lines[:, 3:]))
     return hits["t_hit"].numpy(), hits["primitive_ids"].numpy().astype(np.int64), cosine

@@ -26,7 +26,9 @@ def pedestrian(rng: np.random.Generator) -> Mesh:
     parts = [_figure(rng, pelvis, neck, hands, feet)]
     cloth = _cloth(rng)
     if rng.random() < 0.3:
-        parts.append(tube([(0, 0, rng.uniform(0.5, 0.75)), (0, 0, 1.0)], [[0.23, 0.18], [0.18, 0.14]], cloth))
+        parts.append(
+            tube([(0, 0, rng.uniform(0.5, 0.75)), (0, 0, 1.0)], [[0.23, 0.18], [0.18, 0.14]], cloth)
+        )
     if rng.random() < 0.25:
         parts.append(box((0.18, 0.3, 0.42), (lean - 0.22, 0, 1.0), cloth))
     if rng.random() < 0.15:
@@ -42,7 +44,7 @@ def cyclist(rng: np.random.Generator) -> Mesh:
     crank = 0.17 * np.array([np.cos(turn), np.sin(turn)])
     pedals = np.array([[crank[0], 0.12, 0.29 + crank[1]], [-crank[0], -0.12, 0.29 - crank[1]]])
     grips = np.array([[0.36, 0.24, 1.02], [0.36, -0.24, 1.02]])
-    rider = _figure(rng, pelvis, neck, grips, pedals + [0, 0, 0.04])
+    rider = _figure(rng, pelvis, neck, grips, pedals + np.array([0, 0, 0.04]))
     parts = [_bicycle(), rider]
     if rng.random() < 0.3:
         parts.append(box((0.35, 0.3, 0.3), (-0.6, 0, 0.75), _cloth(rng)))
@@ -52,14 +54,15 @@ def cyclist(rng: np.random.Generator) -> Mesh:
 def _figure(
     rng: np.random.Generator, pelvis: Float, neck: Float, hands: Float, feet: Float
 ) -> Mesh:
-    """A body about 1.75 m tall from pelvis (3,), neck (3,), hands (2, 3) and feet (2, 3), left first."""
+    """A body 1.75 m tall from pelvis and neck (3,), hands and feet (2, 3), left first."""
     shirt, trousers, girth = _cloth(rng), _cloth(rng), rng.normal(1, 0.1)
+    head = SKIN if rng.random() < 0.6 else _cloth(rng)  # hat or helmet
     spine = pelvis + np.linspace(-0.05, 1, 5)[:, None] * (neck - pelvis)
     torso = np.array([[0.15, 0.12], [0.16, 0.12], [0.16, 0.12], [0.19, 0.12], [0.08, 0.07]])
     parts = [
         tube(spine, torso * girth, shirt),
-        tube([neck, neck + [0.02, 0, 0.1]], 0.06, SKIN, sides=6),
-        ball(neck + [0.04, 0, 0.17], (0.1, 0.08, 0.13), SKIN if rng.random() < 0.6 else shirt),
+        tube([neck, neck + np.array([0.02, 0, 0.1])], 0.06, SKIN, sides=6),
+        ball(neck + np.array([0.04, 0, 0.17]), (0.1, 0.08, 0.13), head),
     ]
     sides = np.array([[0, 1, 0], [0, -1, 0]])
     shoulders, hips = neck + 0.19 * sides - [0, 0, 0.06], pelvis + 0.09 * sides
@@ -86,9 +89,14 @@ def _joints(start: Float, end: Float, half: float, towards: Float) -> Float:
 @cache
 def _bicycle() -> Mesh:
     """Two spoked wheels, diamond frame, fork, handlebar and saddle."""
-    rear, front, crank = np.array([-0.5, 0, 0.34]), np.array([0.56, 0, 0.34]), np.array([0, 0, 0.29])
+    rear, front, crank = (
+        np.array([-0.5, 0, 0.34]),
+        np.array([0.56, 0, 0.34]),
+        np.array([0, 0, 0.29]),
+    )
     seat, head, bar = np.array([-0.2, 0, 0.86]), np.array([0.36, 0, 0.8]), np.array([0.34, 0, 1.0])
     ends = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (front, bar)]
+    sideways = np.array([0, 0.26, 0])
     angle = np.linspace(0, 2 * np.pi, 17)
     circle = np.column_stack([np.cos(angle), np.zeros(17), np.sin(angle)])
     spokes = np.stack([circle[0:8:2], circle[8:16:2]], axis=1)
@@ -96,7 +104,7 @@ def _bicycle() -> Mesh:
     return join(
         wheel.repeated([rear, front]),
         tube(np.array(ends), 0.018, FRAME, sides=4),
-        tube([bar + [0, 0.26, 0], bar - [0, 0.26, 0]], 0.02, FRAME, sides=4),
+        tube([bar - sideways, bar + sideways], 0.02, FRAME, sides=4),
         box((0.26, 0.14, 0.08), (-0.22, 0, 0.86), TYRE),
     )
 

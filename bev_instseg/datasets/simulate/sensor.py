@@ -27,7 +27,7 @@ class SensorConfig:
     height_m: float = 1.73
     max_range_m: float = 80.0
     range_noise_m: float = 0.02
-    half_range_m: float = 130.0
+    half_range_m: float = 200.0
     fade_range_m: float = 48.0
     intensity_noise: float = 0.15
 
@@ -56,7 +56,7 @@ class SensorConfig:
             returns: (N,) probability that the surface answers at all.
         """
         strength = cosine * (self.half_range_m / range_m) ** 2
-        chance = returns * (1 - 2.0**-strength)
+        chance = returns * (1 - np.exp2(-np.minimum(strength, 30)))
         return (range_m < self.max_range_m) & (rng.random(len(chance)) < chance)
 
     def intensity(
@@ -72,7 +72,9 @@ class SensorConfig:
             shine: (N,) what a near sensor would see of the surface, 0..1.
         """
         seen = shine / (1 + (range_m / self.fade_range_m) ** 3)
-        seen = seen * rng.normal(1, self.intensity_noise, len(seen)) - rng.normal(0.02, 0.02, len(seen))
+        seen = seen * rng.normal(1, self.intensity_noise, len(seen)) - rng.normal(
+            0.02, 0.02, len(seen)
+        )
         return (np.clip(seen, 0, 0.99) * 100).round().astype(np.float32) / np.float32(100)
 
 

@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Float = NDArray[np.float64]
 Int = NDArray[np.int64]
+Vector = Sequence[float] | Float
+
+_AXES = np.eye(3)
 
 
 class Material(NamedTuple):
@@ -96,8 +99,10 @@ def tube(path: ArrayLike, radius: ArrayLike, material: Material, sides: int = 8)
     line = np.asarray(path, dtype=np.float64)
     line = line.reshape(-1, *line.shape[-2:])
     steps = line[:, 1:] - line[:, :-1]
-    along = _unit(np.concatenate([steps[:, :1], steps[:, 1:] + steps[:, :-1], steps[:, -1:]], axis=1))
-    level = np.eye(3)[np.abs(along).sum(axis=1).argmin(axis=1)][:, None]
+    along = _unit(
+        np.concatenate([steps[:, :1], steps[:, 1:] + steps[:, :-1], steps[:, -1:]], axis=1)
+    )
+    level = _AXES[np.abs(along).sum(axis=1).argmin(axis=1)][:, None]
     across = _unit(level - along * (along * level).sum(axis=2, keepdims=True))
     spokes = np.asarray(radius) * _circle(sides)  # (sides, P, 2)
     rings = spokes[..., :1] * across[:, None] + spokes[..., 1:] * _cross(along, across)[:, None]
@@ -130,17 +135,19 @@ def loft(
     rings[..., 2:, 1] = -rings[..., 1::-1, 1]
     rings[..., 0, 2], rings[..., 1, 2] = low, high
     rings[..., 2:, 2] = rings[..., 1::-1, 2]
-    vertices, triangles, sides = _capped(rings, rings[:, 0].mean(axis=1), rings[:, -1].mean(axis=1))
+    ends = rings[0, [0, -1]].mean(axis=1)
+    vertices, triangles, sides = _capped(rings, ends[:1], ends[1:])
     return Mesh(vertices, triangles, np.array([side, top or side, side, side])[sides])
 
 
-def box(size: Sequence[float], centre: Sequence[float], material: Material) -> Mesh:
+def box(size: Vector, centre: Vector, material: Material) -> Mesh:
     """An upright box: (3,) size and (3,) centre of its bottom face, metres."""
-    (length, width, height), half = size, size[0] / 2
-    return loft((-half, half), 0, height, width / 2, width / 2, material).moved(centre)
+    length, width, height = size
+    ends = (-length / 2, length / 2)
+    return loft(ends, 0, height, width / 2, width / 2, material).moved(centre)
 
 
-def ball(centre: Sequence[float], radii: Sequence[float], material: Material) -> Mesh:
+def ball(centre: Vector, radii: Vector, material: Material) -> Mesh:
     """An ellipsoid: (3,) centre and (3,) half axes, metres."""
     polar = np.linspace(0.1, np.pi - 0.1, 6)
     path = np.column_stack([np.zeros((6, 2)), -np.cos(polar)])
@@ -148,14 +155,18 @@ def ball(centre: Sequence[float], radii: Sequence[float], material: Material) ->
     return replace(mesh, vertices=mesh.vertices * np.asarray(radii) + np.asarray(centre))
 
 
-def leaves(
-    rng: np.random.Generator, centres: Float, size_m: float, reflectivity: float = 0.55
-) -> Mesh:
+def leaves(rng: np.random.Generator, centres: Float, size_m: float) -> Mesh:
     """Loose randomly turned triangles about (L, 3) centres: what a laser sees of foliage."""
-    corners = centres[:, None] + rng.normal(0, size_m, (len(centres), 3, 3))
-    surface = np.tile(np.array(Material(reflectivity)), (len(centres), 1))
-    surface[:, 0] *= rng.uniform(0.6, 1.3, len(centres))
-    return Mesh(corners.reshape(-1, 3), np.arange(3 * len(centres)).reshape(-1, 3), surface)
+    corners = centres[:, None] + rng.uniform(-size_m, size_m, (len(centres), 3, 3))
+    triangles = np.arange(3 * len(centres)).reshape(-1, 3)
+    return Mesh(corners.reshape(-1, 3), triangles, leaf_surface(rng, len(centres)))
+
+
+def leaf_surface(rng: np.random.Generator, count: int) -> Float:
+    """(count, 3) `Material` of leaves, each of another green."""
+    surface = np.tile(np.array(Material(0.5)), (count, 1))
+    surface[:, 0] *= rng.uniform(0.6, 1.4, count)
+    return surface
 
 
 def _capped(rings: Float, start: Float, end: Float) -> tuple[Float, Int, Int]:
@@ -168,10 +179,16 @@ def _capped(rings: Float, start: Float, end: Float) -> tuple[Float, Int, Int]:
 
 @cache
 def _tube_faces(batch: int, rings: int, sides: int) -> tuple[Int, Int]:
-    """(T, 3) triangles of ``batch`` tubes of so many rings, and the (T,) side each lies on."""
+    """(T, 3) triangles of ``batch`` tubes of so many rings, and the (T,) side each lies on.
+
+    The first and the last ring are points, so half of the triangles there are none.
+    """
+    faces = sheet_faces(rings, sides, closed=True)
+    side = np.tile(np.repeat(np.arange(sides), 2), rings - 1)
+    real = np.ones(len(faces), dtype=bool)
+    real[: 2 * sides : 2] = real[1 - 2 * sides :: 2] = False
     starts = np.arange(batch)[:, None, None] * (rings * sides)
-    triangles = (sheet_faces(rings, sides, closed=True) + starts).reshape(-1, 3)
-    return triangles, np.tile(np.repeat(np.arange(sides), 2), batch * (rings - 1))
+    return (faces[real] + starts).reshape(-1, 3), np.tile(side[real], batch)
 
 
 @cache

@@ -11,10 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 from bev_instseg.datasets.simulate.shapes import Float, Material, Mesh, sheet_faces
 
 ROAD, SIDEWALK, TERRAIN = 40, 48, 72
-VIEW_M = 78.0
+VIEW_M = 66.0
 _STEP_M = 0.02  # width of the kerb's face
 
-_SURFACES = {ROAD: Material(0.46), SIDEWALK: Material(0.5), TERRAIN: Material(0.58)}
+_SURFACES = {ROAD: Material(0.38, 0.15), SIDEWALK: Material(0.4, 0.15), TERRAIN: Material(0.5, 0.2)}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Street:
             bend=rng.normal(0, 0.002),
             slope=rng.normal(0, 0.012, 2),
             waves=np.column_stack([*wave, 0.002 * length, rng.uniform(0, 2 * np.pi, 3)]),
-            urban=bool(rng.random() < 0.5),
+            urban=bool(rng.random() < 0.4),
         )
 
     def world(self, u: ArrayLike, v: ArrayLike) -> Float:
@@ -134,19 +134,16 @@ class Street:
         behind = self.from_road(plan_u, plan_v) > self.pavement + 0.1
         rough = 0.01 if self.urban else 0.05
         height += np.where(behind, np.abs(rng.normal(0, rough, height.shape)), 0)
-        middle = self.from_road(
-            (u[1:] + u[:-1])[:, None] / 2, ((v[1:] + v[:-1]) / 2)[None]
-        ).ravel()
-        green = SIDEWALK if self.urban else TERRAIN
-        label = np.where(middle < 0, ROAD, np.where(middle < self.pavement, SIDEWALK, green))
-        label = np.repeat(label, 2).astype(np.uint32)
-        surface = np.array([_SURFACES.get(k, _SURFACES[ROAD]) for k in range(TERRAIN + 1)])[label]
+        middle = self.from_road((u[1:] + u[:-1])[:, None] / 2, ((v[1:] + v[:-1]) / 2)[None]).ravel()
+        zone = np.repeat((middle >= 0).astype(int) + (middle >= self.pavement), 2)
+        classes = np.array([ROAD, SIDEWALK, SIDEWALK if self.urban else TERRAIN], dtype=np.uint32)
+        surface = np.array([_SURFACES[int(k)] for k in classes])[zone]
         vertices = np.concatenate([xy, height[..., None]], axis=-1).reshape(-1, 3)
-        return Mesh(vertices, sheet_faces(len(u), len(v)), surface), label
+        return Mesh(vertices, sheet_faces(len(u), len(v)), surface), classes[zone]
 
     def _lines(self, axis: int) -> Float:
         """Grid lines of the ground along u (0) or v (1): fine near the middle, exact at kerbs."""
-        regular = 90 * np.sinh(np.linspace(-2.6, 2.6, 121)) / np.sinh(2.6)
+        regular = 90 * np.sinh(np.linspace(-2.6, 2.6, 101)) / np.sinh(2.6)
         kerbs = self.kerbs[2:] if axis == 0 else self.kerbs[:2]
         lines = [regular]
         for kerb in kerbs:

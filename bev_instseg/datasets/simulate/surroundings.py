@@ -12,15 +12,17 @@ from bev_instseg.datasets.simulate.shapes import (
     ball,
     box,
     join,
+    leaf_surface,
     leaves,
     loft,
+    sheet_faces,
     tube,
 )
 
 BUILDING, FENCE, VEGETATION, TRUNK, POLE, SIGN, OTHER = 50, 51, 70, 71, 80, 81, 99
 Parts = dict[int, Mesh]
 
-WINDOW = Material(0.15, gloss=2.0, returns=0.4)
+WINDOW = Material(0.2, gloss=1.0, returns=0.7)
 METAL = Material(0.3, gloss=0.6)
 BARK = Material(0.45)
 WOOD = Material(0.38)
@@ -28,7 +30,7 @@ SIGN_FACE = Material(0.6, gloss=0.3)
 
 
 def building(rng: np.random.Generator, length: float, depth: float, height: float) -> Parts:
-    """A house of the given size in metres: walls, windows on all sides, a saddle roof."""
+    """A house of the given size in metres: walls, bays, windows, a saddle roof."""
     wall = Material(rng.uniform(0.35, 0.7))
     half = length / 2
     roof = loft((-half, half), height, height + depth * 0.35, depth / 2 + 0.3, 0.1, wall)
@@ -39,9 +41,11 @@ def building(rng: np.random.Generator, length: float, depth: float, height: floa
         places = np.array([[x, 0, z] for x in columns for z in storeys])
         pane = box((rng.uniform(0.8, 1.3), depth + 0.04, 1.35), (0, 0, 0), WINDOW)
         parts.append(pane.repeated(places[rng.random(len(places)) < 0.9]))
-    if rng.random() < 0.5:
-        steps = box((1.6, 1.2, 0.5), (rng.uniform(-half, half) * 0.7, -depth / 2 - 0.55, 0), wall)
-        parts.append(steps)
+    for _ in range(rng.integers(0, 4)):  # bays, porches, steps
+        width, out, high = rng.uniform((1, 0.4, 0.3), (length / 3, 1.2, height))
+        parts.append(
+            box((width, 2 * out, high), (rng.uniform(-0.8, 0.8) * half, -depth / 2, 0), wall)
+        )
     return {BUILDING: join(*parts)}
 
 
@@ -62,48 +66,67 @@ def fence(rng: np.random.Generator, length: float) -> Parts:
 
 
 def hedge(rng: np.random.Generator, length: float) -> Parts:
-    """A clipped hedge: leaves over a dense core."""
-    depth, height = rng.uniform(0.5, 1.1), rng.uniform(0.7, 2.2)
-    core = box((length - 0.2, depth * 0.5, height - 0.2), (0, 0, 0), Material(0.3))
-    count = int(120 * length * depth * height)
-    centres = rng.uniform(-0.5, 0.5, (count, 3)) * (length, depth, height) + (0, 0, height / 2)
-    return {VEGETATION: join(core, leaves(rng, centres, 0.05))}
+    """A clipped hedge: a dense ragged hull, and leaves that stick out of it."""
+    depth, height, step = rng.uniform(0.5, 1.1), rng.uniform(0.7, 2.2), 0.25
+    along = np.arange(-length / 2, length / 2, step)
+    round_it = np.arange(0, 2 * height + depth, step)
+    y = np.interp(round_it, [height, height + depth], [-depth / 2, depth / 2])
+    z = np.interp(round_it, [0, height, height + depth, 2 * height + depth], [0, height, height, 0])
+    hull = np.empty((len(along), len(round_it), 3))
+    hull[..., 0], hull[..., 1], hull[..., 2] = along[:, None], y, z
+    hull += rng.normal(0, 0.06, hull.shape)
+    faces = sheet_faces(len(along), len(round_it))
+    twigs = hull.reshape(-1, 3)[rng.random(len(along) * len(round_it)) < 0.5]
+    foliage = join(
+        Mesh(hull.reshape(-1, 3), faces, leaf_surface(rng, len(faces))), leaves(rng, twigs, 0.12)
+    )
+    return {VEGETATION: foliage}
+
+
+def thicket(rng: np.random.Generator, length: float) -> Parts:
+    """A wild strip of shrubs, ragged on all sides."""
+    depth, height = rng.uniform(1.5, 4.0), rng.uniform(1.2, 4.0)
+    clumps = rng.uniform(-0.5, 0.5, (int(1.5 * length) + 1, 3)) * (length - 1.5, depth - 1, 0)
+    clumps[:, 2] = rng.uniform(0.2, 0.6, len(clumps)) * height
+    centres = _scatter(rng, clumps, np.array([0.9, 0.7, 0.4 * height]), int(200 * length))
+    centres[:, 2] = np.abs(centres[:, 2])
+    return {VEGETATION: leaves(rng, centres, 0.19)}
 
 
 def bush(rng: np.random.Generator) -> Parts:
     """A shrub of a few clumps of leaves on the ground."""
-    size = rng.uniform(0.35, 1.3)
+    size = rng.uniform(0.35, 1.6)
     radii = np.array([size, size * rng.uniform(0.6, 1.0), size * rng.uniform(0.6, 1.4)])
-    clumps = _clumps(rng, rng.integers(2, 7), radii * 0.7) + (0, 0, radii[2])
+    clumps = _clumps(rng, int(rng.integers(2, 7)), radii * 0.7) + _up(radii[2])
     centres = _scatter(rng, clumps, radii * 0.5, int(500 * size**2) + 40)
     centres[:, 2] = np.abs(centres[:, 2])
-    return {VEGETATION: leaves(rng, centres, 0.07)}
+    return {VEGETATION: leaves(rng, centres, 0.12)}
 
 
 def tree(rng: np.random.Generator) -> Parts:
     """A tree: leaning trunk, some boughs, crown of clumps of leaves."""
     height = rng.uniform(4.0, 11.0)
-    stem, radius = rng.uniform(0.15, 0.4) * height, rng.uniform(0.06, 0.03 * height)
+    stem, radius = rng.uniform(0.12, 0.35) * height, rng.uniform(0.06, 0.03 * height)
     spread = np.array([0.28, 0.28, 0.3]) * height * rng.uniform(0.7, 1.1, 3)
     fork = np.array([*rng.normal(0, 0.04 * stem, 2), stem])
-    trunk = [tube([(0, 0, 0), (0, 0, 0.3), fork], radius * np.array([[1.4], [1], [0.7]]), BARK)]
-    clumps = _clumps(rng, rng.integers(6, 14), spread) + fork + (0, 0, spread[2] * 0.6)
+    trunk = [tube([_up(0), _up(0.3), fork], radius * np.array([[1.4], [1], [0.7]]), BARK)]
+    clumps = _clumps(rng, int(rng.integers(6, 14)), spread) + fork + _up(0.6 * spread[2])
     clumps[:, 2] = np.maximum(clumps[:, 2], fork[2])
     boughs = np.stack([np.broadcast_to(fork, (4, 3)), clumps[:4]], axis=1)
     trunk.append(tube(boughs, radius * 0.3, BARK, sides=4))
     centres = _scatter(rng, clumps, spread * 0.45, int(110 * height))
-    return {TRUNK: join(*trunk), VEGETATION: leaves(rng, centres, 0.13)}
+    return {TRUNK: join(*trunk), VEGETATION: leaves(rng, centres, 0.22)}
 
 
 def lamp(rng: np.random.Generator) -> Parts:
     """A lamp post with its arm."""
     height, reach, radius = rng.uniform(4, 9), rng.uniform(0.2, 1.8), rng.uniform(0.05, 0.11)
-    top = np.array([0, 0, height])
+    top, arm = _up(height), np.array([0, reach, 0.25])
     return {
         POLE: join(
-            tube([(0, 0, 0), (0, 0, 1.0), top], radius * np.array([[1.4], [1.1], [0.7]]), METAL),
-            tube([top, top + [0, reach, 0.3]], radius * 0.5, METAL, sides=6),
-            box((0.25, 0.6, 0.12), top + [0, reach, 0.25], METAL),
+            tube([_up(0), _up(1.0), top], radius * np.array([[1.4], [1.1], [0.7]]), METAL),
+            tube([top, top + arm], radius * 0.5, METAL, sides=6),
+            box((0.25, 0.6, 0.12), top + arm, METAL),
         )
     }
 
@@ -113,20 +136,20 @@ def sign(rng: np.random.Generator) -> Parts:
     height, radius = rng.uniform(1.8, 2.6), rng.uniform(0.25, 0.42)
     front, sides = (0.05, 0, height), 12 if rng.random() < 0.5 else 4
     face = tube([front, (0.07, 0, height)], radius, SIGN_FACE, sides)
-    return {POLE: tube([(0, 0, 0), (0, 0, height + radius)], 0.035, METAL, 6), SIGN: face}
+    return {POLE: tube([_up(0), _up(height + radius)], 0.035, METAL, 6), SIGN: face}
 
 
 def traffic_light(rng: np.random.Generator) -> Parts:
     """A traffic light on its post."""
     height = rng.uniform(2.2, 3.0)
     head = box((0.2, 0.3, 0.9), (0.14, 0, height), Material(0.15))
-    return {POLE: tube([(0, 0, 0), (0, 0, height + 0.9)], 0.06, METAL), SIGN: head}
+    return {POLE: tube([_up(0), _up(height + 0.9)], 0.06, METAL), SIGN: head}
 
 
 def bollard(rng: np.random.Generator) -> Parts:
     """A bollard."""
     height, radius = rng.uniform(0.6, 1.1), rng.uniform(0.04, 0.14)
-    return {OTHER: tube([(0, 0, 0), (0, 0, height)], radius, METAL)}
+    return {OTHER: tube([_up(0), _up(height)], radius, METAL)}
 
 
 def bin_(rng: np.random.Generator) -> Parts:
@@ -146,7 +169,7 @@ def column(rng: np.random.Generator) -> Parts:
     """An advertising column."""
     radius, height = rng.uniform(0.45, 0.7), rng.uniform(2.4, 3.4)
     paper = Material(rng.uniform(0.3, 0.6))
-    shaft = tube([(0, 0, 0), (0, 0, height)], radius, paper, sides=14)
+    shaft = tube([_up(0), _up(height)], radius, paper, sides=14)
     return {OTHER: join(shaft, ball((0, 0, height), (radius + 0.1, radius + 0.1, 0.3), paper))}
 
 
@@ -167,16 +190,21 @@ def planter(rng: np.random.Generator) -> Parts:
     """A concrete tub with a shrub in it."""
     width, height = rng.uniform(0.5, 1.0), rng.uniform(0.35, 0.6)
     tub = box((width, width, height), (0, 0, 0), Material(0.4))
-    centres = rng.normal(0, 0.25, (150, 3)) * (width, width, 1) + (0, 0, height + 0.35)
+    centres = rng.normal(0, 0.25, (150, 3)) * (width, width, 1) + _up(height + 0.35)
     centres[:, 2] = np.maximum(centres[:, 2], height)
-    return {OTHER: tub, VEGETATION: leaves(rng, centres, 0.06)}
+    return {OTHER: tub, VEGETATION: leaves(rng, centres, 0.1)}
+
+
+def _up(height: float) -> Float:
+    """(3,) a step upwards."""
+    return np.array([0.0, 0.0, height])
 
 
 def _clumps(rng: np.random.Generator, count: int, radii: Float) -> Float:
     """(count, 3) centres spread over an ellipsoid, more of them near its surface."""
     direction = rng.normal(size=(count, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    return direction * rng.random((count, 1)) ** 0.33 * radii
+    return direction * np.cbrt(rng.random((count, 1))) * radii
 
 
 def _scatter(rng: np.random.Generator, clumps: Float, radii: Float, count: int) -> Float:

@@ -6,7 +6,7 @@ import numpy as np
 
 from bev_instseg.datasets.simulate.shapes import Material, Mesh, box, join, loft, tube
 
-GLASS = Material(0.10, gloss=3.0, returns=0.25)
+GLASS = Material(0.10, gloss=3.0, returns=0.35)
 RUBBER = Material(0.06, gloss=0.5, returns=0.9)
 RIM = Material(0.45, gloss=1.0)
 PLATE = Material(1.3, gloss=0.1)
@@ -135,8 +135,11 @@ def _car_body(
 def _cabin(x: np.ndarray, half: float, belt: float, height: float, paint: Material) -> Mesh:
     """Windows, roof and pillars; ``x`` holds the four corners of the side view, rear to front."""
     wide, narrow = 0.93 * half, 0.72 * half
-    glass = loft(x, belt - 0.02, [belt, height, height, belt], wide, [wide, narrow, narrow, wide], GLASS)
-    roof = loft(x[1:3] + [-0.05, 0.05], height - 0.04, height + 0.01, narrow + 0.03, narrow, paint)
+    glass = loft(
+        x, belt - 0.02, [belt, height, height, belt], wide, [wide, narrow, narrow, wide], GLASS
+    )
+    ridge = (x[1] - 0.05, x[2] + 0.05)
+    roof = loft(ridge, height - 0.04, height + 0.01, narrow + 0.03, narrow, paint)
     middle = x[1:3].mean() - 0.1
     ends = ((x[0], x[1]), (middle, middle), (x[3], x[2]))
     pillars = [

@@ -1,0 +1,136 @@
+"""Plain NumPy voxelize, ground and cluster, from the docstrings and equations: slow and obvious."""
+
+import numpy as np
+
+from bev_instseg.ops.cluster import Clusters
+from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
+from bev_instseg.ops.voxelize import FEATURES, SLICE_FLOOR_M, SLICE_M, SLICES
+from bev_instseg.structures import Pillars
+
+
+def voxelize(points, grid):
+    """(N, 4) float32 points -> Pillars."""
+    cell = grid.cell_of(points)
+    inside = cell >= 0
+    cells, owner = np.unique(cell[inside], return_inverse=True)
+    count = np.bincount(owner)
+    x, y, z, intensity = points[inside].T
+    intensity = np.where(np.isfinite(intensity), intensity, np.float32(0))
+
+    z_min = np.full(len(cells), np.inf, np.float32)
+    np.minimum.at(z_min, owner, z)
+    height = z - estimate_ground(cells, z_min, grid)[owner]  # float32
+
+    def mean(values):
+        """Per pillar, summed in float64 in the order of the points."""
+        return np.bincount(owner, values.astype(np.float64), len(cells)) / count
+
+    def largest(values):
+        result = np.full(len(cells), -np.inf, np.float32)
+        np.maximum.at(result, owner, values)
+        return result
+
+    variance = mean(height.astype(np.float64) ** 2) - mean(height) ** 2
+    ix, iy = np.divmod(cells, grid.shape[1])
+    x_centre = grid.x_range_m[0] + (ix + 0.5) * grid.cell_m
+    y_centre = grid.y_range_m[0] + (iy + 0.5) * grid.cell_m
+    columns = {
+        "count": count,
+        "height_min_m": -largest(-height),
+        "height_max_m": largest(height),
+        "height_mean_m": mean(height),
+        "height_std_m": np.sqrt(np.maximum(variance, 0)),
+        "intensity_mean": mean(intensity),
+        "intensity_max": largest(intensity),
+        "x_mean_m": mean(x) - x_centre,
+        "y_mean_m": mean(y) - y_centre,
+        "range_m": np.sqrt(x_centre**2 + y_centre**2),
+    }
+    edges = SLICE_FLOOR_M + SLICE_M * np.arange(SLICES - 1)
+    piece = np.searchsorted(edges, height.astype(np.float64), side="right")
+    for k in range(SLICES):
+        columns[f"slice_{k}"] = np.bincount(owner[piece == k], minlength=len(cells))
+
+    point_to_pillar = np.full(len(points), -1, np.int32)
+    point_to_pillar[inside] = owner
+    point_height = np.full(len(points), np.nan, np.float32)
+    point_height[inside] = height
+    features = np.stack([columns[name] for name in FEATURES], axis=1).astype(np.float32)
+    return Pillars(grid, cells.astype(np.int32), features, point_to_pillar, point_height)
+
+
+def estimate_ground(cells, z_min, grid):
+    """(P,) flat cells and their lowest points -> (P,) float32 height of the ground."""
+    if not len(cells):
+        return np.zeros(0, np.float32)
+    ix, iy = np.divmod(cells, grid.shape[1])
+    tiles_x, tiles_y = (-(-n // TILE_CELLS) for n in grid.shape)  # the last may be cut off
+    tile_x, tile_y = ix // TILE_CELLS, iy // TILE_CELLS
+
+    quartile = np.full((tiles_x, tiles_y), np.nan)
+    for i, j in np.unique(np.stack([tile_x, tile_y], axis=1), axis=0):
+        lowest = z_min[(tile_x == i) & (tile_y == j)].astype(np.float64)
+        quartile[i, j] = np.quantile(lowest, 0.25, method="lower")
+
+    level = np.where(np.isnan(quartile), np.inf, quartile)
+    for i, j in np.argwhere(~np.isnan(quartile)):
+        around = quartile[max(i - 2, 0) : i + 3, max(j - 2, 0) : j + 3]
+        median = np.quantile(around[~np.isnan(around)], 0.5, method="higher")
+        if quartile[i, j] < median - OUTLIER_M:
+            level[i, j] = median
+
+    # The lower envelope of the cones: until nothing changes, no tile is higher than one of its
+    # eight neighbours and the rise to it.
+    rise = SLOPE * TILE_CELLS * grid.cell_m
+    before = None
+    while not np.array_equal(level, before):
+        before = level
+        padded = np.pad(level, 1, constant_values=np.inf)
+        for i, j in np.argwhere(np.ones((3, 3))):
+            step = rise * np.sqrt(abs(i - 1) + abs(j - 1))
+            level = np.minimum(level, padded[i : i + tiles_x, j : j + tiles_y] + step)
+
+    # Bilinear between the centres of the tiles, constant beyond the outermost.
+    x = np.clip((ix + 0.5) / TILE_CELLS - 0.5, 0, tiles_x - 1)
+    y = np.clip((iy + 0.5) / TILE_CELLS - 0.5, 0, tiles_y - 1)
+    i, j = np.floor(x).astype(int), np.floor(y).astype(int)
+    next_i, next_j = np.minimum(i + 1, tiles_x - 1), np.minimum(j + 1, tiles_y - 1)
+
+    def between(a, b, part):
+        return a + part * (b - a)
+
+    near = between(level[i, j], level[i, next_j], y - j)
+    far = between(level[next_i, j], level[next_i, next_j], y - j)
+    return between(near, far, x - i).astype(np.float32)
+
+
+def cluster(embeddings, seed_threshold, member_threshold, min_free):
+    """PillarEmbeddings -> Clusters."""
+    seed = embeddings.seed.astype(np.float64)
+    centre = embeddings.centre_m.astype(np.float64)
+    best = np.where(np.isnan(seed).any(axis=1), -np.inf, seed.max(axis=1))
+    # Thresholds are compared as float32, the type of the seeds.
+    member = best >= np.float32(member_threshold)
+    opener = member & (best >= np.float32(seed_threshold))
+    labels = np.zeros(len(seed), np.int32)
+    count = 0
+    for i in sorted(np.flatnonzero(opener), key=lambda i: (-best[i], i)):
+        if labels[i]:
+            continue
+        xx, xy, yy = embeddings.precision[i].astype(np.float64)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            dx, dy = (centre - centre[i]).T
+            squared = xx * dx**2 + 2 * xy * dx * dy + yy * dy**2
+            inside = member & (np.exp(-squared / 2) > 0.5)  # phi; false for NaN
+        free = inside & (labels == 0)
+        if free.any() and free.sum() >= min_free * inside.sum():
+            count += 1
+            labels[free] = count
+
+    classes, scores = np.zeros(count, np.int32), np.zeros(count, np.float32)
+    for k in range(count):
+        own = seed[labels == k + 1]
+        total = np.cumsum(own, axis=0)[-1]  # one pillar after the other
+        classes[k] = np.argmax(total)
+        scores[k] = total[classes[k]] / len(own)
+    return Clusters(labels, classes, scores)

@@ -1,0 +1,137 @@
+"""From pillars back to points, worked by hand."""
+
+import numpy as np
+import pytest
+
+from bev_instseg.grid import BEVGrid
+from bev_instseg.ops.assemble import assemble
+from bev_instseg.ops.boxes import oriented_boxes
+from bev_instseg.ops.cluster import Clusters
+from bev_instseg.ops.voxelize import FEATURES, voxelize
+from bev_instseg.structures import Pillars
+
+NAMES = ("car", "person")
+CAR, PERSON = 0, 1
+NONE = -1  # the pillar of a point outside the grid
+MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS = 0.125, (4.5, 2.5), (3, 2)
+GRID = BEVGrid((0.0, 8.0), (0.0, 8.0), cell_m=1.0)
+
+
+def assembled(points, labels, instances):
+    """Instances of points (pillar, height_m), given each pillar's label and (class, score) each."""
+    pillar, height = np.array(points, np.float64).reshape(-1, 2).T
+    pillar = pillar.astype(np.int32)
+    cells = np.arange(len(labels), dtype=np.int32)
+    pillars = Pillars(
+        GRID,
+        cells,
+        np.zeros((len(cells), len(FEATURES)), np.float32),
+        pillar,
+        np.where(pillar >= 0, height, np.nan).astype(np.float32),
+    )
+    xyz = np.zeros((len(pillar), 4), np.float32)
+    xyz[:, :2] = np.append(pillars.centres_m, [[99, 99]], axis=0)[pillar]
+    xyz[:, 2] = height - 2
+    classes, scores = np.array(instances, np.float64).reshape(-1, 2).T
+    clusters = Clusters(
+        np.array(labels, np.int32), classes.astype(np.int32), scores.astype(np.float32)
+    )
+    result = assemble(xyz, pillars, clusters, NAMES, MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS)
+    for name, dtype in (
+        ("labels", np.int32),
+        ("classes", np.int32),
+        ("scores", np.float32),
+        ("boxes", np.float32),
+    ):
+        assert getattr(result, name).dtype == dtype
+    assert result.class_names == NAMES
+    np.testing.assert_array_equal(result.boxes, oriented_boxes(xyz, result.labels, len(result)))
+    return result
+
+
+def just_below(value):
+    return np.nextafter(np.float32(value), np.float32(-1))
+
+
+def just_above(value):
+    return np.nextafter(np.float32(value), np.float32(99))
+
+
+def test_points_take_the_instance_of_their_pillar():
+    points = [(1, 1), (0, 1), (NONE, 1), (2, 1), (1, 1), (0, 1), (3, 1), (0, 1), (NONE, 1)]
+    result = assembled(points, [1, 2, 0, 2], [(CAR, 0.9), (PERSON, 0.8)])
+    assert result.labels.tolist() == [2, 1, 0, 0, 2, 1, 2, 1, 0]
+    assert result.classes.tolist() == [CAR, PERSON]
+    np.testing.assert_array_equal(result.scores, np.array([0.9, 0.8], np.float32))
+    assert result.num_points.tolist() == [3, 3]
+
+
+def test_heights_worked_by_hand():
+    """Out: the ground under a car, the branch above it; each class has its own top."""
+    car = [0.0, -0.3, just_below(0.125), 0.125, 1.0, 2.6, 4.5, just_above(4.5), 9.0]
+    person = [0.0, 0.125, 1.0, 2.5, just_above(2.5), 4.5]
+    points = [(0, h) for h in car] + [(1, h) for h in person]
+    result = assembled(points, [1, 2], [(CAR, 0.9), (PERSON, 0.8)])
+    assert result.labels[: len(car)].tolist() == [0, 0, 0, 1, 1, 1, 1, 0, 0]
+    assert result.labels[len(car) :].tolist() == [0, 2, 2, 2, 0, 0]
+    # The box is around what is left: 0.125 .. 4.5 m above a ground at -2 m.
+    assert result.boxes[0, 2] == pytest.approx(-2 + (0.125 + 4.5) / 2)
+    assert result.boxes[0, 5] == pytest.approx(4.5 - 0.125)
+
+
+def test_min_points_of_each_class_count_after_the_heights():
+    points = [(0, 1)] * 3 + [(1, 1)] * 2 + [(2, 1)] * 2 + [(3, 1)] + [(1, 0), (1, 9), (3, 0)]
+    instances = [(CAR, 0.6), (CAR, 0.9), (PERSON, 0.7), (PERSON, 0.8)]
+    result = assembled(points, [1, 2, 3, 4], instances)
+    # The car of two points and the person of one are gone, and their numbers with them.
+    assert result.classes.tolist() == [PERSON, CAR]
+    assert result.labels.tolist() == [2, 2, 2, 0, 0, 1, 1, 0, 0, 0, 0]
+
+
+def test_numbered_by_falling_score_with_stable_ties():
+    scores = [0.5, 0.75, 0.5, 0.875, 0.75, 0.5]
+    points = [(k, 1) for k in range(6) for _ in range(3)]
+    result = assembled(points, [1, 2, 3, 4, 5, 6], [(CAR, s) for s in scores])
+    assert result.labels[::3].tolist() == [4, 2, 5, 1, 3, 6]
+    assert result.scores.tolist() == [0.875, 0.75, 0.75, 0.5, 0.5, 0.5]
+    # Each box is that of its own pillar.
+    centres = GRID.centres_m(np.array([3, 1, 4, 0, 2, 5]))
+    np.testing.assert_array_equal(result.boxes[:, :2], centres)
+
+    # So many that a sort that is not stable would mix them up.
+    points = [(k, 1) for k in range(64) for _ in range(3)]
+    result = assembled(points, range(1, 65), [(CAR, (k % 3) / 4) for k in range(64)])
+    expected = np.argsort([*range(2, 64, 3), *range(1, 64, 3), *range(0, 64, 3)]) + 1
+    assert result.labels[::3].tolist() == expected.tolist()
+
+
+def test_an_instance_without_points_is_dropped_even_if_none_are_asked_for():
+    points = np.ones((2, 4), np.float32)
+    pillars = voxelize(points, GRID)
+    clusters = Clusters(np.ones(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32))
+    for min_points in (0, 1, 2):  # at height 0 both points are ground
+        assert len(assemble(points, pillars, clusters, ("car",), 0.1, [4.0], [min_points])) == 0
+        assert len(assemble(points, pillars, clusters, ("car",), 0.0, [4.0], [min_points])) == 1
+
+
+def test_empty_sweep():
+    result = assembled([], [], [])
+    assert len(result) == len(result.labels) == 0
+    assert result.boxes.shape == (0, 7)
+
+
+def test_no_instances():
+    result = assembled([(0, 1), (NONE, 1), (1, 1)], [0, 0], [])
+    assert result.labels.tolist() == [0, 0, 0]
+    assert len(result) == 0
+
+
+def test_all_points_outside_the_grid():
+    result = assembled([(NONE, 1)] * 4, [], [])
+    assert result.labels.tolist() == [0] * 4
+
+
+def test_all_instances_dropped():
+    result = assembled([(0, 1), (0, 1), (1, 1)], [1, 2], [(CAR, 0.9), (PERSON, 0.9)])
+    assert result.labels.tolist() == [0, 0, 0]
+    assert result.boxes.shape == (0, 7)

@@ -1,0 +1,280 @@
+import dataclasses
+import json
+import pickle
+
+import pytest
+import torch
+
+from bev_instseg import checkpoint
+from bev_instseg.checkpoint import (
+    CheckpointError,
+    default_weights,
+    load_model,
+    load_state,
+    save_state,
+    save_weights,
+)
+from bev_instseg.config import Config, config_to_dict
+from bev_instseg.models.network import BEVNet
+
+
+@pytest.fixture
+def model(tiny_config):
+    torch.manual_seed(3)
+    model = BEVNet(tiny_config)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.dtype == torch.float32:
+                value.add_(torch.rand_like(value))  # running moments included
+    return model
+
+
+@pytest.fixture
+def weights_file(tmp_path, model, tiny_config):
+    path = tmp_path / "net.safetensors"
+    save_weights(path, model, tiny_config, {"trained_steps": 12})
+    return path
+
+
+@pytest.fixture
+def state_file(tmp_path, model, tiny_config):
+    path = tmp_path / "net.pt"
+    save_state(path, {"config": config_to_dict(tiny_config), "model": model.state_dict()})
+    return path
+
+
+def assert_same_weights(one, other):
+    one, other = one.state_dict(), other.state_dict()
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def refused(load, path, *words):
+    """Assert that loading fails with one line that opens with the file and holds the words."""
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path.with_suffix(""))), message
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+    return message
+
+
+# Round trips
+
+
+def test_a_state_comes_back_as_it_was(tmp_path):
+    state = {
+        "step": 7,
+        "best": -float("inf"),
+        "rows": [{"step": 1, "loss": 0.1, "empty": None}],
+        "tensors": {
+            "channels_last": torch.rand(2, 3, 4, 5).to(memory_format=torch.channels_last),
+            "bytes": torch.arange(9, dtype=torch.uint8),
+            "none": torch.zeros(0),
+        },
+        "text": "ä",
+    }
+    path = tmp_path / "state.pt"
+    save_state(path, state)
+    again = load_state(path)
+    tensors, same = state.pop("tensors"), again.pop("tensors")
+    assert again == state
+    for name, value in tensors.items():
+        assert torch.equal(same[name], value)
+        assert same[name].stride() == value.stride()
+    assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_weights_come_back_from_both_formats(weights_file, state_file, model, tiny_config):
+    for path in (weights_file, state_file):
+        again, config, _ = load_model(path)
+        assert config == tiny_config
+        assert not again.training
+        assert_same_weights(again, model)
+    assert load_model(weights_file)[2] == load_model(state_file)[2] != ""
+
+
+def test_the_card_says_what_is_in_the_weights(weights_file, tiny_config):
+    card = json.loads(weights_file.with_suffix(".json").read_text())
+    assert card["class_names"] == ["vehicle", "pedestrian", "cyclist"]
+    assert card["trained_steps"] == 12
+    assert card["config"] == config_to_dict(tiny_config)
+    assert card["sha256"] == load_model(weights_file)[2]
+    assert len(card["sha256"]) == 64
+
+
+def test_other_weights_have_another_hash(weights_file, state_file, model, tiny_config, tmp_path):
+    with torch.no_grad():
+        next(model.parameters()).view(-1)[0] += 1e-3
+    save_weights(tmp_path / "other.safetensors", model, tiny_config, {})
+    assert load_model(tmp_path / "other.safetensors")[2] != load_model(weights_file)[2]
+
+
+def test_default_weights_lie_in_the_package():
+    assert default_weights().parent.name == "weights"
+    assert default_weights().suffix == ".safetensors"
+
+
+# Damage
+
+
+@pytest.mark.parametrize("part", [0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999])
+def test_a_flipped_byte_in_the_weights_is_found(weights_file, part):
+    data = bytearray(weights_file.read_bytes())
+    data[int(part * len(data))] ^= 0x10
+    weights_file.write_bytes(data)
+    refused(load_model, weights_file, "damaged", "net.json")
+
+
+def test_a_flipped_byte_in_a_state_is_found_or_without_effect(state_file, model):
+    """What the hash covers never changes unseen; the archive around it has spare bytes."""
+    data = state_file.read_bytes()
+    found = 0
+    places = range(0, len(data), max(len(data) // 60, 1))
+    for place in places:
+        flipped = bytearray(data)
+        flipped[place] ^= 0x01
+        state_file.write_bytes(flipped)
+        try:
+            state = load_state(state_file)
+        except CheckpointError as error:
+            found += 1
+            assert str(error).startswith(f"{state_file}: ")
+            assert "\n" not in str(error)
+        else:
+            for name, value in model.state_dict().items():
+                assert torch.equal(state["model"][name], value)
+    assert found > 0.9 * len(places)
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.7, 0.999])
+def test_a_truncated_file_is_refused(weights_file, state_file, share):
+    for load, path in ((load_model, weights_file), (load_model, state_file)):
+        data = path.read_bytes()
+        path.write_bytes(data[: int(share * len(data))])
+        refused(load, path, "damaged")
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 100, b'{"a": 1}'])
+def test_a_foreign_file_is_refused(weights_file, state_file, content):
+    weights_file.write_bytes(content)
+    refused(load_model, weights_file, "damaged")
+    state_file.write_bytes(content)
+    refused(load_model, state_file, "no checkpoint of bev_instseg")
+    weights_file.with_suffix(".json").write_bytes(content)
+    refused(load_model, weights_file, "no weights of bev_instseg")
+
+
+def test_a_plain_torch_file_is_refused(tmp_path, model):
+    path = tmp_path / "plain.pt"
+    torch.save(model.state_dict(), path)
+    refused(load_model, path, "no checkpoint of bev_instseg")
+    torch.save([1, 2], path)
+    refused(load_model, path, "no checkpoint of bev_instseg")
+
+
+class Trap:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return (pytest.fail, ("unpickled",))
+
+
+def test_nothing_but_plain_values_is_unpickled(tmp_path):
+    path = tmp_path / "trap.pt"
+    torch.save(Trap(), path)
+    refused(load_state, path)
+    path.write_bytes(pickle.dumps(Trap()))
+    refused(load_state, path)
+    save_state(path, {"model": Trap()})  # the trap inside a file that is whole
+    refused(load_state, path)
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_a_missing_file_is_named(tmp_path, name):
+    refused(load_model, tmp_path / name, "cannot be read", "No such file", name)
+
+
+def test_a_missing_card_is_named(weights_file):
+    weights_file.with_suffix(".json").unlink()
+    refused(load_model, weights_file, "cannot be read", "net.json", "No such file")
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_a_folder_is_refused(tmp_path, name):
+    (tmp_path / name).mkdir()
+    refused(load_model, tmp_path / name, "cannot be read")
+
+
+@pytest.mark.parametrize("key", ["sha256", "format", "config"])
+def test_a_card_without_a_key_is_refused(weights_file, key):
+    path = weights_file.with_suffix(".json")
+    card = json.loads(path.read_text())
+    del card[key]
+    path.write_text(json.dumps(card))
+    refused(load_model, weights_file, "no weights of bev_instseg")
+
+
+def test_another_format_is_refused(weights_file, state_file, monkeypatch, model, tiny_config):
+    monkeypatch.setattr(checkpoint, "FORMAT", "bev_instseg/99")
+    refused(load_model, weights_file, "format bev_instseg/1, expected bev_instseg/99")
+    refused(load_model, state_file, "format bev_instseg/1, expected bev_instseg/99")
+
+
+@pytest.mark.parametrize("key", ["config", "model"])
+def test_a_state_without_a_key_is_refused(state_file, key):
+    state = load_state(state_file)
+    del state[key]
+    save_state(state_file, state)
+    refused(load_model, state_file)
+
+
+def test_weights_of_another_network_are_refused(tmp_path, model, tiny_config, state_file):
+    wider = dataclasses.replace(
+        tiny_config, model=dataclasses.replace(tiny_config.model, widths=(8, 16))
+    )
+    save_weights(tmp_path / "wide.safetensors", model, wider, {})
+    refused(load_model, tmp_path / "wide.safetensors", "do not fit its configuration")
+    state = load_state(state_file)
+    state["model"].popitem()
+    save_state(state_file, state)
+    refused(load_model, state_file, "do not fit its configuration")
+
+
+def test_a_configuration_of_tomorrow_is_refused(tmp_path, model):
+    tree = config_to_dict(Config()) | {"magic": 1}
+    save_state(tmp_path / "net.pt", {"config": tree, "model": model.state_dict()})
+    refused(load_model, tmp_path / "net.pt", "unknown key 'magic'")
+
+
+def test_a_state_that_is_no_mapping_is_refused(tmp_path):
+    save_state(tmp_path / "net.pt", [1, 2])  # type: ignore[arg-type]
+    refused(load_state, tmp_path / "net.pt", "no checkpoint of bev_instseg")
+
+
+# Writing
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(state_file, monkeypatch):
+    before = state_file.read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            save_state(state_file, {"step": 1})
+        assert str(state_file) in str(caught.value)
+    assert state_file.read_bytes() == before
+    assert [path.name for path in state_file.parent.iterdir()] == ["net.pt"]
+    load_state(state_file)
+
+
+def test_writing_over_a_file_replaces_it(state_file):
+    save_state(state_file, {"step": 1})
+    assert load_state(state_file) == {"step": 1}
+    assert [path.name for path in state_file.parent.iterdir()] == ["net.pt"]

@@ -1,0 +1,471 @@
+"""The network: batches, the backbone's indexing, and batch norm over processes."""
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from bev_instseg.config import Config, ModelConfig
+from bev_instseg.grid import BEVGrid
+from bev_instseg.models.backbone_dense import DenseBackbone
+from bev_instseg.models.batch import PillarBatch
+from bev_instseg.models.heads import Embeddings, precision_matrix
+from bev_instseg.models.network import BEVNet
+from bev_instseg.models.norm import GlobalBatchNorm
+from bev_instseg.models.pillar_features import PillarFeatures
+from bev_instseg.ops.voxelize import FEATURES
+from bev_instseg.structures import Pillars
+
+GRID = BEVGrid((0.0, 12.8), (-3.2, 3.2), (-3.0, 3.0), 0.2)  # 64 x 32 cells
+CONFIG = Config(grid=GRID, model=ModelConfig(stem=8, widths=(8, 12, 16, 16), blocks=(1, 1, 0, 1)))
+
+
+def sweep(seed: int, num_pillars: int = 300, grid: BEVGrid = GRID) -> Pillars:
+    """Pillars with random cells and features."""
+    rng = np.random.default_rng(seed)
+    cells = np.sort(rng.choice(grid.shape[0] * grid.shape[1], num_pillars, replace=False))
+    return Pillars(
+        grid,
+        cells.astype(np.int32),
+        rng.uniform(0, 3, (num_pillars, len(FEATURES))).astype(np.float32),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.float32),
+    )
+
+
+def batch_of(*sweeps: Pillars) -> PillarBatch:
+    return PillarBatch.from_pillars(sweeps)
+
+
+def trained_norms(module: nn.Module) -> None:
+    """Give every batch norm moments and weights as if it had been trained."""
+    for norm in module.modules():
+        if isinstance(norm, GlobalBatchNorm):
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            with torch.no_grad():
+                for values, low, high in (
+                    (norm.running_mean, -0.5, 0.5),
+                    (norm.running_var, 0.5, 2.0),
+                    (norm.weight, 0.5, 1.5),
+                    (norm.bias, -0.5, 0.5),
+                ):
+                    values.uniform_(low, high)
+
+
+def network(config: Config = CONFIG) -> BEVNet:
+    torch.manual_seed(0)
+    model = BEVNet(config)
+    trained_norms(model)
+    with torch.no_grad():
+        model.heads.out.weight.mul_(10)
+        model.heads.out.bias.zero_()  # seeds near 0.5, where they move
+    return model.eval()
+
+
+def parts(embeddings: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
+    return embeddings.seed, embeddings.centre_m, embeddings.log_precision
+
+
+# ------------------------------------------------------------------------------ batches
+
+
+def test_batch_of_pillars() -> None:
+    grid = BEVGrid((0.0, 3.0), (0.0, 2.0), (-1.0, 1.0), 1.0)
+    none = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    first = Pillars(grid, np.array([0, 5], np.int32), np.array([[1], [2]], np.float32), *none)
+    second = Pillars(grid, np.array([3], np.int32), np.array([[3]], np.float32), *none)
+    batch = batch_of(first, second)
+    assert batch.shape == (2, 3, 2)
+    assert batch.counts == (2, 1)
+    assert batch.cells.tolist() == [0, 5, 6 + 3]
+    assert batch.cells.dtype == torch.int64
+    assert batch.features.tolist() == [[1], [2], [3]]
+    assert batch.centres_m.tolist() == [[0.5, 0.5], [2.5, 1.5], [1.5, 1.5]]
+
+
+def test_batch_moves_to_a_device() -> None:
+    batch = batch_of(sweep(0), sweep(1))
+    moved = batch.to("meta")
+    assert {x.device.type for x in (moved.features, moved.cells, moved.centres_m)} == {"meta"}
+    assert (moved.shape, moved.counts) == (batch.shape, batch.counts)
+
+
+def test_batch_refuses_grids_of_different_shapes() -> None:
+    with pytest.raises(ValueError, match=r"one shape.*\(32, 32\), \(64, 32\)"):
+        batch_of(sweep(0), sweep(0, grid=GRID.window(0, 0, 32, 32)))
+    with pytest.raises(ValueError, match="one shape"):
+        batch_of()
+
+
+def test_batch_takes_windows_at_different_places() -> None:
+    batch = batch_of(
+        sweep(0, grid=GRID.window(0, 0, 32, 32)), sweep(0, grid=GRID.window(16, 0, 32, 32))
+    )
+    shift = batch.centres_m[300:] - batch.centres_m[:300]
+    torch.testing.assert_close(shift, torch.tensor([[3.2, 0.0]]).expand(300, 2))
+
+
+# ------------------------------------------------------------------------------ network
+
+
+def test_batch_is_its_sweeps_one_by_one() -> None:
+    model, sweeps = network(), [sweep(0, 300), sweep(1, 200), sweep(2, 1)]
+    with torch.no_grad():
+        together = parts(model(batch_of(*sweeps)))
+        alone = [parts(model(batch_of(one))) for one in sweeps]
+    for all_of_it, pieces in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(all_of_it, torch.cat(pieces), rtol=1e-5, atol=1e-5)
+        assert all_of_it.std() > 0.01
+
+
+def test_the_order_of_pillars_does_not_matter() -> None:
+    model, batch = network(), batch_of(sweep(0), sweep(1))
+    order = torch.randperm(600, generator=torch.Generator().manual_seed(0))
+    shuffled = PillarBatch(
+        batch.features[order], batch.cells[order], batch.centres_m[order], batch.shape, (600,)
+    )
+    with torch.no_grad():
+        for there, here in zip(parts(model(shuffled)), parts(model(batch)), strict=True):
+            torch.testing.assert_close(there, here[order], rtol=1e-5, atol=1e-5)
+
+
+def test_a_pillar_sees_its_surroundings_and_its_own_sweep_only() -> None:
+    model, batch = network(), batch_of(sweep(0), sweep(1))
+    batch.features.requires_grad_()
+    model(batch).seed[10].sum().backward()
+    assert batch.features.grad is not None
+    seen = batch.features.grad.abs().sum(1) > 0
+    assert seen[:300].sum() > 100
+    assert not seen[300:].any()
+
+
+def test_infer_is_the_decoded_network() -> None:
+    model, batch = network(), batch_of(sweep(0))
+    out = model.infer(batch)
+    with torch.no_grad():
+        seed, centre_m, log_precision = parts(model(batch))
+    np.testing.assert_array_equal(out.seed, seed.numpy())
+    np.testing.assert_array_equal(out.centre_m, centre_m.numpy())
+    np.testing.assert_array_equal(out.precision, precision_matrix(log_precision, 0.5).numpy())
+
+
+def test_infer_with_a_fixed_bandwidth() -> None:
+    config = Config(grid=GRID, model=ModelConfig(8, (8, 8), (1, 1), "fixed", fixed_sigma_m=0.25))
+    assert network(config).infer(batch_of(sweep(0))).precision[7].tolist() == [16, 0, 16]
+
+
+def test_bf16_is_close_to_fp32() -> None:
+    model, batch = network(), batch_of(sweep(0))
+    exact = model.infer(batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model.infer(batch)
+    assert np.abs(rough.seed - exact.seed).max() < 0.05
+    assert np.abs(rough.centre_m - exact.centre_m).max() < 0.1
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("bf16", [True, False])
+def test_empty_sweeps(training: bool, bf16: bool) -> None:
+    model = network().train(training)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        for sweeps in ([sweep(0, 0)], [sweep(0, 0), sweep(1, 0)]):
+            assert [len(x) for x in parts(model(batch_of(*sweeps)))] == [0, 0, 0]
+        one = parts(model(batch_of(sweep(0, 0), sweep(1, 50), sweep(2, 0))))
+    assert [len(x) for x in one] == [50] * 3
+    assert all(x.isfinite().all() for x in one)
+    assert all(value.isfinite().all() for value in model.buffers())
+    assert training or all(torch.equal(value, before[n]) for n, value in model.named_buffers())
+
+
+@pytest.mark.parametrize("pillars", [0, 1])
+def test_gradients_of_a_sweep_with_hardly_a_pillar(pillars: int) -> None:
+    model = network().train()
+    torch.cat(parts(model(batch_of(sweep(0, pillars)))), 1).sum().backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    assert len(gradients) == len(list(model.parameters()))  # distributed training waits for all
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+def test_every_parameter_learns() -> None:
+    model = network().train()
+    seed, centre_m, log_precision = parts(model(batch_of(sweep(0), sweep(1))))
+    (seed.square().sum() + centre_m.square().sum() + log_precision.square().sum()).backward()
+    idle = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert idle == []
+
+
+def test_default_network_fits_the_budget() -> None:
+    config = Config()
+    batch = batch_of(sweep(0, 1000, config.grid))
+    model = BEVNet(config).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(batch)
+    assert batch.shape == (1, 512, 512)
+    assert 1e9 < counter.get_total_flops() <= 20e9
+
+
+def test_pillar_features_are_scaled() -> None:
+    """Hand-worked values of one pillar; identity weights, and a batch norm that does nothing."""
+    raw = dict.fromkeys(FEATURES, 0.0) | {
+        "count": np.e - 1,
+        "height_min_m": -5.0,
+        "height_max_m": 9.0,
+        "height_mean_m": 1.5,
+        "height_std_m": 0.5,
+        "x_mean_m": 0.05,
+        "y_mean_m": -0.1,
+        "intensity_mean": 0.25,
+        "intensity_max": 7.0,
+        "range_m": 25.0,
+        "slice_9": 3.0,
+    }
+    expected = [1] + [0] * 9 + [np.log(4)] + [-2, 6, 1.5, 0.5] + [0.5, -1] + [0.25, 1]
+    expected += [0.5, np.log(25) / 2]
+    module = PillarFeatures(len(expected), cell_m=0.2).eval()
+    with torch.no_grad():
+        module.linear.weight.copy_(torch.eye(len(expected)))
+        module.norm.bias.add_(10)  # keeps negative values through the ReLU
+    features = module(torch.tensor([[raw[name] for name in FEATURES]], dtype=torch.float32))
+    assert (features[0] - 10).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+# ------------------------------------------------------------------------------ backbone
+
+
+def test_backbone_refuses_a_grid_that_is_no_multiple_of_its_stride() -> None:
+    backbone = DenseBackbone(4, (4, 4), (0, 0))
+    for shape in ((1, 8, 6), (1, 6, 8)):
+        with pytest.raises(ValueError, match="no multiple of 4"):
+            backbone(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64), shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 12), (2, 6, 2), (1, 2, 4)])
+def test_backbone_packs_and_unpacks(shape: tuple[int, int, int]) -> None:
+    """A network made to copy: it must return each pillar's own features, from the right place.
+
+    The convolution of stride 2 copies the four sub-cells into four groups of channels, and the
+    split copies group n into sub-cell n.
+    """
+    stem, (batch, nx, ny) = 3, shape
+    backbone = DenseBackbone(stem, (4 * stem,), (0,)).eval()
+    state = {name: torch.zeros_like(value) for name, value in backbone.state_dict().items()}
+    for channel in range(stem):
+        for child in range(4):
+            dx, dy = divmod(child, 2)  # cell (2 i + dx, 2 j + dy) lies at (1 + dx, 1 + dy)
+            state["down.0.0.0.weight"][child * stem + channel, channel, 1 + dx, 1 + dy] = 1
+    state["down.0.0.1.weight"] += 1
+    state["down.0.0.1.running_var"] += 1
+    state["split.weight"] += torch.eye(4 * stem)
+    backbone.load_state_dict(state)
+
+    generator = torch.Generator().manual_seed(0)
+    total = batch * nx * ny
+    cells = torch.randperm(total, generator=generator)[: total * 2 // 3].sort().values
+    features = torch.rand(len(cells), stem, generator=generator)
+    out = backbone(features, cells, shape)
+    torch.testing.assert_close(out, torch.cat([features, features], 1), rtol=1e-4, atol=0)
+
+
+def test_backbone_against_dense_maps() -> None:
+    """Pillars enter at their cells, and read what a dense network would have there."""
+    torch.manual_seed(0)
+    batch, nx, ny, stem = 2, 8, 16, 5
+    backbone = DenseBackbone(stem, (6, 7, 8), (1, 0, 1)).eval()
+    trained_norms(backbone)
+    seen: dict[str, Tensor] = {}
+    backbone.down[0].register_forward_pre_hook(lambda _, args: seen.update(canvas=args[0]))
+    backbone.merge[0].register_forward_hook(lambda _m, _a, out: seen.update(maps=out.relu()))
+    cells = torch.randperm(batch * nx * ny)[:100].sort().values
+    features = torch.rand(100, stem)
+    with torch.no_grad():
+        out = backbone(features, cells, (batch, nx, ny))
+
+        # (B, 4 * stem, nx / 2, ny / 2) -> (B, stem, nx, ny); pixel_shuffle wants the sub-cell last.
+        order = torch.arange(4 * stem).view(4, stem).T.flatten()
+        split = nn.functional.conv2d(
+            seen["maps"], backbone.split.weight[order, :, None, None], backbone.split.bias[order]
+        )
+        dense = nn.functional.pixel_shuffle(split, 2).relu()
+
+    rest = seen["canvas"].clone()
+    for n, cell in enumerate(cells.tolist()):
+        b, ix, iy = np.unravel_index(cell, (batch, nx, ny))
+        assert torch.equal(seen["canvas"][b, :, ix, iy], features[n])
+        rest[b, :, ix, iy] = 0
+        torch.testing.assert_close(out[n, :stem], dense[b, :, ix, iy])
+        assert torch.equal(out[n, stem:], features[n])
+    assert not rest.any()
+    assert out.shape == (100, backbone.width)
+
+
+# ------------------------------------------------------------------------------ batch norm
+
+
+def norms(channels: int, kind: type[nn.BatchNorm2d] = GlobalBatchNorm) -> nn.BatchNorm2d:
+    """A batch norm with weights and running moments that are not the initial ones."""
+    norm = kind(channels)
+    generator = torch.Generator().manual_seed(1)
+    for name, value in norm.state_dict().items():
+        if value.is_floating_point():
+            value.uniform_(0.5, 2, generator=generator)
+            assert torch.equal(norm.state_dict()[name], value)
+    return norm
+
+
+def step(norm: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Output, and gradient of the input for the loss ``sum(weight * output)``."""
+    x = x.clone().requires_grad_()
+    y = norm(x)
+    (y * weight).sum().backward()
+    assert x.grad is not None
+    return y.detach(), x.grad
+
+
+def as_4d(norm: nn.Module, x: Tensor) -> Tensor:
+    """nn.BatchNorm2d of (P, C)."""
+    return norm(x[:, :, None, None])[:, :, 0, 0] if x.ndim == 2 else norm(x)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (1, 5, 2, 1), (40, 5), (2, 5)])
+def test_norm_alone_is_batch_norm(shape: tuple[int, ...], training: bool) -> None:
+    ours, theirs = norms(5).train(training), norms(5, nn.BatchNorm2d).train(training)
+    generator = torch.Generator().manual_seed(2)
+    for _ in range(3):
+        x = torch.randn(shape, generator=generator) * 3 + 1
+        weight = torch.randn(shape, generator=generator)
+        actual = step(ours, x, weight)
+        expected = step(lambda x: as_4d(theirs, x), x, weight)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+    for name, value in theirs.state_dict().items():
+        assert torch.equal(ours.state_dict()[name], value)
+    for ours_p, theirs_p in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(ours_p.grad, theirs_p.grad, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 5), (0, 5), (1, 5, 1, 1)])
+def test_norm_without_a_variance_uses_the_running_moments(shape: tuple[int, ...]) -> None:
+    norm = norms(5)
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    x, weight = torch.randn(shape), torch.randn(shape)
+    actual = step(norm.train(), x, weight)
+    torch.testing.assert_close(actual, step(norm.eval(), x, weight))
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+    assert all(p.grad is not None for p in norm.parameters())
+
+
+# Shapes of what process 0 and process 1 hold of one batch.
+SHARES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "maps": ((2, 5, 4, 6), (2, 5, 4, 6)),
+    "uneven maps": ((1, 5, 4, 6), (3, 5, 4, 6)),
+    "pillars": ((30, 5), (50, 5)),
+    "no pillar in the second": ((30, 5), (0, 5)),
+    "no pillar in the first": ((0, 5), (30, 5)),
+    "one pillar each": ((1, 5), (1, 5)),
+    "one pillar": ((0, 5), (1, 5)),
+    "no pillar": ((0, 5), (0, 5)),
+}
+STEPS = 2
+
+
+def shares(name: str, number: int) -> list[tuple[Tensor, Tensor]]:
+    """Input and output weights of either process at a step."""
+    generator = torch.Generator().manual_seed(number)
+    return [
+        (torch.randn(s, generator=generator) * 3 + 1, torch.randn(s, generator=generator))
+        for s in SHARES[name]
+    ]
+
+
+def sweeps_of(rank: int) -> list[Pillars]:
+    """Process 1 has none but empty sweeps."""
+    return [sweep(0), sweep(1, 200)] if rank == 0 else [sweep(2, 0), sweep(3, 0)]
+
+
+def train_network(batch: PillarBatch) -> dict[str, Tensor]:
+    """Features after a training step in float64, gradients of their sum and running moments."""
+    model = network().double().train()
+    out = model.backbone(model.pillar_features(batch.features.double()), batch.cells, batch.shape)
+    out.square().sum().backward()
+    found = {f"gradient {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
+    return found | dict(model.named_buffers()) | {"out": out.detach()}
+
+
+def process(rank: int, folder: Path) -> None:
+    """One of two: everything it computes goes to ``folder/<rank>.pt``."""
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meet",
+        rank=rank,
+        world_size=2,
+        timeout=datetime.timedelta(seconds=60),
+    )
+    results: dict[str, object] = {}
+    for name in SHARES:
+        norm = norms(5)
+        outputs = [step(norm, *shares(name, number)[rank]) for number in range(STEPS)]
+        gradients = [p.grad.clone() for p in norm.parameters() if p.grad is not None]
+        evaluated = step(norm.eval(), *shares(name, STEPS)[rank])
+        results[name] = outputs, evaluated, gradients, norm.state_dict()
+    results["network"] = train_network(batch_of(*sweeps_of(rank)))
+    torch.save(results, folder / f"{rank}.pt")
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """The results of either process."""
+    folder = tmp_path_factory.mktemp("processes")
+    torch.multiprocessing.spawn(process, (folder,), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", SHARES)
+def test_norm_over_processes_is_batch_norm_of_the_whole_batch(
+    name: str, two_processes: list[dict]
+) -> None:
+    few = sum(np.prod(s) for s in SHARES[name]) <= 5  # torch's own refuses one value a channel
+    whole = norms(5, GlobalBatchNorm if few else nn.BatchNorm2d)
+    for number in range(STEPS + 1):
+        whole.train(number < STEPS)
+        if number == STEPS:
+            gradients = [p.grad.clone() for p in whole.parameters() if p.grad is not None]
+        xs, weights = zip(*shares(name, number), strict=True)
+        expected = step(lambda x: as_4d(whole, x), torch.cat(xs), torch.cat(weights))
+        for which in range(2):  # output, gradient of the input
+            actual = [
+                (result[name][0][number] if number < STEPS else result[name][1])[which]
+                for result in two_processes
+            ]
+            torch.testing.assert_close(torch.cat(actual), expected[which], rtol=1e-4, atol=1e-5)
+    for first, second, both in zip(*(r[name][2] for r in two_processes), gradients, strict=True):
+        torch.testing.assert_close(first + second, both, rtol=1e-4, atol=1e-4)
+    for result in two_processes:
+        torch.testing.assert_close(result[name][3], dict(whole.state_dict()))
+
+
+def test_network_over_processes_is_the_network_on_the_whole_batch(
+    two_processes: list[dict],
+) -> None:
+    """Features, running moments and gradients, though one process has no pillar at all."""
+    first, second = (result["network"] for result in two_processes)
+    expected = train_network(batch_of(*sweeps_of(0), *sweeps_of(1)))
+    assert len(second["out"]) == 0
+    assert first.keys() == second.keys() == expected.keys()
+    torch.testing.assert_close(first["out"], expected["out"])
+    for name, value in expected.items():
+        if name.startswith("gradient"):
+            torch.testing.assert_close(first[name] + second[name], value, rtol=1e-6, atol=1e-9)
+        elif name != "out":
+            torch.testing.assert_close(first[name], value)
+            torch.testing.assert_close(second[name], value)

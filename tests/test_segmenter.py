@@ -1,0 +1,197 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import STREETS, street
+
+from bev_instseg.checkpoint import CheckpointError, save_state, save_weights
+from bev_instseg.config import ClusterConfig, config_to_dict
+from bev_instseg.datasets.sources import list_frames
+from bev_instseg.evaluation import evaluate
+from bev_instseg.models.batch import PillarBatch
+from bev_instseg.models.network import BEVNet
+from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.segmenter import Segmenter
+
+
+@pytest.fixture
+def config(tiny_config):
+    """Thresholds at which even an untrained network sees something."""
+    return dataclasses.replace(tiny_config, cluster=ClusterConfig(0.0, 0.0, 0.0))
+
+
+@pytest.fixture
+def model(config):
+    torch.manual_seed(0)
+    return BEVNet(config)
+
+
+@pytest.fixture
+def segmenter(model, config, one_thread):
+    return Segmenter(model, config, "cpu", "abc")
+
+
+@pytest.fixture
+def points():
+    return street(STREETS["b"])[0]
+
+
+def assert_same(one, other):
+    for name in ("labels", "classes", "scores", "boxes"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_numpy_in_numpy_out(segmenter, points):
+    before = points.copy()
+    instances = segmenter.segment(points)
+    assert len(instances) > 0  # or the rest says nothing
+    for name, dtype, shape in (
+        ("labels", np.int32, (len(points),)),
+        ("classes", np.int32, (len(instances),)),
+        ("scores", np.float32, (len(instances),)),
+        ("boxes", np.float32, (len(instances), 7)),
+    ):
+        array = getattr(instances, name)
+        assert type(array) is np.ndarray
+        assert (array.dtype, array.shape) == (dtype, shape)
+    assert instances.class_names == ("vehicle", "pedestrian", "cyclist")
+    assert set(instances.labels.tolist()) == set(range(len(instances) + 1))
+    assert (np.diff(instances.scores) <= 0).all()
+    assert (instances.scores > 0).all()
+    assert (instances.scores <= 1).all()
+    np.testing.assert_array_equal(points, before)
+
+
+def test_instances_keep_heights_and_sizes_of_their_class(segmenter, points):
+    instances = segmenter.segment(points)
+    z = points[:, 2] + 1.7
+    for k, kind in enumerate(instances.classes, 1):
+        own = instances.labels == k
+        assert own.sum() >= segmenter.config.classes[kind].min_points
+        assert z[own].min() > segmenter.config.cluster.min_height_m - 0.05
+        assert z[own].max() < segmenter.config.classes[kind].max_height_m + 0.05
+
+
+def test_the_network_is_in_evaluation_mode(model, config, points, one_thread):
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    Segmenter(model, config, "cpu").segment(points)
+    assert not model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_the_same_sweep_gives_the_same_instances(segmenter, model, config, points):
+    first = segmenter.segment(points)
+    segmenter.segment(points[::2].copy())  # remembers nothing
+    assert_same(first, segmenter.segment(points))
+    assert_same(first, Segmenter(model, config, "cpu").segment(points))
+
+
+def test_thresholds_can_be_changed(segmenter, points):
+    assert len(segmenter.segment(points)) > 0
+    segmenter.config = dataclasses.replace(segmenter.config, cluster=ClusterConfig(1.0, 0.0, 0.0))
+    assert len(segmenter.segment(points)) == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_sweep_of_few_points_has_no_instances(segmenter, count):
+    instances = segmenter.segment(np.ones((count, 4), np.float32))
+    assert instances.labels.tolist() == [0] * count
+    assert instances.boxes.shape == (0, 7)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_sweep_of_no_places_has_no_instances(segmenter, value):
+    instances = segmenter.segment(np.full((50, 4), value, np.float32))
+    assert instances.labels.tolist() == [0] * 50
+    assert len(instances) == 0
+
+
+def test_points_without_a_place_are_in_no_instance_and_change_nothing(segmenter, points):
+    instances = segmenter.segment(points)
+    lost = np.full((100, 4), np.nan, np.float32)
+    mixed = segmenter.segment(np.concatenate([lost, points]))
+    assert (mixed.labels[:100] == 0).all()
+    np.testing.assert_array_equal(mixed.labels[100:], instances.labels)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((5, 4), np.float64),
+        np.zeros((5, 4), np.int32),
+        np.zeros((5, 3), np.float32),
+        np.zeros((5, 5), np.float32),
+        np.zeros(20, np.float32),
+    ],
+)
+def test_another_type_or_shape_is_refused(segmenter, wrong):
+    with pytest.raises(ValueError, match=r"points must be float32 \(N, 4\)"):
+        segmenter.segment(wrong)
+
+
+def test_a_strided_sweep_is_as_good(segmenter, points):
+    wide = np.zeros((len(points), 8), np.float32)
+    wide[:, ::2] = points
+    assert_same(segmenter.segment(wide[:, ::2]), segmenter.segment(points))
+
+
+def test_each_stage_is_timed(segmenter, points):
+    assert segmenter.timing_ms == {}
+    segmenter.segment(points)
+    assert list(segmenter.timing_ms) == ["voxelize", "network", "cluster"]
+    assert all(0 < value < 60_000 for value in segmenter.timing_ms.values())
+
+
+def test_both_formats_of_weights_give_the_same_segmenter(tmp_path, model, config, points, one_thread):
+    save_state(tmp_path / "a.pt", {"config": config_to_dict(config), "model": model.state_dict()})
+    save_weights(tmp_path / "a.safetensors", model, config, {})
+    one, other = (Segmenter.from_checkpoint(tmp_path / f"a.{end}") for end in ("pt", "safetensors"))
+    assert_same(one.segment(points), other.segment(points))
+    assert_same(one.segment(points), Segmenter(model, config).segment(points))
+    assert one.weights_sha256 == other.weights_sha256
+    assert len(one.weights_sha256) == 64
+    assert one.config == other.config == config
+    assert_same(one.segment(points), Segmenter.from_checkpoint(str(tmp_path / "a.pt")).segment(points))
+
+
+def test_missing_weights_are_named(tmp_path):
+    with pytest.raises(CheckpointError, match="none.safetensors"):
+        Segmenter.from_checkpoint(tmp_path / "none.safetensors")
+
+
+def test_a_gpu_that_is_not_there_is_refused(model, config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="device cuda: no CUDA device here") as caught:
+        Segmenter(model, config, "cuda")
+    assert "\n" not in str(caught.value)
+    assert Segmenter(model, config, "auto").device.type == "cpu"
+
+
+def test_an_unknown_device_is_refused(model, config):
+    with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got 'cuda:0'"):
+        Segmenter(model, config, "cuda:0")  # type: ignore[arg-type]
+
+
+def test_evaluation_is_over_the_frames_given(segmenter, config, kitti_root):
+    refs = list_frames(kitti_root, "kitti", ["train", "val"])
+    result = evaluate(segmenter, refs, config).result()
+    counted = [r.tp + r.fn for r in result.per_class.values()]
+    assert counted == [5, 3, 2]  # the things of streets a, b and c
+    nothing = evaluate(segmenter, [], config).result()
+    assert np.isnan(nothing.mean_pq)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cpu_and_gpu_agree(model, config, points, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    batch = PillarBatch.from_pillars([voxelize(points, config.grid)])
+    cpu = model.eval().infer(batch)
+    gpu = model.to("cuda").infer(batch.to("cuda"))
+    for name in ("seed", "centre_m", "precision"):
+        np.testing.assert_allclose(getattr(gpu, name), getattr(cpu, name), rtol=1e-3, atol=1e-4)
+    assert Segmenter(model, config, "auto").device.type == "cuda"
+    assert len(Segmenter(model, config, "cuda").segment(points)) > 0

@@ -1,0 +1,227 @@
+"""The command lines of segment_scan and evaluate, driven as a user drives them."""
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from bev_instseg.checkpoint import save_weights
+from bev_instseg.config import Config
+from bev_instseg.models.network import BEVNet
+from tests.conftest import ROOT, STREETS, street
+
+
+def tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+segment_scan, evaluate = tool("segment_scan"), tool("evaluate")
+
+
+@pytest.fixture
+def weights(tmp_path: Path, tiny_config: Config) -> str:
+    """A network that has learned nothing but calls many pillars seeds."""
+    torch.manual_seed(0)
+    model = BEVNet(tiny_config)
+    with torch.no_grad():
+        model.heads.out.bias[: len(tiny_config.classes)] = 2.0
+    path = tmp_path / "weights" / "tiny.safetensors"
+    path.parent.mkdir()
+    save_weights(path, model, tiny_config, {})
+    return str(path)
+
+
+@pytest.fixture
+def sweeps(tmp_path: Path) -> Path:
+    folder = tmp_path / "velodyne"
+    folder.mkdir()
+    for name, things in STREETS.items():
+        street(things)[0].tofile(folder / f"{name}.bin")
+    return folder
+
+
+def test_a_folder_gives_labels_json_and_pictures(
+    sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / "out"
+    code = segment_scan.main([str(sweeps), "--out", str(out), "--weights", weights, "--png"])
+    assert code == 0
+    assert "3 of 3 sweeps labelled" in capsys.readouterr().out
+    names = {f"{name}.{kind}" for name in STREETS for kind in ("label", "json", "png")}
+    assert {path.name for path in out.iterdir()} == names
+    for name, things in STREETS.items():
+        points = street(things)[0]
+        words = np.fromfile(out / f"{name}.label", np.uint32)
+        tree = json.loads((out / f"{name}.json").read_text())
+        assert len(words) == len(points) == tree["num_points"]
+        assert tree["instances"], "a network this eager finds something"
+        assert set(tree["timing_ms"]) == {"read", "voxelize", "network", "cluster"}
+        assert len(tree["weights_sha256"]) == 64
+        assert tree["grid"]["cell_m"] == 0.4
+        code_of = {"vehicle": 10, "pedestrian": 30, "cyclist": 31}
+        for entry in tree["instances"]:
+            own = words == entry["id"] << 16 | code_of[entry["class"]]
+            assert own.sum() == entry["num_points"]
+            middle = (points[own, :3].min(0) + points[own, :3].max(0)) / 2
+            assert entry["centre_m"][2] == pytest.approx(middle[2], abs=2e-3)
+        scores = [entry["score"] for entry in tree["instances"]]
+        assert scores == sorted(scores, reverse=True)
+        in_instances = sum(entry["num_points"] for entry in tree["instances"])
+        assert (words == 0).sum() == len(points) - in_instances
+        assert (out / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_one_sweep_is_summed_up_in_a_line(
+    sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(sweeps / "a.bin"), "--out", str(tmp_path / "out"), "--weights", weights]
+    assert segment_scan.main(arguments) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("a: ")
+    assert " vehicle, " in line
+    assert line.endswith(" ms\n")
+
+
+def test_a_bad_sweep_is_reported_and_the_rest_done(
+    sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (sweeps / "b.bin").write_bytes(b"cut short")
+    out = tmp_path / "out"
+    assert segment_scan.main([str(sweeps), "--out", str(out), "--weights", weights]) == 2
+    said = capsys.readouterr()
+    assert "2 of 3 sweeps labelled" in said.out
+    complaints = [line for line in said.err.splitlines() if line.startswith("segment_scan: ")]
+    assert len(complaints) == 1
+    assert "b.bin" in complaints[0]
+    assert {path.name for path in out.iterdir()} == {"a.label", "a.json", "c.label", "c.json"}
+
+
+def test_an_empty_sweep_is_a_sweep(weights: str, tmp_path: Path) -> None:
+    (tmp_path / "none.bin").write_bytes(b"")
+    arguments = [str(tmp_path / "none.bin"), "--out", str(tmp_path), "--weights", weights, "--png"]
+    assert segment_scan.main(arguments) == 0
+    assert (tmp_path / "none.label").read_bytes() == b""
+    assert json.loads((tmp_path / "none.json").read_text())["instances"] == []
+
+
+def test_config_moves_thresholds(sweeps: Path, weights: str, tmp_path: Path) -> None:
+    (tmp_path / "strict.yaml").write_text("cluster: {seed_threshold: 1.0}\n")
+    arguments = [str(sweeps), "--out", str(tmp_path / "out"), "--weights", weights]
+    assert segment_scan.main([*arguments, "--config", str(tmp_path / "strict.yaml")]) == 0
+    for name in STREETS:
+        assert not np.fromfile(tmp_path / "out" / f"{name}.label", np.uint32).any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["absent.bin"], "absent.bin: "),
+        (["empty"], "empty: no .bin files in this folder"),
+        (["velodyne/a.bin", "other/a.bin"], "other/a.bin: named like velodyne/a.bin"),
+        (["velodyne", "--weights", "absent.pt"], "absent.pt: cannot be read"),
+        (["velodyne", "--weights", "velodyne/a.bin"], "velodyne/a.bin: no checkpoint"),
+        (["velodyne", "--config", "model.yaml"], "model.yaml: model, grid.cell_m and"),
+        (["velodyne", "--config", "typo.yaml"], "typo.yaml: unknown key 'cluster.seed'"),
+        (["velodyne", "--device", "cuda"], "device cuda"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(
+    sweeps: Path,
+    weights: str,
+    tmp_path: Path,
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    Path("empty").mkdir()
+    Path("other").mkdir()
+    Path("other/a.bin").write_bytes(b"")
+    Path("model.yaml").write_text("model: {stem: 16}\n")
+    Path("typo.yaml").write_text("cluster: {seed: 0.5}\n")
+    if "--weights" not in arguments:
+        arguments = [*arguments, "--weights", weights]
+    assert segment_scan.main([*arguments, "--out", "out"]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("segment_scan: ")
+    assert says in complaint
+    assert len(complaint.splitlines()) == 1
+    assert not list(Path("out").glob("*"))
+
+
+def test_view_without_a_display_says_so_and_goes_on(
+    sweeps: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    arguments = [str(sweeps / "a.bin"), "--out", str(tmp_path / "out"), "--weights", weights]
+    assert segment_scan.main([*arguments, "--view"]) == 0
+    said = capsys.readouterr()
+    assert "no display" in said.err
+    assert said.out.startswith("a: ")
+
+
+@pytest.mark.parametrize("layout", ["kitti", "semantickitti"])
+def test_evaluate_prints_the_table_and_writes_json_and_pictures(
+    layout: str,
+    kitti_root: Path,
+    semantickitti_root: Path,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = {
+        "kitti": [str(kitti_root), "--split", "val"],
+        "semantickitti": [str(semantickitti_root), "--sequences", "01"],
+    }[layout]
+    arguments = ["--data", *where, "--weights", weights, "--json", str(tmp_path / "scores.json")]
+    assert evaluate.main([*arguments, "--png", str(tmp_path / "png")]) == 0
+    table = capsys.readouterr().out
+    assert all(f"| {name}" in table for name in ("vehicle", "pedestrian", "cyclist", "mean"))
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert scores["frames"] == {"kitti": ["c"], "semantickitti": ["01/000000"]}[layout]
+    truth = {name: s["tp"] + s["fn"] for name, s in scores["per_class"].items()}
+    assert truth == {"vehicle": 2, "pedestrian": 1, "cyclist": 1}
+    assert len(list((tmp_path / "png").glob("*.png"))) == 1
+
+
+def test_evaluate_names_what_is_missing(
+    kitti_root: Path,
+    semantickitti_root: Path,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for data, more, says in (
+        (tmp_path / "absent", [], "no data set here"),
+        (semantickitti_root, [], "name its --sequences"),
+        (semantickitti_root, ["--sequences", "77"], "'77'"),
+        (kitti_root, ["--split", "test"], "test.txt: cannot be read"),
+    ):
+        assert evaluate.main(["--data", str(data), "--weights", weights, *more]) == 2
+        complaint = capsys.readouterr().err.splitlines()[-1]
+        assert complaint.startswith("evaluate: ")
+        assert says in complaint
+
+
+@pytest.mark.parametrize("module", [segment_scan, evaluate])
+def test_help_shows_two_examples(module: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        module.main(["--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.count(f"python tools/{module.__name__}.py") == 2

@@ -1,0 +1,149 @@
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+from conftest import STREETS, write_kitti
+
+from bev_instseg.config import AugmentConfig
+from bev_instseg.datasets.kitti import KittiError
+from bev_instseg.datasets.sources import list_frames
+from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.targets import make_targets
+from bev_instseg.training_set import MIN_CUTOUT_POINTS, TrainingSet
+
+
+@pytest.fixture
+def sources(kitti_root, semantickitti_root):
+    return [
+        (1.0, list_frames(kitti_root, "kitti", ["train"])),
+        (2.0, list_frames(semantickitti_root, "semantickitti", ["00"])),
+    ]
+
+
+def assert_same(one, other):
+    (pillars, targets), (same_pillars, same_targets) = one, other
+    assert pillars.grid == same_pillars.grid
+    for name in ("cells", "features", "point_to_pillar", "point_height_m"):
+        np.testing.assert_array_equal(getattr(pillars, name), getattr(same_pillars, name))
+    for name in ("instance", "classes", "centres_m"):
+        np.testing.assert_array_equal(getattr(targets, name), getattr(same_targets, name))
+
+
+def test_a_sample_depends_on_its_number_alone(sources, tiny_config):
+    forth, back = TrainingSet(sources, tiny_config), TrainingSet(sources, tiny_config)
+    numbers = [0, 1, 2, 3, 7, 100, 10**9]
+    first = {i: forth[i] for i in numbers}
+    second = {i: back[i] for i in reversed(numbers)}
+    for i in numbers:
+        assert_same(first[i], second[i])
+        assert_same(first[i], forth[i])  # asked again
+    travelled = pickle.loads(pickle.dumps(forth))
+    assert_same(travelled[3], first[3])
+    sizes = {len(pillars.point_to_pillar) for pillars, _ in first.values()}
+    assert len(sizes) == len(numbers)  # no two alike
+
+
+def test_another_seed_gives_other_samples(sources, tiny_config):
+    other = dataclasses.replace(
+        tiny_config, train=dataclasses.replace(tiny_config.train, seed=tiny_config.train.seed + 1)
+    )
+    one, two = TrainingSet(sources, tiny_config)[5], TrainingSet(sources, other)[5]
+    assert not np.array_equal(one[0].features, two[0].features)
+
+
+def test_sources_are_drawn_by_weight_and_their_frames_evenly(kitti_root, tiny_config):
+    refs = list_frames(kitti_root, "kitti", ["train", "val"])  # a, b, c
+    plain = dataclasses.replace(tiny_config, augment=AugmentConfig(enabled=False))
+    plain = dataclasses.replace(plain, train=dataclasses.replace(plain.train, window_cells=0))
+    samples = TrainingSet([(3.0, refs[:1]), (1.0, refs[1:]), (0.0, refs[:1])], plain)
+    samples.load()
+    sizes = [len(frame.points) for frame, _ in samples._frames]
+    assert len(set(sizes)) == 3  # tells frames apart
+    drawn = [len(samples[i][0].point_to_pillar) for i in range(400)]
+    share = [drawn.count(size) / 400 for size in sizes]
+    np.testing.assert_allclose(share, [0.75, 0.125, 0.125], atol=0.07)
+    assert samples.chance.tolist() == [0.75, 0.125, 0.125]
+
+
+def test_without_augmentation_a_sample_is_its_frame(sources, tiny_config):
+    plain = dataclasses.replace(
+        tiny_config,
+        augment=AugmentConfig(enabled=False),
+        train=dataclasses.replace(tiny_config.train, window_cells=0, min_object_points=20),
+    )
+    ref = sources[0][1][0]
+    frame = ref.read(plain.classes, plain.data)
+    pillars = voxelize(frame.points, plain.grid)
+    sample = TrainingSet([(1, [ref])], plain)[4]
+    np.testing.assert_array_equal(sample[0].features, pillars.features)
+    np.testing.assert_array_equal(sample[0].cells, pillars.cells)
+    targets = make_targets(frame, pillars, 20)
+    np.testing.assert_array_equal(sample[1].instance, targets.instance)
+    assert set(targets.instance.tolist()) == {-1, 0, 1, 2, 3}
+
+
+def test_samples_are_windows_of_the_size_asked_for(sources, tiny_config):
+    samples = TrainingSet(sources, tiny_config)
+    found = set()
+    for i in range(20):
+        pillars, targets = samples[i]
+        assert pillars.grid.shape == (32, 32)
+        assert len(pillars.cells) == len(targets.instance) > 0
+        assert (pillars.point_to_pillar >= 0).mean() > 0.9  # cropped before, but for pasted objects
+        found |= {int(targets.classes[k - 1]) for k in set(targets.instance.tolist()) if k > 0}
+    assert found == {0, 1, 2}
+
+
+def test_objects_are_pasted_from_all_frames(sources, tiny_config):
+    samples = TrainingSet(sources, tiny_config)
+    samples.load()
+    assert [len(cutouts) for cutouts in samples._bank] == [2 * 3, 2 * 2, 2 * 1]  # streets a and b
+    assert all(len(c.points) >= MIN_CUTOUT_POINTS for cutouts in samples._bank for c in cutouts)
+    without = dataclasses.replace(tiny_config, augment=AugmentConfig(paste=(0, 0, 0)))
+    most = max(len(samples[i][1].classes) for i in range(30))
+    assert most > max(len(TrainingSet(sources, without)[i][1].classes) for i in range(30)) == 3
+
+
+def test_frames_are_read_once(sources, tiny_config, monkeypatch):
+    reads = []
+    read = type(sources[0][1][0]).read
+    monkeypatch.setattr(
+        type(sources[0][1][0]), "read", lambda self, *args: reads.append(self) or read(self, *args)
+    )
+    samples = TrainingSet(sources, tiny_config)
+    assert reads == []  # not before the first sample
+    for i in range(5):
+        samples[i]
+    assert len(reads) == 4
+
+
+def test_a_frame_without_points_or_objects_makes_a_sample(tmp_path, tiny_config, monkeypatch):
+    monkeypatch.setitem(STREETS, "bare", ())
+    root = write_kitti(tmp_path, {"train": ["bare"]})
+    refs = list_frames(root, "kitti", ["train"])
+    pillars, targets = TrainingSet([(1, refs)], tiny_config)[0]
+    assert len(targets.classes) == 0
+    assert (targets.instance <= 0).all()
+    assert len(pillars.cells) > 100
+    (root / "training" / "velodyne" / "bare.bin").write_bytes(b"")
+    pillars, targets = TrainingSet([(1, refs)], tiny_config)[0]
+    assert len(pillars.cells) == len(targets.instance) == 0
+
+
+@pytest.mark.parametrize("weights", [[], [0.0], [-1.0]])
+def test_nothing_to_train_on_is_an_error(kitti_root, tiny_config, weights):
+    refs = list_frames(kitti_root, "kitti", ["train"])
+    with pytest.raises(ValueError, match="no frames to train on"):
+        TrainingSet([(weight, refs) for weight in weights], tiny_config)
+    with pytest.raises(ValueError, match="no frames to train on"):
+        TrainingSet([(1.0, [])], tiny_config)
+
+
+def test_a_broken_frame_is_named_every_time(sources, kitti_root, tiny_config):
+    path = kitti_root / "training" / "label_2" / "b.txt"
+    path.write_text("Car\n")
+    samples = TrainingSet(sources, tiny_config)
+    for _ in range(2):  # not half a set the second time
+        with pytest.raises(KittiError, match="b.txt: line 1"):
+            samples[0]
