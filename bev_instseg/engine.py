@@ -105,6 +105,8 @@ class Trainer:
     def run(self) -> None:
         """Train to the last step, or until SIGINT or SIGTERM; then save.
 
+        A second signal of a kind ends a lone process at once, with ``last.pt`` as it was.
+
         Raises:
             TrainingError: a loss or gradient that is not finite, or a data file that cannot be
                 used; ``last.pt`` is from before it.
@@ -169,8 +171,9 @@ class Trainer:
             generator=torch.Generator(),  # its own, so that starting again moves no other
         )
         try:
-            ours = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers inherit it: Ctrl-C stops
-            batches = iter(loader)  # the loop, which stops them
+            # The workers inherit that SIGINT is ignored: Ctrl-C stops the loop, and the loop them.
+            ours = signal.signal(signal.SIGINT, signal.SIG_IGN)
+            batches = iter(loader)
             signal.signal(signal.SIGINT, ours)
             yield from batches
         except (KittiError, ScanError) as error:  # out of a worker the message is a whole traceback

@@ -5,13 +5,20 @@ The same street stands in both: a flat road 1.7 m below the sensor, cars and peo
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bev_instseg.config import AugmentConfig, Config, DataConfig, ModelConfig, SourceConfig
-from bev_instseg.config import TrainConfig as Train
+from bev_instseg.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    ModelConfig,
+    SourceConfig,
+    TrainConfig,
+)
 from bev_instseg.grid import BEVGrid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,7 +148,7 @@ def make_tiny_config() -> Config:
                 SourceConfig("semantickitti", "semantickitti", ("00",), ("01",)),
             )
         ),
-        train=Train(
+        train=TrainConfig(
             steps=8,
             batch_size=2,
             window_cells=32,
@@ -162,11 +169,14 @@ def tiny_config() -> Config:
 
 
 @pytest.fixture
-def one_thread() -> None:
+def one_thread() -> Iterator[None]:
     """Sums run in one order only at a fixed number of threads."""
     import torch
 
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def one_thread_environment() -> dict[str, str]:

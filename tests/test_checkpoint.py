@@ -140,10 +140,9 @@ def test_a_flipped_byte_in_a_state_is_found_or_without_effect(state_file, model)
         state_file.write_bytes(flipped)
         try:
             state = load_state(state_file)
-        except CheckpointError as error:
+        except CheckpointError:
             found += 1
-            assert str(error).startswith(f"{state_file}: ")
-            assert "\n" not in str(error)
+            refused(load_state, state_file)
         else:
             for name, value in model.state_dict().items():
                 assert torch.equal(state["model"][name], value)
@@ -187,7 +186,7 @@ def test_nothing_but_plain_values_is_unpickled(tmp_path):
     path = tmp_path / "trap.pt"
     torch.save(Trap(), path)
     refused(load_state, path)
-    path.write_bytes(pickle.dumps(Trap()))
+    path.write_bytes(pickle.dumps(Trap(), protocol=2))
     refused(load_state, path)
     save_state(path, {"model": Trap()})  # the trap inside a file that is whole
     refused(load_state, path)

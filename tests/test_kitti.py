@@ -383,9 +383,7 @@ def test_a_malformed_file_is_named(kitti_root, folder, content):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"), [(None, "No such file"), ("\n \n", "lists no frames")]
-)
+@pytest.mark.parametrize(("text", "reason"), [(None, "No such file"), ("\n \n", "lists no frames")])
 def test_a_bad_split_is_named(tmp_path, text, reason):
     path = tmp_path / "ImageSets" / "train.txt"
     if text is not None:

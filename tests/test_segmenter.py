@@ -145,7 +145,9 @@ def test_each_stage_is_timed(segmenter, points):
     assert all(0 < value < 60_000 for value in segmenter.timing_ms.values())
 
 
-def test_both_formats_of_weights_give_the_same_segmenter(tmp_path, model, config, points, one_thread):
+def test_both_formats_of_weights_give_the_same_segmenter(
+    tmp_path, model, config, points, one_thread
+):
     save_state(tmp_path / "a.pt", {"config": config_to_dict(config), "model": model.state_dict()})
     save_weights(tmp_path / "a.safetensors", model, config, {})
     one, other = (Segmenter.from_checkpoint(tmp_path / f"a.{end}") for end in ("pt", "safetensors"))
@@ -154,11 +156,13 @@ def test_both_formats_of_weights_give_the_same_segmenter(tmp_path, model, config
     assert one.weights_sha256 == other.weights_sha256
     assert len(one.weights_sha256) == 64
     assert one.config == other.config == config
-    assert_same(one.segment(points), Segmenter.from_checkpoint(str(tmp_path / "a.pt")).segment(points))
+    assert_same(
+        one.segment(points), Segmenter.from_checkpoint(str(tmp_path / "a.pt")).segment(points)
+    )
 
 
 def test_missing_weights_are_named(tmp_path):
-    with pytest.raises(CheckpointError, match="none.safetensors"):
+    with pytest.raises(CheckpointError, match=r"none\.safetensors"):
         Segmenter.from_checkpoint(tmp_path / "none.safetensors")
 
 

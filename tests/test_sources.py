@@ -26,7 +26,7 @@ def test_frames_of_both_layouts_are_listed_and_read(kitti_root, semantickitti_ro
 
 
 def test_missing_entries_are_errors_of_the_data_set(kitti_root, semantickitti_root):
-    with pytest.raises(KittiError, match="test.txt"):
+    with pytest.raises(KittiError, match=r"test\.txt"):
         list_frames(kitti_root, "kitti", ["test"])
     with pytest.raises(ScanError, match="sequences"):
         list_frames(semantickitti_root, "semantickitti", ["21"])

@@ -145,5 +145,5 @@ def test_a_broken_frame_is_named_every_time(sources, kitti_root, tiny_config):
     path.write_text("Car\n")
     samples = TrainingSet(sources, tiny_config)
     for _ in range(2):  # not half a set the second time
-        with pytest.raises(KittiError, match="b.txt: line 1"):
+        with pytest.raises(KittiError, match=r"b\.txt: line 1"):
             samples[0]

@@ -7,7 +7,8 @@ Examples:
 
 Several GPUs or processes: torchrun --nproc-per-node 2 tools/train_kitti.py ... (same numbers).
 RUN_DIR then holds config.yaml, log.csv, log.png, best.pt, last.pt and weights.safetensors.
-Stop it with Ctrl-C: it saves and leaves; --resume goes on as if it had never stopped.
+Stop it with Ctrl-C: it saves and leaves (a second Ctrl-C does not wait for that); --resume goes on
+as if it had never stopped.
 """
 
 import argparse

@@ -24,6 +24,10 @@ def simulate_sweep(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
     """A sweep of a random street; the same seed gives the same bytes.
 
+    Args:
+        seed: a generator to draw from, or what `numpy.random.default_rng` makes one of.
+        sensor: what looks at the street.
+
     Returns:
         points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam.
         labels: (N,) uint32 SemanticKITTI class in the low, instance in the high 16 bits.

@@ -22,7 +22,7 @@ class Material(NamedTuple):
     """How a surface answers the laser.
 
     Attributes:
-        reflectivity: intensity 0..1 when hit squarely and near.
+        reflectivity: intensity when hit squarely and near; number plates exceed 1.
         gloss: intensity falls with ``cos(incidence) ** gloss``.
         returns: probability 0..1 that a near pulse comes back at all (glass: low).
     """

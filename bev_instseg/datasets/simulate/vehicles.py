@@ -45,7 +45,7 @@ def car(rng: np.random.Generator) -> Mesh:
 
 
 def lorry(rng: np.random.Generator) -> Mesh:
-    """A lorry: cab and box on a frame, six wheels or more."""
+    """A lorry: cab and box on a frame, two axles or three."""
     length, width, height = rng.uniform((6.0, 2.2, 2.9), (10.5, 2.5, 3.8))
     paint, cargo = _paint(rng), Material(rng.uniform(0.25, 0.6), 0.8)
     half, nose, cab = width / 2, length / 2, 1.9
