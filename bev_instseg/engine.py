@@ -6,7 +6,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,7 +19,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from bev_instseg.checkpoint import CheckpointError, load_state, save_state, save_weights
+from bev_instseg.checkpoint import (
+    CheckpointError,
+    load_model,
+    load_state,
+    save_state,
+    save_weights,
+)
 from bev_instseg.config import Config, TrainConfig, config_to_dict, save_config
 from bev_instseg.datasets.kitti import KittiError
 from bev_instseg.datasets.scan_io import ScanError, write_atomic
@@ -56,6 +62,7 @@ class Trainer:
         validation: Sequence[FrameRef],
         out: Path,
         resume: bool = False,
+        initial: Path | None = None,
     ) -> None:
         """Args:
             config: everything about the run.
@@ -63,10 +70,13 @@ class Trainer:
             validation: frames scored every ``validate_every`` steps; may be empty.
             out: the run's folder.
             resume: go on from ``out/last.pt``.
+            initial: weights to start a new run from, of the same network.
 
         Raises:
             TrainingError: a batch that the processes cannot share, a folder that holds a run
-                already, or one to resume that is not there or was made with another configuration.
+                already, one to resume that is not there or was made with another configuration,
+                or initial weights of another network.
+            CheckpointError: initial weights that cannot be read.
         """
         train = config.train
         self.config, self.training_set, self.out = config, training_set, out
@@ -94,18 +104,24 @@ class Trainer:
         last = out / "last.pt"
         if resume:
             self._restore(last)
-        elif last.exists():
+            return
+        if last.exists():
             raise TrainingError(
                 f"{last}: a run is here already; add --resume or choose another --out"
             )
-        elif self.rank == 0:
+        if initial is not None:
+            self._start_from(initial)
+        if self.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
             save_config(config, out / "config.yaml")
 
-    def run(self) -> None:
+    def run(self, after_validation: Callable[[], None] = lambda: None) -> None:
         """Train to the last step, or until SIGINT or SIGTERM; then save.
 
         A second signal of a kind ends a lone process at once, with ``last.pt`` as it was.
+
+        Args:
+            after_validation: called in the first process when ``log.csv`` has new scores.
 
         Raises:
             TrainingError: a loss or gradient that is not finite, or a data file that cannot be
@@ -118,7 +134,7 @@ class Trainer:
             with tqdm(
                 total=steps, initial=self.step, unit="step", smoothing=0.05, disable=self.rank > 0
             ) as bar:
-                self._loop(bar)
+                self._loop(bar, after_validation)
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
@@ -128,7 +144,7 @@ class Trainer:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def _loop(self, bar: tqdm) -> None:
+    def _loop(self, bar: tqdm, after_validation: Callable[[], None]) -> None:
         train = self.config.train
         self._clock = time.perf_counter()
         for batch in self._batches():
@@ -149,6 +165,9 @@ class Trainer:
                 self.recent = []
             if validate:
                 self._validate(bar)
+                if self.rank == 0:
+                    self._write_log()
+                    after_validation()
             stop = self._agreed_stop()
             if checkpoint or stop:
                 self._save("last.pt")
@@ -261,6 +280,13 @@ class Trainer:
         writer.writeheader()
         writer.writerows(self.rows)
         write_atomic(self.out / "log.csv", text.getvalue().encode())
+
+    def _start_from(self, path: Path) -> None:
+        model, config, _ = load_model(path)
+        ours, theirs = ((c.model, c.class_names, c.grid.cell_m) for c in (self.config, config))
+        if ours != theirs:
+            raise TrainingError(f"{path}: of another network (model, class names or grid.cell_m)")
+        self.model.load_state_dict(model.state_dict())
 
     def _restore(self, path: Path) -> None:
         if not path.exists():

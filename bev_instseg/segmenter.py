@@ -51,6 +51,7 @@ class Segmenter:
         self.weights_sha256 = weights_sha256
         self.timing_ms: dict[str, float] = {}
         self._model = model.to(self.device).eval()
+        self._bf16 = computes_bf16(self.device)
 
     @classmethod
     def from_pretrained(cls, device: Device = "auto") -> "Segmenter":
@@ -80,8 +81,7 @@ class Segmenter:
         clock = [time.perf_counter()]
         pillars = voxelize(points, config.grid)
         clock.append(time.perf_counter())
-        bf16 = torch.autocast(self.device.type, torch.bfloat16)
-        with torch.inference_mode(), bf16:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
             embeddings = self._model.infer(PillarBatch.from_pillars([pillars]).to(self.device))
         clock.append(time.perf_counter())
         thresholds = config.cluster
@@ -104,3 +104,11 @@ class Segmenter:
         stages = ("voxelize", "network", "cluster")
         self.timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return instances
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; where it does not, float32 is faster."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

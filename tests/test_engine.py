@@ -53,14 +53,14 @@ def variant(config, **train):
     return dataclasses.replace(config, train=dataclasses.replace(config.train, **train))
 
 
-def trainer_of(config, data, out, resume=False):
+def trainer_of(config, data, out, resume=False, initial=None):
     """A trainer on the sources of the configuration, as the tool makes it."""
     sources, validation = [], []
     for source in config.data.sources:
         root = data / source.path
         sources.append((source.weight, list_frames(root, source.layout, source.train)))
         validation += list_frames(root, source.layout, source.val)
-    return Trainer(config, TrainingSet(sources, config), validation, out, resume)
+    return Trainer(config, TrainingSet(sources, config), validation, out, resume, initial)
 
 
 def rows_of(out):
@@ -378,6 +378,28 @@ def test_another_configuration_is_not_resumed(straight, data):
     config = variant(make_tiny_config(), **AWKWARD, learning_rate=1e-4)
     refused(config, data, straight, True, "last.pt", "another configuration", "config.yaml")
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
+
+
+def test_a_run_can_start_from_the_weights_of_another(straight, data, tmp_path):
+    weights = straight / "weights.safetensors"
+    trainer = trainer_of(make_tiny_config(), data, tmp_path / "run", initial=weights)
+    assert trainer.step == 0
+    assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
+    other = dataclasses.replace(
+        make_tiny_config(), model=dataclasses.replace(make_tiny_config().model, stem=4)
+    )
+    with pytest.raises(TrainingError, match=r"weights\.safetensors: of another network"):
+        trainer_of(other, data, tmp_path / "other", initial=weights)
+    assert not (tmp_path / "other").exists()
+
+
+def test_scores_are_in_the_log_when_validation_is_told_of(data, tmp_path):
+    seen = []
+    config = variant(make_tiny_config(), steps=3, validate_every=2, checkpoint_every=100)
+    trainer = trainer_of(config, data, tmp_path / "run")
+    trainer.run(lambda: seen.append(rows_of(tmp_path / "run")[-1]))
+    assert [row["step"] for row in seen] == ["2", "3"]
+    assert all(row["val_pq_vehicle"] for row in seen)
 
 
 def test_nothing_is_not_resumed(data, tmp_path):

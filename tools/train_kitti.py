@@ -11,21 +11,20 @@ Stop it with Ctrl-C: it saves and leaves (a second Ctrl-C does not wait for that
 as if it had never stopped.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
+from bev_instseg.cli import new_parser
 from bev_instseg.config import Config, load_config
 from bev_instseg.datasets.sources import FrameRef, list_frames
 from bev_instseg.engine import Trainer, TrainingError
 from bev_instseg.training_set import TrainingSet
+from bev_instseg.visualize import draw_training
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, type=Path, help="YAML over the defaults")
     parser.add_argument(
         "--data", required=True, type=Path, help="folder that the sources' paths start from"
@@ -33,7 +32,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="RUN_DIR", help="the run's folder"
     )
-    parser.add_argument("--resume", action="store_true", help="go on from RUN_DIR/last.pt")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--resume", action="store_true", help="go on from RUN_DIR/last.pt")
+    start.add_argument(
+        "--init", type=Path, metavar="WEIGHTS", help="start from these weights (fine-tune)"
+    )
     arguments = parser.parse_args(argv)
     try:
         config = load_config(arguments.config)
@@ -46,14 +49,12 @@ def main(argv: list[str] | None = None) -> int:
             for i in range(len(config.data.sources))
             for ref in _frames(arguments.data, config, i, "val")
         ]
-        trainer = Trainer(
-            config, TrainingSet(sources, config), validation, arguments.out, arguments.resume
-        )
-        trainer.run()
+        out = arguments.out
+        training_set = TrainingSet(sources, config)
+        trainer = Trainer(config, training_set, validation, out, arguments.resume, arguments.init)
+        trainer.run(after_validation=lambda: draw_training(out / "log.csv", out / "log.png"))
         if trainer.rank == 0:
-            from bev_instseg.visualize import draw_training
-
-            draw_training(arguments.out / "log.csv", arguments.out / "log.png")
+            draw_training(out / "log.csv", out / "log.png")
             if trainer.step < config.train.steps:
                 print(f"stopped at step {trainer.step} of {config.train.steps}; --resume goes on")
     except (ValueError, OSError, TrainingError) as error:
