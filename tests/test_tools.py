@@ -8,11 +8,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT, STREETS, street
 
 from bev_instseg.checkpoint import save_weights
 from bev_instseg.config import Config
 from bev_instseg.models.network import BEVNet
-from tests.conftest import ROOT, STREETS, street
 
 
 def tool(name: str) -> ModuleType:
