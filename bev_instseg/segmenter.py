@@ -68,6 +68,10 @@ class Segmenter:
         model, config, sha256 = load_model(Path(path))
         return cls(model, config, device, sha256)
 
+    def warm_up(self) -> None:
+        """Compile and allocate now what the first sweep would otherwise wait for."""
+        self.segment(np.zeros((1, 4), np.float32))
+
     def segment(self, points: Float32) -> Instances:
         """The instances of one sweep.
 

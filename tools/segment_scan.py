@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         scans = find_scans(arguments.inputs)
         segmenter = make_segmenter(arguments)
+        segmenter.warm_up()
         arguments.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         print(f"segment_scan: {error}", file=sys.stderr)
