@@ -103,7 +103,7 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
         model.load_state_dict(weights)
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
-    except (RuntimeError, TypeError):
+    except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError):
         raise CheckpointError(f"{path}: its weights do not fit its configuration") from None
     digest = digest or hashlib.sha256(_weights_bytes(model.state_dict())).hexdigest()
     return model.eval(), config, digest
@@ -121,12 +121,16 @@ def _read_weights(path: Path) -> tuple[Any, Any, str]:
         return card["config"], safetensors.torch.load(body), digest
     except OSError as error:
         raise CheckpointError(
-            f"{error.filename or path}: cannot be read ({os.strerror(error.errno or 0)})"
+            f"{error.filename or path}: cannot be read ({os.strerror(error.errno or 0)}); weights "
+            "are a .safetensors with its .json beside it"
         ) from None
     except CheckpointError:
         raise
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError):
-        raise CheckpointError(f"{path}: no weights of bev_instseg, or damaged") from None
+        raise CheckpointError(
+            f"{path}: no weights of bev_instseg, or damaged; "
+            "give a .safetensors with its .json beside it, or a .pt of tools/train_kitti.py"
+        ) from None
 
 
 def _weights_bytes(weights: dict[str, torch.Tensor]) -> bytes:

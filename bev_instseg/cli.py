@@ -1,10 +1,15 @@
-"""What the tools' command lines share."""
+"""What the tools' command lines share. Nothing here imports torch before it is needed."""
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bev_instseg.config import override_config
-from bev_instseg.segmenter import Segmenter
+
+if TYPE_CHECKING:
+    from bev_instseg.segmenter import Segmenter
 
 
 def new_parser(doc: str | None) -> argparse.ArgumentParser:
@@ -12,6 +17,32 @@ def new_parser(doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+
+def run(name: str, main: Callable[[], int], *expected: type[Exception]) -> int:
+    """Run a tool: what it cannot do is one line on stderr and exit code 2; Ctrl-C is 130.
+
+    Args:
+        name: of the tool, for the message.
+        main: does the work and returns the exit code.
+        expected: errors beyond the usual ones that are the user's to mend, not the programmer's.
+    """
+    try:
+        return main()
+    except (*expected, ValueError, OSError, MemoryError, ImportError) as error:  # type: ignore[misc]
+        print(f"{name}: {explain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{name}: stopped; what was finished stays", file=sys.stderr)
+        return 130
+
+
+def explain(error: BaseException) -> str:
+    """An error in one line: for the system's own, the file and what is wrong with it."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +56,14 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
-def make_segmenter(arguments: argparse.Namespace) -> Segmenter:
+def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     """The segmenter that the options of `add_network_arguments` ask for.
 
     Raises:
         CheckpointError, ConfigError, ValueError: what was asked for is not to be had; one line.
     """
+    from bev_instseg.segmenter import Segmenter
+
     if arguments.weights is None:
         segmenter = Segmenter.from_pretrained(arguments.device)
     else:

@@ -1,17 +1,14 @@
-"""Frozen dataclasses <-> YAML; unknown keys, wrong types and keys given twice are errors."""
+"""Everything that can be set, with its default: frozen dataclasses, read from YAML."""
 
 import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import yaml
 
 from bev_instseg.grid import BEVGrid
-
-T = TypeVar("T")
+from bev_instseg.strict_yaml import ConfigError, build, merge, plain, read_yaml
 
 
 @dataclass(frozen=True)
@@ -214,20 +211,28 @@ class Config:
                 raise ValueError(f"{key} has {len(values)} numbers for {len(self.classes)} classes")
         if len(self.model.widths) != len(self.model.blocks):
             raise ValueError("model.widths and model.blocks differ in length")
+        if not self.model.widths:
+            raise ValueError("model.widths must name at least one level")
+        for c in self.classes:
+            if not c.name:
+                raise ValueError("classes: a name is empty")
+        for key, low, high in _RANGES:
+            section, _, name = key.partition(".")
+            part = getattr(self, section)
+            for item in part if isinstance(part, tuple) else (part,):
+                values = getattr(item, name)
+                for value in values if isinstance(values, tuple) else (values,):
+                    if not low <= value <= high:
+                        raise ValueError(f"{key} must lie in {low}..{high}, got {value}")
+        for source in self.data.sources:
+            if source.weight < 0:
+                raise ValueError(f"data.sources: weight must be at least 0, got {source.weight}")
         stride = 2 ** len(self.model.widths)
         for key, cells in (("grid", self.grid.shape), ("train", (self.train.window_cells,))):
             if any(n % stride for n in cells):
                 raise ValueError(
                     f"{key}: {' x '.join(map(str, cells))} cells are no multiple of the network's "
                     f"stride {stride}"
-                )
-        for key in ("steps", "batch_size", "validate_every", "log_every", "checkpoint_every"):
-            if getattr(self.train, key) < 1:
-                raise ValueError(f"train.{key} must be at least 1, got {getattr(self.train, key)}")
-        for key in ("seed_threshold", "member_threshold", "min_free"):
-            if not 0 <= getattr(self.cluster, key) <= 1:
-                raise ValueError(
-                    f"cluster.{key} must lie in 0..1, got {getattr(self.cluster, key)}"
                 )
 
     @property
@@ -236,30 +241,48 @@ class Config:
         return tuple(c.name for c in self.classes)
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the file and the key."""
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and aliases."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases are not allowed", self.peek_event().start_mark
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+_MANY, _TINY = 10**9, 1e-9
+# What numbers may be: lowest and highest value that makes sense.
+_RANGES = (
+    ("classes.label", 1, 0xFFFF),
+    ("classes.min_points", 0, _MANY),
+    ("classes.max_height_m", _TINY, _MANY),
+    ("data.box_floor_m", 0, _MANY),
+    ("data.box_band_m", 0, _MANY),
+    ("data.image_size_px", 1, _MANY),
+    ("model.stem", 1, 4096),
+    ("model.widths", 1, 4096),
+    ("model.blocks", 0, 64),
+    ("model.initial_margin_m", 0.02, 64),
+    ("model.fixed_sigma_m", 0.02, 64),
+    ("loss.hinge_delta_m", 0, _MANY),
+    ("loss.instance_weight", 0, _MANY),
+    ("loss.smoothness_weight", 0, _MANY),
+    ("loss.seed_weight", 0, _MANY),
+    ("loss.foreground_weight", 0, _MANY),
+    ("cluster.seed_threshold", 0, 1),
+    ("cluster.member_threshold", 0, 1),
+    ("cluster.min_free", 0, 1),
+    ("augment.scale", 0, 0.9),
+    ("augment.intensity", 0, 1),
+    ("augment.height_m", 0, _MANY),
+    ("augment.dropout", 0, 1),
+    ("augment.paste", 0, 1000),
+    ("train.steps", 1, _MANY),
+    ("train.batch_size", 1, _MANY),
+    ("train.window_cells", 0, _MANY),
+    ("train.min_object_points", 0, _MANY),
+    ("train.learning_rate", 0, _MANY),
+    ("train.weight_decay", 0, _MANY),
+    ("train.warmup_steps", 0, _MANY),
+    ("train.clip_norm", _TINY, _MANY),
+    ("train.seed", 0, 2**63 - 1),
+    ("train.workers", 0, 1024),
+    ("train.validate_every", 1, _MANY),
+    ("train.validate_frames", 0, _MANY),
+    ("train.log_every", 1, _MANY),
+    ("train.checkpoint_every", 1, _MANY),
+)
 
 
 def load_config(path: str | Path) -> Config:
@@ -268,117 +291,42 @@ def load_config(path: str | Path) -> Config:
     Raises:
         ConfigError: unreadable file, bad YAML, unknown key, wrong type or value; one line.
     """
-    return config_from_dict(_read_yaml(path), str(path))
+    return config_from_dict(read_yaml(path), str(path))
 
 
 def override_config(base: Config, path: str | Path) -> Config:
     """A YAML file over a network's own configuration: thresholds, class names, the grid's range.
 
+    Mappings are merged key by key, and so is the list of classes entry by entry.
+
     Raises:
-        ConfigError: as `load_config`; or the file changes what the weights have fixed: the
-            ``model``, the cell size or the number of classes.
+        ConfigError: as `load_config`; or the file changes what the weights have fixed.
     """
-    config = config_from_dict(_merge(config_to_dict(base), _read_yaml(path)), str(path))
+    config = config_from_dict(merge(config_to_dict(base), read_yaml(path)), str(path))
+    try:
+        check_same_network(base, config)
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return config
+
+
+def check_same_network(base: Config, config: Config) -> None:
+    """Raise ValueError unless weights trained under ``base`` can be used under ``config``."""
     fixed = (config.model, config.grid.cell_m, len(config.classes))
     if fixed != (base.model, base.grid.cell_m, len(base.classes)):
-        raise ConfigError(
-            f"{path}: model, grid.cell_m and the number of classes are fixed by the weights"
-        )
-    return config
+        raise ValueError("model, grid.cell_m and the number of classes are fixed by the weights")
 
 
 def config_from_dict(tree: object, source: str = "configuration") -> Config:
     """Build a Config from nested dictionaries and lists; ``source`` opens each error message."""
-    return _build(Config, tree, "", source)
+    return build(Config, tree, "", source)
 
 
 def config_to_dict(config: Any) -> dict:
     """The inverse of `config_from_dict`: plain dictionaries, lists, numbers and strings."""
-    return _plain(dataclasses.asdict(config))
+    return plain(dataclasses.asdict(config))
 
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write the resolved configuration as YAML that `load_config` reads back."""
     Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
-
-
-def _read_yaml(path: str | Path) -> object:
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {error}") from None
-    try:
-        tree = yaml.load(text, _UniqueKeyLoader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    return {} if tree is None else tree
-
-
-def _merge(base: object, over: object) -> object:
-    """Mappings key by key; anything else is replaced."""
-    if isinstance(base, dict) and isinstance(over, dict):
-        return base | {key: _merge(base.get(key), value) for key, value in over.items()}
-    return over
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _build(kind: type[T], tree: object, key: str, source: str) -> T:
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: {key or 'the top level'} must be a mapping, got {tree!r}")
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for name, value in tree.items():
-        where = f"{key}.{name}" if key else str(name)
-        if name not in hints:
-            raise ConfigError(f"{source}: unknown key {where!r}; known here: {', '.join(hints)}")
-        values[name] = _convert(hints[name], value, where, source)
-    try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{source}: {key or 'configuration'}: {error}") from None
-
-
-def _convert(hint: Any, value: object, key: str, source: str) -> Any:
-    def fail(want: str) -> ConfigError:
-        return ConfigError(f"{source}: {key} must be {want}, got {value!r}")
-
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, key, source)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            raise fail("one of " + ", ".join(map(str, arguments)))
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise fail("a list")
-        if arguments[-1] is Ellipsis:
-            arguments = arguments[:1] * len(value)
-        if len(arguments) != len(value):
-            raise fail(f"a list of {len(arguments)}")
-        return tuple(
-            _convert(item_hint, item, f"{key}[{i}]", source)
-            for i, (item_hint, item) in enumerate(zip(arguments, value, strict=True))
-        )
-    if hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise fail("a number (YAML reads 1e-3 as text: write 1.0e-3)")
-        if not abs(value) < 1e300:
-            raise fail("a finite number")
-        return float(value)
-    if (
-        isinstance(hint, types.GenericAlias)
-        or not isinstance(value, hint)
-        or (hint is int and isinstance(value, bool))
-    ):
-        raise fail(f"of type {getattr(hint, '__name__', hint)}")
-    return value

@@ -51,8 +51,9 @@ class Trainer:
     """Trains a network on a `TrainingSet`; a run is a folder.
 
     The folder holds ``config.yaml`` (resolved), ``log.csv``, ``last.pt``, ``best.pt`` and, at the
-    end, ``weights.safetensors`` with its ``.json``. Under ``torchrun`` each process takes its
-    share of every batch and the numbers stay those of one process with the whole batch.
+    end, ``weights.safetensors`` (of the last step) with its ``.json``. Under ``torchrun`` each
+    process takes its share of every batch and the numbers stay those of one process with the
+    whole batch.
     """
 
     def __init__(
@@ -95,10 +96,11 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), train.learning_rate, weight_decay=train.weight_decay
         )
-        self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate(step, train))
+        self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate_factor(step, train))
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
         self.rows: list[dict[str, Any]] = []  # of log.csv
         self.recent: list[dict[str, float]] = []  # losses of the steps since the last row
+        self.initial_sha256 = ""  # of the weights that the run started from
         self._clock = time.perf_counter()
         self._stop = False
         last = out / "last.pt"
@@ -139,7 +141,7 @@ class Trainer:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
         if self.rank == 0 and self.step == steps:
-            about = {"trained_steps": steps}
+            about = {"trained_steps": steps, "initial_sha256": self.initial_sha256}
             save_weights(self.out / "weights.safetensors", self.model, self.config, about)
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -269,6 +271,7 @@ class Trainer:
             "rng": torch.get_rng_state(),
             "rows": self.rows,
             "recent": self.recent,
+            "initial_sha256": self.initial_sha256,
         }
         save_state(self.out / name, state)
         self._write_log()
@@ -282,7 +285,7 @@ class Trainer:
         write_atomic(self.out / "log.csv", text.getvalue().encode())
 
     def _start_from(self, path: Path) -> None:
-        model, config, _ = load_model(path)
+        model, config, self.initial_sha256 = load_model(path)
         ours, theirs = ((c.model, c.class_names, c.grid.cell_m) for c in (self.config, config))
         if ours != theirs:
             raise TrainingError(f"{path}: of another network (model, class names or grid.cell_m)")
@@ -306,6 +309,7 @@ class Trainer:
             torch.set_rng_state(state["rng"])
             self.step, self.best, self.seconds = state["step"], state["best"], state["seconds"]
             self.rows, self.recent = state["rows"], state.get("recent", [])
+            self.initial_sha256 = state.get("initial_sha256", "")
         except (LookupError, TypeError, ValueError, RuntimeError):
             raise TrainingError(f"{path}: no training state; choose another --out") from None
 
@@ -327,7 +331,7 @@ class Trainer:
         return bool(self._mean_over_processes(flag).item() > 0)
 
 
-def learning_rate(step: int, train: TrainConfig) -> float:
+def learning_rate_factor(step: int, train: TrainConfig) -> float:
     """Factor on the learning rate: linear warm-up, then a half cosine to 0 at the last step."""
     if step < train.warmup_steps:
         return (step + 1) / train.warmup_steps

@@ -1,23 +1,32 @@
 """Segments labelled frames and scores the result."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from bev_instseg.config import Config
 from bev_instseg.datasets.sources import FrameRef
 from bev_instseg.metrics import Evaluator
 from bev_instseg.segmenter import Segmenter
+from bev_instseg.structures import Frame, Instances
 
 
-def evaluate(segmenter: Segmenter, refs: Iterable[FrameRef], data: Config) -> Evaluator:
+def evaluate(
+    segmenter: Segmenter,
+    refs: Iterable[FrameRef],
+    config: Config,
+    each: Callable[[Frame, Instances], None] = lambda frame, instances: None,
+) -> Evaluator:
     """Score a segmenter on labelled frames.
 
     Args:
         segmenter: any classes and thresholds.
         refs: the frames; wrap them in a progress bar where they are many.
-        data: says which names of the data sets are which class and which are void.
+        config: says which names of the data sets are which class and which are void.
+        each: called with the truth and the instances of each frame.
     """
     evaluator = Evaluator(segmenter.config.class_names)
     for ref in refs:
-        frame = ref.read(data.classes, data.data)
-        evaluator.add(frame, segmenter.segment(frame.points))
+        frame = ref.read(config.classes, config.data)
+        instances = segmenter.segment(frame.points)
+        evaluator.add(frame, instances)
+        each(frame, instances)
     return evaluator

@@ -96,7 +96,8 @@ def write_result(
         extra: as for `instances_to_dict`.
 
     Returns:
-        The paths of both files, each written whole or not at all.
+        The paths of both files, each written whole or not at all; the ``.json`` comes last, so
+        where there is one the ``.label`` beside it belongs to it.
 
     Raises:
         ValueError: as the two functions above, or a number that is not finite (not valid JSON).
@@ -109,6 +110,7 @@ def write_result(
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     label_path, json_path = out_dir / f"{stem}.label", out_dir / f"{stem}.json"
+    json_path.unlink(missing_ok=True)
     write_labels(label_path, labels)
     write_atomic(json_path, text.encode())
     return label_path, json_path

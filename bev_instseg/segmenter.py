@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bev_instseg.checkpoint import default_weights, load_model
-from bev_instseg.config import Config
+from bev_instseg.config import Config, check_same_network
 from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.network import BEVNet
 from bev_instseg.ops.assemble import assemble
@@ -24,7 +24,7 @@ class Segmenter:
     """Segments sweeps with a trained network.
 
     Attributes:
-        config: grid, classes and thresholds in use; replace it to change thresholds.
+        config: grid, classes and thresholds in use; may be set to one for the same network.
         weights_sha256: hash of the weights, empty for a network made in memory.
         timing_ms: milliseconds of each stage of the last `segment`.
     """
@@ -47,11 +47,21 @@ class Segmenter:
             raise ValueError("device cuda: no CUDA device here; use --device cpu or auto")
         use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if use_cuda else "cpu")
-        self.config = config
+        self._config = config
         self.weights_sha256 = weights_sha256
         self.timing_ms: dict[str, float] = {}
         self._model = model.to(self.device).eval()
         self._bf16 = computes_bf16(self.device)
+
+    @property
+    def config(self) -> Config:
+        """Grid, classes and thresholds in use."""
+        return self._config
+
+    @config.setter
+    def config(self, config: Config) -> None:
+        check_same_network(self._config, config)
+        self._config = config
 
     @classmethod
     def from_pretrained(cls, device: Device = "auto") -> "Segmenter":
@@ -95,6 +105,7 @@ class Segmenter:
             thresholds.member_threshold,
             thresholds.min_free,
         )
+        clock.append(time.perf_counter())
         instances = assemble(
             points,
             pillars,
@@ -105,7 +116,7 @@ class Segmenter:
             [c.min_points for c in config.classes],
         )
         clock.append(time.perf_counter())
-        stages = ("voxelize", "network", "cluster")
+        stages = ("voxelize", "network", "cluster", "assemble")
         self.timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return instances
 

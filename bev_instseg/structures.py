@@ -15,7 +15,7 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 
-def _check(name: str, array: np.ndarray, dtype: type, *shape: int | None) -> None:
+def check_array(name: str, array: np.ndarray, dtype: type, *shape: int | None) -> None:
     """Raise ValueError unless ``array`` has this dtype and shape (None: any length)."""
     fits = array.ndim == len(shape) and all(
         want is None or want == have for want, have in zip(shape, array.shape, strict=True)
@@ -49,11 +49,11 @@ class Frame:
 
     def __post_init__(self) -> None:
         n, k = len(self.points), len(self.classes)
-        _check("points", self.points, np.float32, None, 4)
-        _check("instance", self.instance, np.int32, n)
-        _check("labelled", self.labelled, np.bool_, n)
-        _check("classes", self.classes, np.int32, k)
-        _check("centres_m", self.centres_m, np.float32, k, 2)
+        check_array("points", self.points, np.float32, None, 4)
+        check_array("instance", self.instance, np.int32, n)
+        check_array("labelled", self.labelled, np.bool_, n)
+        check_array("classes", self.classes, np.int32, k)
+        check_array("centres_m", self.centres_m, np.float32, k, 2)
         if n and (self.instance.min() < -1 or self.instance.max() > k):
             raise ValueError(f"instance must lie in -1..{k}, the number of classes given")
 
@@ -83,10 +83,10 @@ class Pillars:
 
     def __post_init__(self) -> None:
         p, n = len(self.cells), len(self.point_to_pillar)
-        _check("cells", self.cells, np.int32, p)
-        _check("features", self.features, np.float32, p, None)
-        _check("point_to_pillar", self.point_to_pillar, np.int32, n)
-        _check("point_height_m", self.point_height_m, np.float32, n)
+        check_array("cells", self.cells, np.int32, p)
+        check_array("features", self.features, np.float32, p, None)
+        check_array("point_to_pillar", self.point_to_pillar, np.int32, n)
+        check_array("point_height_m", self.point_height_m, np.float32, n)
 
     @property
     def centres_m(self) -> Float32:
@@ -110,9 +110,9 @@ class PillarEmbeddings:
 
     def __post_init__(self) -> None:
         p = len(self.centre_m)
-        _check("centre_m", self.centre_m, np.float32, p, 2)
-        _check("precision", self.precision, np.float32, p, 3)
-        _check("seed", self.seed, np.float32, p, None)
+        check_array("centre_m", self.centre_m, np.float32, p, 2)
+        check_array("precision", self.precision, np.float32, p, 3)
+        check_array("seed", self.seed, np.float32, p, None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +135,10 @@ class Instances:
 
     def __post_init__(self) -> None:
         k = len(self.classes)
-        _check("labels", self.labels, np.int32, None)
-        _check("classes", self.classes, np.int32, k)
-        _check("scores", self.scores, np.float32, k)
-        _check("boxes", self.boxes, np.float32, k, 7)
+        check_array("labels", self.labels, np.int32, None)
+        check_array("classes", self.classes, np.int32, k)
+        check_array("scores", self.scores, np.float32, k)
+        check_array("boxes", self.boxes, np.float32, k, 7)
         if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() <= k):
             raise ValueError(f"labels must lie in 0..{k}, the number of classes given")
 

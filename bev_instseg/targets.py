@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bev_instseg.structures import Float32, Frame, Int32, Pillars, _check
+from bev_instseg.structures import Float32, Frame, Int32, Pillars, check_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,9 +22,9 @@ class PillarTargets:
     centres_m: Float32
 
     def __post_init__(self) -> None:
-        _check("instance", self.instance, np.int32, None)
-        _check("classes", self.classes, np.int32, None)
-        _check("centres_m", self.centres_m, np.float32, len(self.classes), 2)
+        check_array("instance", self.instance, np.int32, None)
+        check_array("classes", self.classes, np.int32, None)
+        check_array("centres_m", self.centres_m, np.float32, len(self.classes), 2)
 
 
 def make_targets(frame: Frame, pillars: Pillars, min_object_points: int = 1) -> PillarTargets:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference
 
-from bev_instseg.ops.cluster import MARGIN, cluster
+from bev_instseg.ops.cluster import MARGIN_SQUARED, cluster
 from bev_instseg.structures import PillarEmbeddings
 
 ROUND = (1.0, 0.0, 1.0)  # a precision: sigma 1 m, so the margin is at sqrt(2 ln 2) = 1.177 m
@@ -156,10 +156,10 @@ def test_oriented_margin_worked_by_hand():
 def test_on_the_margin_is_outside():
     """xx + 2 xy + yy, split so that d = (1, 1) has d^2 == 2 ln 2 without any rounding."""
     xx = 1.28125
-    yy = float(np.float32(MARGIN - xx))
-    xy = (MARGIN - xx - yy) / 2
+    yy = float(np.float32(MARGIN_SQUARED - xx))
+    xy = (MARGIN_SQUARED - xx - yy) / 2
     assert xy == np.float32(xy)
-    assert xx + 2 * xy + yy == MARGIN
+    assert xx + 2 * xy + yy == MARGIN_SQUARED
     positions, seeds = [(0, 0), (1, 1)], [0.9, 0.4]
     for step, expected in ((-1, [1, 1]), (0, [1, 0]), (1, [1, 0])):
         # The least change of 2 xy that float64 still sees beside 2 ln 2.

@@ -24,7 +24,7 @@ from bev_instseg import engine
 from bev_instseg.checkpoint import load_model, load_state, save_state
 from bev_instseg.config import AugmentConfig, load_config, save_config
 from bev_instseg.datasets.sources import list_frames
-from bev_instseg.engine import LOSSES, Trainer, TrainingError, learning_rate
+from bev_instseg.engine import LOSSES, Trainer, TrainingError, learning_rate_factor
 from bev_instseg.evaluation import evaluate
 from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.network import BEVNet
@@ -146,7 +146,8 @@ def test_the_log_has_a_row_at_each_interval_and_at_the_end(straight):
         parts = [float(row[name]) for name in ("instance", "smoothness", "seed")]
         assert math.isclose(float(row["loss"]), parts[0] + parts[1] + 10 * parts[2], rel_tol=1e-5)
         assert float(row["lr"]) == pytest.approx(
-            2e-3 * learning_rate(int(row["step"]), variant(make_tiny_config(), **AWKWARD).train)
+            2e-3
+            * learning_rate_factor(int(row["step"]), variant(make_tiny_config(), **AWKWARD).train)
         )
 
 
@@ -536,15 +537,15 @@ def test_the_tool_refuses_in_one_line(data, tmp_path, monkeypatch, capsys, chang
 
 def test_learning_rate_warms_up_and_falls_to_nothing():
     train = variant(make_tiny_config(), steps=110, warmup_steps=10).train
-    factors = [learning_rate(step, train) for step in range(111)]
+    factors = [learning_rate_factor(step, train) for step in range(111)]
     assert factors[0] == 0.1
     assert factors[9] == factors[10] == 1
     assert factors[60] == pytest.approx(0.5)
     assert factors[110] == 0
     assert factors[:10] == sorted(factors[:10])
     assert factors[10:] == sorted(factors[10:], reverse=True)
-    assert learning_rate(500, train) == 0
-    assert learning_rate(0, variant(make_tiny_config(), warmup_steps=0).train) == 1
+    assert learning_rate_factor(500, train) == 0
+    assert learning_rate_factor(0, variant(make_tiny_config(), warmup_steps=0).train) == 1
 
 
 # Learning

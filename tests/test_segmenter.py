@@ -141,7 +141,7 @@ def test_a_strided_sweep_is_as_good(segmenter, points):
 def test_each_stage_is_timed(segmenter, points):
     assert segmenter.timing_ms == {}
     segmenter.segment(points)
-    assert list(segmenter.timing_ms) == ["voxelize", "network", "cluster"]
+    assert list(segmenter.timing_ms) == ["voxelize", "network", "cluster", "assemble"]
     assert all(0 < value < 60_000 for value in segmenter.timing_ms.values())
 
 

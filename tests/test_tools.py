@@ -64,7 +64,7 @@ def test_a_folder_gives_labels_json_and_pictures(
         tree = json.loads((out / f"{name}.json").read_text())
         assert len(words) == len(points) == tree["num_points"]
         assert tree["instances"], "a network this eager finds something"
-        assert set(tree["timing_ms"]) == {"read", "voxelize", "network", "cluster"}
+        assert set(tree["timing_ms"]) == {*("read", "voxelize", "network", "cluster", "assemble")}
         assert len(tree["weights_sha256"]) == 64
         assert tree["grid"]["cell_m"] == 0.4
         code_of = {"vehicle": 10, "pedestrian": 30, "cyclist": 31}

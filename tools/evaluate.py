@@ -11,54 +11,74 @@ within 50 m that somebody labelled; see bev_instseg/metrics.py for every definit
 
 import argparse
 import json
-import sys
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser
+from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, run
 from bev_instseg.datasets.scan_io import write_atomic
-from bev_instseg.datasets.sources import detect_layout, list_frames
-from bev_instseg.metrics import Evaluator
+from bev_instseg.datasets.sources import FrameRef, detect_layout, list_frames
+from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize import draw_bev
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit code."""
-    arguments = parse_arguments(argv)
-    try:
-        layout = detect_layout(arguments.data)
-        entries = [arguments.split] if layout == "kitti" else arguments.sequences
-        if not entries:
-            raise ValueError(f"{arguments.data}: name its --sequences")
-        refs = list_frames(arguments.data, layout, entries, arguments.unlabelled_is_background)
-        segmenter = make_segmenter(arguments)
-        evaluator = Evaluator(segmenter.config.class_names)
-        for ref in tqdm(refs, unit="frame"):
-            frame = ref.read(segmenter.config.classes, segmenter.config.data)
-            instances = segmenter.segment(frame.points)
-            evaluator.add(frame, instances)
-            if arguments.png:
-                arguments.png.mkdir(parents=True, exist_ok=True)
-                path = arguments.png / f"{ref.name.replace('/', '_')}.png"
-                draw_bev(frame.points, instances, path, title=ref.name, truth=frame)
-        result = evaluator.result()
-        print(result.table())
-        if arguments.json:
-            body = {"data": arguments.data.name, "frames": [ref.name for ref in refs]}
-            body |= {"weights_sha256": segmenter.weights_sha256, **result.to_dict()}
-            write_atomic(arguments.json, (json.dumps(body, indent=1) + "\n").encode())
-    except (ValueError, OSError) as error:
-        print(f"evaluate: {error}", file=sys.stderr)
-        return 2
+    return run("evaluate", partial(evaluate_all, parse_arguments(argv)))
+
+
+def evaluate_all(arguments: argparse.Namespace) -> int:
+    """Score the frames asked for; returns the exit code."""
+    from bev_instseg.evaluation import evaluate  # torch: not for --help
+
+    refs = find_frames(arguments)
+    segmenter = make_segmenter(arguments)
+    for folder in (arguments.png, arguments.json and arguments.json.parent):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def draw(frame: Frame, instances: Instances) -> None:
+        if arguments.png:
+            path = arguments.png / f"{frame.name.replace('/', '_')}.png"
+            draw_bev(frame.points, instances, path, title=frame.name, truth=frame)
+
+    result = evaluate(segmenter, tqdm(refs, unit="frame"), segmenter.config, draw).result()
+    print(result.table())
+    if arguments.json:
+        body = {"data": arguments.data.name, "frames": [ref.name for ref in refs]}
+        body |= {"weights_sha256": segmenter.weights_sha256, **result.to_dict()}
+        write_atomic(arguments.json, (json.dumps(body, indent=1) + "\n").encode())
     return 0
+
+
+def find_frames(arguments: argparse.Namespace) -> list[FrameRef]:
+    """The frames that the command line names.
+
+    Raises:
+        ValueError: no data set, frames that are not there, or options of the other layout.
+    """
+    layout = detect_layout(arguments.data)
+    if layout == "kitti" and (arguments.sequences or arguments.unlabelled_is_background):
+        raise ValueError(
+            f"{arguments.data}: in KITTI layout; --sequences and --unlabelled-is-background are "
+            "for SemanticKITTI's, take --split"
+        )
+    if layout == "semantickitti" and arguments.split:
+        raise ValueError(
+            f"{arguments.data}: in SemanticKITTI layout; take --sequences, not --split"
+        )
+    if layout == "semantickitti" and not arguments.sequences:
+        raise ValueError(f"{arguments.data}: name its --sequences")
+    entries = [arguments.split or "val"] if layout == "kitti" else arguments.sequences
+    return list_frames(arguments.data, layout, entries, arguments.unlabelled_is_background)
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the data set")
-    parser.add_argument("--split", default="val", help="KITTI: a list in ImageSets (default: val)")
+    parser.add_argument("--split", help="KITTI: a list in ImageSets (default: val)")
     parser.add_argument(
         "--sequences", nargs="+", default=[], metavar="SEQ", help="SemanticKITTI: 06 or 06/000003"
     )

@@ -18,47 +18,52 @@ import argparse
 import dataclasses
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser
+from bev_instseg.cli import add_network_arguments, explain, make_segmenter, new_parser, run
 from bev_instseg.datasets.scan_io import ScanError, read_scan
 from bev_instseg.export import write_result
-from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize import draw_bev, view
+
+if TYPE_CHECKING:
+    from bev_instseg.segmenter import Segmenter
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit code."""
-    arguments = parse_arguments(argv)
-    try:
-        scans = find_scans(arguments.inputs)
-        segmenter = make_segmenter(arguments)
-        segmenter.warm_up()
-        arguments.out.mkdir(parents=True, exist_ok=True)
-    except (ValueError, OSError) as error:
-        print(f"segment_scan: {error}", file=sys.stderr)
-        return 2
+    return run("segment_scan", partial(segment_all, parse_arguments(argv)))
+
+
+def segment_all(arguments: argparse.Namespace) -> int:
+    """Label every sweep; returns the exit code."""
+    scans = find_scans(arguments.inputs)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    segmenter = make_segmenter(arguments)
+    segmenter.warm_up()
 
     shown: list[tuple[str, Float32, Instances]] = []
     failed = 0
     for path in tqdm(scans, unit="sweep", disable=len(scans) == 1):
         try:
             points, instances = segment_file(segmenter, path, arguments.out, arguments.png)
-        except (ScanError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
             failed += 1
-            tqdm.write(f"segment_scan: {error}", file=sys.stderr)
+            about = "" if str(path) in str(error) else f"{path}: "
+            tqdm.write(f"segment_scan: {about}{explain(error)}", file=sys.stderr)
             continue
         if arguments.view:
             shown.append((path.stem, points, instances))
         if len(scans) == 1:
             print(summary(path.stem, instances, segmenter.timing_ms))
-    if shown:
-        view(shown)
     if len(scans) > 1:
         print(f"{len(scans) - failed} of {len(scans)} sweeps labelled in {arguments.out}")
+    if shown:
+        view(shown)
     return 2 if failed else 0
 
 
@@ -79,22 +84,23 @@ def find_scans(inputs: list[Path]) -> list[Path]:
     Raises:
         ScanError: nothing to do, or two files whose results would have the same name.
     """
-    scans: list[Path] = []
+    scans: dict[Path, Path] = {}  # by real path: a file named twice is done once
     for path in inputs:
-        found = sorted(path.glob("*.bin")) if path.is_dir() else [path]
+        found = sorted(path.glob("[!.]*.bin")) if path.is_dir() else [path]
         if not found:
             raise ScanError(f"{path}: no .bin files in this folder")
-        scans += found
+        for scan in found:
+            scans.setdefault(scan.resolve(), scan)
     stems: dict[str, Path] = {}
-    for path in scans:
+    for path in scans.values():
         first = stems.setdefault(path.stem, path)
         if first is not path:
             raise ScanError(f"{path}: named like {first}; give them different --out folders")
-    return scans
+    return list(scans.values())
 
 
 def segment_file(
-    segmenter: Segmenter, path: Path, out: Path, png: bool
+    segmenter: "Segmenter", path: Path, out: Path, png: bool
 ) -> tuple[Float32, Instances]:
     """Read, segment and write one sweep."""
     start = time.perf_counter()
@@ -112,6 +118,7 @@ def segment_file(
         },
     }
     labels = [c.label for c in segmenter.config.classes]
+    (out / f"{path.stem}.png").unlink(missing_ok=True)
     write_result(out, path.stem, instances, labels, extra)
     if png:
         draw_bev(points, instances, out / f"{path.stem}.png", title=path.stem)

@@ -11,13 +11,14 @@ Below DIR/sequences/NN, frame by frame from 000000,
   velodyne/000000.bin   float32 x, y, z (metres, sensor frame) and intensity 0..1
   labels/000000.label   uint32 per point: low 16 bits SemanticKITTI class, high 16 bits instance
 
-Frame i depends on --seed and i alone: another --workers gives the same bytes, another --seed
-other streets. Files that exist are left alone, and the exit code is 2.
+Frame i depends on --seed, --sequence, --azimuths and i alone: another --workers gives the same
+bytes, another --seed or --sequence other streets. Files that exist are left alone, and the exit
+code is 2.
 """
 
 import argparse
 import multiprocessing
-import sys
+import signal
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -26,33 +27,32 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from bev_instseg.cli import new_parser, run
 from bev_instseg.datasets.simulate import HDL64, sweep_paths, write_sweep
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit code."""
-    arguments = parse_arguments(argv)
+    return run("simulate", partial(simulate_all, parse_arguments(argv)))
+
+
+def simulate_all(arguments: argparse.Namespace) -> int:
+    """Write every frame; returns the exit code."""
     folder = arguments.out / "sequences" / arguments.sequence
     start = time.perf_counter()
-    try:
-        if not arguments.overwrite:
-            refuse_existing(arguments)
-        for _ in tqdm(written_frames(arguments), total=arguments.count, unit="sweep"):
-            pass
-    except (OSError, ImportError) as error:
-        print(f"simulate: {error}", file=sys.stderr)
-        return 2
+    if not arguments.overwrite:
+        refuse_existing(arguments)
+    for _ in tqdm(written_frames(arguments), total=arguments.count, unit="sweep"):
+        pass
     seconds = time.perf_counter() - start
     rate = arguments.count / seconds
-    print(f"{arguments.count} sweeps in {folder}, {seconds:.1f} s ({rate:.1f} sweeps/s)")
+    print(f"{arguments.count} sweep(s) in {folder}, {seconds:.1f} s ({rate:.1f} sweeps/s)")
     return 0
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = new_parser(__doc__)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where files go")
     parser.add_argument("--count", required=True, type=positive, help="sweeps to make")
     parser.add_argument("--seed", type=positive_or_zero, default=0, help="default: 0")
@@ -107,7 +107,9 @@ def written_frames(arguments: argparse.Namespace) -> Iterable[None]:
     if arguments.workers == 1:
         yield from map(write, frames)
     else:
-        with multiprocessing.get_context("spawn").Pool(arguments.workers) as pool:
+        ignore_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # ours to handle
+        context = multiprocessing.get_context("spawn")
+        with context.Pool(arguments.workers, initializer=ignore_ctrl_c) as pool:
             yield from pool.imap_unordered(write, frames)
 
 

@@ -6,15 +6,17 @@ Examples:
   python tools/train_kitti.py --config configs/kitti.yaml --data ~/kitti --out runs/first --resume
 
 Several GPUs or processes: torchrun --nproc-per-node 2 tools/train_kitti.py ... (same numbers).
-RUN_DIR then holds config.yaml, log.csv, log.png, best.pt, last.pt and weights.safetensors.
+RUN_DIR then holds config.yaml, log.csv, log.png, best.pt (best mean PQ on the validation frames),
+last.pt and, at the end, weights.safetensors (of the last step).
 Stop it with Ctrl-C: it saves and leaves (a second Ctrl-C does not wait for that); --resume goes on
 as if it had never stopped.
 """
 
-import sys
+import argparse
+from functools import partial
 from pathlib import Path
 
-from bev_instseg.cli import new_parser
+from bev_instseg.cli import new_parser, run
 from bev_instseg.config import Config, load_config
 from bev_instseg.datasets.sources import FrameRef, list_frames
 from bev_instseg.engine import Trainer, TrainingError
@@ -24,6 +26,32 @@ from bev_instseg.visualize import draw_training
 
 def main(argv: list[str] | None = None) -> int:
     """Run the tool; returns the exit code."""
+    return run("train_kitti", partial(train, parse_arguments(argv)), TrainingError)
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train as the command line says; returns the exit code."""
+    config, out = load_config(arguments.config), arguments.out
+    sources = range(len(config.data.sources))
+    training_set = TrainingSet(
+        [
+            (config.data.sources[i].weight, _frames(arguments.data, config, i, "train"))
+            for i in sources
+        ],
+        config,
+    )
+    validation = [ref for i in sources for ref in _frames(arguments.data, config, i, "val")]
+    trainer = Trainer(config, training_set, validation, out, arguments.resume, arguments.init)
+    trainer.run(after_validation=lambda: draw_training(out / "log.csv", out / "log.png"))
+    if trainer.rank == 0:
+        draw_training(out / "log.csv", out / "log.png")
+        if trainer.step < config.train.steps:
+            print(f"stopped at step {trainer.step} of {config.train.steps}; --resume goes on")
+    return 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
     parser = new_parser(__doc__)
     parser.add_argument("--config", required=True, type=Path, help="YAML over the defaults")
     parser.add_argument(
@@ -37,30 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     start.add_argument(
         "--init", type=Path, metavar="WEIGHTS", help="start from these weights (fine-tune)"
     )
-    arguments = parser.parse_args(argv)
-    try:
-        config = load_config(arguments.config)
-        sources = [
-            (source.weight, _frames(arguments.data, config, i, "train"))
-            for i, source in enumerate(config.data.sources)
-        ]
-        validation = [
-            ref
-            for i in range(len(config.data.sources))
-            for ref in _frames(arguments.data, config, i, "val")
-        ]
-        out = arguments.out
-        training_set = TrainingSet(sources, config)
-        trainer = Trainer(config, training_set, validation, out, arguments.resume, arguments.init)
-        trainer.run(after_validation=lambda: draw_training(out / "log.csv", out / "log.png"))
-        if trainer.rank == 0:
-            draw_training(out / "log.csv", out / "log.png")
-            if trainer.step < config.train.steps:
-                print(f"stopped at step {trainer.step} of {config.train.steps}; --resume goes on")
-    except (ValueError, OSError, TrainingError) as error:
-        print(f"train_kitti: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return parser.parse_args(argv)
 
 
 def _frames(data: Path, config: Config, index: int, part: str) -> list[FrameRef]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 POINT_BYTES = 16  # float32 x, y, z, intensity
 FIVE_FLOATS_BYTES = 20  # nuScenes: x, y, z, intensity, ring
 FAR_M = 1e4  # no LiDAR sees this far
+OUTLIER_SHARE = 0.001  # so few intensities beyond 1 do not change what the others mean
 FAR_SHARE = 0.01  # of the numbers; a file with more beyond FAR_M is no sweep in metres
 
 
@@ -24,7 +25,7 @@ class ScanError(ValueError):
 def read_scan(path: str | Path) -> NDArray[np.float32]:
     """Read a KITTI sweep: little-endian float32 x, y, z (metres, sensor frame) and intensity.
 
-    Intensities of 0..255 (the largest finite one is above 1.5) are divided by 255; what then lies
+    Intensities of 0..255 (more than a thousandth lie above 1.5) are divided by 255; what then lies
     outside 0..1 is clipped and what is not finite becomes 0. NaN and infinite coordinates are
     kept: they lie outside every grid, and the output stays as long as the file. An empty file is a
     sweep of no points.
@@ -126,7 +127,7 @@ def _read(path: str | Path, what: str) -> bytes:
 def _unit_intensity(intensity: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N,) float32 on a scale of 0..1 or 0..255 -> (N,) float32 in 0..1."""
     intensity = np.where(np.isfinite(intensity), intensity, 0)
-    scale = 255 if intensity.max(initial=0) > 1.5 else 1
+    scale = 255 if np.count_nonzero(intensity > 1.5) > OUTLIER_SHARE * len(intensity) else 1
     return np.clip(intensity / scale, 0, 1).astype(np.float32)
 
 

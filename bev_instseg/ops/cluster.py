@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from bev_instseg.ops.compile import kernel
 from bev_instseg.structures import Float32, Int32, PillarEmbeddings
 
-MARGIN = 2 * np.log(2.0)  # squared Mahalanobis distance at which phi = 0.5
+MARGIN_SQUARED = 2 * np.log(2.0)  # squared Mahalanobis distance at which phi = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,7 @@ def _claim(
         inside, count = 0, 0
         for j in active:
             dx, dy = centre[j, 0] - centre[i, 0], centre[j, 1] - centre[i, 1]
-            if xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy < MARGIN:
+            if xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy < MARGIN_SQUARED:
                 inside += 1
                 if labels[j] == 0:
                     unclaimed[count] = j

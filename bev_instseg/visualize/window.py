@@ -44,7 +44,9 @@ def view(
     import open3d as o3d
 
     vis = o3d.visualization.VisualizerWithKeyCallback()
-    vis.create_window("bev_instseg", 1600, 1000)
+    if not vis.create_window("bev_instseg", 1600, 1000):
+        print("no display: Open3D could not open a window; use --png", file=sys.stderr)
+        return False
     index, with_boxes = 0, True
 
     def show(first: bool = False) -> bool:

@@ -57,8 +57,8 @@ def sweep_paths(out: Path, sequence: str, frame: int) -> tuple[Path, Path]:
 def write_sweep(
     out: Path, sequence: str, frame: int, seed: int, sensor: SensorConfig = HDL64
 ) -> None:
-    """Simulate frame ``frame`` from ``(seed, frame)`` and write its two files whole."""
-    points, labels = simulate_sweep((seed, frame), sensor)
+    """Simulate a frame from ``(seed, frame, sequence)`` and write its two files whole."""
+    points, labels = simulate_sweep((seed, frame, int(sequence)), sensor)
     sweep, truth = sweep_paths(out, sequence, frame)
     for path in (sweep, truth):
         path.parent.mkdir(parents=True, exist_ok=True)
