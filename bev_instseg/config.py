@@ -140,7 +140,8 @@ class AugmentConfig:
     Attributes:
         scale: the sweep is scaled by 1 +- this.
         intensity: intensities are scaled by 1 +- this.
-        height_m: the sweep is raised or lowered by up to this.
+        height_m: the sweep is raised or lowered by up to this; all but the grid's z range and the
+            ground estimate are blind to it.
         dropout: up to this part of the points is dropped.
         paste: objects pasted from other frames, at most, per class.
     """

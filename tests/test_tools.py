@@ -105,6 +105,51 @@ def test_a_bad_sweep_is_reported_and_the_rest_done(
     assert {path.name for path in out.iterdir()} == {"a.label", "a.json", "c.label", "c.json"}
 
 
+def test_whatever_goes_wrong_with_a_sweep_names_it(
+    sweeps: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write = segment_scan.write_result
+
+    def fails_on_b(out: Path, stem: str, *rest: object) -> None:
+        if stem == "b":
+            raise MemoryError
+        write(out, stem, *rest)
+
+    monkeypatch.setattr(segment_scan, "write_result", fails_on_b)
+    assert segment_scan.main([str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]) == 2
+    said = capsys.readouterr()
+    assert f"segment_scan: {sweeps / 'b.bin'}: MemoryError" in said.err.splitlines()
+    assert "2 of 3 sweeps labelled" in said.out
+
+
+def test_a_sweep_named_twice_is_done_once(
+    sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = [str(sweeps), str(sweeps / "a.bin"), str(sweeps / ".." / "velodyne" / "b.bin")]
+    assert segment_scan.main([*inputs, "--out", str(tmp_path / "o"), "--weights", weights]) == 0
+    assert "3 of 3 sweeps labelled" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_one_line(
+    sweeps: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(segment_scan, "segment_file", interrupted)
+    arguments = [str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]
+    assert segment_scan.main(arguments) == 130
+    assert capsys.readouterr().err.splitlines()[-1].startswith("segment_scan: stopped")
+
+
 def test_an_empty_sweep_is_a_sweep(weights: str, tmp_path: Path) -> None:
     (tmp_path / "none.bin").write_bytes(b"")
     arguments = [str(tmp_path / "none.bin"), "--out", str(tmp_path), "--weights", weights, "--png"]
@@ -212,6 +257,9 @@ def test_evaluate_names_what_is_missing(
         (semantickitti_root, [], "name its --sequences"),
         (semantickitti_root, ["--sequences", "77"], "'77'"),
         (kitti_root, ["--split", "test"], "test.txt: cannot be read"),
+        (kitti_root, ["--sequences", "01"], "in KITTI layout"),
+        (kitti_root, ["--unlabelled-is-background"], "in KITTI layout"),
+        (semantickitti_root, ["--sequences", "01", "--split", "val"], "take --sequences"),
     ):
         assert evaluate.main(["--data", str(data), "--weights", weights, *more]) == 2
         complaint = capsys.readouterr().err.splitlines()[-1]

@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli import add_network_arguments, explain, make_segmenter, new_parser, run
@@ -47,24 +48,27 @@ def segment_all(arguments: argparse.Namespace) -> int:
     segmenter.warm_up()
 
     shown: list[tuple[str, Float32, Instances]] = []
-    failed = 0
+    timings: list[dict[str, float]] = []
     for path in tqdm(scans, unit="sweep", disable=len(scans) == 1):
         try:
-            points, instances = segment_file(segmenter, path, arguments.out, arguments.png)
+            points, instances, timing_ms = segment_file(
+                segmenter, path, arguments.out, arguments.png
+            )
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            failed += 1
             about = "" if str(path) in str(error) else f"{path}: "
             tqdm.write(f"segment_scan: {about}{explain(error)}", file=sys.stderr)
             continue
+        timings.append(timing_ms)
         if arguments.view:
             shown.append((path.stem, points, instances))
         if len(scans) == 1:
-            print(summary(path.stem, instances, segmenter.timing_ms))
+            print(f"{path.stem}: {count_objects(instances)}; {sum(timing_ms.values()):.0f} ms")
     if len(scans) > 1:
-        print(f"{len(scans) - failed} of {len(scans)} sweeps labelled in {arguments.out}")
+        print(f"{len(timings)} of {len(scans)} sweeps labelled in {arguments.out}")
+        print(describe(timings), end="")
     if shown:
         view(shown)
-    return 2 if failed else 0
+    return 0 if len(timings) == len(scans) else 2
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -101,35 +105,42 @@ def find_scans(inputs: list[Path]) -> list[Path]:
 
 def segment_file(
     segmenter: "Segmenter", path: Path, out: Path, png: bool
-) -> tuple[Float32, Instances]:
-    """Read, segment and write one sweep."""
+) -> tuple[Float32, Instances, dict[str, float]]:
+    """Read, segment and write one sweep; returns points, instances, milliseconds by stage."""
     start = time.perf_counter()
     points = read_scan(path)
     read_ms = 1000 * (time.perf_counter() - start)
     instances = segmenter.segment(points)
+    timing_ms = {"read": read_ms, **segmenter.timing_ms}
     extra = {
         "sweep": path.name,
         "num_points": len(points),
         "class_names": list(instances.class_names),
         "grid": dataclasses.asdict(segmenter.config.grid),
         "weights_sha256": segmenter.weights_sha256,
-        "timing_ms": {
-            stage: round(ms, 2) for stage, ms in {"read": read_ms, **segmenter.timing_ms}.items()
-        },
+        "timing_ms": {stage: round(ms, 2) for stage, ms in timing_ms.items()},
     }
     labels = [c.label for c in segmenter.config.classes]
     (out / f"{path.stem}.png").unlink(missing_ok=True)
     write_result(out, path.stem, instances, labels, extra)
     if png:
         draw_bev(points, instances, out / f"{path.stem}.png", title=path.stem)
-    return points, instances
+    return points, instances, timing_ms
 
 
-def summary(stem: str, instances: Instances, timing_ms: dict[str, float]) -> str:
-    """One line about one sweep."""
-    names = [instances.class_names[c] for c in instances.classes]
-    counts = ", ".join(f"{names.count(name)} {name}" for name in instances.class_names)
-    return f"{stem}: {counts}; {sum(timing_ms.values()):.0f} ms"
+def count_objects(instances: Instances) -> str:
+    """How many of each class."""
+    counts = np.bincount(instances.classes, minlength=len(instances.class_names)).tolist()
+    return ", ".join(map("{} {}".format, counts, instances.class_names))
+
+
+def describe(timings: list[dict[str, float]]) -> str:
+    """Median times over the sweeps, a line, or nothing without sweeps."""
+    if not timings:
+        return ""
+    stages = [f"{stage} {np.median([t[stage] for t in timings]):.1f}" for stage in timings[0]]
+    whole = np.median([sum(t.values()) for t in timings])
+    return f"median {whole:.1f} ms a sweep ({', '.join(stages)})\n"
 
 
 if __name__ == "__main__":
