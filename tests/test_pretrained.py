@@ -20,6 +20,7 @@ def test_weights_come_with_their_hash_names_and_card() -> None:
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card["class_names"] == ["vehicle", "pedestrian", "cyclist"]
     assert path.stat().st_size < 8e6
+    assert card["license"] == "CC-BY-NC-SA-4.0"
     assert "CC BY-NC-SA" in (path.parent / "MODEL_CARD.md").read_text()
 
 
