@@ -10,6 +10,9 @@ import yaml
 from bev_instseg.grid import BEVGrid
 from bev_instseg.strict_yaml import ConfigError, build, merge, plain, read_yaml
 
+Layout = Literal["kitti", "semantickitti"]
+Bandwidth = Literal["fixed", "scalar", "elliptical", "oriented"]
+
 
 @dataclass(frozen=True)
 class ClassConfig:
@@ -55,7 +58,7 @@ class SourceConfig:
     """
 
     path: str
-    layout: Literal["kitti", "semantickitti"]
+    layout: Layout
     train: tuple[str, ...] = ()
     val: tuple[str, ...] = ()
     weight: float = 1.0
@@ -90,7 +93,7 @@ class ModelConfig:
     stem: int = 32
     widths: tuple[int, ...] = (32, 64, 96, 128)
     blocks: tuple[int, ...] = (1, 2, 2, 1)
-    bandwidth: Literal["fixed", "scalar", "elliptical", "oriented"] = "oriented"
+    bandwidth: Bandwidth = "oriented"
     initial_margin_m: float = 1.0
     fixed_sigma_m: float = 0.5
 
@@ -142,6 +145,7 @@ class AugmentConfig:
         intensity: intensities are scaled by 1 +- this.
         height_m: the sweep is raised or lowered by up to this; all but the grid's z range and the
             ground estimate are blind to it.
+        height_noise_m: standard deviation of what each point is raised or lowered by on its own.
         dropout: up to this part of the points is dropped.
         paste: objects pasted from other frames, at most, per class.
     """
@@ -150,6 +154,7 @@ class AugmentConfig:
     scale: float = 0.05
     intensity: float = 0.2
     height_m: float = 0.3
+    height_noise_m: float = 0.02
     dropout: float = 0.3
     paste: tuple[int, ...] = (3, 6, 5)
 
@@ -267,6 +272,7 @@ _RANGES = (
     ("augment.scale", 0, 0.9),
     ("augment.intensity", 0, 1),
     ("augment.height_m", 0, _MANY),
+    ("augment.height_noise_m", 0, _MANY),
     ("augment.dropout", 0, 1),
     ("augment.paste", 0, 1000),
     ("train.steps", 1, _MANY),

@@ -26,7 +26,13 @@ from bev_instseg.checkpoint import (
     save_state,
     save_weights,
 )
-from bev_instseg.config import Config, TrainConfig, config_to_dict, save_config
+from bev_instseg.config import (
+    Config,
+    TrainConfig,
+    check_same_network,
+    config_to_dict,
+    save_config,
+)
 from bev_instseg.datasets.kitti import KittiError
 from bev_instseg.datasets.scan_io import ScanError, write_atomic
 from bev_instseg.datasets.sources import FrameRef
@@ -286,9 +292,10 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         model, config, self.initial_sha256 = load_model(path)
-        ours, theirs = ((c.model, c.class_names, c.grid.cell_m) for c in (self.config, config))
-        if ours != theirs:
-            raise TrainingError(f"{path}: of another network (model, class names or grid.cell_m)")
+        try:
+            check_same_network(config, self.config)
+        except ValueError as error:
+            raise TrainingError(f"{path}: of another network: {error}") from None
         self.model.load_state_dict(model.state_dict())
 
     def _restore(self, path: Path) -> None:

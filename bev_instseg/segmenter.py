@@ -33,7 +33,7 @@ class Segmenter:
         self, model: BEVNet, config: Config, device: Device = "auto", weights_sha256: str = ""
     ) -> None:
         """Args:
-            model: a network built for ``config``.
+            model: a network built for ``config``; it is moved to the device and set to evaluate.
             config: see `bev_instseg.config`.
             device: ``auto`` takes a GPU where there is one.
             weights_sha256: passed on to the results.

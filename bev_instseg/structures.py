@@ -145,6 +145,11 @@ class Instances:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def __str__(self) -> str:
+        """How many of each class: ``3 vehicle, 0 pedestrian, 1 cyclist``."""
+        counts = np.bincount(self.classes, minlength=len(self.class_names)).tolist()
+        return ", ".join(map("{} {}".format, counts, self.class_names))
+
     @property
     def num_points(self) -> Int32:
         """(K,) int32 points of each instance."""

@@ -67,9 +67,7 @@ class TrainingSet:
             grid = augment.random_window(frame, grid, train.window_cells, stride, rng)
             frame, height_m = augment.keep(frame, height_m, grid.cell_of(frame.points) >= 0)
         if config.augment.enabled:
-            frame, height_m = augment.paste_some(
-                frame, height_m, self._bank, config.augment.paste, rng
-            )
-            frame = augment.jitter(frame, height_m, config.augment, rng)
+            frame, _ = augment.paste_some(frame, height_m, self._bank, config.augment.paste, rng)
+            frame = augment.jitter(frame, config.augment, rng)
         pillars = voxelize(frame.points, grid)
         return pillars, make_targets(frame, pillars, train.min_object_points)

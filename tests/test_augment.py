@@ -16,6 +16,7 @@ from bev_instseg.datasets.augment import (
     turn_flip_scale,
 )
 from bev_instseg.grid import BEVGrid
+from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import Frame
 
 GRID = BEVGrid((-25.6, 25.6), (-25.6, 25.6), (-5.0, 5.0), 0.4)  # 128 x 128
@@ -368,14 +369,14 @@ def test_an_empty_bank_pastes_nothing():
 
 
 def test_jitter_keeps_its_bounds():
-    frame, height = slope(4000)
+    frame, _ = slope(4000)
     frame.points[:, 3] = np.linspace(0, 1, 4000)
     frame.points[:, 0] = np.arange(4000)  # tells which points are left
     frame = frame_of(frame.points, np.arange(4000) % 2, [CAR], [[0, 0]])
-    config = AugmentConfig(height_m=0.3, intensity=0.2, dropout=0.3)
+    config = AugmentConfig(height_m=0.3, height_noise_m=0, intensity=0.2, dropout=0.3)
     lifts, factors, kept = [], [], []
     for seed in range(40):
-        changed = jitter(frame, height, config, generator(seed))
+        changed = jitter(frame, config, generator(seed))
         index = changed.points[:, 0].astype(int)
         assert (np.diff(index) > 0).all()
         np.testing.assert_array_equal(changed.instance, frame.instance[index])
@@ -394,11 +395,24 @@ def test_jitter_keeps_its_bounds():
 
 
 def test_jitter_of_nothing_changes_nothing():
-    frame, height = slope(300)
-    same = jitter(frame, height, AugmentConfig(height_m=0, intensity=0, dropout=0), generator())
+    frame, _ = slope(300)
+    off = AugmentConfig(height_m=0, height_noise_m=0, intensity=0, dropout=0)
+    same = jitter(frame, off, generator())
     np.testing.assert_array_equal(same.points, frame.points)
-    nothing = jitter(empty_frame(), np.zeros(0, np.float32), AugmentConfig(), generator())
+    nothing = jitter(empty_frame(), AugmentConfig(), generator())
     assert len(nothing.points) == 0
+
+
+def test_height_noise_is_each_points_own_and_reaches_the_features():
+    frame, _ = slope(4000)
+    config = AugmentConfig(height_m=0, height_noise_m=0.05, intensity=0, dropout=0)
+    changed = jitter(frame, config, generator())
+    lift = changed.points[:, 2] - frame.points[:, 2]
+    assert abs(lift.mean()) < 0.005
+    assert lift.std() == pytest.approx(0.05, rel=0.1)
+    np.testing.assert_array_equal(changed.points[:, [0, 1, 3]], frame.points[:, [0, 1, 3]])
+    before, after = (voxelize(f.points, GRID).point_height_m for f in (frame, changed))
+    assert np.nanstd(after - before) > 0.02  # a shift of the whole sweep would be 0
 
 
 # Everything together
@@ -412,7 +426,7 @@ def everything(frame, height, seed):
     frame, height = keep(frame, height, window.cell_of(frame.points) >= 0)
     bank = [[crate()], [crate((6.0, 1.0), (0.5, 0.5, 1.7), 60, PERSON)]]
     frame, height = paste_some(frame, height, bank, (2, 3), rng)
-    return window, jitter(frame, height, config, rng)
+    return window, jitter(frame, config, rng)
 
 
 def test_the_generator_alone_decides():

@@ -62,7 +62,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
         if arguments.view:
             shown.append((path.stem, points, instances))
         if len(scans) == 1:
-            print(f"{path.stem}: {count_objects(instances)}; {sum(timing_ms.values()):.0f} ms")
+            print(f"{path.stem}: {instances}; {sum(timing_ms.values()):.0f} ms")
     if len(scans) > 1:
         print(f"{len(timings)} of {len(scans)} sweeps labelled in {arguments.out}")
         print(describe(timings), end="")
@@ -126,12 +126,6 @@ def segment_file(
     if png:
         draw_bev(points, instances, out / f"{path.stem}.png", title=path.stem)
     return points, instances, timing_ms
-
-
-def count_objects(instances: Instances) -> str:
-    """How many of each class."""
-    counts = np.bincount(instances.classes, minlength=len(instances.class_names)).tolist()
-    return ", ".join(map("{} {}".format, counts, instances.class_names))
 
 
 def describe(timings: list[dict[str, float]]) -> str:

@@ -184,16 +184,18 @@ def _wrap(angle: NDArray[np.floating]) -> NDArray[np.floating]:
     return (angle + np.pi) % (2 * np.pi) - np.pi
 
 
-def jitter(
-    frame: Frame, height_m: Float32, config: AugmentConfig, rng: np.random.Generator
-) -> Frame:
-    """Raise or lower the sweep, scale intensities, drop points."""
+def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Frame:
+    """Raise or lower the sweep, scale intensities, drop points, raise or lower what is left."""
     points = frame.points.copy()
     points[:, 2] += np.float32(rng.uniform(-config.height_m, config.height_m))
     points[:, 3] *= np.float32(1 + rng.uniform(-config.intensity, config.intensity))
     np.clip(points[:, 3], 0, 1, out=points[:, 3])
     kept = rng.random(len(points)) >= rng.uniform(0, config.dropout)
-    return keep(dataclasses.replace(frame, points=points), height_m, kept)[0]
+    points = points[kept]
+    points[:, 2] += rng.normal(0, config.height_noise_m, len(points)).astype(np.float32)
+    return dataclasses.replace(
+        frame, points=points, instance=frame.instance[kept], labelled=frame.labelled[kept]
+    )
 
 
 def paste_some(

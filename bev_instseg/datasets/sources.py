@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from bev_instseg.config import ClassConfig, DataConfig
+from bev_instseg.config import ClassConfig, DataConfig, Layout
 from bev_instseg.datasets import kitti, semantickitti
 from bev_instseg.structures import Frame
 
@@ -21,7 +20,7 @@ class FrameRef:
         unlabelled_is_background: class 0 means "no object", as in data sets that label boxes only.
     """
 
-    layout: Literal["kitti", "semantickitti"]
+    layout: Layout
     root: str
     name: str
     unlabelled_is_background: bool = False
@@ -38,7 +37,7 @@ class FrameRef:
 
 def list_frames(
     root: str | Path,
-    layout: Literal["kitti", "semantickitti"],
+    layout: Layout,
     entries: Sequence[str],
     unlabelled_is_background: bool = False,
 ) -> list[FrameRef]:
@@ -48,7 +47,7 @@ def list_frames(
     return [FrameRef(layout, str(root), name, unlabelled_is_background) for name in names]
 
 
-def detect_layout(root: str | Path) -> Literal["kitti", "semantickitti"]:
+def detect_layout(root: str | Path) -> Layout:
     """Tell the layout of a data set from its folders.
 
     Raises:

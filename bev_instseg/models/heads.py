@@ -6,14 +6,12 @@ matrix in 0, 1, 2 or 3 channels (``fixed``, ``scalar``, ``elliptical``, ``orient
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from bev_instseg.config import Bandwidth
 from bev_instseg.models.norm import GlobalBatchNorm
-
-Bandwidth = Literal["fixed", "scalar", "elliptical", "oriented"]
 
 LOG_PRECISION_LIMIT = 8.0  # of each channel; without r that is a margin of 0.02 m to 64 m
 ELONGATION_LIMIT = 6.0  # of q: sigmas 400 to 1; from 8 on float32 rounds away the small eigenvalue

@@ -54,9 +54,7 @@ def view(
         vis.clear_geometries()
         for geometry in _geometries(points, instances, with_boxes):
             vis.add_geometry(geometry, reset_bounding_box=first)
-        counts = np.bincount(instances.classes, minlength=len(instances.class_names)).tolist()
-        found = ", ".join(map("{} {}".format, counts, instances.class_names))
-        print(f"{name}: {found}  (N next, P previous, B boxes, Q close)", flush=True)
+        print(f"{name}: {instances}  (N next, P previous, B boxes, Q close)", flush=True)
         return True  # draw again
 
     def step(by: int) -> bool:
