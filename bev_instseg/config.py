@@ -82,20 +82,23 @@ class ModelConfig:
     """Size of the network.
 
     Attributes:
-        stem: channels of a pillar's own features.
-        widths: channels at strides 2, 4, 8, 16 of the grid.
+        widths: channels at strides 1, 2, 4, 8, 16 of the grid; three levels or more.
         blocks: residual blocks at those strides.
         bandwidth: form of the predicted precision: 1, 2 or 3 channels (``fixed`` predicts none).
         initial_margin_m: where the margin phi = 0.5 starts, metres.
         fixed_sigma_m: sigma of ``bandwidth: fixed``, metres.
     """
 
-    stem: int = 32
-    widths: tuple[int, ...] = (32, 64, 96, 128)
-    blocks: tuple[int, ...] = (1, 2, 2, 1)
+    widths: tuple[int, ...] = (32, 48, 64, 96, 128)
+    blocks: tuple[int, ...] = (1, 1, 2, 2, 1)
     bandwidth: Bandwidth = "oriented"
     initial_margin_m: float = 1.0
     fixed_sigma_m: float = 0.5
+
+    @property
+    def stride(self) -> int:
+        """Of the coarsest maps: the sides of a grid must be multiples of it."""
+        return 2 ** (len(self.widths) - 1)
 
 
 @dataclass(frozen=True)
@@ -217,8 +220,8 @@ class Config:
                 raise ValueError(f"{key} has {len(values)} numbers for {len(self.classes)} classes")
         if len(self.model.widths) != len(self.model.blocks):
             raise ValueError("model.widths and model.blocks differ in length")
-        if not self.model.widths:
-            raise ValueError("model.widths must name at least one level")
+        if len(self.model.widths) < 3:
+            raise ValueError("model.widths must name at least three levels")
         for c in self.classes:
             if not c.name:
                 raise ValueError("classes: a name is empty")
@@ -233,7 +236,7 @@ class Config:
         for source in self.data.sources:
             if source.weight < 0:
                 raise ValueError(f"data.sources: weight must be at least 0, got {source.weight}")
-        stride = 2 ** len(self.model.widths)
+        stride = self.model.stride
         for key, cells in (("grid", self.grid.shape), ("train", (self.train.window_cells,))):
             if any(n % stride for n in cells):
                 raise ValueError(
@@ -256,7 +259,6 @@ _RANGES = (
     ("data.box_floor_m", 0, _MANY),
     ("data.box_band_m", 0, _MANY),
     ("data.image_size_px", 1, _MANY),
-    ("model.stem", 1, 4096),
     ("model.widths", 1, 4096),
     ("model.blocks", 0, 64),
     ("model.initial_margin_m", 0.02, 64),

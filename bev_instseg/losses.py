@@ -68,9 +68,16 @@ def lovasz_hinge(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 def smoothness_loss(log_precision: Tensor, owner: Tensor, num_objects: int) -> Tensor:
-    """Eq. 10: variance of the bandwidth within each object, in the space the network predicts."""
+    """Eq. 10: variance of the bandwidth within each object, in the space the network predicts.
+
+    Of an oriented bandwidth (three channels a, r, b) that is the squared Frobenius norm of the
+    matrix [[a, r], [r, b]], in which r stands twice, so that an object's heading does not matter.
+    """
     mean = mean_per_object(log_precision, owner, num_objects)
-    spread = (log_precision - mean[owner]).square().sum(1, keepdim=True)
+    squares = (log_precision - mean[owner]).square()
+    spread = squares.sum(1, keepdim=True)
+    if squares.shape[1] == 3:
+        spread = spread + squares[:, 1:2]
     return mean_per_object(spread, owner, num_objects).mean()
 
 

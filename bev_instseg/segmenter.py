@@ -33,7 +33,7 @@ class Segmenter:
         self, model: BEVNet, config: Config, device: Device = "auto", weights_sha256: str = ""
     ) -> None:
         """Args:
-            model: a network built for ``config``; it is moved to the device and set to evaluate.
+            model: a network built for ``config``; what is used is a copy, folded for inference.
             config: see `bev_instseg.config`.
             device: ``auto`` takes a GPU where there is one.
             weights_sha256: passed on to the results.
@@ -50,8 +50,8 @@ class Segmenter:
         self._config = config
         self.weights_sha256 = weights_sha256
         self.timing_ms: dict[str, float] = {}
-        self._model = model.to(self.device).eval()
-        self._bf16 = computes_bf16(self.device)
+        dtype = torch.bfloat16 if computes_bf16(self.device) else torch.float32
+        self._model = model.folded(dtype).to(self.device)
 
     @property
     def config(self) -> Config:
@@ -95,8 +95,7 @@ class Segmenter:
         clock = [time.perf_counter()]
         pillars = voxelize(points, config.grid)
         clock.append(time.perf_counter())
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16):
-            embeddings = self._model.infer(PillarBatch.from_pillars([pillars]).to(self.device))
+        embeddings = self._model.infer(PillarBatch.from_pillars([pillars]).to(self.device))
         clock.append(time.perf_counter())
         thresholds = config.cluster
         clusters = cluster(

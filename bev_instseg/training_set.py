@@ -63,8 +63,7 @@ class TrainingSet:
             frame, height_m = augment.turn_flip_scale(frame, height_m, config.augment, rng)
         grid = config.grid
         if train.window_cells:
-            stride = 2 ** len(config.model.widths)
-            grid = augment.random_window(frame, grid, train.window_cells, stride, rng)
+            grid = augment.random_window(frame, grid, train.window_cells, config.model.stride, rng)
             frame, height_m = augment.keep(frame, height_m, grid.cell_of(frame.points) >= 0)
         if config.augment.enabled:
             frame, _ = augment.paste_some(frame, height_m, self._bank, config.augment.paste, rng)

@@ -140,7 +140,7 @@ def make_tiny_config() -> Config:
     """
     return Config(
         grid=BEVGrid((-12.8, 12.8), (-12.8, 12.8), (-5.0, 5.0), 0.4),
-        model=ModelConfig(stem=8, widths=(8, 8), blocks=(1, 1)),
+        model=ModelConfig(widths=(8, 8, 8), blocks=(1, 1, 1)),
         augment=AugmentConfig(paste=(1, 1, 1)),
         data=DataConfig(
             sources=(

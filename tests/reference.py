@@ -4,6 +4,7 @@ import numpy as np
 
 from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
+from bev_instseg.ops.sites import Sites
 from bev_instseg.ops.voxelize import FEATURES, SLICE_FLOOR_M, SLICE_M, SLICES
 from bev_instseg.structures import Pillars
 
@@ -90,18 +91,20 @@ def estimate_ground(cells, z_min, grid):
             step = rise * np.sqrt(abs(i - 1) + abs(j - 1))
             level = np.minimum(level, padded[i : i + tiles_x, j : j + tiles_y] + step)
 
-    # Bilinear between the centres of the tiles, constant beyond the outermost.
+    # Bilinear between the centres of the tiles, constant beyond the outermost; of the four around a
+    # pillar those without pillars have no weight. In terms of the difference from its own tile.
     x = np.clip((ix + 0.5) / TILE_CELLS - 0.5, 0, tiles_x - 1)
     y = np.clip((iy + 0.5) / TILE_CELLS - 0.5, 0, tiles_y - 1)
     i, j = np.floor(x).astype(int), np.floor(y).astype(int)
-    next_i, next_j = np.minimum(i + 1, tiles_x - 1), np.minimum(j + 1, tiles_y - 1)
-
-    def between(a, b, part):
-        return a + part * (b - a)
-
-    near = between(level[i, j], level[i, next_j], y - j)
-    far = between(level[next_i, j], level[next_i, next_j], y - j)
-    return between(near, far, x - i).astype(np.float32)
+    own = level[tile_x, tile_y]
+    total, weights = np.zeros(len(cells)), np.zeros(len(cells))
+    for di, dj in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        at = np.minimum(i + di, tiles_x - 1), np.minimum(j + dj, tiles_y - 1)
+        weight = (x - i if di else 1 - (x - i)) * (y - j if dj else 1 - (y - j))
+        weight = np.where(np.isnan(quartile[at]), 0, weight)
+        total += weight * (level[at] - own)
+        weights += weight
+    return (own + total / weights).astype(np.float32)
 
 
 def cluster(embeddings, seed_threshold, member_threshold, min_free):
@@ -110,7 +113,7 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
     centre = embeddings.centre_m.astype(np.float64)
     best = np.where(np.isnan(seed).any(axis=1), -np.inf, seed.max(axis=1))
     # Thresholds are compared as float32, the type of the seeds.
-    member = best >= np.float32(member_threshold)
+    member = (best >= np.float32(member_threshold)) & np.isfinite(centre).all(axis=1)
     opener = member & (best >= np.float32(seed_threshold))
     labels = np.zeros(len(seed), np.int32)
     count = 0
@@ -134,3 +137,16 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
         classes[k] = np.argmax(total)
         scores[k] = total[classes[k]] / len(own)
     return Clusters(labels, classes, scores)
+
+
+def find_sites(cells, shape):
+    """(P,) flat cells of (B, nx, ny) -> Sites."""
+    batch, nx, ny = shape
+    number = np.full((batch, nx + 2, ny + 2), len(cells), np.int32)  # a border of empty cells
+    b, ix, iy = np.unravel_index(cells, shape)
+    number[b, ix + 1, iy + 1] = np.arange(len(cells))
+    neighbours = [number[b, ix + 1 + dx, iy + 1 + dy] for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+    above = np.ravel_multi_index((b, ix // 2, iy // 2), (batch, nx // 2, ny // 2))
+    parents, parent = np.unique(above, return_inverse=True)
+    slot = 4 * parent + 2 * (ix % 2) + iy % 2
+    return Sites(np.stack(neighbours, axis=1), slot.astype(np.int64), parents.astype(np.int32))

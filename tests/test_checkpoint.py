@@ -233,7 +233,7 @@ def test_a_state_without_a_key_is_refused(state_file, key):
 
 def test_weights_of_another_network_are_refused(tmp_path, model, tiny_config, state_file):
     wider = dataclasses.replace(
-        tiny_config, model=dataclasses.replace(tiny_config.model, widths=(8, 16))
+        tiny_config, model=dataclasses.replace(tiny_config.model, widths=(8, 8, 16))
     )
     save_weights(tmp_path / "wide.safetensors", model, wider, {})
     refused(load_model, tmp_path / "wide.safetensors", "do not fit its configuration")

@@ -111,7 +111,10 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ("augment: {paste: [1]}", "augment.paste has 1 numbers for 3 classes"),
         ("loss: {foreground_weight: [1]}", "loss.foreground_weight has 1 numbers for 3 classes"),
         ("model: {widths: [8, 8]}", "model.widths and model.blocks differ in length"),
-        ("model: {widths: [8], blocks: [1]}\ntrain: {window_cells: 63}", "train: 63 cells are no"),
+        (
+            "model: {widths: [8, 8, 8], blocks: [1, 1, 1]}\ntrain: {window_cells: 62}",
+            "train: 62 cells",
+        ),
         ("grid: {x_range_m: [0, 51.0]}", "grid: 255 x 512 cells are no multiple of the network"),
         ("train: {steps: 0}", "train.steps must lie in 1..1000000000, got 0"),
         ("cluster: {seed_threshold: 7}", "cluster.seed_threshold must lie in 0..1, got 7.0"),
@@ -120,7 +123,7 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ("train: {window_cells: -256}", "train.window_cells must lie in 0.."),
         ("augment: {dropout: 3}", "augment.dropout must lie in 0..1, got 3.0"),
         ("augment: {paste: [1, 1, -1]}", "augment.paste must lie in 0..1000, got -1"),
-        ("model: {widths: [], blocks: []}", "model.widths must name at least one level"),
+        ("model: {widths: [8, 8], blocks: [1, 1]}", "model.widths must name at least three levels"),
         ("model: {initial_margin_m: 0}", "model.initial_margin_m must lie in 0.02..64, got 0.0"),
         ("data: {sources: [{path: a, layout: kitti, weight: -1}]}", "weight must be at least 0"),
         # not a mapping at all
@@ -182,7 +185,7 @@ def test_a_file_over_a_networks_own_configuration(tmp_path: Path) -> None:
     path.write_text("classes: [{label: 0}, {}, {}]")
     with pytest.raises(ConfigError, match=r"classes\.label must lie in 1\.\.65535, got 0"):
         override_config(base, path)
-    for text in ("model: {stem: 8}", "grid: {cell_m: 0.4}"):
+    for text in ("model: {widths: [8, 8, 8, 8, 8]}", "grid: {cell_m: 0.4}"):
         path.write_text(text)
         with pytest.raises(ConfigError, match=r"over\.yaml: model, grid\.cell_m and the number"):
             override_config(base, path)

@@ -387,7 +387,7 @@ def test_a_run_can_start_from_the_weights_of_another(straight, data, tmp_path):
     assert trainer.step == 0
     assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
     other = dataclasses.replace(
-        make_tiny_config(), model=dataclasses.replace(make_tiny_config().model, stem=4)
+        make_tiny_config(), model=dataclasses.replace(make_tiny_config().model, widths=(4, 8, 8))
     )
     with pytest.raises(TrainingError, match=r"weights\.safetensors: of another network"):
         trainer_of(other, data, tmp_path / "other", initial=weights)

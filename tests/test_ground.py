@@ -118,8 +118,17 @@ def test_outlier_worked_by_hand():
     ground = strip(0, 0, -0.375, 0, 0)
     assert ground[20] == pytest.approx(-0.375 + 0.24 / 16)
     # Of two tiles the upper median is the upper one; a tile alone is believed.
-    assert strip(None, 0, down, None, None)[20] == pytest.approx(RISE_M / 16)
-    assert strip(None, down, None, None, None)[12] == pytest.approx(down + RISE_M / 16)
+    assert strip(None, 0, down, None, None)[20] == 0
+    assert strip(None, down, None, None, None)[12] == down
+
+
+def test_tiles_without_pillars_do_not_raise_the_ground_beside_them():
+    rng = np.random.default_rng(6)
+    tile = ALL // 128 // 8 * 16 + ALL % 128 // 8
+    seen = np.flatnonzero(rng.random(256)[tile] < 0.4).astype(np.int32)
+    np.testing.assert_array_equal(
+        ground_of(np.full(len(seen), ROAD_M), cells=seen), np.float32(ROAD_M)
+    )
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,10 @@ def frame_reference(case: Case, loss: LossConfig) -> dict[str, float]:
                 instance.append(np.maximum(distance - loss.hinge_delta_m, 0).mean())
             case "lovasz":
                 instance.append(lovasz_reference(2 * phi[judged] - 1, label[judged] == k))
-        smoothness.append(np.mean([((log_precision[i] - mean_log) ** 2).sum() for i in own]))
+        spread = (log_precision[own] - mean_log) ** 2
+        if spread.shape[1] == 3:
+            spread = spread * [1, 2, 1]  # [[a, r], [r, b]]: r stands twice
+        smoothness.append(spread.sum(1).mean())
         c = case.targets.classes[k - 1]
         target[own, c] = phi[own]
         weight[own, c] = loss.foreground_weight[c]
@@ -255,6 +258,17 @@ def test_smoothness_is_the_variance_within_objects() -> None:  # eq. 10
     log_precision = tensor([1, 0], [9, 9], [3, 4])  # means (2, 2) and (9, 9)
     expected = (((1 + 4) + (1 + 4)) / 2 + 0) / 2
     assert smoothness_loss(log_precision, OWNER, 2).item() == pytest.approx(expected)
+
+
+def test_smoothness_of_an_oriented_bandwidth_does_not_depend_on_the_heading() -> None:
+    matrices = torch.tensor([[[1.0, 0.5], [0.5, -2.0]], [[0.0, -1.0], [-1.0, 3.0]]])
+    found = []
+    for yaw in (0.0, 0.4, 2.0):
+        turn = tensor([np.cos(yaw), -np.sin(yaw)], [np.sin(yaw), np.cos(yaw)]).float()
+        a, r, _, b = (turn @ matrices @ turn.T).flatten(1).unbind(1)
+        found.append(smoothness_loss(torch.stack([a, r, b], 1), torch.tensor([0, 0]), 1).item())
+    assert found == pytest.approx([found[0]] * 3)
+    assert found[0] == pytest.approx(0.5**2 + 2 * 0.75**2 + 2.5**2)
 
 
 def test_seed_regresses_to_phi_on_its_own_class_and_to_zero_elsewhere() -> None:  # eq. 11

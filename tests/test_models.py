@@ -13,17 +13,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bev_instseg.config import Config, ModelConfig
 from bev_instseg.grid import BEVGrid
-from bev_instseg.models.backbone_dense import DenseBackbone
-from bev_instseg.models.batch import PillarBatch
+from bev_instseg.models.backbone import Backbone
+from bev_instseg.models.batch import PillarBatch, Pyramid
 from bev_instseg.models.heads import Embeddings, precision_matrix
 from bev_instseg.models.network import BEVNet
-from bev_instseg.models.norm import GlobalBatchNorm
+from bev_instseg.models.norm import GlobalBatchNorm, Normed
 from bev_instseg.models.pillar_features import PillarFeatures
 from bev_instseg.ops.voxelize import FEATURES
 from bev_instseg.structures import Pillars
 
 GRID = BEVGrid((0.0, 12.8), (-3.2, 3.2), (-3.0, 3.0), 0.2)  # 64 x 32 cells
-CONFIG = Config(grid=GRID, model=ModelConfig(stem=8, widths=(8, 12, 16, 16), blocks=(1, 1, 0, 1)))
+CONFIG = Config(grid=GRID, model=ModelConfig(widths=(8, 8, 12, 16, 16), blocks=(1, 1, 1, 0, 1)))
 
 
 def sweep(seed: int, num_pillars: int = 300, grid: BEVGrid = GRID) -> Pillars:
@@ -77,24 +77,27 @@ def parts(embeddings: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_batch_of_pillars() -> None:
-    grid = BEVGrid((0.0, 3.0), (0.0, 2.0), (-1.0, 1.0), 1.0)
+    grid = BEVGrid((0.0, 4.0), (0.0, 8.0), (-1.0, 1.0), 1.0)
     none = np.zeros(0, np.int32), np.zeros(0, np.float32)
-    first = Pillars(grid, np.array([0, 5], np.int32), np.array([[1], [2]], np.float32), *none)
+    first = Pillars(grid, np.array([0, 13], np.int32), np.array([[1], [2]], np.float32), *none)
     second = Pillars(grid, np.array([3], np.int32), np.array([[3]], np.float32), *none)
     batch = batch_of(first, second)
-    assert batch.shape == (2, 3, 2)
     assert batch.counts == (2, 1)
-    assert batch.cells.tolist() == [0, 5, 6 + 3]
-    assert batch.cells.dtype == torch.int64
+    assert batch.pyramid.levels[0].neighbours[:, 4].tolist() == [0, 1, 2]
+    assert [level.slot.tolist() for level in batch.pyramid.levels] == [[0, 7, 9], [0, 4, 9]]
+    assert batch.pyramid.cells.tolist() == [0, 1, 2]
+    assert batch.pyramid.shape == (2, 1, 2)
     assert batch.features.tolist() == [[1], [2], [3]]
-    assert batch.centres_m.tolist() == [[0.5, 0.5], [2.5, 1.5], [1.5, 1.5]]
+    assert batch.centres_m.tolist() == [[0.5, 0.5], [1.5, 5.5], [0.5, 3.5]]
 
 
 def test_batch_moves_to_a_device() -> None:
     batch = batch_of(sweep(0), sweep(1))
     moved = batch.to("meta")
-    assert {x.device.type for x in (moved.features, moved.cells, moved.centres_m)} == {"meta"}
-    assert (moved.shape, moved.counts) == (batch.shape, batch.counts)
+    tensors = [moved.features, moved.centres_m, moved.pyramid.cells]
+    tensors += [x for level in moved.pyramid.levels for x in (level.neighbours, level.slot)]
+    assert {x.device.type for x in tensors} == {"meta"}
+    assert (moved.pyramid.shape, moved.counts) == (batch.pyramid.shape, batch.counts)
 
 
 def test_batch_refuses_grids_of_different_shapes() -> None:
@@ -128,9 +131,9 @@ def test_batch_is_its_sweeps_one_by_one() -> None:
 def test_the_order_of_pillars_does_not_matter() -> None:
     model, batch = network(), batch_of(sweep(0), sweep(1))
     order = torch.randperm(600, generator=torch.Generator().manual_seed(0))
-    shuffled = PillarBatch(
-        batch.features[order], batch.cells[order], batch.centres_m[order], batch.shape, (600,)
-    )
+    cells = np.concatenate([sweep(0).cells, sweep(1).cells + np.int32(64 * 32)])
+    pyramid = Pyramid.build(cells[order], (2, 64, 32))
+    shuffled = PillarBatch(batch.features[order], batch.centres_m[order], pyramid, (600,))
     with torch.no_grad():
         for there, here in zip(parts(model(shuffled)), parts(model(batch)), strict=True):
             torch.testing.assert_close(there, here[order], rtol=1e-5, atol=1e-5)
@@ -157,7 +160,7 @@ def test_infer_is_the_decoded_network() -> None:
 
 
 def test_infer_with_a_fixed_bandwidth() -> None:
-    config = Config(grid=GRID, model=ModelConfig(8, (8, 8), (1, 1), "fixed", fixed_sigma_m=0.25))
+    config = Config(grid=GRID, model=ModelConfig((8, 8, 8), (1, 1, 1), "fixed", fixed_sigma_m=0.25))
     assert network(config).infer(batch_of(sweep(0))).precision[7].tolist() == [16, 0, 16]
 
 
@@ -208,7 +211,7 @@ def test_default_network_fits_the_budget() -> None:
     model = BEVNet(config).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
-    assert batch.shape == (1, 512, 512)
+    assert batch.pyramid.shape == (1, 128, 128)
     assert 1e9 < counter.get_total_flops() <= 20e9
 
 
@@ -231,8 +234,8 @@ def test_pillar_features_are_scaled() -> None:
     expected += [0.5, np.log(25) / 2]
     module = PillarFeatures(len(expected), cell_m=0.2).eval()
     with torch.no_grad():
-        module.linear.weight.copy_(torch.eye(len(expected)))
-        module.norm.bias.add_(10)  # keeps negative values through the ReLU
+        module.linear.layer.weight.copy_(torch.eye(len(expected)))
+        module.linear.norm.bias.add_(10)  # keeps negative values through the ReLU
     features = module(torch.tensor([[raw[name] for name in FEATURES]], dtype=torch.float32))
     assert (features[0] - 10).tolist() == pytest.approx(expected, abs=1e-4)
 
@@ -241,69 +244,89 @@ def test_pillar_features_are_scaled() -> None:
 
 
 def test_backbone_refuses_a_grid_that_is_no_multiple_of_its_stride() -> None:
-    backbone = DenseBackbone(4, (4, 4), (0, 0))
-    for shape in ((1, 8, 6), (1, 6, 8)):
-        with pytest.raises(ValueError, match="no multiple of 4"):
-            backbone(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int64), shape)
+    backbone = Backbone((4, 4, 4, 4), (0, 0, 0, 0))
+    for shape in ((1, 8, 12), (1, 12, 8)):
+        pyramid = Pyramid.build(np.zeros(1, np.int32), shape)
+        with pytest.raises(ValueError, match=f"{shape[1]} x {shape[2]} cells is no multiple of 8"):
+            backbone(torch.zeros(1, 4), pyramid)
+    with pytest.raises(ValueError, match="8 x 6 cells is no multiple of 4"):
+        Pyramid.build(np.zeros(1, np.int32), (1, 8, 6))
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 12), (2, 6, 2), (1, 2, 4)])
-def test_backbone_packs_and_unpacks(shape: tuple[int, int, int]) -> None:
-    """A network made to copy: it must return each pillar's own features, from the right place.
-
-    The convolution of stride 2 copies the four sub-cells into four groups of channels, and the
-    split copies group n into sub-cell n.
-    """
-    stem, (batch, nx, ny) = 3, shape
-    backbone = DenseBackbone(stem, (4 * stem,), (0,)).eval()
-    state = {name: torch.zeros_like(value) for name, value in backbone.state_dict().items()}
-    for channel in range(stem):
-        for child in range(4):
-            dx, dy = divmod(child, 2)  # cell (2 i + dx, 2 j + dy) lies at (1 + dx, 1 + dy)
-            state["down.0.0.0.weight"][child * stem + channel, channel, 1 + dx, 1 + dy] = 1
-    state["down.0.0.1.weight"] += 1
-    state["down.0.0.1.running_var"] += 1
-    state["split.weight"] += torch.eye(4 * stem)
-    backbone.load_state_dict(state)
-
-    generator = torch.Generator().manual_seed(0)
-    total = batch * nx * ny
-    cells = torch.randperm(total, generator=generator)[: total * 2 // 3].sort().values
-    features = torch.rand(len(cells), stem, generator=generator)
-    out = backbone(features, cells, shape)
-    torch.testing.assert_close(out, torch.cat([features, features], 1), rtol=1e-4, atol=0)
-
-
-def test_backbone_against_dense_maps() -> None:
-    """Pillars enter at their cells, and read what a dense network would have there."""
+def test_backbone_against_dense_layers() -> None:
+    """The whole of it, on maps alone: masked convolutions, pixels packed and unpacked."""
     torch.manual_seed(0)
-    batch, nx, ny, stem = 2, 8, 16, 5
-    backbone = DenseBackbone(stem, (6, 7, 8), (1, 0, 1)).eval()
+    batch, nx, ny = shape = (2, 16, 24)
+    fine, middle, coarse = 5, 6, 7
+    backbone = Backbone((fine, middle, coarse, 8), (1, 1, 1, 1)).eval().double()
     trained_norms(backbone)
-    seen: dict[str, Tensor] = {}
-    backbone.down[0].register_forward_pre_hook(lambda _, args: seen.update(canvas=args[0]))
-    backbone.merge[0].register_forward_hook(lambda _m, _a, out: seen.update(maps=out.relu()))
-    cells = torch.randperm(batch * nx * ny)[:100].sort().values
-    features = torch.rand(100, stem)
+    cells = torch.randperm(batch * nx * ny)[:150].sort().values
+    features = torch.rand(150, fine, dtype=torch.float64)
+
+    def occupied(mask: Tensor) -> Tensor:
+        return nn.functional.max_pool2d(mask, 2)
+
+    def submanifold(layer: Normed, x: Tensor, mask: Tensor) -> Tensor:
+        weight = layer.layer.weight.unflatten(1, (3, 3)).permute(0, 3, 1, 2)
+        return layer.norm(nn.functional.conv2d(x, weight, padding=1)) * mask
+
+    def block(layers: nn.Module, x: Tensor, mask: Tensor) -> Tensor:
+        inner = submanifold(layers.first, x, mask).relu()
+        return (x + submanifold(layers.second, inner, mask)).relu()
+
+    def down(layer: Normed, x: Tensor, mask: Tensor) -> Tensor:
+        weight = layer.layer.linear.weight.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
+        return layer.norm(nn.functional.conv2d(x, weight, stride=2)).relu() * mask
+
+    def unpack(x: Tensor) -> Tensor:
+        """(B, 4 * C, n, m), quarter before channel -> (B, C, 2 n, 2 m)."""
+        return nn.functional.pixel_shuffle(x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2), 2)
+
     with torch.no_grad():
-        out = backbone(features, cells, (batch, nx, ny))
+        ours = backbone(features, Pyramid.build(cells.numpy().astype(np.int32), shape))
 
-        # (B, 4 * stem, nx / 2, ny / 2) -> (B, stem, nx, ny); pixel_shuffle wants the sub-cell last.
-        order = torch.arange(4 * stem).view(4, stem).T.flatten()
-        split = nn.functional.conv2d(
-            seen["maps"], backbone.split.weight[order, :, None, None], backbone.split.bias[order]
+        canvas = torch.zeros(batch * nx * ny, fine, dtype=torch.float64)
+        canvas[cells] = features
+        canvas = canvas.view(batch, nx, ny, fine).permute(0, 3, 1, 2)
+        mask = torch.zeros(batch * nx * ny, dtype=torch.float64)
+        mask[cells] = 1
+        mask = mask.view(batch, 1, nx, ny)
+        mask_2, mask_4 = occupied(mask), occupied(occupied(mask))
+
+        own = block(backbone.sparse_blocks[0][0], canvas, mask)
+        half = block(
+            backbone.sparse_blocks[1][0], down(backbone.sparse_down[0], own, mask_2), mask_2
         )
-        dense = nn.functional.pixel_shuffle(split, 2).relu()
+        quarter = backbone.dense_blocks[0](down(backbone.sparse_down[1], half, mask_4))
+        eighth = backbone.dense_blocks[1](backbone.dense_down[0](quarter).relu())
+        up = nn.functional.interpolate(backbone.lateral[0](eighth), scale_factor=2)
+        quarter = backbone.merge[0]((quarter + up).relu()).relu()
 
-    rest = seen["canvas"].clone()
-    for n, cell in enumerate(cells.tolist()):
-        b, ix, iy = np.unravel_index(cell, (batch, nx, ny))
-        assert torch.equal(seen["canvas"][b, :, ix, iy], features[n])
-        rest[b, :, ix, iy] = 0
-        torch.testing.assert_close(out[n, :stem], dense[b, :, ix, iy])
-        assert torch.equal(out[n, stem:], features[n])
-    assert not rest.any()
-    assert out.shape == (100, backbone.width)
+        to_middle = backbone.to_middle
+        weight = to_middle.layer.weight[:, :, None, None]
+        up = unpack(to_middle.norm(nn.functional.conv2d(quarter, weight)))
+        half = submanifold(backbone.merge_middle, (half + up).relu() * mask_2, mask_2).relu()
+        weight = backbone.to_fine.weight[:, :, None, None]
+        back = unpack(nn.functional.conv2d(half, weight, backbone.to_fine.bias)).relu()
+        maps = torch.cat([back, own], 1).permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(ours, maps[cells])
+    assert ours.shape == (150, backbone.width)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_folded_network_is_the_network(dtype: torch.dtype) -> None:
+    model, batch = network(), batch_of(sweep(0), sweep(1))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    folded = model.folded(dtype)
+    assert not any(isinstance(module, GlobalBatchNorm) for module in folded.modules())
+    assert {p.dtype for p in folded.backbone.parameters()} == {dtype}
+    tolerance = 1e-4 if dtype == torch.float32 else 0.1
+    exact, ours = model.infer(batch), folded.infer(batch)
+    for name in ("seed", "centre_m"):
+        np.testing.assert_allclose(
+            getattr(ours, name), getattr(exact, name), atol=tolerance, err_msg=name
+        )
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 # ------------------------------------------------------------------------------ batch norm
@@ -393,7 +416,7 @@ def sweeps_of(rank: int) -> list[Pillars]:
 def train_network(batch: PillarBatch) -> dict[str, Tensor]:
     """Features after a training step in float64, gradients of their sum and running moments."""
     model = network().double().train()
-    out = model.backbone(model.pillar_features(batch.features.double()), batch.cells, batch.shape)
+    out = model.backbone(model.pillar_features(batch.features.double()), batch.pyramid)
     out.square().sum().backward()
     found = {f"gradient {n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     return found | dict(model.named_buffers()) | {"out": out.detach()}

@@ -193,7 +193,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     Path("empty").mkdir()
     Path("other").mkdir()
     Path("other/a.bin").write_bytes(b"")
-    Path("model.yaml").write_text("model: {stem: 16}\n")
+    Path("model.yaml").write_text("model: {widths: [16, 16, 16]}\n")
     Path("typo.yaml").write_text("cluster: {seed: 0.5}\n")
     if "--weights" not in arguments:
         arguments = [*arguments, "--weights", weights]

@@ -7,7 +7,75 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bev_instseg.structures import Pillars
+from bev_instseg.ops.sites import Shape, find_sites
+from bev_instseg.structures import Int32, Pillars
+
+SPARSE_LEVELS = 2  # strides 1 and 2 of the grid are computed at occupied cells only
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """The occupied cells at one stride, P of them; see `ops.sites.Sites`.
+
+    Attributes:
+        neighbours: (P, 9) int32 row of each neighbour, P where there is none.
+        slot: (P,) int64 ``4 * parent + child``, with parents the rows of the next level.
+        num_parents: occupied cells at twice the stride.
+    """
+
+    neighbours: Tensor
+    slot: Tensor
+    num_parents: int
+
+
+@dataclass(frozen=True, eq=False)
+class Pyramid:
+    """Occupied cells at rising strides of a stack of grids.
+
+    Attributes:
+        levels: at strides 1, 2, .. of the grid.
+        cells: (Q,) int64 flat index into ``shape`` of the occupied cells at the next stride.
+        shape: (B, nx, ny) of the maps at that stride.
+    """
+
+    levels: tuple[Level, ...]
+    cells: Tensor
+    shape: Shape
+
+    @staticmethod
+    def build(cells: Int32, shape: Shape) -> "Pyramid":
+        """From (P,) int32 flat indices of occupied cells into ``shape`` (B, nx, ny).
+
+        Raises:
+            ValueError: nx or ny that is no multiple of the stride of the coarsest level.
+        """
+        stride = 2**SPARSE_LEVELS
+        if shape[1] % stride or shape[2] % stride:
+            raise ValueError(f"a grid of {shape[1]} x {shape[2]} cells is no multiple of {stride}")
+        levels = []
+        for _ in range(SPARSE_LEVELS):
+            sites = find_sites(cells, shape)
+            levels.append(
+                Level(
+                    torch.from_numpy(sites.neighbours),
+                    torch.from_numpy(sites.slot),
+                    len(sites.parents),
+                )
+            )
+            cells, shape = sites.parents, (shape[0], shape[1] // 2, shape[2] // 2)
+        return Pyramid(tuple(levels), torch.from_numpy(cells).long(), shape)
+
+    def to(self, device: torch.device | str) -> "Pyramid":
+        """The same on a device."""
+        levels = tuple(
+            Level(
+                level.neighbours.to(device, non_blocking=True),
+                level.slot.to(device, non_blocking=True),
+                level.num_parents,
+            )
+            for level in self.levels
+        )
+        return Pyramid(levels, self.cells.to(device, non_blocking=True), self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,16 +84,14 @@ class PillarBatch:
 
     Attributes:
         features: (P, F) float32 raw pillar features.
-        cells: (P,) int64 flat index into a (B, nx, ny) map.
         centres_m: (P, 2) float32 cell centres, metres.
-        shape: (B, nx, ny).
+        pyramid: where they lie.
         counts: pillars of each sweep; they lie one sweep after the other.
     """
 
     features: Tensor
-    cells: Tensor
     centres_m: Tensor
-    shape: tuple[int, int, int]
+    pyramid: Pyramid
     counts: tuple[int, ...]
 
     @staticmethod
@@ -33,27 +99,28 @@ class PillarBatch:
         """Stack the pillars of sweeps whose grids have one shape.
 
         Raises:
-            ValueError: no sweep, or grids of different shapes.
+            ValueError: no sweep, grids of different shapes, or of a shape that the network's
+                levels do not divide, or more cells in all than int32 can count.
         """
         shapes = {pillars.grid.shape for pillars in sweeps}
         if len(shapes) != 1:
             raise ValueError(f"a batch needs grids of one shape, got {sorted(shapes)}")
         nx, ny = shapes.pop()
-        cells = [pillars.cells.astype(np.int64) + b * nx * ny for b, pillars in enumerate(sweeps)]
+        if len(sweeps) * nx * ny > np.iinfo(np.int32).max:
+            raise ValueError(f"{len(sweeps)} grids of {nx} x {ny} cells are too many for a batch")
+        cells = [pillars.cells + np.int32(b * nx * ny) for b, pillars in enumerate(sweeps)]
         return PillarBatch(
             torch.from_numpy(np.concatenate([pillars.features for pillars in sweeps])),
-            torch.from_numpy(np.concatenate(cells)),
             torch.from_numpy(np.concatenate([pillars.centres_m for pillars in sweeps])),
-            (len(sweeps), nx, ny),
+            Pyramid.build(np.concatenate(cells), (len(sweeps), nx, ny)),
             tuple(len(pillars.cells) for pillars in sweeps),
         )
 
     def to(self, device: torch.device | str) -> "PillarBatch":
         """The same batch on a device."""
         return PillarBatch(
-            self.features.to(device),
-            self.cells.to(device),
-            self.centres_m.to(device),
-            self.shape,
+            self.features.to(device, non_blocking=True),
+            self.centres_m.to(device, non_blocking=True),
+            self.pyramid.to(device),
             self.counts,
         )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bev_instseg.config import Bandwidth
-from bev_instseg.models.norm import GlobalBatchNorm
+from bev_instseg.models.norm import Normed
 
 LOG_PRECISION_LIMIT = 8.0  # of each channel; without r that is a margin of 0.02 m to 64 m
 ELONGATION_LIMIT = 6.0  # of q: sigmas 400 to 1; from 8 on float32 rounds away the small eigenvalue
@@ -91,8 +91,7 @@ class Heads(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.hidden = nn.Linear(width, width, bias=False)
-        self.norm = GlobalBatchNorm(width)
+        self.hidden = Normed(nn.Linear(width, width, bias=False), width)
         num_log_precision = _CHANNELS[bandwidth]
         self.out = nn.Linear(width, num_classes + 2 + num_log_precision)
         start = 2 * math.log(margin_m(1.0) / initial_margin_m)  # ln(1 / sigma^2)
@@ -105,7 +104,7 @@ class Heads(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Raw channels in float32, whatever the precision of the features."""
-        hidden = torch.relu(self.norm(self.hidden(features)))
+        hidden = torch.relu(self.hidden(features))
         with torch.autocast(hidden.device.type, enabled=False):
             return self.out(hidden.float())
 

@@ -1,12 +1,15 @@
 """The network: pillar features -> backbone -> heads."""
 
+import copy
+
 import torch
 from torch import nn
 
 from bev_instseg.config import Config
-from bev_instseg.models.backbone_dense import DenseBackbone
+from bev_instseg.models.backbone import Backbone
 from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
+from bev_instseg.models.norm import Normed
 from bev_instseg.models.pillar_features import PillarFeatures
 from bev_instseg.structures import PillarEmbeddings
 
@@ -18,8 +21,8 @@ class BEVNet(nn.Module):
         super().__init__()
         model = config.model
         self.fixed_sigma_m = model.fixed_sigma_m
-        self.pillar_features = PillarFeatures(model.stem, config.grid.cell_m)
-        self.backbone = DenseBackbone(model.stem, model.widths, model.blocks)
+        self.pillar_features = PillarFeatures(model.widths[0], config.grid.cell_m)
+        self.backbone = Backbone(model.widths, model.blocks)
         self.heads = Heads(
             self.backbone.width, len(config.classes), model.bandwidth, model.initial_margin_m
         )
@@ -28,8 +31,21 @@ class BEVNet(nn.Module):
     def forward(self, batch: PillarBatch) -> Embeddings:
         """Embeddings of the (P,) pillars of a batch, in its order."""
         features = self.pillar_features(batch.features)
-        features = self.backbone(features, batch.cells, batch.shape)
+        features = self.backbone(features, batch.pyramid)
         return self.heads.decode(self.heads(features), batch.centres_m)
+
+    def folded(self, dtype: torch.dtype) -> "BEVNet":
+        """A copy for inference alone: batch norms in the weights before them, in this precision.
+
+        The last layer, whose offsets are metres, stays float32.
+        """
+        copied = copy.deepcopy(self).eval().requires_grad_(False)
+        for module in copied.modules():
+            if isinstance(module, Normed):
+                module.fold()
+        for part in (copied.pillar_features, copied.backbone, copied.heads.hidden):
+            part.to(dtype)
+        return copied
 
     @torch.inference_mode()
     def infer(self, batch: PillarBatch) -> PillarEmbeddings:

@@ -1,4 +1,4 @@
-"""Batch norm whose moments are those of the global batch, on CPU and GPU alike."""
+"""Batch norm whose moments are those of the global batch, on CPU and GPU alike; folding it."""
 
 from typing import Any
 
@@ -66,3 +66,29 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         scale = self.weight * (variance + self.eps).rsqrt()
         shift = self.bias - mean * scale
         return (wide * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+
+class Normed(nn.Module):
+    """A convolution or linear layer without bias, then batch norm: one affine map when folded."""
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.norm: nn.Module = GlobalBatchNorm(width)
+
+    def forward(self, x: Tensor, *where: Any) -> Tensor:
+        """What the layer makes of it, normalised; ``where`` is the layer's own affair."""
+        return self.norm(self.layer(x, *where))
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Put the running moments into the layer's weights (output channels first) and a bias."""
+        norm = self.norm
+        assert isinstance(norm, GlobalBatchNorm)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        layer: Any = getattr(self.layer, "linear", self.layer)
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
+        layer.bias = nn.Parameter(norm.bias - norm.running_mean * scale)
+        self.norm = nn.Identity()

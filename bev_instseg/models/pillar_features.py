@@ -1,44 +1,41 @@
-"""Raw pillar statistics -> stem features of each pillar."""
+"""Raw pillar statistics -> the features of each pillar that enter the backbone."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bev_instseg.models.norm import GlobalBatchNorm
+from bev_instseg.models.norm import Normed
 from bev_instseg.ops.voxelize import FEATURES
 
-_COUNTS = [i for i, name in enumerate(FEATURES) if name == "count" or name.startswith("slice_")]
-_HEIGHTS = [i for i, name in enumerate(FEATURES) if name.startswith("height_")]
-_OFFSETS = [FEATURES.index("x_mean_m"), FEATURES.index("y_mean_m")]
-_INTENSITIES = [FEATURES.index("intensity_mean"), FEATURES.index("intensity_max")]
-_RANGE = FEATURES.index("range_m")
+# Features of one kind lie together.
+_KINDS = ("count", "height_min_m", "x_mean_m", "intensity_mean", "range_m")
+_SIZES = np.diff([*map(FEATURES.index, _KINDS), len(FEATURES)]).tolist()
 
 
 class PillarFeatures(nn.Module):
-    """(P, F) raw features -> (P, stem): fixed scaling to order one, linear, batch norm, ReLU.
+    """(P, F) raw features -> (P, width): fixed scaling to order one, linear, batch norm, ReLU.
 
     Counts enter as log(1 + n), heights clipped to -2..6 m, and the range also as its logarithm, in
     which the expected number of returns of a surface is a straight line.
     """
 
-    def __init__(self, stem: int, cell_m: float) -> None:
+    def __init__(self, width: int, cell_m: float) -> None:
         super().__init__()
         self.cell_m = cell_m
-        width = len(_COUNTS) + len(_HEIGHTS) + len(_OFFSETS) + len(_INTENSITIES) + 2
-        self.linear = nn.Linear(width, stem, bias=False)
-        self.norm = GlobalBatchNorm(stem)
+        self.linear = Normed(nn.Linear(len(FEATURES) + 1, width, bias=False), width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Stem features of each pillar."""
-        distance = features[:, [_RANGE]]
+        """Features of each pillar, in the precision of the weights."""
+        counts, heights, offsets, intensities, distance = features.split(_SIZES, 1)
         scaled = torch.cat(
             [
-                features[:, _COUNTS].log1p(),
-                features[:, _HEIGHTS].clamp(-2, 6),
-                features[:, _OFFSETS] / self.cell_m * 2,
-                features[:, _INTENSITIES].clamp(0, 1),
+                counts.log1p(),
+                heights.clamp(-2, 6),
+                offsets / self.cell_m * 2,
+                intensities.clamp(0, 1),
                 distance / 50,
                 distance.clamp_min(1).log() / 2,
             ],
             dim=1,
         )
-        return torch.relu(self.norm(self.linear(scaled)))
+        return torch.relu(self.linear(scaled.to(self.linear.layer.weight.dtype)))

@@ -14,18 +14,17 @@ SLICE_FLOOR_M = 0.15  # upper edge of the lowest slice, metres above the ground
 
 FEATURES = (
     "count",
+    *(f"slice_{k}" for k in range(SLICES)),  # points by height above the ground
     "height_min_m",
     "height_max_m",
     "height_mean_m",
     "height_std_m",
-    "intensity_mean",
-    "intensity_max",
     "x_mean_m",  # mean position from the cell's centre
     "y_mean_m",
+    "intensity_mean",
+    "intensity_max",
     "range_m",  # of the cell's centre from the sensor
-    *(f"slice_{k}" for k in range(SLICES)),  # points by height above the ground
 )
-FIRST_SLICE = FEATURES.index("slice_0")
 MAX_CELLS = 2**31 - 1  # flat cell indices are int32
 
 
@@ -101,8 +100,10 @@ def _describe(points, cells, pillar_of, ground, x0, y0, cell, ny):  # type: igno
     """Features of each pillar and the height of each point above its pillar's ground."""
     num_pillars = len(cells)
     total = np.zeros((num_pillars, 6))  # height, height^2, intensity, x, y, count
-    out = np.zeros((num_pillars, FIRST_SLICE + SLICES), np.float32)
-    out[:, 1], out[:, 2], out[:, 6] = np.inf, -np.inf, -np.inf
+    out = np.zeros((num_pillars, len(FEATURES)), np.float32)
+    low, high = 1 + SLICES, 2 + SLICES
+    mean_x, mean_intensity, bright = 5 + SLICES, 7 + SLICES, 8 + SLICES
+    out[:, low], out[:, high], out[:, bright] = np.inf, -np.inf, -np.inf
     height = np.full(len(points), np.nan, np.float32)
     for i in range(len(points)):
         p = pillar_of[i]
@@ -117,21 +118,21 @@ def _describe(points, cells, pillar_of, ground, x0, y0, cell, ny):  # type: igno
         total[p, 3] += points[i, 0]
         total[p, 4] += points[i, 1]
         total[p, 5] += 1
-        out[p, 1] = min(out[p, 1], h)
-        out[p, 2] = max(out[p, 2], h)
-        out[p, 6] = max(out[p, 6], intensity)
+        out[p, low] = min(out[p, low], h)
+        out[p, high] = max(out[p, high], h)
+        out[p, bright] = max(out[p, bright], intensity)
         piece = np.floor((np.float64(h) - SLICE_FLOOR_M) / SLICE_M) + 1
-        out[p, FIRST_SLICE + int(min(max(piece, 0), SLICES - 1))] += 1
+        out[p, 1 + int(min(max(piece, 0), SLICES - 1))] += 1
     for p in range(num_pillars):
         n = total[p, 5]
         x = x0 + (cells[p] // ny + 0.5) * cell
         y = y0 + (cells[p] % ny + 0.5) * cell
         mean = total[p, 0] / n
         out[p, 0] = n
-        out[p, 3] = mean
-        out[p, 4] = np.sqrt(max(total[p, 1] / n - mean * mean, 0.0))
-        out[p, 5] = total[p, 2] / n
-        out[p, 7] = total[p, 3] / n - x
-        out[p, 8] = total[p, 4] / n - y
-        out[p, 9] = np.sqrt(x * x + y * y)
+        out[p, high + 1] = mean
+        out[p, high + 2] = np.sqrt(max(total[p, 1] / n - mean * mean, 0.0))
+        out[p, mean_x] = total[p, 3] / n - x
+        out[p, mean_x + 1] = total[p, 4] / n - y
+        out[p, mean_intensity] = total[p, 2] / n
+        out[p, bright + 1] = np.sqrt(x * x + y * y)
     return out, height

@@ -1,0 +1,135 @@
+"""U-Net over the pillars: sparse at strides 1 and 2, where little is occupied, dense below."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from bev_instseg.models.batch import SPARSE_LEVELS, Level, Pyramid
+from bev_instseg.models.norm import Normed
+from bev_instseg.models.sparse import SparseDown, SubmanifoldConv
+
+
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions around a shortcut, both sparse or both dense."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, width: int) -> None:
+        super().__init__()
+        self.first, self.second = Normed(first, width), Normed(second, width)
+
+    def forward(self, x: Tensor, *where: Level) -> Tensor:
+        """Features -> features of the same shape."""
+        return torch.relu(x + self.second(torch.relu(self.first(x, *where)), *where))
+
+
+def _sparse_blocks(width: int, count: int) -> nn.ModuleList:
+    return nn.ModuleList(
+        ResidualBlock(SubmanifoldConv(width, width), SubmanifoldConv(width, width), width)
+        for _ in range(count)
+    )
+
+
+def _dense_conv(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False)
+
+
+def _dense_blocks(width: int, count: int) -> nn.Sequential:
+    return nn.Sequential(
+        *(
+            ResidualBlock(_dense_conv(width, width), _dense_conv(width, width), width)
+            for _ in range(count)
+        )
+    )
+
+
+class Backbone(nn.Module):
+    """(P, widths[0]) pillar features -> (P, 2 * widths[0]) that have seen their surroundings.
+
+    Down: residual blocks at occupied cells at strides 1 and 2, then on maps at 4, 8, ... Up: the
+    maps are merged level by level; an occupied cell reads back the quarter of its parent that it
+    is, beside its own features. So nothing is computed at full resolution where the grid is empty,
+    while what is empty at stride 4 still carries context across.
+    """
+
+    def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+        """Args:
+        widths: channels at strides 1, 2, 4, ...; three levels or more.
+        blocks: residual blocks on the way down at those strides.
+        """
+        super().__init__()
+        fine, middle, *_ = widths
+        dense, dense_blocks = widths[SPARSE_LEVELS:], blocks[SPARSE_LEVELS:]
+        self.width = 2 * fine
+        self.stride = 2 ** (len(widths) - 1)
+        self.sparse_blocks = nn.ModuleList(
+            _sparse_blocks(width, count)
+            for width, count in zip(widths[:SPARSE_LEVELS], blocks, strict=False)
+        )
+        self.sparse_down = nn.ModuleList(
+            Normed(SparseDown(width_in, width), width)
+            for width_in, width in pairwise(widths[: SPARSE_LEVELS + 1])
+        )
+        self.dense_blocks = nn.ModuleList(map(_dense_blocks, dense, dense_blocks))
+        self.dense_down = nn.ModuleList(
+            Normed(_dense_conv(width_in, width, stride=2), width)
+            for width_in, width in pairwise(dense)
+        )
+        self.lateral = nn.ModuleList(
+            Normed(nn.Conv2d(deep, width, 1, bias=False), width) for width, deep in pairwise(dense)
+        )
+        self.merge = nn.ModuleList(
+            Normed(_dense_conv(width, width), width) for width, _ in pairwise(dense)
+        )
+        self.to_middle = Normed(nn.Linear(dense[0], 4 * middle, bias=False), 4 * middle)
+        self.merge_middle = Normed(SubmanifoldConv(middle, middle), middle)
+        self.to_fine = nn.Linear(middle, 4 * fine)
+
+    def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
+        """Features in context.
+
+        Args:
+            features: (P, widths[0]).
+            pyramid: where they lie; nx and ny of the grid are multiples of ``stride``.
+
+        Raises:
+            ValueError: a grid that is no multiple of the stride.
+        """
+        batch, nx, ny = pyramid.shape
+        factor = self.stride // 2**SPARSE_LEVELS
+        if nx % factor or ny % factor:
+            nx, ny = (n * self.stride // factor for n in (nx, ny))
+            raise ValueError(f"the grid of {nx} x {ny} cells is no multiple of {self.stride}")
+        skips, x = [], features
+        for blocks, down, level in zip(
+            self.sparse_blocks, self.sparse_down, pyramid.levels, strict=True
+        ):
+            for block in blocks:  # type: ignore[attr-defined]
+                x = block(x, level)
+            skips.append(x)
+            x = torch.relu(down(x, level))
+
+        canvas = x.new_zeros(batch * nx * ny, x.shape[1]).index_copy(0, pyramid.cells, x)
+        maps = self._dense(canvas.view(batch, nx, ny, -1).permute(0, 3, 1, 2))  # channels last
+        flat = maps.permute(0, 2, 3, 1).reshape(batch * nx * ny, -1)
+        x = flat.index_select(0, pyramid.cells)
+
+        (fine, middle), (fine_level, middle_level) = skips, pyramid.levels
+        quarters = self.to_middle(x).view(-1, middle.shape[1])
+        x = torch.relu(middle + quarters.index_select(0, middle_level.slot))
+        x = torch.relu(self.merge_middle(x, middle_level))
+        quarters = self.to_fine(x).view(-1, fine.shape[1])
+        own = torch.relu(quarters.index_select(0, fine_level.slot))
+        return torch.cat([own, fine.to(own.dtype)], dim=1)
+
+    def _dense(self, x: Tensor) -> Tensor:
+        """(B, widths[2], nx, ny) at stride 4 -> the same shape."""
+        levels = [self.dense_blocks[0](x)]
+        for down, blocks in zip(self.dense_down, self.dense_blocks[1:], strict=True):
+            levels.append(blocks(torch.relu(down(levels[-1]))))
+        x = levels.pop()
+        for lateral, merge, skip in zip(
+            reversed(self.lateral), reversed(self.merge), reversed(levels), strict=True
+        ):
+            up = nn.functional.interpolate(lateral(x), scale_factor=2.0, mode="nearest")
+            x = torch.relu(merge(torch.relu(skip + up)))
+        return x

@@ -1,0 +1,116 @@
+"""Sparse layers against dense convolutions: forward and gradients; the sites against NumPy."""
+
+import numpy as np
+import pytest
+import reference
+import torch
+from torch import Tensor, nn
+
+from bev_instseg.models.batch import Level, Pyramid
+from bev_instseg.models.sparse import SparseDown, SubmanifoldConv
+from bev_instseg.ops.sites import find_sites
+
+SHAPES = [(1, 4, 4), (2, 8, 4), (3, 12, 20), (1, 4, 40)]
+
+
+def random_cells(shape: tuple[int, int, int], part: float, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.flatnonzero(rng.random(np.prod(shape)) < part).astype(np.int32)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.6, 1.0])
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_sites_equal_the_reference(shape, part, shuffled):
+    cells = random_cells(shape, part)
+    if shuffled:
+        np.random.default_rng(1).shuffle(cells)
+    ours, theirs = find_sites(cells, shape), reference.find_sites(cells, shape)
+    for name in ("neighbours", "slot", "parents"):
+        assert getattr(ours, name).dtype == getattr(theirs, name).dtype
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
+
+
+def test_sites_worked_by_hand():
+    """Cells (0, 1), (1, 1) and (3, 3) of a grid of 4 x 4, and (0, 1) of a second one."""
+    sites = find_sites(np.array([1, 5, 15, 17], np.int32), (2, 4, 4))
+    expected = np.full((4, 9), 4)
+    expected[:, 4] = [0, 1, 2, 3]
+    expected[0, 7], expected[1, 1] = 1, 0
+    assert sites.neighbours.tolist() == expected.tolist()
+    assert sites.parents.tolist() == [0, 3, 4]
+    assert sites.slot.tolist() == [1, 3, 4 + 3, 8 + 1]
+
+
+def level_of(cells: np.ndarray, shape: tuple[int, int, int]) -> Level:
+    return Pyramid.build(cells, shape).levels[0]
+
+
+def dense_map(x: Tensor, cells: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """(P, C) at flat cells -> (B, C, nx, ny), 0 elsewhere."""
+    batch, nx, ny = shape
+    canvas = x.new_zeros(batch * nx * ny, x.shape[1]).index_put((cells,), x)
+    return canvas.view(batch, nx, ny, -1).permute(0, 3, 1, 2)
+
+
+def at_cells(maps: Tensor, cells: Tensor) -> Tensor:
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)[cells]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("part", [0.1, 0.6, 1.0])
+def test_submanifold_is_a_dense_convolution_at_occupied_cells(shape, part):
+    torch.manual_seed(0)
+    cells = random_cells(shape, part)
+    where = torch.from_numpy(cells).long()
+    layer = SubmanifoldConv(3, 5).double()
+    x = torch.randn(len(cells), 3, dtype=torch.float64, requires_grad=True)
+    ours = layer(x, level_of(cells, shape))
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, level_of(cells, shape)), ours)
+    kernel = layer.weight.view(5, 3, 3, 3).permute(0, 3, 1, 2)
+    dense = at_cells(nn.functional.conv2d(dense_map(x, where, shape), kernel, padding=1), where)
+    torch.testing.assert_close(ours, dense)
+    weight = torch.randn_like(ours)
+    for a, b in zip(
+        torch.autograd.grad((ours * weight).sum(), (x, layer.weight)),
+        torch.autograd.grad((dense * weight).sum(), (x, layer.weight)),
+        strict=True,
+    ):
+        assert a.abs().sum() > 0
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_down_is_a_dense_convolution_of_stride_2(shape):
+    torch.manual_seed(0)
+    cells = random_cells(shape, 0.3)
+    sites = find_sites(cells, shape)
+    where, parents = torch.from_numpy(cells).long(), torch.from_numpy(sites.parents).long()
+    layer = SparseDown(3, 5).double()
+    x = torch.randn(len(cells), 3, dtype=torch.float64, requires_grad=True)
+    ours = layer(x, level_of(cells, shape))
+    kernel = layer.linear.weight.view(5, 2, 2, 3).permute(0, 3, 1, 2)
+    maps = nn.functional.conv2d(dense_map(x, where, shape), kernel, stride=2)
+    torch.testing.assert_close(ours, at_cells(maps, parents))
+    assert maps.abs().sum().item() == pytest.approx(
+        ours.abs().sum().item()
+    )  # nothing but at parents
+    for a, b in zip(
+        torch.autograd.grad(ours.square().sum(), (x, layer.linear.weight)),
+        torch.autograd.grad(maps.square().sum(), (x, layer.linear.weight)),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b)
+
+
+def test_no_cells():
+    level = level_of(np.zeros(0, np.int32), (1, 4, 4))
+    for layer in (SubmanifoldConv(3, 5), SparseDown(3, 5)):
+        x = torch.zeros(0, 3, requires_grad=True)
+        y = layer(x, level)
+        assert y.shape == (0, 5)
+        y.sum().backward()
+        assert x.grad is not None
+        assert x.grad.shape == (0, 3)
+        assert all(p.grad is not None and not p.grad.any() for p in layer.parameters())
