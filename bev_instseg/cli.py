@@ -54,6 +54,12 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, metavar="YAML", help="thresholds, names or range other than theirs"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--sparse",
+        choices=("auto", "torch", "spconv"),
+        default="auto",
+        help="who computes the sparse convolutions (default: the faster one)",
+    )
 
 
 def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
@@ -65,9 +71,9 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     from bev_instseg.segmenter import Segmenter
 
     if arguments.weights is None:
-        segmenter = Segmenter.from_pretrained(arguments.device)
+        segmenter = Segmenter.from_pretrained(arguments.device, arguments.sparse)
     else:
-        segmenter = Segmenter.from_checkpoint(arguments.weights, arguments.device)
+        segmenter = Segmenter.from_checkpoint(arguments.weights, arguments.device, arguments.sparse)
     if arguments.config is not None:
         segmenter.config = override_config(segmenter.config, arguments.config)
     return segmenter

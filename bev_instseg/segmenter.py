@@ -11,13 +11,15 @@ import torch
 from bev_instseg.checkpoint import default_weights, load_model
 from bev_instseg.config import Config, check_same_network
 from bev_instseg.models.batch import PillarBatch
-from bev_instseg.models.network import BEVNet
+from bev_instseg.models.network import BEVNet, inference_dtype
+from bev_instseg.models.sparse import Sparse, has_spconv
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.structures import Float32, Instances
+from bev_instseg.structures import Float32, Instances, PillarEmbeddings, Pillars
 
 Device = Literal["auto", "cpu", "cuda"]
+SparseChoice = Literal["auto", "torch", "spconv"]
 
 
 class Segmenter:
@@ -26,21 +28,31 @@ class Segmenter:
     Attributes:
         config: grid, classes and thresholds in use; may be set to one for the same network.
         weights_sha256: hash of the weights, empty for a network made in memory.
+        network: what is computed with, folded for inference.
         timing_ms: milliseconds of each stage of the last `segment`.
     """
 
     def __init__(
-        self, model: BEVNet, config: Config, device: Device = "auto", weights_sha256: str = ""
+        self,
+        model: BEVNet,
+        config: Config,
+        device: Device = "auto",
+        weights_sha256: str = "",
+        sparse: SparseChoice = "auto",
     ) -> None:
         """Args:
             model: a network built for ``config``; what is used is a copy, folded for inference.
             config: see `bev_instseg.config`.
             device: ``auto`` takes a GPU where there is one.
             weights_sha256: passed on to the results.
+            sparse: who computes the sparse convolutions. ``auto`` is plain torch on a CPU, where it
+                is many times faster, and on a GPU the faster of the two if spconv is installed.
 
         Raises:
-            ValueError: ``cuda`` asked for and not to be had, or another name.
+            ValueError: ``cuda`` or ``spconv`` asked for and not to be had, or another name.
         """
+        if sparse == "spconv" and not has_spconv():
+            raise ValueError("sparse spconv: not installed; pip install 'bev-instseg[gpu]'")
         if device not in get_args(Device):
             raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
         if device == "cuda" and not torch.cuda.is_available():
@@ -50,8 +62,8 @@ class Segmenter:
         self._config = config
         self.weights_sha256 = weights_sha256
         self.timing_ms: dict[str, float] = {}
-        dtype = torch.bfloat16 if computes_bf16(self.device) else torch.float32
-        self._model = model.folded(dtype).to(self.device)
+        self.network = model.folded(inference_dtype(self.device)).to(self.device)
+        self.network.compute_sparse_with(self._fastest() if sparse == "auto" else sparse)
 
     @property
     def config(self) -> Config:
@@ -64,23 +76,48 @@ class Segmenter:
         self._config = config
 
     @classmethod
-    def from_pretrained(cls, device: Device = "auto") -> "Segmenter":
+    def from_pretrained(cls, device: Device = "auto", sparse: SparseChoice = "auto") -> "Segmenter":
         """The network that comes with the package."""
-        return cls.from_checkpoint(default_weights(), device)
+        return cls.from_checkpoint(default_weights(), device, sparse)
 
     @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike, device: Device = "auto") -> "Segmenter":
+    def from_checkpoint(
+        cls,
+        path: str | os.PathLike,
+        device: Device = "auto",
+        sparse: SparseChoice = "auto",
+    ) -> "Segmenter":
         """A network from ``.safetensors`` weights or from a training checkpoint ``.pt``.
 
         Raises:
             CheckpointError: unreadable, damaged or foreign file.
         """
         model, config, sha256 = load_model(Path(path))
-        return cls(model, config, device, sha256)
+        return cls(model, config, device, sha256, sparse)
 
     def warm_up(self) -> None:
         """Compile and allocate now what the first sweep would otherwise wait for."""
         self.segment(np.zeros((1, 4), np.float32))
+
+    def infer(self, pillars: Pillars) -> PillarEmbeddings:
+        """What the network says of the pillars of a sweep."""
+        return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
+
+    def _fastest(self) -> Sparse:
+        """Who computes the sparse convolutions sooner here, by a sweep of random points."""
+        if self.device.type == "cpu" or not has_spconv():
+            return "torch"
+        rng = np.random.default_rng(0)
+        points = rng.uniform((-40, -40, -1, 0), (40, 40, 1, 1), (100_000, 4)).astype(np.float32)
+        pillars = voxelize(points, self.config.grid)
+        seconds: dict[Sparse, float] = {}
+        for sparse in get_args(Sparse):
+            self.network.compute_sparse_with(sparse)
+            for _ in range(5):  # the last counts
+                start = time.perf_counter()
+                self.infer(pillars)
+                seconds[sparse] = time.perf_counter() - start
+        return min(seconds, key=seconds.__getitem__)
 
     def segment(self, points: Float32) -> Instances:
         """The instances of one sweep.
@@ -95,7 +132,7 @@ class Segmenter:
         clock = [time.perf_counter()]
         pillars = voxelize(points, config.grid)
         clock.append(time.perf_counter())
-        embeddings = self._model.infer(PillarBatch.from_pillars([pillars]).to(self.device))
+        embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
         thresholds = config.cluster
         clusters = cluster(
@@ -118,11 +155,3 @@ class Segmenter:
         stages = ("voxelize", "network", "cluster", "assemble")
         self.timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return instances
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 itself; where it does not, float32 is faster."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))

@@ -20,8 +20,8 @@ LAYERS = (
     ("grid", "structures", "strict_yaml", "config"),
     ("ops", "datasets", "metrics"),
     ("targets", "losses", "models", "training_set"),
-    ("checkpoint", "engine", "evaluation", "export", "segmenter", "weights"),
-    ("cli", "visualize"),  # above everything: for tools/ alone
+    ("checkpoint", "engine", "evaluation", "export", "memory", "segmenter", "streaming", "weights"),
+    ("benchmark", "cli", "visualize"),  # above everything: for tools/ alone
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 

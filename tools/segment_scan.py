@@ -28,11 +28,15 @@ from tqdm import tqdm
 from bev_instseg.cli import add_network_arguments, explain, make_segmenter, new_parser, run
 from bev_instseg.datasets.scan_io import ScanError, read_scan
 from bev_instseg.export import write_result
+from bev_instseg.memory import keep_freed_memory
+from bev_instseg.streaming import overlapped
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize import draw_bev, view
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
+
+Result = tuple[Float32, Instances, dict[str, float]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,16 +48,20 @@ def segment_all(arguments: argparse.Namespace) -> int:
     """Label every sweep; returns the exit code."""
     scans = find_scans(arguments.inputs)
     arguments.out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()
     segmenter = make_segmenter(arguments)
     segmenter.warm_up()
 
     shown: list[tuple[str, Float32, Instances]] = []
     timings: list[dict[str, float]] = []
-    for path in tqdm(scans, unit="sweep", disable=len(scans) == 1):
+    start = time.perf_counter()
+    steps = overlapped(
+        scans, read, partial(segment, segmenter), partial(write, segmenter, arguments)
+    )
+    bar = tqdm(steps, total=len(scans), unit="sweep", disable=len(scans) == 1)
+    for path, outcome in bar:
         try:
-            points, instances, timing_ms = segment_file(
-                segmenter, path, arguments.out, arguments.png
-            )
+            points, instances, timing_ms = outcome.result()
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             about = "" if str(path) in str(error) else f"{path}: "
             tqdm.write(f"segment_scan: {about}{explain(error)}", file=sys.stderr)
@@ -64,7 +72,11 @@ def segment_all(arguments: argparse.Namespace) -> int:
         if len(scans) == 1:
             print(f"{path.stem}: {instances}; {sum(timing_ms.values()):.0f} ms")
     if len(scans) > 1:
-        print(f"{len(timings)} of {len(scans)} sweeps labelled in {arguments.out}")
+        rate = len(timings) / (time.perf_counter() - start)
+        print(
+            f"{len(timings)} of {len(scans)} sweeps labelled in {arguments.out},",
+            f"{rate:.1f} a second",
+        )
         print(describe(timings), end="")
     if shown:
         view(shown)
@@ -103,15 +115,25 @@ def find_scans(inputs: list[Path]) -> list[Path]:
     return list(scans.values())
 
 
-def segment_file(
-    segmenter: "Segmenter", path: Path, out: Path, png: bool
-) -> tuple[Float32, Instances, dict[str, float]]:
-    """Read, segment and write one sweep; returns points, instances, milliseconds by stage."""
+def read(path: Path) -> tuple[Float32, dict[str, float]]:
+    """The points of a sweep and the milliseconds it took to read them."""
     start = time.perf_counter()
     points = read_scan(path)
-    read_ms = 1000 * (time.perf_counter() - start)
-    instances = segmenter.segment(points)
-    timing_ms = {"read": read_ms, **segmenter.timing_ms}
+    return points, {"read": 1000 * (time.perf_counter() - start)}
+
+
+def segment(segmenter: "Segmenter", path: Path, sweep: tuple[Float32, dict[str, float]]) -> Result:
+    """Points, instances, milliseconds by stage."""
+    points, timing_ms = sweep
+    return points, segmenter.segment(points), {**timing_ms, **segmenter.timing_ms}
+
+
+def write(
+    segmenter: "Segmenter", arguments: argparse.Namespace, path: Path, result: Result
+) -> Result:
+    """Write the files of a sweep; adds the milliseconds that its labels took."""
+    start = time.perf_counter()
+    points, instances, timing_ms = result
     extra = {
         "sweep": path.name,
         "num_points": len(points),
@@ -121,15 +143,20 @@ def segment_file(
         "timing_ms": {stage: round(ms, 2) for stage, ms in timing_ms.items()},
     }
     labels = [c.label for c in segmenter.config.classes]
-    (out / f"{path.stem}.png").unlink(missing_ok=True)
-    write_result(out, path.stem, instances, labels, extra)
-    if png:
-        draw_bev(points, instances, out / f"{path.stem}.png", title=path.stem)
-    return points, instances, timing_ms
+    picture = arguments.out / f"{path.stem}.png"
+    picture.unlink(missing_ok=True)
+    write_result(arguments.out, path.stem, instances, labels, extra)
+    write_ms = 1000 * (time.perf_counter() - start)
+    if arguments.png:
+        draw_bev(points, instances, picture, title=path.stem)
+    return points, instances, {**timing_ms, "write": write_ms}
 
 
 def describe(timings: list[dict[str, float]]) -> str:
-    """Median times over the sweeps, a line, or nothing without sweeps."""
+    """Median times over the sweeps, a line, or nothing without sweeps.
+
+    Stages overlap, so their sum is more than the time from one sweep to the next.
+    """
     if not timings:
         return ""
     stages = [f"{stage} {np.median([t[stage] for t in timings]):.1f}" for stage in timings[0]]

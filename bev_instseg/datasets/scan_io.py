@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.ops.compile import kernel
+
 POINT_BYTES = 16  # float32 x, y, z, intensity
 FIVE_FLOATS_BYTES = 20  # nuScenes: x, y, z, intensity, ring
 FAR_M = 1e4  # no LiDAR sees this far
@@ -53,8 +55,9 @@ def read_scan(path: str | Path) -> NDArray[np.float32]:
             "copy it again or convert it"
         )
     points = np.frombuffer(data, "<f4").reshape(-1, 4).astype(np.float32)
-    _refuse_implausible(path, data, points)
-    points[:, 3] = _unit_intensity(points[:, 3])
+    far, strange, bright = _survey(points)
+    _refuse_implausible(path, data, far, strange)
+    _to_unit_intensity(points, np.float32(255 if bright > OUTLIER_SHARE * len(points) else 1))
     return points
 
 
@@ -124,11 +127,26 @@ def _read(path: str | Path, what: str) -> bytes:
         ) from None
 
 
-def _unit_intensity(intensity: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N,) float32 on a scale of 0..1 or 0..255 -> (N,) float32 in 0..1."""
-    intensity = np.where(np.isfinite(intensity), intensity, 0)
-    scale = 255 if np.count_nonzero(intensity > 1.5) > OUTLIER_SHARE * len(intensity) else 1
-    return np.clip(intensity / scale, 0, 1).astype(np.float32)
+@kernel
+def _survey(points):  # type: ignore[no-untyped-def]
+    """Counts over (N, 4) points: far coordinates, far or NaN numbers, intensities beyond 1."""
+    far, strange, bright = 0, 0, 0
+    for i in range(len(points)):
+        for k in range(4):
+            size = abs(points[i, k])
+            is_far = (size > FAR_M) & (size < np.inf)
+            far += is_far & (k < 3)
+            strange += is_far | np.isnan(size)
+        bright += (points[i, 3] > 1.5) & (points[i, 3] < np.inf)
+    return far, strange, bright
+
+
+@kernel
+def _to_unit_intensity(points, full):  # type: ignore[no-untyped-def]
+    """In place: intensities divided by what is full, clipped to 0..1; 0 for what is not finite."""
+    for i in range(len(points)):
+        value = points[i, 3] / full if np.isfinite(points[i, 3]) else np.float32(0)
+        points[i, 3] = min(max(value, np.float32(0)), np.float32(1))
 
 
 @np.errstate(invalid="ignore")
@@ -137,25 +155,30 @@ def _has_rings(data: bytes) -> bool:
     if len(data) % FIVE_FLOATS_BYTES:
         return False
     columns = np.frombuffer(data, "<f4").reshape(-1, 5).T
+    if not np.isin(columns[4, :100], np.arange(256)).all():  # nearly always; all of them take long
+        return False
     rings, fractions = columns[4], columns[0] != np.rint(columns[0])
     return bool(rings.any() and np.isin(rings, np.arange(256)).all() and fractions.any())
 
 
 @np.errstate(invalid="ignore")
-def _refuse_implausible(path: str | Path, data: bytes, points: NDArray[np.float32]) -> None:
-    """Raise ScanError if the bytes make more sense as something else than ``points`` (N, 4)."""
-    if not len(points):
-        return
-    far = (np.abs(points) > FAR_M) & np.isfinite(points)
-    if len(data) % 32 == 0 and np.mean(far | np.isnan(points)) > FAR_SHARE:
+def _refuse_implausible(path: str | Path, data: bytes, far: int, strange: int) -> None:
+    """Raise ScanError if the bytes make more sense as something else than (N, 4) float32.
+
+    Args:
+        path, data: the file.
+        far, strange: see `_survey`.
+    """
+    num_points = len(data) // POINT_BYTES
+    if len(data) % 32 == 0 and strange > FAR_SHARE * 4 * num_points:
         *xyz, intensity = np.frombuffer(data, "<f8").reshape(-1, 4).T
         if np.all(np.abs(xyz) < 300) and np.all((intensity >= 0) & (intensity <= 255)):
             raise ScanError(
                 f"{path}: looks like float64, KITTI sweeps are float32; convert it with "
                 "np.fromfile(path, np.float64).astype(np.float32).tofile(new_path)"
             )
-    if (share := np.mean(far[:, :3])) > FAR_SHARE:
+    if far > FAR_SHARE * 3 * num_points:
         raise ScanError(
-            f"{path}: {share:.0%} of the coordinates are more than 10 km away; the file does not "
-            "hold float32 x, y, z in metres and intensity: convert it"
+            f"{path}: {far / (3 * num_points):.0%} of the coordinates are more than 10 km away; "
+            "the file does not hold float32 x, y, z in metres and intensity: convert it"
         )

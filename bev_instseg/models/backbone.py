@@ -109,7 +109,7 @@ class Backbone(nn.Module):
             x = torch.relu(down(x, level))
 
         canvas = x.new_zeros(batch * nx * ny, x.shape[1]).index_copy(0, pyramid.cells, x)
-        maps = self._dense(canvas.view(batch, nx, ny, -1).permute(0, 3, 1, 2))  # channels last
+        maps = self.dense(canvas.view(batch, nx, ny, -1).permute(0, 3, 1, 2))  # channels last
         flat = maps.permute(0, 2, 3, 1).reshape(batch * nx * ny, -1)
         x = flat.index_select(0, pyramid.cells)
 
@@ -121,7 +121,7 @@ class Backbone(nn.Module):
         own = torch.relu(quarters.index_select(0, fine_level.slot))
         return torch.cat([own, fine.to(own.dtype)], dim=1)
 
-    def _dense(self, x: Tensor) -> Tensor:
+    def dense(self, x: Tensor) -> Tensor:
         """(B, widths[2], nx, ny) at stride 4 -> the same shape."""
         levels = [self.dense_blocks[0](x)]
         for down, blocks in zip(self.dense_down, self.dense_blocks[1:], strict=True):

@@ -1,7 +1,8 @@
 """Pillars of several sweeps as tensors: the seam between NumPy and torch."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,11 +22,27 @@ class Level:
         neighbours: (P, 9) int32 row of each neighbour, P where there is none.
         slot: (P,) int64 ``4 * parent + child``, with parents the rows of the next level.
         num_parents: occupied cells at twice the stride.
+        cells: (P,) int32 flat index into ``shape``.
+        shape: (B, nx, ny) of the grids at this stride.
+        found: what spconv finds out about these cells in the first layer, for the next.
     """
 
     neighbours: Tensor
     slot: Tensor
     num_parents: int
+    cells: Tensor
+    shape: Shape
+    found: dict[str, Any] = field(default_factory=dict)
+
+    def to(self, device: torch.device | str) -> "Level":
+        """The same on a device."""
+        return Level(
+            self.neighbours.to(device, non_blocking=True),
+            self.slot.to(device, non_blocking=True),
+            self.num_parents,
+            self.cells.to(device, non_blocking=True),
+            self.shape,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +77,8 @@ class Pyramid:
                     torch.from_numpy(sites.neighbours),
                     torch.from_numpy(sites.slot),
                     len(sites.parents),
+                    torch.from_numpy(cells),
+                    shape,
                 )
             )
             cells, shape = sites.parents, (shape[0], shape[1] // 2, shape[2] // 2)
@@ -67,14 +86,7 @@ class Pyramid:
 
     def to(self, device: torch.device | str) -> "Pyramid":
         """The same on a device."""
-        levels = tuple(
-            Level(
-                level.neighbours.to(device, non_blocking=True),
-                level.slot.to(device, non_blocking=True),
-                level.num_parents,
-            )
-            for level in self.levels
-        )
+        levels = tuple(level.to(device) for level in self.levels)
         return Pyramid(levels, self.cells.to(device, non_blocking=True), self.shape)
 
 

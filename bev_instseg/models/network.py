@@ -11,6 +11,7 @@ from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
 from bev_instseg.models.norm import Normed
 from bev_instseg.models.pillar_features import PillarFeatures
+from bev_instseg.models.sparse import Sparse, SubmanifoldConv
 from bev_instseg.structures import PillarEmbeddings
 
 
@@ -47,13 +48,30 @@ class BEVNet(nn.Module):
             part.to(dtype)
         return copied
 
+    def compute_sparse_with(self, sparse: Sparse) -> None:
+        """Choose who computes the sparse convolutions; the weights stay the same."""
+        for module in self.modules():
+            if isinstance(module, SubmanifoldConv):
+                module.sparse = sparse
+
     @torch.inference_mode()
     def infer(self, batch: PillarBatch) -> PillarEmbeddings:
-        """Embeddings as NumPy arrays, ready to be clustered. Call in evaluation mode."""
+        """Embeddings as NumPy arrays, ready to be clustered. Call in evaluation mode.
+
+        Nothing waits for a GPU until the results come back, in one piece.
+        """
         embeddings = self(batch)
         precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
-        return PillarEmbeddings(
-            embeddings.centre_m.float().cpu().numpy(),
-            precision.float().cpu().numpy(),
-            embeddings.seed.float().cpu().numpy(),
-        )
+        parts = (embeddings.centre_m, precision, embeddings.seed)
+        together = torch.cat([part.float() for part in parts], 1).cpu().numpy()
+        return PillarEmbeddings(together[:, :2], together[:, 2:5], together[:, 5:])
+
+
+def inference_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device multiplies it itself; where it does not, float32 is faster."""
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        has_bf16 = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+    return torch.bfloat16 if has_bf16 else torch.float32

@@ -76,6 +76,11 @@ class Normed(nn.Module):
         self.layer = layer
         self.norm: nn.Module = GlobalBatchNorm(width)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the layer's weights."""
+        return next(self.layer.parameters()).dtype
+
     def forward(self, x: Tensor, *where: Any) -> Tensor:
         """What the layer makes of it, normalised; ``where`` is the layer's own affair."""
         return self.norm(self.layer(x, *where))

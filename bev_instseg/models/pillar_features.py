@@ -38,4 +38,4 @@ class PillarFeatures(nn.Module):
             ],
             dim=1,
         )
-        return torch.relu(self.linear(scaled.to(self.linear.layer.weight.dtype)))
+        return torch.relu(self.linear(scaled.to(self.linear.dtype)))

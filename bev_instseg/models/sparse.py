@@ -1,13 +1,21 @@
-"""Convolutions that compute at occupied cells only."""
+"""Convolutions that compute at occupied cells only, in plain torch or by spconv."""
 
+import importlib.util
 import math
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from bev_instseg.models.batch import Level
 from bev_instseg.ops.sites import TAPS
+
+Sparse = Literal["torch", "spconv"]
+
+
+def has_spconv() -> bool:
+    """Whether spconv is installed; it is not imported yet (that takes seconds)."""
+    return importlib.util.find_spec("spconv") is not None
 
 
 def _patches(x: Tensor, neighbours: Tensor) -> Tensor:
@@ -44,7 +52,13 @@ class SubmanifoldConv(nn.Module):
     What a dense convolution without bias has there if the empty cells are zero (B. Graham,
     L. van der Maaten: Submanifold Sparse Convolutional Networks, 2017). The weights are
     (out, 9, in): taps row by row, before channels.
+
+    Attributes:
+        sparse: ``torch`` or ``spconv``: who computes it. The weights are the same.
     """
+
+    sparse: Sparse = "torch"
+    bias: Tensor | None
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -54,12 +68,45 @@ class SubmanifoldConv(nn.Module):
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """(P, width_in) -> (P, width_out)."""
+        if self.sparse == "spconv":
+            return self._by_spconv(x, level)
         if torch.is_grad_enabled():
             y = _Submanifold.apply(x, self.weight.to(x.dtype), level.neighbours)
             return y if self.bias is None else y + self.bias
         return nn.functional.linear(
             _patches(x, level.neighbours), self.weight.flatten(1), self.bias
         )
+
+    def _by_spconv(self, x: Tensor, level: Level) -> Tensor:
+        """The same by spconv: float32 on a CPU, where it knows no other, half precision on GPUs."""
+        import spconv.pytorch as spconv
+
+        if not len(x):
+            return x.new_zeros(0, len(self.weight)) + 0 * (x.sum() + self.weight.sum())
+        on_cpu = x.device.type == "cpu"
+        dtype = torch.float16 if x.dtype == torch.bfloat16 and not on_cpu else torch.float32
+        out, taps, width_in = self.weight.shape
+        layer = spconv.SubMConv2d(
+            width_in,
+            out,
+            round(taps**0.5),
+            bias=False,
+            indice_key="neighbours",
+            algo=spconv.ConvAlgo.Native if on_cpu else None,
+        )
+        layer.train(self.training)
+        del layer.weight
+        layer.weight = self.weight.view(out, 3, 3, width_in).to(dtype)
+        sweep, *shape = level.shape
+        row = level.cells // shape[1]
+        indices = torch.stack([row // shape[0], row % shape[0], level.cells % shape[1]], 1)
+        tensor = spconv.SparseConvTensor(x.to(dtype), indices.int(), shape, sweep)
+        tensor.indice_dict = level.found
+        with torch.autocast(x.device.type, enabled=False):
+            result = layer(tensor)
+        level.found.update(result.indice_dict)
+        y = result.features.to(x.dtype)
+        return y if self.bias is None else y + self.bias
 
 
 class SparseDown(nn.Module):

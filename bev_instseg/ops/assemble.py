@@ -6,6 +6,7 @@ import numpy as np
 
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.ops.cluster import Clusters
+from bev_instseg.ops.compile import kernel
 from bev_instseg.structures import Float32, Instances, Int32, Pillars
 
 
@@ -32,15 +33,14 @@ def assemble(
     Returns:
         Instances numbered by falling score; equal scores keep the order of the clusters.
     """
-    on_grid = pillars.point_to_pillar >= 0
-    owner = np.zeros(len(points), np.int32)
-    owner[on_grid] = clusters.labels[pillars.point_to_pillar[on_grid]]
     top = np.append(np.float32(0), np.asarray(max_height_m, np.float32)[clusters.classes])
-    height = pillars.point_height_m
-    with np.errstate(invalid="ignore"):
-        owner[~((height >= min_height_m) & (height <= top[owner]))] = 0
-
-    size = np.bincount(owner, minlength=len(clusters.classes) + 1)[1:]
+    owner, size = _owners(
+        pillars.point_to_pillar,
+        pillars.point_height_m,
+        clusters.labels,
+        np.float32(min_height_m),
+        top,
+    )
     kept = np.flatnonzero(size >= np.maximum(np.asarray(min_points)[clusters.classes], 1))
     kept = kept[np.argsort(-clusters.scores[kept], kind="stable")]
     number: Int32 = np.zeros(len(clusters.classes) + 1, np.int32)
@@ -53,3 +53,16 @@ def assemble(
         oriented_boxes(points, labels, len(kept)),
         tuple(class_names),
     )
+
+
+@kernel
+def _owners(point_to_pillar, height, labels, lowest, top):  # type: ignore[no-untyped-def]
+    """Cluster of each point, 0 for none, and the points of each cluster 1..K."""
+    owner = np.zeros(len(point_to_pillar), np.int32)
+    size = np.zeros(len(top), np.int64)
+    for i in range(len(point_to_pillar)):
+        p = point_to_pillar[i]
+        if p >= 0 and labels[p] > 0 and lowest <= height[i] <= top[labels[p]]:
+            owner[i] = labels[p]
+            size[labels[p]] += 1
+    return owner, size[1:]

@@ -1,18 +1,57 @@
-"""How the kernels are compiled: ahead of the second run, without holding the GIL."""
+"""How the kernels are compiled, and how one runs on two cores."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba as nb
+
+MANY = 30_000  # from so many items on a second core is worth waking
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile with Numba at first use and keep the machine code on disk where that is possible.
 
-    Where neither the package's folder nor the user's cache can be written (a read-only install
-    without a home), each process compiles anew; ``NUMBA_CACHE_DIR`` names a folder to use instead.
+    Kernels do not hold the GIL, and divide by zero as NumPy does. Where neither the package's
+    folder nor the user's cache can be written (a read-only install without a home), each process
+    compiles anew; ``NUMBA_CACHE_DIR`` names a folder to use instead.
     """
     try:
-        return nb.njit(cache=True, nogil=True)(function)
+        return nb.njit(cache=True, nogil=True, error_model="numpy")(function)
     except (RuntimeError, OSError):
-        return nb.njit(nogil=True)(function)
+        return nb.njit(nogil=True, error_model="numpy")(function)
+
+
+def in_two(
+    num_items: int, run: Callable[..., Any], one: tuple, other: tuple, shared: tuple
+) -> None:
+    """Call ``run(*one, *shared)`` and ``run(*other, *shared)``, at once where it pays.
+
+    Plain threads: Numba's own would forbid forking, and calls from several threads at once.
+
+    Args:
+        num_items: how much there is to do.
+        run: a kernel.
+        one, other: shares of the work, which write to nothing in common.
+        shared: further arguments.
+    """
+    if num_items < MANY:
+        run(*one, *shared)
+        run(*other, *shared)
+        return
+    there = _helper.submit(run, *other, *shared)
+    run(*one, *shared)
+    there.result()
+
+
+_helper: ThreadPoolExecutor
+
+
+def _new_helper() -> None:
+    global _helper
+    _helper = ThreadPoolExecutor(1, "second core")
+
+
+_new_helper()
+os.register_at_fork(after_in_child=_new_helper)  # threads do not survive a fork

@@ -152,6 +152,7 @@ def _lower_envelope(ground, rise):  # type: ignore[no-untyped-def]
 def _interpolate(cells, ny, low, ground):  # type: ignore[no-untyped-def]
     """Ground at each cell: its own tile's, and the weighted mean of what the others differ by."""
     tx, ty = ground.shape
+    known = (low < np.inf).astype(np.float64)  # weight of a tile: 1 with pillars, 0 without
     out = np.empty(len(cells), np.float32)
     row = 0
     for p in range(len(cells)):
@@ -162,13 +163,12 @@ def _interpolate(cells, ny, low, ground):  # type: ignore[no-untyped-def]
         x = min(max((row + 0.5) / TILE_CELLS - 0.5, 0.0), tx - 1.0)
         y = min(max((column + 0.5) / TILE_CELLS - 0.5, 0.0), ty - 1.0)
         i, j = int(x), int(y)
-        total, weights = 0.0, 0.0
-        for a in range(i, min(i + 2, tx)):
-            across = x - i if a > i else 1 - (x - i)
-            for b in range(j, min(j + 2, ty)):
-                if low[a, b] != np.inf:
-                    weight = across * (y - j if b > j else 1 - (y - j))
-                    total += weight * (ground[a, b] - own)
-                    weights += weight
-        out[p] = own + total / weights
+        u, v = x - i, y - j
+        i1, j1 = min(i + 1, tx - 1), min(j + 1, ty - 1)
+        a, b = (1 - u) * (1 - v) * known[i, j], (1 - u) * v * known[i, j1]
+        c, d = u * (1 - v) * known[i1, j], u * v * known[i1, j1]
+        total = a * (ground[i, j] - own) + b * (ground[i, j1] - own)
+        total += c * (ground[i1, j] - own)
+        total += d * (ground[i1, j1] - own)
+        out[p] = own + total / (a + b + c + d)
     return out

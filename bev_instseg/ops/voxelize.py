@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.compile import kernel
+from bev_instseg.ops.compile import in_two, kernel
 from bev_instseg.ops.ground import estimate_ground
 from bev_instseg.structures import Pillars
 
@@ -54,85 +54,118 @@ def voxelize(points: NDArray[np.float32], grid: BEVGrid) -> Pillars:
     nx, ny = grid.shape
     if nx * ny > MAX_CELLS:
         raise ValueError(f"a grid of {nx} x {ny} cells is too large: at most {MAX_CELLS} in all")
-    cells, pillar_of, z_min = _assign(points, x0, y0, z0, z1, grid.cell_m, nx, ny)
-    ground = estimate_ground(cells, z_min, grid)
-    features, height = _describe(points, cells, pillar_of, ground, x0, y0, grid.cell_m, ny)
+    middle = len(points) // 2
+    pillar_of = np.empty(len(points), np.int32)
+    occupied = np.zeros(nx * ny, np.uint8)
+    where = (points, pillar_of, occupied, x0, y0, z0, z1, grid.cell_m, nx, ny)
+    in_two(len(points), _find_cells, (0, middle), (middle, len(points)), where)
+
+    number, cells = _number(occupied)
+    z_min = np.full((2, len(cells)), np.inf, np.float32)
+    ends = (0, middle, z_min[0]), (middle, len(points), z_min[1])
+    in_two(len(points), _find_pillars, *ends, (points, pillar_of, number))
+    ground = estimate_ground(cells, np.minimum(*z_min), grid)
+
+    features = np.empty((len(cells), len(FEATURES)), np.float32)
+    height = np.empty(len(points), np.float32)
+    shares = _shares(pillar_of, len(cells))
+    what = (points, cells, pillar_of, ground, features, height, x0, y0, grid.cell_m, ny)
+    in_two(len(points), _describe, *shares, what)
     return Pillars(grid, cells, features, pillar_of, height)
 
 
-@kernel
-def _assign(points, x0, y0, z0, z1, cell, nx, ny):  # type: ignore[no-untyped-def]
-    """Occupied cells in rising order, the pillar of each point and the lowest z of each pillar.
+def _shares(pillar_of: NDArray[np.int32], num_pillars: int) -> tuple[tuple, tuple]:
+    """Two ranges of pillars with about half of the points each."""
+    some = pillar_of[::64]
+    middle = int(np.median(some[some >= 0])) if (some >= 0).any() else 0
+    return (0, middle), (middle, num_pillars)
 
-    The cell of a point is that of `BEVGrid.cell_of`.
-    """
-    n = len(points)
-    pillar_of = np.empty(n, np.int32)  # at first the cell of each point, or -1
-    pillar_at = np.full(nx * ny, -1, np.int32)
-    for i in range(n):
+
+@kernel
+def _find_cells(first, last, points, cell_of, occupied, x0, y0, z0, z1, cell, nx, ny):  # type: ignore[no-untyped-def]
+    """Cell of each point, as `BEVGrid.cell_of` has it; 1 in ``occupied`` where there is one."""
+    for i in range(first, last):
         fx = np.floor((np.float64(points[i, 0]) - x0) / cell)
         fy = np.floor((np.float64(points[i, 1]) - y0) / cell)
         z = np.float64(points[i, 2])
         if 0 <= fx < nx and 0 <= fy < ny and z0 <= z < z1:  # false for NaN
-            pillar_of[i] = np.int64(fx) * ny + np.int64(fy)
-            pillar_at[pillar_of[i]] = 0
+            cell_of[i] = np.int64(fx) * ny + np.int64(fy)
+            occupied[cell_of[i]] = 1
         else:
-            pillar_of[i] = -1
-    num_pillars = 0
-    for c in range(nx * ny):
-        if pillar_at[c] == 0:
-            pillar_at[c] = num_pillars
-            num_pillars += 1
-    cells = np.empty(num_pillars, np.int32)
-    z_min = np.full(num_pillars, np.inf, np.float32)
-    for i in range(n):
-        c = pillar_of[i]
-        if c >= 0:
-            p = pillar_at[c]
-            cells[p] = c
-            pillar_of[i] = p
-            z_min[p] = min(z_min[p], points[i, 2])
-    return cells, pillar_of, z_min
+            cell_of[i] = -1
 
 
 @kernel
-def _describe(points, cells, pillar_of, ground, x0, y0, cell, ny):  # type: ignore[no-untyped-def]
-    """Features of each pillar and the height of each point above its pillar's ground."""
-    num_pillars = len(cells)
-    total = np.zeros((num_pillars, 6))  # height, height^2, intensity, x, y, count
-    out = np.zeros((num_pillars, len(FEATURES)), np.float32)
+def _number(occupied):  # type: ignore[no-untyped-def]
+    """Number of the pillar of each cell (any, where there is none), and the cells of the pillars.
+
+    Without branches: every cell is written where the next pillar's would stand.
+    """
+    number = np.empty(len(occupied), np.int32)
+    cells = np.empty(len(occupied) + 1, np.int32)
+    count = 0
+    for c in range(len(occupied)):
+        number[c] = count
+        cells[count] = c
+        count += occupied[c]
+    return number, cells[:count].copy()
+
+
+@kernel
+def _find_pillars(first, last, z_min, points, pillar_of, number):  # type: ignore[no-untyped-def]
+    """Cell -> pillar of each point, in place, and the lowest point of each pillar."""
+    for i in range(first, last):
+        if pillar_of[i] >= 0:
+            p = number[pillar_of[i]]
+            pillar_of[i] = p
+            z_min[p] = min(z_min[p], points[i, 2])
+
+
+@kernel
+def _describe(  # type: ignore[no-untyped-def]
+    first, last, points, cells, pillar_of, ground, out, height, x0, y0, cell, ny
+):
+    """Features of the pillars first..last-1 and the height of their points above the ground.
+
+    Points outside the grid get NaN from whoever has the last pillars.
+    """
+    total = np.zeros((last - first, 6))  # height, height^2, intensity, x, y, count
     low, high = 1 + SLICES, 2 + SLICES
     mean_x, mean_intensity, bright = 5 + SLICES, 7 + SLICES, 8 + SLICES
-    out[:, low], out[:, high], out[:, bright] = np.inf, -np.inf, -np.inf
-    height = np.full(len(points), np.nan, np.float32)
+    out[first:last] = 0
+    out[first:last, low], out[first:last, high] = np.inf, -np.inf
+    out[first:last, bright] = -np.inf
     for i in range(len(points)):
         p = pillar_of[i]
-        if p < 0:
+        if not first <= p < last:
+            if p < 0 and last == len(cells):
+                height[i] = np.nan
             continue
         h = points[i, 2] - ground[p]
         intensity = points[i, 3] if np.isfinite(points[i, 3]) else np.float32(0)
         height[i] = h
-        total[p, 0] += h
-        total[p, 1] += np.float64(h) * np.float64(h)
-        total[p, 2] += intensity
-        total[p, 3] += points[i, 0]
-        total[p, 4] += points[i, 1]
-        total[p, 5] += 1
+        t = p - first
+        total[t, 0] += h
+        total[t, 1] += np.float64(h) * np.float64(h)
+        total[t, 2] += intensity
+        total[t, 3] += points[i, 0]
+        total[t, 4] += points[i, 1]
+        total[t, 5] += 1
         out[p, low] = min(out[p, low], h)
         out[p, high] = max(out[p, high], h)
         out[p, bright] = max(out[p, bright], intensity)
         piece = np.floor((np.float64(h) - SLICE_FLOOR_M) / SLICE_M) + 1
         out[p, 1 + int(min(max(piece, 0), SLICES - 1))] += 1
-    for p in range(num_pillars):
-        n = total[p, 5]
+    for p in range(first, last):
+        t = p - first
+        n = total[t, 5]
         x = x0 + (cells[p] // ny + 0.5) * cell
         y = y0 + (cells[p] % ny + 0.5) * cell
-        mean = total[p, 0] / n
+        mean = total[t, 0] / n
         out[p, 0] = n
         out[p, high + 1] = mean
-        out[p, high + 2] = np.sqrt(max(total[p, 1] / n - mean * mean, 0.0))
-        out[p, mean_x] = total[p, 3] / n - x
-        out[p, mean_x + 1] = total[p, 4] / n - y
-        out[p, mean_intensity] = total[p, 2] / n
+        out[p, high + 2] = np.sqrt(max(total[t, 1] / n - mean * mean, 0.0))
+        out[p, mean_x] = total[t, 3] / n - x
+        out[p, mean_x + 1] = total[t, 4] / n - y
+        out[p, mean_intensity] = total[t, 2] / n
         out[p, bright + 1] = np.sqrt(x * x + y * y)
-    return out, height

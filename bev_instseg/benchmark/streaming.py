@@ -1,0 +1,94 @@
+"""A long stream of sweeps, and the first sweep after a cold start."""
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bev_instseg.datasets.scan_io import read_scan
+from bev_instseg.export import write_result
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.streaming import overlapped
+from bev_instseg.structures import Instances
+
+COLD_START = """
+import time
+start = time.perf_counter()
+import torch
+torch_s = time.perf_counter()
+import bev_instseg.segmenter
+import_s = time.perf_counter()
+segmenter = bev_instseg.segmenter.Segmenter.from_pretrained("cpu")
+loaded_s = time.perf_counter()
+segmenter.segment(bev_instseg.read_scan(sys.argv[1]))
+first_s = time.perf_counter()
+segmenter.segment(bev_instseg.read_scan(sys.argv[1]))
+second_s = time.perf_counter()
+moments = (start, torch_s, import_s, loaded_s, first_s, second_s)
+print(*(round(b - a, 3) for a, b in zip(moments, moments[1:])))
+"""
+COLD_STEPS = ("import torch", "import ours beyond it", "load weights", "first sweep", "second")
+
+
+def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str, float]:
+    """Segment ``count`` sweeps, over and over the same files, as ``segment_scan`` does.
+
+    Returns:
+        ``sweeps_s`` and ``serial_sweeps_s``, the latter with one stage after the other (over at
+        most 100 sweeps); the resident memory ``early_mb`` after a tenth and ``late_mb`` at the end;
+        ``peak_mb``, the most the process ever had.
+    """
+    labels = [c.label for c in segmenter.config.classes]
+    segmenter.warm_up()
+    with tempfile.TemporaryDirectory() as folder:
+
+        def write(path: Path, instances: Instances) -> None:
+            write_result(folder, path.stem, instances, labels, {})
+
+        def work(path: Path, points: object) -> Instances:
+            return segmenter.segment(points)  # type: ignore[arg-type]
+
+        few = list(islice(cycle(paths), min(count, 100)))
+        start = time.perf_counter()
+        for path in few:
+            write(path, work(path, read_scan(path)))
+        serial = len(few) / (time.perf_counter() - start)
+
+        memory = []
+        start = time.perf_counter()
+        steps = overlapped(islice(cycle(paths), count), read_scan, work, write)
+        for number, (_, outcome) in enumerate(tqdm(steps, "stream", count, unit="sweep"), 1):
+            outcome.result()
+            if number in (max(1, count // 10), count):
+                memory.append(resident_mb())
+        rate = count / (time.perf_counter() - start)
+    return {
+        "sweeps_s": rate,
+        "serial_sweeps_s": serial,
+        "early_mb": memory[0],
+        "late_mb": memory[-1],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def resident_mb() -> float:
+    """What the process holds now, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def cold_start(path: Path) -> dict[str, float]:
+    """Seconds of each step in a new process, with Numba's kernels compiled earlier."""
+    run = partial(
+        subprocess.run, [sys.executable, "-c", "import sys" + COLD_START, str(path)], check=True
+    )
+    run(capture_output=True)  # whatever is not yet compiled
+    words = run(capture_output=True, text=True).stdout.split()
+    return dict(zip(COLD_STEPS, map(float, words), strict=True))
