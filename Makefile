@@ -4,13 +4,15 @@
 #   PYTHON        the Python to build .venv with (default: the first of 3.11 to 3.13 that runs)
 #   PIP_FLAGS     more options for pip install, for instance another index for PyTorch
 #   PYTEST_FLAGS  more options for pytest, for instance -k config
+#   EXTRAS        what to install beyond the package (default: dev; gpu and peers are the others)
 
 ifndef PYTHON
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3; do \
 	"$$python" -c "" 2>/dev/null && echo "$$python" && break; done)
 endif
 BIN := .venv/bin
-READY := .venv/.ready
+EXTRAS ?= dev
+READY := .venv/.ready-$(EXTRAS)
 
 .PHONY: help demo test lint clean system
 .DELETE_ON_ERROR:
@@ -40,7 +42,7 @@ $(READY): pyproject.toml constraints.txt | system
 	@echo "setting up .venv (about a minute)"
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	@$(BIN)/python -m pip install --disable-pip-version-check -q $(PIP_FLAGS) \
-		-c constraints.txt -e '.[dev]'
+		-c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 system:

@@ -29,7 +29,7 @@ class Segmenter:
         config: grid, classes and thresholds in use; may be set to one for the same network.
         weights_sha256: hash of the weights, empty for a network made in memory.
         network: what is computed with, folded for inference.
-        timing_ms: milliseconds of each stage of the last `segment`.
+        timing_ms: milliseconds of each stage of the last `segment` or `segment_pillars`.
     """
 
     def __init__(
@@ -51,6 +51,9 @@ class Segmenter:
         Raises:
             ValueError: ``cuda`` or ``spconv`` asked for and not to be had, or another name.
         """
+        if sparse not in get_args(SparseChoice):
+            names = ", ".join(get_args(SparseChoice))
+            raise ValueError(f"sparse must be one of {names}, got {sparse!r}")
         if sparse == "spconv" and not has_spconv():
             raise ValueError("sparse spconv: not installed; pip install 'bev-instseg[gpu]'")
         if device not in get_args(Device):
@@ -63,7 +66,9 @@ class Segmenter:
         self.weights_sha256 = weights_sha256
         self.timing_ms: dict[str, float] = {}
         self.network = model.folded(inference_dtype(self.device)).to(self.device)
-        self.network.compute_sparse_with(self._fastest() if sparse == "auto" else sparse)
+        self.sparse = "torch" if sparse == "auto" else sparse
+        if sparse == "auto" and use_cuda and has_spconv():
+            self.sparse = self._fastest()
 
     @property
     def config(self) -> Config:
@@ -103,16 +108,24 @@ class Segmenter:
         """What the network says of the pillars of a sweep."""
         return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
 
+    @property
+    def sparse(self) -> Sparse:
+        """Who computes the sparse convolutions."""
+        return self._sparse
+
+    @sparse.setter
+    def sparse(self, sparse: Sparse) -> None:
+        self.network.compute_sparse_with(sparse)
+        self._sparse = sparse
+
     def _fastest(self) -> Sparse:
         """Who computes the sparse convolutions sooner here, by a sweep of random points."""
-        if self.device.type == "cpu" or not has_spconv():
-            return "torch"
         rng = np.random.default_rng(0)
         points = rng.uniform((-40, -40, -1, 0), (40, 40, 1, 1), (100_000, 4)).astype(np.float32)
         pillars = voxelize(points, self.config.grid)
         seconds: dict[Sparse, float] = {}
         for sparse in get_args(Sparse):
-            self.network.compute_sparse_with(sparse)
+            self.sparse = sparse
             for _ in range(5):  # the last counts
                 start = time.perf_counter()
                 self.infer(pillars)
@@ -128,13 +141,23 @@ class Segmenter:
         Raises:
             ValueError: another shape or type.
         """
-        config = self.config
+        start = time.perf_counter()
+        pillars = self.voxelize(points)
+        voxelize_ms = 1000 * (time.perf_counter() - start)
+        instances = self.segment_pillars(points, pillars)
+        self.timing_ms = {"voxelize": voxelize_ms, **self.timing_ms}
+        return instances
+
+    def voxelize(self, points: Float32) -> Pillars:
+        """The first half of `segment`, which needs no network: another thread may do it ahead."""
+        return voxelize(points, self.config.grid)
+
+    def segment_pillars(self, points: Float32, pillars: Pillars) -> Instances:
+        """The second half of `segment`; ``pillars`` are those of these points."""
+        config, thresholds = self.config, self.config.cluster
         clock = [time.perf_counter()]
-        pillars = voxelize(points, config.grid)
-        clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
-        thresholds = config.cluster
         clusters = cluster(
             embeddings,
             thresholds.seed_threshold,
@@ -152,6 +175,6 @@ class Segmenter:
             [c.min_points for c in config.classes],
         )
         clock.append(time.perf_counter())
-        stages = ("voxelize", "network", "cluster", "assemble")
+        stages = ("network", "cluster", "assemble")
         self.timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return instances

@@ -216,6 +216,28 @@ def test_any_number_of_instances(count):
     np.testing.assert_array_equal(clusters.scores, np.sort(seeds.astype(np.float32))[::-1])
 
 
+@pytest.mark.parametrize("spread_m", [1e-3, 1.0, 300.0, 1e6])
+@pytest.mark.parametrize("ratio", [1, 30, 400])
+def test_equals_reference_however_far_apart_and_thin(spread_m, ratio):
+    """Everything in one bucket, more buckets than there may be, needles along all headings."""
+    rng = np.random.default_rng(0)
+    count = 400
+    heart = rng.uniform(-spread_m, spread_m, (40, 2))
+    centre = heart[rng.integers(0, 40, count)] + rng.normal(0, 0.5, (count, 2))
+    yaw = rng.uniform(0, np.pi, count)
+    c, s, along, across = np.cos(yaw), np.sin(yaw), 1.0, float(ratio) ** 2
+    precision = np.stack(
+        [
+            along * c * c + across * s * s,
+            (along - across) * c * s,
+            along * s * s + across * c * c,
+        ],
+        axis=1,
+    )
+    clusters = clusters_of(embeddings(centre, rng.random((count, 3)), precision), 0.5, 0.1, 0.2)
+    assert len(clusters.classes) > (20 if spread_m > 100 else 1)
+
+
 def test_class_and_score_worked_by_hand():
     seeds = [
         [0.875, 0.0, 0.25],  # opens, but over the instance ...

@@ -1,16 +1,19 @@
 import dataclasses
+import time
 
 import numpy as np
 import pytest
 import torch
 from conftest import STREETS, street
 
+import bev_instseg.segmenter as segmenter_module
 from bev_instseg.checkpoint import CheckpointError, save_state, save_weights
 from bev_instseg.config import ClusterConfig, config_to_dict
 from bev_instseg.datasets.sources import list_frames
 from bev_instseg.evaluation import evaluate
 from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.network import BEVNet
+from bev_instseg.models.sparse import has_spconv
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
 
@@ -186,6 +189,40 @@ def test_evaluation_is_over_the_frames_given(segmenter, config, kitti_root):
     assert counted == [5, 3, 2]  # the things of streets a, b and c
     nothing = evaluate(segmenter, [], config).result()
     assert np.isnan(nothing.mean_pq)
+
+
+def test_who_computes_the_sparse_layers_can_be_forced(model, config, points, monkeypatch):
+    with pytest.raises(ValueError, match="sparse must be one of auto, torch, spconv, got 'dense'"):
+        Segmenter(model, config, "cpu", sparse="dense")  # type: ignore[arg-type]
+    monkeypatch.setattr(segmenter_module, "has_spconv", lambda: False)
+    with pytest.raises(ValueError, match=r"spconv: not installed; pip install .*gpu"):
+        Segmenter(model, config, "cpu", sparse="spconv")
+    assert Segmenter(model, config, "cpu").sparse == "torch"
+
+
+def test_the_faster_one_is_chosen(model, config, monkeypatch):
+    segmenter = Segmenter(model, config, "cpu")
+    took = {"torch": 0.02, "spconv": 0.01}
+
+    def infer(pillars):
+        time.sleep(took[segmenter.sparse])
+
+    monkeypatch.setattr(segmenter, "infer", infer)
+    assert segmenter._fastest() == "spconv"
+    took["torch"] = 0.0
+    assert segmenter._fastest() == "torch"
+
+
+@pytest.mark.skipif(not has_spconv(), reason="spconv is not installed")
+def test_spconv_gives_the_same_instances(model, config, points, one_thread):
+    one, other = (Segmenter(model, config, "cpu", sparse=s) for s in ("torch", "spconv"))
+    pillars = voxelize(points, config.grid)
+    for name in ("seed", "centre_m", "precision"):
+        np.testing.assert_allclose(
+            getattr(one.infer(pillars), name), getattr(other.infer(pillars), name), atol=0.02
+        )
+    assert len(one.segment(points)) > 0
+    assert len(one.segment(np.zeros((0, 4), np.float32))) == 0
 
 
 @pytest.mark.gpu

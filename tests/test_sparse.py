@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bev_instseg.models.batch import Level, Pyramid
-from bev_instseg.models.sparse import SparseDown, SubmanifoldConv
+from bev_instseg.models.sparse import SparseDown, SubmanifoldConv, has_spconv
 from bev_instseg.ops.sites import find_sites
 
 SHAPES = [(1, 4, 4), (2, 8, 4), (3, 12, 20), (1, 4, 40)]
@@ -57,14 +57,26 @@ def at_cells(maps: Tensor, cells: Tensor) -> Tensor:
     return maps.permute(0, 2, 3, 1).flatten(0, 2)[cells]
 
 
+SPARSE = [
+    "torch",
+    pytest.param(
+        "spconv",
+        marks=pytest.mark.skipif(not has_spconv(), reason="spconv is not installed"),
+    ),
+]
+
+
+@pytest.mark.parametrize("sparse", SPARSE)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("part", [0.1, 0.6, 1.0])
-def test_submanifold_is_a_dense_convolution_at_occupied_cells(shape, part):
+def test_submanifold_is_a_dense_convolution_at_occupied_cells(shape, part, sparse):
     torch.manual_seed(0)
     cells = random_cells(shape, part)
     where = torch.from_numpy(cells).long()
-    layer = SubmanifoldConv(3, 5).double()
-    x = torch.randn(len(cells), 3, dtype=torch.float64, requires_grad=True)
+    dtype = torch.float64 if sparse == "torch" else torch.float32  # spconv knows no other
+    layer = SubmanifoldConv(3, 5).to(dtype)
+    layer.sparse = sparse
+    x = torch.randn(len(cells), 3, dtype=dtype, requires_grad=True)
     ours = layer(x, level_of(cells, shape))
     with torch.no_grad():
         torch.testing.assert_close(layer(x, level_of(cells, shape)), ours)
@@ -79,6 +91,8 @@ def test_submanifold_is_a_dense_convolution_at_occupied_cells(shape, part):
     ):
         assert a.abs().sum() > 0
         torch.testing.assert_close(a, b)
+    layer.bias = nn.Parameter(torch.arange(5).to(dtype))
+    torch.testing.assert_close(layer(x, level_of(cells, shape)), ours + layer.bias)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -104,9 +118,11 @@ def test_down_is_a_dense_convolution_of_stride_2(shape):
         torch.testing.assert_close(a, b)
 
 
-def test_no_cells():
+@pytest.mark.parametrize("sparse", SPARSE)
+def test_no_cells(sparse):
     level = level_of(np.zeros(0, np.int32), (1, 4, 4))
     for layer in (SubmanifoldConv(3, 5), SparseDown(3, 5)):
+        layer.sparse = sparse
         x = torch.zeros(0, 3, requires_grad=True)
         y = layer(x, level)
         assert y.shape == (0, 5)

@@ -30,12 +30,13 @@ from bev_instseg.datasets.scan_io import ScanError, read_scan
 from bev_instseg.export import write_result
 from bev_instseg.memory import keep_freed_memory
 from bev_instseg.streaming import overlapped
-from bev_instseg.structures import Float32, Instances
+from bev_instseg.structures import Float32, Instances, Pillars
 from bev_instseg.visualize import draw_bev, view
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
 
+Sweep = tuple[Float32, Pillars, dict[str, float]]
 Result = tuple[Float32, Instances, dict[str, float]]
 
 
@@ -56,7 +57,10 @@ def segment_all(arguments: argparse.Namespace) -> int:
     timings: list[dict[str, float]] = []
     start = time.perf_counter()
     steps = overlapped(
-        scans, read, partial(segment, segmenter), partial(write, segmenter, arguments)
+        scans,
+        partial(read, segmenter),
+        partial(segment, segmenter),
+        partial(write, segmenter, arguments),
     )
     bar = tqdm(steps, total=len(scans), unit="sweep", disable=len(scans) == 1)
     for path, outcome in bar:
@@ -115,17 +119,21 @@ def find_scans(inputs: list[Path]) -> list[Path]:
     return list(scans.values())
 
 
-def read(path: Path) -> tuple[Float32, dict[str, float]]:
-    """The points of a sweep and the milliseconds it took to read them."""
+def read(segmenter: "Segmenter", path: Path) -> Sweep:
+    """Points, pillars and the milliseconds they took."""
     start = time.perf_counter()
     points = read_scan(path)
-    return points, {"read": 1000 * (time.perf_counter() - start)}
+    middle = time.perf_counter()
+    pillars = segmenter.voxelize(points)
+    end = time.perf_counter()
+    return points, pillars, {"read": 1000 * (middle - start), "voxelize": 1000 * (end - middle)}
 
 
-def segment(segmenter: "Segmenter", path: Path, sweep: tuple[Float32, dict[str, float]]) -> Result:
+def segment(segmenter: "Segmenter", path: Path, sweep: Sweep) -> Result:
     """Points, instances, milliseconds by stage."""
-    points, timing_ms = sweep
-    return points, segmenter.segment(points), {**timing_ms, **segmenter.timing_ms}
+    points, pillars, timing_ms = sweep
+    instances = segmenter.segment_pillars(points, pillars)
+    return points, instances, {**timing_ms, **segmenter.timing_ms}
 
 
 def write(

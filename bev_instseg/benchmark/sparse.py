@@ -20,17 +20,18 @@ def compare_sparse(segmenter: Segmenter, path: Path, repeats: int) -> dict[str, 
     """
     pillars = voxelize(read_scan(path), segmenter.config.grid)
     rows: dict[str, Timing | str] = {}
+    chosen = segmenter.sparse
     for sparse in get_args(Sparse):
         if sparse == "spconv" and not has_spconv():
             rows[sparse] = "not measured: not installed; pip install '.[gpu]'"
             continue
-        segmenter.network.compute_sparse_with(sparse)
+        segmenter.sparse = sparse
         rows[sparse] = measure(lambda: segmenter.infer(pillars), repeats)
         if segmenter.device.type == "cuda":
             rows[f"{sparse}, on the GPU alone"] = _by_events(
                 segmenter, PillarBatch.from_pillars([pillars]).to(segmenter.device), repeats
             )
-    segmenter.network.compute_sparse_with("torch")
+    segmenter.sparse = chosen
     return rows
 
 

@@ -16,7 +16,7 @@ from bev_instseg.datasets.scan_io import read_scan
 from bev_instseg.export import write_result
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.streaming import overlapped
-from bev_instseg.structures import Instances
+from bev_instseg.structures import Float32, Instances, Pillars
 
 COLD_START = """
 import time
@@ -52,18 +52,22 @@ def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str,
         def write(path: Path, instances: Instances) -> None:
             write_result(folder, path.stem, instances, labels, {})
 
-        def work(path: Path, points: object) -> Instances:
-            return segmenter.segment(points)  # type: ignore[arg-type]
+        def read(path: Path) -> tuple[Float32, Pillars]:
+            points = read_scan(path)
+            return points, segmenter.voxelize(points)
+
+        def work(path: Path, sweep: tuple[Float32, Pillars]) -> Instances:
+            return segmenter.segment_pillars(*sweep)
 
         few = list(islice(cycle(paths), min(count, 100)))
         start = time.perf_counter()
         for path in few:
-            write(path, work(path, read_scan(path)))
+            write(path, work(path, read(path)))
         serial = len(few) / (time.perf_counter() - start)
 
         memory = []
         start = time.perf_counter()
-        steps = overlapped(islice(cycle(paths), count), read_scan, work, write)
+        steps = overlapped(islice(cycle(paths), count), read, work, write)
         for number, (_, outcome) in enumerate(tqdm(steps, "stream", count, unit="sweep"), 1):
             outcome.result()
             if number in (max(1, count // 10), count):

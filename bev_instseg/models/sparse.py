@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,13 @@ Sparse = Literal["torch", "spconv"]
 def has_spconv() -> bool:
     """Whether spconv is installed; it is not imported yet (that takes seconds)."""
     return importlib.util.find_spec("spconv") is not None
+
+
+def _import_spconv() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, for what spconv calls
+        import spconv.pytorch
+    return spconv.pytorch
 
 
 def _patches(x: Tensor, neighbours: Tensor) -> Tensor:
@@ -79,8 +87,7 @@ class SubmanifoldConv(nn.Module):
 
     def _by_spconv(self, x: Tensor, level: Level) -> Tensor:
         """The same by spconv: float32 on a CPU, where it knows no other, half precision on GPUs."""
-        import spconv.pytorch as spconv
-
+        spconv = _import_spconv()
         if not len(x):
             return x.new_zeros(0, len(self.weight)) + 0 * (x.sum() + self.weight.sum())
         on_cpu = x.device.type == "cpu"
