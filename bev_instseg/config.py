@@ -294,13 +294,18 @@ _RANGES = (
 )
 
 
-def load_config(path: str | Path) -> Config:
-    """Read a YAML file over the defaults.
+def load_config(*paths: str | Path) -> Config:
+    """Read YAML files over the defaults, each over those before it.
+
+    Mappings are merged key by key, lists of mappings (classes, sources) entry by entry.
 
     Raises:
         ConfigError: unreadable file, bad YAML, unknown key, wrong type or value; one line.
     """
-    return config_from_dict(read_yaml(path), str(path))
+    tree: object = {}
+    for path in paths:
+        tree = merge(tree, read_yaml(path))
+    return config_from_dict(tree, ", ".join(map(str, paths)))
 
 
 def override_config(base: Config, path: str | Path) -> Config:

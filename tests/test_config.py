@@ -46,6 +46,18 @@ def test_shipped_configurations_load_and_round_trip(path: Path, tmp_path: Path) 
     assert load_config(tmp_path / "resolved.yaml") == config
 
 
+def test_later_files_lie_over_earlier_ones(tmp_path: Path) -> None:
+    texts = ("train: {steps: 5, seed: 3}", "train: {steps: 7}", "grid: {cell_m: 0.4}")
+    paths = [tmp_path / f"{number}.yaml" for number in range(len(texts))]
+    for path, text in zip(paths, texts, strict=True):
+        path.write_text(text)
+    config = load_config(*paths)
+    assert (config.train.steps, config.train.seed, config.grid.cell_m) == (7, 3, 0.4)
+    paths[1].write_text("train: {stepps: 7}")
+    with pytest.raises(ConfigError, match=r"0\.yaml, .*1\.yaml, .*unknown key 'train.stepps'"):
+        load_config(*paths)
+
+
 def test_round_trip_of_changed_values(tmp_path: Path) -> None:
     config = dataclasses.replace(
         Config(),

@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def train(arguments: argparse.Namespace) -> int:
     """Train as the command line says; returns the exit code."""
-    config, out = load_config(arguments.config), arguments.out
+    config, out = load_config(*arguments.config), arguments.out
     sources = range(len(config.data.sources))
     training_set = TrainingSet(
         [
@@ -53,7 +53,14 @@ def train(arguments: argparse.Namespace) -> int:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument("--config", required=True, type=Path, help="YAML over the defaults")
+    parser.add_argument(
+        "--config",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="YAML",
+        help="over the defaults, each over those before it",
+    )
     parser.add_argument(
         "--data", required=True, type=Path, help="folder that the sources' paths start from"
     )

@@ -1,8 +1,9 @@
 """What people use today: ground removal, then clustering by density."""
 
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,16 @@ def without_ground(points: NDArray[np.float32]) -> NDArray[np.float32]:
     Raises:
         ImportError: pypatchworkpp is not installed.
     """
-    import pypatchworkpp
-
-    patchwork = pypatchworkpp.patchworkpp(pypatchworkpp.Parameters())
+    patchwork = _patchwork()
     patchwork.estimateGround(points)
     return points[np.asarray(patchwork.getNongroundIndices())]
+
+
+@cache
+def _patchwork() -> Any:
+    import pypatchworkpp
+
+    return pypatchworkpp.patchworkpp(pypatchworkpp.Parameters())
 
 
 def dbscan(points: NDArray[np.float32]) -> NDArray[np.int32]:
