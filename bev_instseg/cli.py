@@ -58,7 +58,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--sparse",
         choices=("auto", "torch", "spconv"),
         default="auto",
-        help="who computes the sparse convolutions (default: the faster one)",
+        help="who computes the sparse convolutions (default: torch; on a GPU the faster one)",
     )
 
 
@@ -77,3 +77,17 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     if arguments.config is not None:
         segmenter.config = override_config(segmenter.config, arguments.config)
     return segmenter
+
+
+def positive_or_zero(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """A whole number, 1 or more."""
+    if positive_or_zero(text) == 0:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return int(text)

@@ -246,7 +246,8 @@ class Trainer:
     def _validate(self, bar: tqdm) -> None:
         """Score the network, each process its share of the frames; fills the row of this step."""
         bar.set_postfix_str("validating")
-        segmenter = Segmenter(self.model, self.config, self.device.type)  # type: ignore[arg-type]
+        device: Any = self.device.type
+        segmenter = Segmenter(self.model, self.config, device, sparse="torch")
         share = evaluate(segmenter, self.validation[self.rank :: self.world], self.config)
         shares = [share] * self.world
         if self.world > 1:

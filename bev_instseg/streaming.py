@@ -1,10 +1,12 @@
 """Reading, computing and writing at once: three stages over a stream of items."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
+
+DEPTH = 2
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -17,12 +19,11 @@ def overlapped(
     read: Callable[[Item], Read],
     work: Callable[[Item, Read], Done],
     write: Callable[[Item, Done], Written],
-    depth: int = 2,
-) -> Iterator[tuple[Item, "Future[Written]"]]:
+) -> Generator[tuple[Item, "Future[Written]"], None, None]:
     """Each item read, worked on and written, while its neighbours are in the other stages.
 
     ``read`` and ``write`` run in a thread each, ``work`` in the caller's, all in the order of the
-    items. At most ``depth`` items are read ahead, and as many wait to be written, so memory does
+    items. At most `DEPTH` items are read ahead, and as many wait to be written, so memory does
     not grow with their number. Closing the iterator waits for what is being written.
 
     Yields:
@@ -35,7 +36,7 @@ def overlapped(
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         try:
             while True:
-                for item in islice(source, depth - len(reading)):
+                for item in islice(source, DEPTH - len(reading)):
                     reading.append((item, reader.submit(read, item)))
                 if not reading:
                     break
@@ -48,7 +49,7 @@ def overlapped(
                 else:
                     outcome = writer.submit(write, item, done)
                 writing.append((item, outcome))
-                while len(writing) > depth or (writing and writing[0][1].done()):
+                while len(writing) > DEPTH or (writing and writing[0][1].done()):
                     yield _finished(writing)
             while writing:
                 yield _finished(writing)

@@ -1,6 +1,7 @@
 """The benchmark measures what it says, on the bundled sweep, and says what is missing."""
 
 import builtins
+import dataclasses
 import json
 
 import numpy as np
@@ -9,10 +10,11 @@ from conftest import ROOT
 from test_tools import tool
 
 from bev_instseg import Segmenter, read_scan
-from bev_instseg.benchmark import decoders, growth, peers, streaming
+from bev_instseg.benchmark import decoders, growth, peers, runtimes, streaming
 from bev_instseg.benchmark.growth import Growth
 from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.benchmark.report import compare, table
+from bev_instseg.checkpoint import default_weights, load_model
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import voxelize
 
@@ -102,7 +104,7 @@ def test_seeds_open_clusters_and_others_are_dropped():
 
 def test_what_is_missing_is_said(segmenter, monkeypatch):
     hide(monkeypatch, "pypatchworkpp", "sklearn", "scipy")
-    [(name, said)] = peers.time_peers([DEMO], 1).items()
+    [(name, said)] = peers.time_peers([DEMO]).items()
     assert name == "ground removal + DBSCAN"
     assert "pypatchworkpp" in said
     assert "pip install '.[peers]'" in said
@@ -121,14 +123,14 @@ def test_streaming_measures_rate_and_memory(segmenter):
 def test_the_tool_measures_compares_and_draws(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(growth, "POINTS", (1000, 3000))
     monkeypatch.setattr(growth, "INSTANCES", (0, 5, 10))
-    monkeypatch.setattr(growth, "CELLS", (128, 256))
+    monkeypatch.setattr(growth, "CELLS_A_SIDE", (128, 256))
     monkeypatch.setattr(benchmark, "STREAM", 4)
     result, plot = tmp_path / "now.json", tmp_path / "plots" / "growth.png"
     parts = ["stages", "decoders", "growth", "sparse", "stream"]
     arguments = ["--only", *parts, "--repeats", "1", "--json", str(result)]
     assert benchmark.main([*arguments, "--plot", str(plot)]) == 0
     said = capsys.readouterr().out
-    for word in ("voxelize", "bytes to labels", "floor", "nearest peak", "size^", "a second"):
+    for word in ("voxelize", "bytes to labels", "floor", "full dense grid", "size^", "a second"):
         assert word in said
     found = json.loads(result.read_text())
     assert set(parts) < set(found)
@@ -136,7 +138,15 @@ def test_the_tool_measures_compares_and_draws(tmp_path, monkeypatch, capsys):
     one_by_one = ("read", "voxelize", "network", "cluster", "assemble")
     whole = stages["bytes to labels"]["median_ms"]
     assert whole == pytest.approx(sum(stages[s]["median_ms"] for s in one_by_one), rel=0.1)
-    assert found["stages"]["floors"]["points"] == DEMO.stat().st_size // 16
+    floors, machine = found["stages"]["floors"], found["machine"]
+    assert floors["points"] == DEMO.stat().st_size // 16
+    rates = machine["copy_gb_s"], machine["gemm_gflop_s"]
+    assert min(rates) > 0.1
+    assert floors["voxelize_floor_ms"] == pytest.approx(floors["voxelize_mb"] / rates[0])
+    assert floors["network_floor_ms"] == pytest.approx(1000 * floors["network_gflop"] / rates[1])
+    assert floors["voxelize_mb"] > DEMO.stat().st_size / 1e6
+    assert 1 < floors["network_gflop"] < 100
+    assert 50 < found["stages"]["peak_mb"] < 4000
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
     again = ["--only", "sparse", "--repeats", "1", "--against", str(result)]
@@ -145,12 +155,17 @@ def test_the_tool_measures_compares_and_draws(tmp_path, monkeypatch, capsys):
 
 
 def test_two_results_are_compared_as_ratios():
-    now = {"a": {"median_ms": 3.0}, "b": [{"median_ms": 1.0}], "c": {"median_ms": 9.0}}
-    before = {"a": {"median_ms": 6.0}, "b": [{"median_ms": 0.5}], "d": {"median_ms": 9.0}}
+    machine = {"cpu": "x", "threads": 2, "pytorch": "2", "precision": "bfloat16"}
+    now = {"a": {"median_ms": 3.0}, "c": {"median_ms": 9.0}, "machine": machine}
+    now["b"] = [{"name": "b", "unit": "points", "sizes": [7], "timings": [{"median_ms": 1.0}]}]
+    before = {"a": {"median_ms": 6.0}, "d": {"median_ms": 9.0}, "machine": machine}
+    before["b"] = [now["b"][0] | {"sizes": [5, 7], "timings": [{"median_ms": 0.5}] * 2}]
+    other = compare(now, before | {"machine": machine | {"threads": 4}})
+    assert other.splitlines()[0] == "threads: 2, before 4"
     lines = compare(now, before).splitlines()
-    assert [line.split() for line in lines[2:]] == [
-        ["|", "a", "|", "3.00", "|", "6.00", "|", "0.50", "|"],
-        ["|", "b/0", "|", "1.00", "|", "0.50", "|", "2.00", "|"],
+    assert [line.split(" | ") for line in lines[2:]] == [
+        ["| a            ", "3.00", "  6.00", " 0.50 |"],
+        ["| b/b, 7 points", "1.00", "  0.50", " 2.00 |"],
     ]
 
 
@@ -166,6 +181,44 @@ def test_a_table_is_aligned():
 def test_a_folder_without_sweeps_is_named(tmp_path, capsys):
     assert benchmark.main(["--data", str(tmp_path)]) == 2
     assert f"benchmark: {tmp_path}: no .bin files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--only", "sparse", "--plot", "a.png"], "--plot draws the growth"),
+        (["--against", "absent.json"], "absent.json: No such file"),
+        (["--against", "other.json"], "other.json: not written by --json"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(arguments, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.json").write_text("[1]")
+    assert benchmark.main(arguments) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith("benchmark: ")
+    assert says in complaint
+    assert len(complaint.splitlines()) == 1
+    with pytest.raises(SystemExit):
+        benchmark.main(["--repeats", "0"])
+
+
+def test_torch_is_one_of_the_runtimes(segmenter):
+    model, config, _ = load_model(default_weights())
+    small = dataclasses.replace(config, grid=BEVGrid((-12.8, 12.8), (-12.8, 12.8)))
+    found = runtimes.compare_runtimes(model, small, 1)
+    timing, error = found["torch, float32"]
+    assert timing.median_ms > 0
+    assert error == 0
+    assert 0 < found["torch, bfloat16"][1] < 0.05
+
+
+def test_a_cold_start_is_timed_step_by_step(tmp_path):
+    found = streaming.cold_start(DEMO)
+    assert list(found) == list(streaming.COLD_STEPS)
+    assert all(0 <= seconds < 60 for seconds in found.values())
+    with pytest.raises(RuntimeError, match=r"absent\.bin: cold start failed: .*no such"):
+        streaming.cold_start(tmp_path / "absent.bin")
 
 
 def test_help_shows_two_examples(capsys):

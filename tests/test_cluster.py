@@ -238,6 +238,30 @@ def test_equals_reference_however_far_apart_and_thin(spread_m, ratio):
     assert len(clusters.classes) > (20 if spread_m > 100 else 1)
 
 
+def test_members_at_the_very_ends_of_the_margin():
+    """Where a bucket begins at an end of it; needles beyond what the bounding box is trusted with.
+
+    With precision W the margin reaches sqrt(2 ln 2 yy / det W) along x, at y / x = -xy / yy there.
+    """
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(300):
+        ratio, yaw = rng.choice([1, 5, 30, 400, 3000]), rng.uniform(0, np.pi)
+        c, s, along = np.cos(yaw), np.sin(yaw), rng.uniform(0.05, 4)
+        across = along * ratio**2
+        xx, yy = along * c * c + across * s * s, along * s * s + across * c * c
+        xx, xy, yy = np.float32([xx, (along - across) * c * s, yy]).astype(float)
+        reach = np.sqrt(MARGIN_SQUARED * yy / (xx * yy - xy * xy))
+        end = np.array([reach, -xy / yy * reach]) * (1 - 1e-6)
+        heart = rng.uniform(-3, 3, 2)
+        others = [heart + end, heart - end, heart + end - np.ceil(reach + 3)]  # the last: a corner
+        clusters = clusters_of(
+            embeddings([heart, *others], [0.9, 0.4, 0.4, 0.4], (xx, xy, yy)), 0.6, 0.3, 0.0
+        )
+        found += (clusters.labels == 1).sum()
+    assert found > 300 * 1.5
+
+
 def test_class_and_score_worked_by_hand():
     seeds = [
         [0.875, 0.0, 0.25],  # opens, but over the instance ...

@@ -7,10 +7,11 @@ import sys
 import pytest
 
 PROGRAM = """
-import resource, sys
+import ctypes, resource, sys
 import numpy as np
 from bev_instseg.memory import keep_freed_memory
 
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 faults = []

@@ -95,7 +95,9 @@ def test_batch_moves_to_a_device() -> None:
     batch = batch_of(sweep(0), sweep(1))
     moved = batch.to("meta")
     tensors = [moved.features, moved.centres_m, moved.pyramid.cells]
-    tensors += [x for level in moved.pyramid.levels for x in (level.neighbours, level.slot)]
+    for level in moved.pyramid.levels:
+        tensors += [level.neighbours, level.slot, level.cells]
+        assert level.found == {}
     assert {x.device.type for x in tensors} == {"meta"}
     assert (moved.pyramid.shape, moved.counts) == (batch.pyramid.shape, batch.counts)
 
@@ -320,6 +322,7 @@ def test_folded_network_is_the_network(dtype: torch.dtype) -> None:
     folded = model.folded(dtype)
     assert not any(isinstance(module, GlobalBatchNorm) for module in folded.modules())
     assert {p.dtype for p in folded.backbone.parameters()} == {dtype}
+    assert not any(p.requires_grad for p in folded.parameters())
     tolerance = 1e-4 if dtype == torch.float32 else 0.1
     exact, ours = model.infer(batch), folded.infer(batch)
     for name in ("seed", "centre_m"):

@@ -205,11 +205,17 @@ def test_the_faster_one_is_chosen(model, config, monkeypatch):
     took = {"torch": 0.02, "spconv": 0.01}
 
     def infer(pillars):
+        assert 5_000 < len(pillars.cells) < 50_000 or config.grid.cell_m != 0.2
         time.sleep(took[segmenter.sparse])
+        if broken and segmenter.sparse == "spconv":
+            raise ImportError("libcudart")
 
+    broken = False
     monkeypatch.setattr(segmenter, "infer", infer)
     assert segmenter._fastest() == "spconv"
-    took["torch"] = 0.0
+    broken = True
+    assert segmenter._fastest() == "torch"
+    broken, took["torch"] = False, 0.0
     assert segmenter._fastest() == "torch"
 
 
@@ -221,8 +227,25 @@ def test_spconv_gives_the_same_instances(model, config, points, one_thread):
         np.testing.assert_allclose(
             getattr(one.infer(pillars), name), getattr(other.infer(pillars), name), atol=0.02
         )
-    assert len(one.segment(points)) > 0
-    assert len(one.segment(np.zeros((0, 4), np.float32))) == 0
+    assert other.sparse == "spconv"
+    assert len(other.segment(points)) > 0
+    assert len(other.segment(np.zeros((0, 4), np.float32))) == 0
+    state = torch.get_rng_state()
+    other.segment(points)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.skipif(not has_spconv(), reason="spconv is not installed")
+def test_spconv_agrees_on_a_gpu_and_the_faster_is_chosen(model, config, points):
+    cpu = Segmenter(model, config, "cpu")
+    gpu = Segmenter(model, config, "cuda", sparse="spconv")
+    pillars = voxelize(points, config.grid)
+    for name in ("seed", "centre_m"):
+        one, other = (getattr(s.infer(pillars), name) for s in (cpu, gpu))
+        np.testing.assert_allclose(one, other, atol=0.05)
+    assert Segmenter(model, config, "cuda").sparse in ("torch", "spconv")
 
 
 @pytest.mark.gpu

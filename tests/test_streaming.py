@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from bev_instseg.streaming import overlapped
+from bev_instseg.streaming import DEPTH, overlapped
 
 
 def test_all_stages_in_order():
@@ -56,9 +56,11 @@ def test_it_does_not_run_ahead_without_bound():
         started.append(n)
         most.append(len(started) - len(finished))
 
-    for n, _ in overlapped(range(50), read, lambda n, _: time.sleep(0.001), lambda n, _: None, 2):
+    for n, _ in overlapped(range(50), read, lambda n, _: time.sleep(0.001), lambda n, _: None):
         finished.append(n)
-    assert max(most) <= 2 + 1 + 2 + 1  # ahead, in work, waiting to be written, just finished
+    assert (
+        max(most) <= DEPTH + 1 + DEPTH + 1
+    )  # ahead, in work, waiting to be written, just finished
 
 
 def test_closing_early_leaves_nothing_half_done():

@@ -10,21 +10,20 @@ Parts (--only; all of them take some minutes):
   peers     ground removal + DBSCAN, and HDBSCAN, on the same sweeps
   decoders  other ways from the same maps to instances, with their PQ on labelled frames (--truth)
   growth    points, instances and cells from few to many (--plot draws it)
-  runtimes  the network's dense part in torch.compile, ONNX Runtime and OpenVINO
+  runtimes  the network's dense part in torch.compile, ONNX Runtime and OpenVINO, on the CPU
   sparse    the sparse convolutions by torch and by spconv
   stream    2,000 sweeps in a row: sweeps a second, memory
-  start     a cold start, step by step
+  start     a cold start of the package's own weights on the CPU, step by step
 Peers and runtimes are an extra: pip install '.[peers]'; what is missing is said.
 """
 
 import argparse
 import json
-import resource
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, positive, run
 from bev_instseg.datasets.scan_io import ScanError, write_atomic
 from bev_instseg.datasets.sources import FrameRef, detect_layout, list_frames
 from bev_instseg.memory import keep_freed_memory
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
 
 DEMO = Path(__file__).resolve().parent.parent / "demo"
-PARTS = ("stages", "peers", "decoders", "growth", "runtimes", "sparse", "stream", "start")
 STREAM = 2000
 
 
@@ -61,9 +59,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "(default: the bundled sweep)",
     )
     parser.add_argument(
-        "--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help="default: all"
+        "--only",
+        nargs="+",
+        choices=tuple(PARTS),
+        default=tuple(PARTS),
+        metavar="PART",
+        help="default: all",
     )
-    parser.add_argument("--repeats", type=int, default=9, metavar="N", help="default: 9")
+    parser.add_argument("--repeats", type=positive, default=9, metavar="N", help="default: 9")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument("--against", type=Path, metavar="FILE", help="compare with such a file")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the growth there")
@@ -79,37 +82,57 @@ def benchmark(arguments: argparse.Namespace) -> int:
     paths = sorted(arguments.data.glob("*.bin"))
     if not paths:
         raise ScanError(f"{arguments.data}: no .bin files in this folder; name one with --data")
-    before = json.loads(arguments.against.read_text()) if arguments.against else None
+    if arguments.plot and "growth" not in arguments.only:
+        raise ValueError("--plot draws the growth: add growth to --only")
+    before = read_json(arguments.against) if arguments.against else None
     keep_freed_memory()
     segmenter = make_segmenter(arguments)
     segmenter.warm_up()
-    machine = Machine.here()
+    machine = Machine.here(segmenter.device)
     print(
-        f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch {machine.torch}: "
+        f"{machine.cpu}, {machine.cores} cores, {machine.threads} threads, torch "
+        f"{machine.pytorch}: "
         f"copies {machine.copy_gb_s:.1f} GB/s, multiplies {machine.gemm_gflop_s:.0f} GFLOP/s in "
         f"{machine.precision}; device {segmenter.device}"
     )
     results: dict[str, Any] = {"machine": machine, "weights_sha256": segmenter.weights_sha256}
-    for part in PARTS:
+    for part, measure in PARTS.items():
         if part in arguments.only:
             print(f"\n## {part}\n")
-            results[part] = globals()[f"_{part}"](segmenter, paths, arguments, results)
-    text = to_json(results)
-    if arguments.json:
-        write_atomic(arguments.json, text.encode())
+            results[part] = measure(segmenter, paths, arguments, results)
+            if arguments.json:  # after each part: a later one may fail
+                write_atomic(arguments.json, to_json(results).encode())
     if before is not None:
         print(f"\n## against {arguments.against}\n")
-        print(compare(json.loads(text), before))
+        print(compare(json.loads(to_json(results)), before))
     return 0
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What an earlier run wrote with ``--json``.
+
+    Raises:
+        ValueError: something else.
+    """
+    try:
+        tree = json.loads(path.read_bytes())
+    except ValueError:
+        tree = None
+    if not isinstance(tree, dict) or "machine" not in tree:
+        raise ValueError(f"{path}: not written by --json of this tool; name such a file")
+    return tree
 
 
 def _stages(
     segmenter: "Segmenter", paths: list[Path], arguments: argparse.Namespace, results: dict
 ) -> dict[str, Any]:
+    from bev_instseg.benchmark.measure import forget_peak, peak_mb
     from bev_instseg.benchmark.report import spread, table
     from bev_instseg.benchmark.stages import WHOLE, floors, time_stages
 
+    forget_peak()
     timings, whole_of = time_stages(segmenter, paths, arguments.repeats)
+    peak = peak_mb()
     floor = floors(segmenter, paths, results["machine"])
     floor_of = {"voxelize": floor["voxelize_floor_ms"], "network": floor["network_floor_ms"]}
     rows = [
@@ -118,7 +141,6 @@ def _stages(
         for stage, timing in timings.items()
     ]  # fmt: skip
     print(table(["stage", "median ms", "p10", "p90", "floor ms", "times floor"], rows))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
         f"\n{len(paths)} sweeps, {floor['points']:.0f} points and {floor['pillars']:.0f} pillars "
         f"(medians), {arguments.repeats} repeats; slowest sweep {max(whole_of):.1f} ms; "
@@ -137,7 +159,7 @@ def _peers(
     from bev_instseg.benchmark.report import spread, table
     from bev_instseg.benchmark.stages import WHOLE, time_stages
 
-    peers = time_peers(paths, 1)
+    peers = time_peers(paths)
     ours = time_stages(segmenter, paths, min(arguments.repeats, 3))[0][WHOLE]
     rows = [["ours, bytes to labels", *spread(ours), 1.0]]
     for name, timing in peers.items():
@@ -260,6 +282,17 @@ def _start(
     print(table(["cold start", "seconds"], [list(row) for row in found.items()]))
     return found
 
+
+PARTS = {
+    "stages": _stages,
+    "peers": _peers,
+    "decoders": _decoders,
+    "growth": _growth,
+    "runtimes": _runtimes,
+    "sparse": _sparse,
+    "stream": _stream,
+    "start": _start,
+}
 
 if __name__ == "__main__":
     raise SystemExit(main())

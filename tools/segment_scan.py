@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import sys
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,25 +57,24 @@ def segment_all(arguments: argparse.Namespace) -> int:
     shown: list[tuple[str, Float32, Instances]] = []
     timings: list[dict[str, float]] = []
     start = time.perf_counter()
-    steps = overlapped(
-        scans,
+    stages = (
         partial(read, segmenter),
         partial(segment, segmenter),
         partial(write, segmenter, arguments),
     )
-    bar = tqdm(steps, total=len(scans), unit="sweep", disable=len(scans) == 1)
-    for path, outcome in bar:
-        try:
-            points, instances, timing_ms = outcome.result()
-        except (ValueError, OSError, RuntimeError, MemoryError) as error:
-            about = "" if str(path) in str(error) else f"{path}: "
-            tqdm.write(f"segment_scan: {about}{explain(error)}", file=sys.stderr)
-            continue
-        timings.append(timing_ms)
-        if arguments.view:
-            shown.append((path.stem, points, instances))
-        if len(scans) == 1:
-            print(f"{path.stem}: {instances}; {sum(timing_ms.values()):.0f} ms")
+    with closing(overlapped(scans, *stages)) as steps:
+        for path, outcome in tqdm(steps, total=len(scans), unit="sweep", disable=len(scans) == 1):
+            try:
+                points, instances, timing_ms = outcome.result()
+            except (ValueError, OSError, RuntimeError, MemoryError) as error:
+                about = "" if str(path) in str(error) else f"{path}: "
+                tqdm.write(f"segment_scan: {about}{explain(error)}", file=sys.stderr)
+                continue
+            timings.append(timing_ms)
+            if arguments.view:
+                shown.append((path.stem, points, instances))
+            if len(scans) == 1:
+                print(f"{path.stem}: {instances}; {sum(timing_ms.values()):.0f} ms")
     if len(scans) > 1:
         rate = len(timings) / (time.perf_counter() - start)
         print(
@@ -161,15 +161,12 @@ def write(
 
 
 def describe(timings: list[dict[str, float]]) -> str:
-    """Median times over the sweeps, a line, or nothing without sweeps.
-
-    Stages overlap, so their sum is more than the time from one sweep to the next.
-    """
+    """Median times over the sweeps, a line, or nothing without sweeps."""
     if not timings:
         return ""
     stages = [f"{stage} {np.median([t[stage] for t in timings]):.1f}" for stage in timings[0]]
     whole = np.median([sum(t.values()) for t in timings])
-    return f"median {whole:.1f} ms a sweep ({', '.join(stages)})\n"
+    return f"median {whole:.1f} ms a sweep ({', '.join(stages)}); sweeps overlap\n"
 
 
 if __name__ == "__main__":

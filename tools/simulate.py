@@ -27,7 +27,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bev_instseg.cli import new_parser, run
+from bev_instseg.cli import new_parser, positive, positive_or_zero, run
 from bev_instseg.datasets.simulate import HDL64, sweep_paths, write_sweep
 
 
@@ -66,20 +66,6 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
     return parser.parse_args(argv)
-
-
-def positive_or_zero(text: str) -> int:
-    """A whole number, 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text}")
-    return int(text)
-
-
-def positive(text: str) -> int:
-    """A whole number, 1 or more."""
-    if positive_or_zero(text) == 0:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
-    return int(text)
 
 
 def sequence(text: str) -> str:

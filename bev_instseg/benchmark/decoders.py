@@ -10,7 +10,6 @@ from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.config import ClusterConfig
 from bev_instseg.datasets.sources import FrameRef
 from bev_instseg.metrics import ClassResult, Evaluator
-from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.cluster import Clusters, cluster
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
@@ -31,10 +30,11 @@ def ours(pillars: Pillars, maps: PillarEmbeddings, config: ClusterConfig) -> Clu
 def sequential_dense(pillars: Pillars, maps: PillarEmbeddings, config: ClusterConfig) -> Clusters:
     """The procedure of the paper (section 3.4) on the full grid: one pass over it per instance.
 
-    Later instances take no pixel from earlier ones, as here; the published code lets them.
+    In NumPy, as array operations. Later instances take no pixel from earlier ones, as here; the
+    published code lets them.
     """
     nx, ny = pillars.grid.shape
-    best = np.zeros((nx, ny), np.float32)
+    best = np.full((nx, ny), -1, np.float32)
     x, y = np.zeros((nx, ny), np.float32), np.zeros((nx, ny), np.float32)
     precision = np.zeros((nx, ny, 3), np.float32)
     at = np.unravel_index(pillars.cells, (nx, ny))
@@ -43,12 +43,12 @@ def sequential_dense(pillars: Pillars, maps: PillarEmbeddings, config: ClusterCo
     precision[at] = maps.precision
     member = best >= config.member_threshold
     free = member.copy()
-    openers = np.where(member, best, 0)
+    openers = np.where(member, best, -1)
     labels = np.zeros((nx, ny), np.int32)
     count = 0
     while openers.max() >= config.seed_threshold:
         i = np.unravel_index(openers.argmax(), openers.shape)
-        openers[i] = 0
+        openers[i] = -1
         xx, xy, yy = precision[i]
         dx, dy = x - x[i], y - y[i]
         phi = np.exp(-0.5 * (xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy))
@@ -58,7 +58,7 @@ def sequential_dense(pillars: Pillars, maps: PillarEmbeddings, config: ClusterCo
             count += 1
             labels[new] = count
             free &= ~new
-            openers[new] = 0
+            openers[new] = -1
     return _clusters(labels[at], maps)
 
 
@@ -97,7 +97,7 @@ def nearest_peak(pillars: Pillars, maps: PillarEmbeddings, config: ClusterConfig
 
 DECODERS: dict[str, Decoder] = {
     "bandwidth-aware, bucketed (ours)": ours,
-    "sequential over the full dense grid": sequential_dense,
+    "sequential over the full dense grid (NumPy)": sequential_dense,
     "DBSCAN on shifted pillars": dbscan_on_embeddings,
     "nearest peak": nearest_peak,
 }
@@ -127,16 +127,7 @@ def compare_decoders(
                 continue
             run = partial(decode, pillars, maps, config.cluster)
             samples[name].append(measure(run, repeats, 0).median_ms)
-            instances = assemble(
-                frame.points,
-                pillars,
-                clusters,
-                names,
-                config.cluster.min_height_m,
-                [c.max_height_m for c in config.classes],
-                [c.min_points for c in config.classes],
-            )
-            evaluators[name].add(frame, instances)
+            evaluators[name].add(frame, segmenter.assemble(frame.points, pillars, clusters))
     return {
         name: missing[name]
         if name in missing

@@ -15,7 +15,7 @@ from bev_instseg.structures import Float32, PillarEmbeddings
 
 POINTS = (10_000, 30_000, 120_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 INSTANCES = (0, 10, 30, 100, 300, 1000, 2000)
-CELLS = (256, 512, 1024, 2048)
+CELLS_A_SIDE = (256, 512, 1024, 2048)
 PILLARS_OF_AN_INSTANCE, PILLARS_OF_THE_BACKGROUND = 20, 20_000
 
 
@@ -52,7 +52,7 @@ def measure_growth(segmenter: Segmenter, sweep: Float32, repeats: int) -> list[G
         repeats: of each measurement.
     """
     grid, thresholds = segmenter.config.grid, segmenter.config.cluster
-    bar = tqdm(desc="growth", total=len(POINTS) + len(INSTANCES) + 2 * len(CELLS))
+    bar = tqdm(desc="growth", total=len(POINTS) + len(INSTANCES) + 2 * len(CELLS_A_SIDE))
 
     def grow(
         name: str, unit: str, sizes: Sequence[int], run: Callable[[int], Callable[[], object]]
@@ -74,18 +74,19 @@ def measure_growth(segmenter: Segmenter, sweep: Float32, repeats: int) -> list[G
         )
 
     def voxelizing_finer(cells: int) -> Callable[[], object]:
-        finer = with_cells(grid, cells)
+        finer = with_cells(grid, round(cells**0.5))
         return lambda: voxelize(sweep, finer)
 
     def network(cells: int) -> Callable[[], object]:
-        pillars = voxelize(sweep, with_cells(grid, cells))
+        pillars = voxelize(sweep, with_cells(grid, round(cells**0.5)))
         return lambda: segmenter.infer(pillars)
 
+    cells = [side * side for side in CELLS_A_SIDE]
     growths = [
         grow("voxelize", "points", POINTS, voxelizing),
         grow("cluster", "instances", INSTANCES, clustering),
-        grow("voxelize, finer cells", "cells a side", CELLS, voxelizing_finer),
-        grow("network, finer cells", "cells a side", CELLS, network),
+        grow("voxelize, finer cells", "cells", cells, voxelizing_finer),
+        grow("network, finer cells", "cells", cells, network),
     ]
     bar.close()
     return growths
@@ -109,7 +110,7 @@ def _turned(sweep: Float32, count: int) -> Iterator[Float32]:
 
 
 def with_cells(grid: BEVGrid, cells: int) -> BEVGrid:
-    """The same range in ``cells`` x ``cells`` cells."""
+    """The range of x, for y too, in ``cells`` x ``cells`` cells."""
     low, high = grid.x_range_m
     return replace(grid, y_range_m=(low, high), cell_m=(high - low) / cells)
 

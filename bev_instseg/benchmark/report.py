@@ -74,13 +74,21 @@ def _plain(value: Any) -> Any:
 
 
 def compare(now: Any, before: Any) -> str:
-    """Every median that two results share, and their ratio: below 1 is faster than before."""
+    """Every median that two results share, and their ratio: below 1 is faster than before.
+
+    Says first where they come from different machines.
+    """
+    differ = [
+        f"{key}: {now['machine'][key]}, before {before['machine'].get(key)}"
+        for key in ("cpu", "threads", "pytorch", "precision")
+        if now["machine"][key] != before.get("machine", {}).get(key)
+    ]
     rows = []
     old = dict(_medians(before))
     for name, value in _medians(now):
         if name in old and old[name] > 0:
             rows.append([name, value, old[name], value / old[name]])
-    return table(["ms", "now", "before", "ratio"], rows)
+    return "\n".join([*differ, table(["ms", "now", "before", "ratio"], rows)])
 
 
 def _medians(tree: Any, name: str = "") -> Iterable[tuple[str, float]]:
@@ -90,6 +98,10 @@ def _medians(tree: Any, name: str = "") -> Iterable[tuple[str, float]]:
             return
         for key, value in tree.items():
             yield from _medians(value, f"{name}/{key}" if name else key)
+        if "sizes" in tree:
+            for size, timing in zip(tree["sizes"], tree["timings"], strict=True):
+                yield f"{name}, {size} {tree['unit']}", timing["median_ms"]
     elif isinstance(tree, list):
         for number, value in enumerate(tree):
-            yield from _medians(value, f"{name}/{number}")
+            own = value.get("name", number) if isinstance(value, dict) else number
+            yield from _medians(value, f"{name}/{own}")

@@ -56,13 +56,14 @@ def time_stages(
 
 
 def floors(segmenter: Segmenter, paths: Sequence[Path], machine: Machine) -> dict[str, Any]:
-    """The least that voxelizer and network could take on this machine, medians over the sweeps.
+    """What voxelizer and network would take at the machine's own rates, medians over the sweeps.
 
     Voxelizer: each byte of points in, each byte of its results out, once, at the copying rate.
     Network: its multiplications and additions at the rate of a large matrix product.
     """
     voxel_bytes, flops, pillars_of, points_of = [], [], [], []
-    model = segmenter.network
+    model, chosen = segmenter.network, segmenter.sparse
+    segmenter.sparse = "torch"
     for path in paths:
         points = read_scan(path)
         pillars = voxelize(points, segmenter.config.grid)
@@ -70,10 +71,11 @@ def floors(segmenter: Segmenter, paths: Sequence[Path], machine: Machine) -> dic
         voxel_bytes.append(points.nbytes + sum(array.nbytes for array in arrays))
         batch = PillarBatch.from_pillars([pillars]).to(segmenter.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(batch)
+            model(batch)  # by torch: nobody counts what spconv does
         flops.append(counter.get_total_flops())
         pillars_of.append(len(pillars.cells))
         points_of.append(len(points))
+    segmenter.sparse = chosen
     return {
         "points": float(np.median(points_of)),
         "pillars": float(np.median(pillars_of)),

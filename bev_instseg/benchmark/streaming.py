@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from bev_instseg.benchmark.measure import forget_peak, peak_mb
 from bev_instseg.datasets.scan_io import read_scan
 from bev_instseg.export import write_result
 from bev_instseg.segmenter import Segmenter
@@ -19,7 +20,7 @@ from bev_instseg.streaming import overlapped
 from bev_instseg.structures import Float32, Instances, Pillars
 
 COLD_START = """
-import time
+import sys, time
 start = time.perf_counter()
 import torch
 torch_s = time.perf_counter()
@@ -43,7 +44,7 @@ def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str,
     Returns:
         ``sweeps_s`` and ``serial_sweeps_s``, the latter with one stage after the other (over at
         most 100 sweeps); the resident memory ``early_mb`` after a tenth and ``late_mb`` at the end;
-        ``peak_mb``, the most the process ever had.
+        ``peak_mb``, the most in between.
     """
     labels = [c.label for c in segmenter.config.classes]
     segmenter.warm_up()
@@ -60,12 +61,15 @@ def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str,
             return segmenter.segment_pillars(*sweep)
 
         few = list(islice(cycle(paths), min(count, 100)))
+        for path in set(few):  # from disk into the system's cache
+            read_scan(path)
         start = time.perf_counter()
         for path in few:
             write(path, work(path, read(path)))
         serial = len(few) / (time.perf_counter() - start)
 
         memory = []
+        forget_peak()
         start = time.perf_counter()
         steps = overlapped(islice(cycle(paths), count), read, work, write)
         for number, (_, outcome) in enumerate(tqdm(steps, "stream", count, unit="sweep"), 1):
@@ -78,7 +82,7 @@ def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str,
         "serial_sweeps_s": serial,
         "early_mb": memory[0],
         "late_mb": memory[-1],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_mb(),
     }
 
 
@@ -89,10 +93,14 @@ def resident_mb() -> float:
 
 
 def cold_start(path: Path) -> dict[str, float]:
-    """Seconds of each step in a new process, with Numba's kernels compiled earlier."""
-    run = partial(
-        subprocess.run, [sys.executable, "-c", "import sys" + COLD_START, str(path)], check=True
-    )
+    """Seconds of each step in a new process: the package's weights, on the CPU.
+
+    Numba's kernels were compiled by an earlier process.
+    """
+    run = partial(subprocess.run, [sys.executable, "-c", COLD_START, str(path)])
     run(capture_output=True)  # whatever is not yet compiled
-    words = run(capture_output=True, text=True).stdout.split()
+    done = run(capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{path}: cold start failed: {done.stderr.strip().splitlines()[-1]}")
+    words = done.stdout.split()
     return dict(zip(COLD_STEPS, map(float, words), strict=True))

@@ -63,7 +63,7 @@ class Backbone(nn.Module):
         self.stride = 2 ** (len(widths) - 1)
         self.sparse_blocks = nn.ModuleList(
             _sparse_blocks(width, count)
-            for width, count in zip(widths[:SPARSE_LEVELS], blocks, strict=False)
+            for width, count in zip(widths[:SPARSE_LEVELS], blocks[:SPARSE_LEVELS], strict=True)
         )
         self.sparse_down = nn.ModuleList(
             Normed(SparseDown(width_in, width), width)
@@ -94,11 +94,10 @@ class Backbone(nn.Module):
         Raises:
             ValueError: a grid that is no multiple of the stride.
         """
-        batch, nx, ny = pyramid.shape
-        factor = self.stride // 2**SPARSE_LEVELS
-        if nx % factor or ny % factor:
-            nx, ny = (n * self.stride // factor for n in (nx, ny))
+        _, nx, ny = pyramid.levels[0].shape
+        if nx % self.stride or ny % self.stride:
             raise ValueError(f"the grid of {nx} x {ny} cells is no multiple of {self.stride}")
+        batch, nx, ny = pyramid.shape
         skips, x = [], features
         for blocks, down, level in zip(
             self.sparse_blocks, self.sparse_down, pyramid.levels, strict=True
@@ -119,7 +118,7 @@ class Backbone(nn.Module):
         x = torch.relu(self.merge_middle(x, middle_level))
         quarters = self.to_fine(x).view(-1, fine.shape[1])
         own = torch.relu(quarters.index_select(0, fine_level.slot))
-        return torch.cat([own, fine.to(own.dtype)], dim=1)
+        return torch.cat([own, fine], dim=1)
 
     def dense(self, x: Tensor) -> Tensor:
         """(B, widths[2], nx, ny) at stride 4 -> the same shape."""

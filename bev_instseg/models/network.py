@@ -40,13 +40,13 @@ class BEVNet(nn.Module):
 
         The last layer, whose offsets are metres, stays float32.
         """
-        copied = copy.deepcopy(self).eval().requires_grad_(False)
+        copied = copy.deepcopy(self).eval()
         for module in copied.modules():
             if isinstance(module, Normed):
                 module.fold()
         for part in (copied.pillar_features, copied.backbone, copied.heads.hidden):
             part.to(dtype)
-        return copied
+        return copied.requires_grad_(False)
 
     def compute_sparse_with(self, sparse: Sparse) -> None:
         """Choose who computes the sparse convolutions; the weights stay the same."""

@@ -3,6 +3,7 @@
 import importlib.util
 import math
 import warnings
+from functools import cache
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ def has_spconv() -> bool:
     return importlib.util.find_spec("spconv") is not None
 
 
+@cache
 def _import_spconv() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of torch, for what spconv calls
@@ -73,6 +75,7 @@ class SubmanifoldConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(width_out, TAPS, width_in))
         self.register_parameter("bias", None)
         nn.init.kaiming_uniform_(self.weight.flatten(1), a=math.sqrt(5))
+        self._layer: list[Any] = []  # spconv's, at most one; in a list it is no submodule
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """(P, width_in) -> (P, width_out)."""
@@ -86,28 +89,31 @@ class SubmanifoldConv(nn.Module):
         )
 
     def _by_spconv(self, x: Tensor, level: Level) -> Tensor:
-        """The same by spconv: float32 on a CPU, where it knows no other, half precision on GPUs."""
-        spconv = _import_spconv()
+        """The same by spconv, which knows no bfloat16: float32 on a CPU, there float16 on a GPU."""
         if not len(x):
             return x.new_zeros(0, len(self.weight)) + 0 * (x.sum() + self.weight.sum())
+        spconv = _import_spconv()
+        out, _, width_in = self.weight.shape
         on_cpu = x.device.type == "cpu"
         dtype = torch.float16 if x.dtype == torch.bfloat16 and not on_cpu else torch.float32
-        out, taps, width_in = self.weight.shape
-        layer = spconv.SubMConv2d(
-            width_in,
-            out,
-            round(taps**0.5),
-            bias=False,
-            indice_key="neighbours",
-            algo=spconv.ConvAlgo.Native if on_cpu else None,
-        )
-        layer.train(self.training)
-        del layer.weight
+        if not self._layer:
+            with torch.random.fork_rng():  # it draws weights, which it then does not keep
+                layer = spconv.SubMConv2d(
+                    width_in,
+                    out,
+                    3,
+                    bias=False,
+                    indice_key="neighbours",
+                    algo=spconv.ConvAlgo.Native if on_cpu else None,
+                )
+            del layer.weight
+            self._layer.append(layer)
+        [layer] = self._layer
         layer.weight = self.weight.view(out, 3, 3, width_in).to(dtype)
-        sweep, *shape = level.shape
-        row = level.cells // shape[1]
-        indices = torch.stack([row // shape[0], row % shape[0], level.cells % shape[1]], 1)
-        tensor = spconv.SparseConvTensor(x.to(dtype), indices.int(), shape, sweep)
+        batch, nx, ny = level.shape
+        row = level.cells // ny
+        indices = torch.stack([row // nx, row % nx, level.cells % ny], 1)
+        tensor = spconv.SparseConvTensor(x.to(dtype), indices.int(), [nx, ny], batch)
         tensor.indice_dict = level.found
         with torch.autocast(x.device.type, enabled=False):
             result = layer(tensor)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numba as nb
 
-MANY = 30_000  # from so many items on a second core is worth waking
+MANY = 300_000  # below, the second core is sooner left to PyTorch, whose threads wait spinning
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -33,7 +33,7 @@ def in_two(
     Args:
         num_items: how much there is to do.
         run: a kernel.
-        one, other: shares of the work, which write to nothing in common.
+        one, other: shares of the work; what both write to gets the same value from both.
         shared: further arguments.
     """
     if num_items < MANY:
@@ -54,4 +54,5 @@ def _new_helper() -> None:
 
 
 _new_helper()
-os.register_at_fork(after_in_child=_new_helper)  # threads do not survive a fork
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_new_helper)  # threads do not survive a fork
