@@ -92,16 +92,14 @@ def compare(now: Any, before: Any) -> str:
 
 
 def _medians(tree: Any, name: str = "") -> Iterable[tuple[str, float]]:
-    if isinstance(tree, dict):
-        if "median_ms" in tree:
-            yield name, tree["median_ms"]
-            return
-        for key, value in tree.items():
-            yield from _medians(value, f"{name}/{key}" if name else key)
-        if "sizes" in tree:
-            for size, timing in zip(tree["sizes"], tree["timings"], strict=True):
-                yield f"{name}, {size} {tree['unit']}", timing["median_ms"]
-    elif isinstance(tree, list):
-        for number, value in enumerate(tree):
-            own = value.get("name", number) if isinstance(value, dict) else number
-            yield from _medians(value, f"{name}/{own}")
+    """Name and value of every timing in a tree, those of a growth by their sizes."""
+    if isinstance(tree, dict) and "median_ms" in tree:
+        yield name, tree["median_ms"]
+    elif isinstance(tree, dict) and "sizes" in tree:
+        for size, timing in zip(tree["sizes"], tree["timings"], strict=True):
+            yield f"{name}/{tree['name']}, {size} {tree['unit']}", timing["median_ms"]
+    elif isinstance(tree, (dict, list)):
+        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        for key, value in items:
+            named = isinstance(value, dict) and "sizes" in value
+            yield from _medians(value, name if named else f"{name}/{key}".lstrip("/"))
