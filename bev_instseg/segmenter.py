@@ -1,6 +1,7 @@
 """A sweep in, its instances out: NumPy at both ends, torch in between."""
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,14 +24,13 @@ SparseChoice = Literal["auto", "torch", "spconv"]
 
 
 class Segmenter:
-    """Segments sweeps with a trained network.
+    """Segments sweeps with a trained network; fit to be used by several threads at once.
 
     Attributes:
         config: grid, classes and thresholds in use; may be set to one for the same network.
         weights_sha256: hash of the weights, empty for a network made in memory.
         device: what the network runs on.
         network: what is computed with, folded for inference.
-        timing_ms: milliseconds of each stage of the last `segment` or `segment_pillars`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Segmenter:
         self.device = torch.device("cuda" if use_cuda else "cpu")
         self._config = config
         self.weights_sha256 = weights_sha256
-        self.timing_ms: dict[str, float] = {}
+        self._timing = threading.local()
         self.network = model.folded(inference_dtype(self.device)).to(self.device)
         self.sparse = "torch" if sparse == "auto" else sparse
         if sparse == "auto" and use_cuda and has_spconv():
@@ -110,6 +110,11 @@ class Segmenter:
         return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
 
     @property
+    def timing_ms(self) -> dict[str, float]:
+        """Milliseconds of each stage of the last `segment` in this thread."""
+        return getattr(self._timing, "ms", {})
+
+    @property
     def sparse(self) -> Sparse:
         """Who computes the sparse convolutions."""
         return self._sparse
@@ -126,7 +131,7 @@ class Segmenter:
         """
         rng = np.random.default_rng(0)
         points = rng.uniform((-40, -40, -1, 0), (40, 40, 1, 1), (16_000, 4)).astype(np.float32)
-        pillars = self.voxelize(points)
+        pillars = voxelize(points, self.config.grid)
         seconds: dict[Sparse, float] = {}
         for sparse in get_args(Sparse):
             self.sparse = sparse
@@ -152,29 +157,10 @@ class Segmenter:
         Raises:
             ValueError: another shape or type.
         """
-        start = time.perf_counter()
-        pillars = self.voxelize(points)
-        voxelize_ms = 1000 * (time.perf_counter() - start)
-        instances = self.segment_pillars(points, pillars)
-        self.timing_ms = {"voxelize": voxelize_ms, **self.timing_ms}
-        return instances
-
-    def voxelize(self, points: Float32) -> Pillars:
-        """The first half of `segment`, which needs no network: another thread may do it ahead.
-
-        Arguments and errors are those of `segment`.
-        """
-        return voxelize(points, self.config.grid)
-
-    def segment_pillars(self, points: Float32, pillars: Pillars) -> Instances:
-        """The second half of `segment`.
-
-        Args:
-            points: (N, 4) float32, as for `segment`.
-            pillars: of these points, by `voxelize`.
-        """
         thresholds = self.config.cluster
         clock = [time.perf_counter()]
+        pillars = voxelize(points, self.config.grid)
+        clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
         clusters = cluster(
@@ -186,15 +172,16 @@ class Segmenter:
         clock.append(time.perf_counter())
         instances = self.assemble(points, pillars, clusters)
         clock.append(time.perf_counter())
-        stages = ("network", "cluster", "assemble")
-        self.timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
+        stages = ("voxelize", "network", "cluster", "assemble")
+        self._timing.ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return instances
 
     def assemble(self, points: Float32, pillars: Pillars, clusters: Clusters) -> Instances:
         """The instances of clustered pillars, by the heights and sizes that the classes allow.
 
         Args:
-            points, pillars: as for `segment_pillars`.
+            points: (N, 4) float32, as for `segment`.
+            pillars: of these points.
             clusters: instance of each of the pillars.
         """
         config = self.config

@@ -1,65 +1,55 @@
-"""Reading, computing and writing at once: three stages over a stream of items."""
+"""Many sweeps at once: whole sweeps side by side, rather than the stages of one."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-DEPTH = 2
+import torch
+
+AHEAD = 2  # sweeps in work or waiting to be taken, for each worker
+MOST_WORKERS = 8  # more wait for Python's lock
 
 Item = TypeVar("Item")
-Read = TypeVar("Read")
 Done = TypeVar("Done")
-Written = TypeVar("Written")
 
 
-def overlapped(
-    items: Iterable[Item],
-    read: Callable[[Item], Read],
-    work: Callable[[Item, Read], Done],
-    write: Callable[[Item, Done], Written],
-) -> Generator[tuple[Item, "Future[Written]"], None, None]:
-    """Each item read, worked on and written, while its neighbours are in the other stages.
+def in_parallel(
+    items: Iterable[Item], count: int, work: Callable[[Item], Done], device: torch.device
+) -> Generator[tuple[Item, "Future[Done]"], None, None]:
+    """``work`` on every item in several threads, the outcomes in the order of the items.
 
-    ``read`` and ``write`` run in a thread each, ``work`` in the caller's, all in the order of the
-    items. At most `DEPTH` items are read ahead, and as many wait to be written, so memory does
-    not grow with their number. Closing the iterator waits for what is being written.
+    On a CPU the threads share PyTorch's: one thread a sweep wastes none on waiting for each other,
+    and one sweep is read or written while another is computed. At most `AHEAD` items for each
+    thread are begun before their turn, so memory does not grow with the number of items. Closing
+    the generator waits for what is in work and drops the rest.
+
+    Args:
+        items: what to work on.
+        count: how many that are; a single one gets all of PyTorch's threads.
+        work: called with each of them; must be fit to run in several threads at once.
+        device: what it computes on.
 
     Yields:
-        Each item, in order, with the outcome: its result is what ``write`` returned, its exception
-        what the first stage to fail raised. The other items go on.
+        Each item with its finished outcome: the result of ``work``, or the exception it raised.
     """
-    reading: deque[tuple[Item, Future[Read]]] = deque()
-    writing: deque[tuple[Item, Future[Written]]] = deque()
+    threads = torch.get_num_threads()
+    workers = min(threads, MOST_WORKERS) if device.type == "cpu" else 3  # read, compute, write
+    workers = max(1, min(workers, count))
+    share = partial(torch.set_num_threads, max(1, threads // workers))  # of the calling thread
+    pending: deque[tuple[Item, Future[Done]]] = deque()
     source = iter(items)
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        try:
-            while True:
-                for item in islice(source, DEPTH - len(reading)):
-                    reading.append((item, reader.submit(read, item)))
-                if not reading:
-                    break
-                item, ahead = reading.popleft()
-                try:
-                    done = work(item, ahead.result())
-                except Exception as error:
-                    outcome: Future[Written] = Future()
-                    outcome.set_exception(error)
-                else:
-                    outcome = writer.submit(write, item, done)
-                writing.append((item, outcome))
-                while len(writing) > DEPTH or (writing and writing[0][1].done()):
-                    yield _finished(writing)
-            while writing:
-                yield _finished(writing)
-        finally:
-            reader.shutdown(wait=False, cancel_futures=True)
-
-
-def _finished(
-    writing: deque[tuple[Item, "Future[Written]"]],
-) -> tuple[Item, "Future[Written]"]:
-    item, outcome = writing.popleft()
-    outcome.exception()  # waits
-    return item, outcome
+    pool = ThreadPoolExecutor(workers, initializer=share)
+    try:
+        while True:
+            for item in islice(source, AHEAD * workers - len(pending)):
+                pending.append((item, pool.submit(work, item)))
+            if not pending:
+                return
+            item, outcome = pending.popleft()
+            outcome.exception()  # waits
+            yield item, outcome
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -20,7 +20,7 @@ LAYERS = (
     ("grid", "structures", "strict_yaml", "config"),
     ("ops", "datasets", "metrics"),
     ("targets", "losses", "models", "training_set"),
-    ("checkpoint", "engine", "evaluation", "export", "memory", "segmenter", "streaming", "weights"),
+    ("checkpoint", "engine", "evaluation", "export", "segmenter", "streaming", "weights"),
     ("benchmark", "cli", "visualize"),  # above everything: for tools/ alone
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}

@@ -1,79 +1,87 @@
-"""Three stages at once: order, what fails, how far they run ahead."""
+"""Several sweeps at once: order, what fails, how far it runs ahead."""
 
 import threading
 import time
 
 import pytest
+import torch
 
-from bev_instseg.streaming import DEPTH, overlapped
+from bev_instseg.streaming import AHEAD, in_parallel
 
-
-def test_all_stages_in_order():
-    steps = overlapped(range(20), lambda n: n * 10, lambda n, x: (n, x), lambda n, y: (n, *y))
-    assert [(n, outcome.result()) for n, outcome in steps] == [
-        (n, (n, n, 10 * n)) for n in range(20)
-    ]
-    assert list(overlapped([], abs, max, max)) == []
+CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("stage", ["read", "work", "write"])
-def test_what_fails_is_told_and_the_rest_goes_on(stage):
-    def maybe(name):
-        def run(n, *_):
-            if name == stage and n % 3 == 1:
-                raise ValueError(f"{name} {n}")
-            return n
+@pytest.fixture(autouse=True)
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    assert torch.get_num_threads() == 2  # the caller's share stays
+    torch.set_num_threads(before)
 
-        return run
 
-    steps = list(overlapped(range(8), maybe("read"), maybe("work"), maybe("write")))
-    assert [n for n, _ in steps] == list(range(8))
+def test_outcomes_come_in_order():
+    def work(n):
+        time.sleep(0.002 * (n % 3))
+        return n * 10
+
+    steps = in_parallel(range(20), 20, work, CPU)
+    assert [(n, outcome.result()) for n, outcome in steps] == [(n, 10 * n) for n in range(20)]
+    assert list(in_parallel([], 0, work, CPU)) == []
+
+
+def test_what_fails_is_told_and_the_rest_goes_on():
+    def work(n):
+        if n % 3 == 1:
+            raise ValueError(f"no {n}")
+        return n
+
+    steps = list(in_parallel(range(8), 8, work, CPU))
     failed = {n: str(outcome.exception()) for n, outcome in steps if outcome.exception()}
-    assert failed == {n: f"{stage} {n}" for n in (1, 4, 7)}
+    assert failed == {n: f"no {n}" for n in (1, 4, 7)}
+    assert [n for n, _ in steps] == list(range(8))
 
 
-def test_stages_overlap():
-    """Each waits for the next item's stage before it: one after the other would never end."""
-    read, worked = [threading.Event() for _ in range(6)], [threading.Event() for _ in range(6)]
+def test_items_are_worked_on_at_the_same_time_with_a_share_of_the_threads():
+    meet, shares = threading.Barrier(2, timeout=20), []
 
-    def work(n, _):
-        if n + 1 < 6:
-            assert read[n + 1].wait(10)
-        worked[n].set()
+    def work(n):
+        meet.wait()  # one after the other would never get past this
+        shares.append(torch.get_num_threads())
 
-    def write(n, _):
-        if n + 1 < 6:
-            assert worked[n + 1].wait(10)
-
-    for _, outcome in overlapped(range(6), lambda n: read[n].set(), work, write):
+    for _, outcome in in_parallel(range(6), 6, work, CPU):
         outcome.result()
+    assert shares == [1] * 6
+
+
+def test_a_single_item_gets_all_threads():
+    [(_, outcome)] = in_parallel([0], 1, lambda n: torch.get_num_threads(), CPU)
+    assert outcome.result() == 2
 
 
 def test_it_does_not_run_ahead_without_bound():
     started, finished, most = [], [], []
 
-    def read(n):
+    def work(n):
         started.append(n)
         most.append(len(started) - len(finished))
 
-    for n, _ in overlapped(range(50), read, lambda n, _: time.sleep(0.001), lambda n, _: None):
+    for n, _ in in_parallel(range(50), 50, work, CPU):
         finished.append(n)
-    assert (
-        max(most) <= DEPTH + 1 + DEPTH + 1
-    )  # ahead, in work, waiting to be written, just finished
+        time.sleep(0.001)
+    assert max(most) <= AHEAD * 2 + 1
 
 
 def test_closing_early_leaves_nothing_half_done():
-    written = []
+    begun, done = [], []
 
-    def write(n, _):
+    def work(n):
+        begun.append(n)
         time.sleep(0.02)
-        written.append(n)
+        done.append(n)
 
-    steps = overlapped(range(100), lambda n: n, lambda n, x: x, write)
+    steps = in_parallel(range(100), 100, work, CPU)
     next(steps)
-    before = threading.active_count()
     steps.close()
-    assert written == list(range(len(written)))
-    assert 1 <= len(written) <= 4
-    assert threading.active_count() < before
+    assert sorted(begun) == sorted(done)
+    assert 1 <= len(done) <= AHEAD * 2

@@ -144,7 +144,7 @@ def test_ctrl_c_is_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(segment_scan, "segment", interrupted)
+    monkeypatch.setattr("bev_instseg.streaming.in_parallel", interrupted)
     arguments = [str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]
     assert segment_scan.main(arguments) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("segment_scan: stopped")

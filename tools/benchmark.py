@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any
 from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, positive, run
 from bev_instseg.datasets.scan_io import ScanError, write_atomic
 from bev_instseg.datasets.sources import FrameRef, detect_layout, list_frames
-from bev_instseg.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
@@ -85,7 +84,6 @@ def benchmark(arguments: argparse.Namespace) -> int:
     if arguments.plot and "growth" not in arguments.only:
         raise ValueError("--plot draws the growth: add growth to --only")
     before = read_json(arguments.against) if arguments.against else None
-    keep_freed_memory()
     segmenter = make_segmenter(arguments)
     segmenter.warm_up()
     machine = Machine.here(segmenter.device)
@@ -266,7 +264,7 @@ def _stream(
     found = stream(segmenter, paths, STREAM)
     print(
         f"{STREAM} sweeps: {found['sweeps_s']:.1f} a second ({found['serial_sweeps_s']:.1f} with "
-        f"one stage after the other); memory {found['early_mb']:.0f} MiB after a tenth, "
+        f"one after the other); memory {found['early_mb']:.0f} MiB after a tenth, "
         f"{found['late_mb']:.0f} at the end, {found['peak_mb']:.0f} at most"
     )
     return found

@@ -17,6 +17,7 @@ A sweep that cannot be read is reported, the others are done, and the exit code 
 import argparse
 import dataclasses
 import sys
+import threading
 import time
 from contextlib import closing
 from functools import partial
@@ -29,16 +30,14 @@ from tqdm import tqdm
 from bev_instseg.cli import add_network_arguments, explain, make_segmenter, new_parser, run
 from bev_instseg.datasets.scan_io import ScanError, read_scan
 from bev_instseg.export import write_result
-from bev_instseg.memory import keep_freed_memory
-from bev_instseg.streaming import overlapped
-from bev_instseg.structures import Float32, Instances, Pillars
+from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize import draw_bev, view
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
 
-Sweep = tuple[Float32, Pillars, dict[str, float]]
 Result = tuple[Float32, Instances, dict[str, float]]
+DRAWING = threading.Lock()  # Matplotlib draws one picture at a time
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,21 +47,18 @@ def main(argv: list[str] | None = None) -> int:
 
 def segment_all(arguments: argparse.Namespace) -> int:
     """Label every sweep; returns the exit code."""
+    from bev_instseg.streaming import in_parallel  # torch: not for --help
+
     scans = find_scans(arguments.inputs)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    keep_freed_memory()
     segmenter = make_segmenter(arguments)
     segmenter.warm_up()
+    work = partial(segment_file, segmenter, arguments.out, arguments.png)
 
     shown: list[tuple[str, Float32, Instances]] = []
     timings: list[dict[str, float]] = []
     start = time.perf_counter()
-    stages = (
-        partial(read, segmenter),
-        partial(segment, segmenter),
-        partial(write, segmenter, arguments),
-    )
-    with closing(overlapped(scans, *stages)) as steps:
+    with closing(in_parallel(scans, len(scans), work, segmenter.device)) as steps:
         for path, outcome in tqdm(steps, total=len(scans), unit="sweep", disable=len(scans) == 1):
             try:
                 points, instances, timing_ms = outcome.result()
@@ -77,10 +73,8 @@ def segment_all(arguments: argparse.Namespace) -> int:
                 print(f"{path.stem}: {instances}; {sum(timing_ms.values()):.0f} ms")
     if len(scans) > 1:
         rate = len(timings) / (time.perf_counter() - start)
-        print(
-            f"{len(timings)} of {len(scans)} sweeps labelled in {arguments.out},",
-            f"{rate:.1f} a second",
-        )
+        labelled = f"{len(timings)} of {len(scans)} sweeps labelled"
+        print(f"{labelled} in {arguments.out}, {rate:.1f} a second")
         print(describe(timings), end="")
     if shown:
         view(shown)
@@ -119,29 +113,14 @@ def find_scans(inputs: list[Path]) -> list[Path]:
     return list(scans.values())
 
 
-def read(segmenter: "Segmenter", path: Path) -> Sweep:
-    """Points, pillars and the milliseconds they took."""
+def segment_file(segmenter: "Segmenter", out: Path, png: bool, path: Path) -> Result:
+    """Read, segment and write one sweep; milliseconds by stage, without those of the picture."""
     start = time.perf_counter()
     points = read_scan(path)
-    middle = time.perf_counter()
-    pillars = segmenter.voxelize(points)
-    end = time.perf_counter()
-    return points, pillars, {"read": 1000 * (middle - start), "voxelize": 1000 * (end - middle)}
-
-
-def segment(segmenter: "Segmenter", path: Path, sweep: Sweep) -> Result:
-    """Points, instances, milliseconds by stage."""
-    points, pillars, timing_ms = sweep
-    instances = segmenter.segment_pillars(points, pillars)
-    return points, instances, {**timing_ms, **segmenter.timing_ms}
-
-
-def write(
-    segmenter: "Segmenter", arguments: argparse.Namespace, path: Path, result: Result
-) -> Result:
-    """Write the files of a sweep; adds the milliseconds that its labels took."""
+    read_ms = 1000 * (time.perf_counter() - start)
+    instances = segmenter.segment(points)
+    timing_ms = {"read": read_ms, **segmenter.timing_ms}
     start = time.perf_counter()
-    points, instances, timing_ms = result
     extra = {
         "sweep": path.name,
         "num_points": len(points),
@@ -151,13 +130,14 @@ def write(
         "timing_ms": {stage: round(ms, 2) for stage, ms in timing_ms.items()},
     }
     labels = [c.label for c in segmenter.config.classes]
-    picture = arguments.out / f"{path.stem}.png"
+    picture = out / f"{path.stem}.png"
     picture.unlink(missing_ok=True)
-    write_result(arguments.out, path.stem, instances, labels, extra)
-    write_ms = 1000 * (time.perf_counter() - start)
-    if arguments.png:
-        draw_bev(points, instances, picture, title=path.stem)
-    return points, instances, {**timing_ms, "write": write_ms}
+    write_result(out, path.stem, instances, labels, extra)
+    timing_ms["write"] = 1000 * (time.perf_counter() - start)
+    if png:
+        with DRAWING:
+            draw_bev(points, instances, picture, title=path.stem)
+    return points, instances, timing_ms
 
 
 def describe(timings: list[dict[str, float]]) -> str:
@@ -166,7 +146,7 @@ def describe(timings: list[dict[str, float]]) -> str:
         return ""
     stages = [f"{stage} {np.median([t[stage] for t in timings]):.1f}" for stage in timings[0]]
     whole = np.median([sum(t.values()) for t in timings])
-    return f"median {whole:.1f} ms a sweep ({', '.join(stages)}); sweeps overlap\n"
+    return f"median {whole:.1f} ms a sweep, several at once ({', '.join(stages)})\n"
 
 
 if __name__ == "__main__":

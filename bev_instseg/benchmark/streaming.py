@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -16,8 +17,7 @@ from bev_instseg.benchmark.measure import forget_peak, peak_mb
 from bev_instseg.datasets.scan_io import read_scan
 from bev_instseg.export import write_result
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.streaming import overlapped
-from bev_instseg.structures import Float32, Instances, Pillars
+from bev_instseg.streaming import in_parallel
 
 COLD_START = """
 import sys, time
@@ -42,36 +42,30 @@ def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str,
     """Segment ``count`` sweeps, over and over the same files, as ``segment_scan`` does.
 
     Returns:
-        ``sweeps_s`` and ``serial_sweeps_s``, the latter with one stage after the other (over at
-        most 100 sweeps); the resident memory ``early_mb`` after a tenth and ``late_mb`` at the end;
-        ``peak_mb``, the most in between.
+        ``sweeps_s`` and ``serial_sweeps_s``, the latter one after the other with all threads (over
+        at most 100 sweeps); the resident memory ``early_mb`` after a tenth and ``late_mb`` at the
+        end; ``peak_mb``, the most in between.
     """
     labels = [c.label for c in segmenter.config.classes]
     segmenter.warm_up()
     with tempfile.TemporaryDirectory() as folder:
 
-        def write(path: Path, instances: Instances) -> None:
-            write_result(folder, path.stem, instances, labels, {})
-
-        def read(path: Path) -> tuple[Float32, Pillars]:
-            points = read_scan(path)
-            return points, segmenter.voxelize(points)
-
-        def work(path: Path, sweep: tuple[Float32, Pillars]) -> Instances:
-            return segmenter.segment_pillars(*sweep)
+        def work(path: Path) -> None:
+            instances = segmenter.segment(read_scan(path))
+            write_result(folder, f"{path.stem}_{threading.get_ident()}", instances, labels, {})
 
         few = list(islice(cycle(paths), min(count, 100)))
         for path in set(few):  # from disk into the system's cache
             read_scan(path)
         start = time.perf_counter()
         for path in few:
-            write(path, work(path, read(path)))
+            work(path)
         serial = len(few) / (time.perf_counter() - start)
 
         memory = []
         forget_peak()
         start = time.perf_counter()
-        steps = overlapped(islice(cycle(paths), count), read, work, write)
+        steps = in_parallel(islice(cycle(paths), count), count, work, segmenter.device)
         for number, (_, outcome) in enumerate(tqdm(steps, "stream", count, unit="sweep"), 1):
             outcome.result()
             if number in (max(1, count // 10), count):
