@@ -133,7 +133,7 @@ class ClusterConfig:
         min_height_m: points lower than this above the ground stay out of instances.
     """
 
-    seed_threshold: float = 0.7
+    seed_threshold: float = 0.8
     member_threshold: float = 0.2
     min_free: float = 0.5
     min_height_m: float = 0.08
