@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import reference
 
-import bev_instseg.ops.compile as compile_module
+import bev_instseg.ops.voxelize as voxelize_module
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import FEATURES, SLICES, voxelize
 
@@ -235,7 +235,7 @@ def test_the_same_point_many_times():
 
 @pytest.mark.parametrize("part", ["all", "the first pillar", "outside", "half outside"])
 def test_equals_reference_on_two_cores(part, monkeypatch):
-    monkeypatch.setattr(compile_module, "MANY", 30_000)
+    monkeypatch.setattr(voxelize_module, "MANY_POINTS", 30_000)
     points = random_points(7, WIDE, 31_001)
     if part == "the first pillar":
         points[:, :2] = -9.95
@@ -247,7 +247,7 @@ def test_equals_reference_on_two_cores(part, monkeypatch):
 
 
 def test_calls_from_several_threads_and_a_forked_process(monkeypatch):
-    monkeypatch.setattr(compile_module, "MANY", 30_000)
+    monkeypatch.setattr(voxelize_module, "MANY_POINTS", 30_000)
     points = random_points(8, WIDE, 30_001)
     expected = voxelize(points, WIDE).features
     with ThreadPoolExecutor(4) as pool:

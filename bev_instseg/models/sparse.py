@@ -75,7 +75,7 @@ class SubmanifoldConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(width_out, TAPS, width_in))
         self.register_parameter("bias", None)
         nn.init.kaiming_uniform_(self.weight.flatten(1), a=math.sqrt(5))
-        self._layer: list[Any] = []  # spconv's, at most one; in a list it is no submodule
+        self._layer: list[Any] = []  # spconv's, made at first use; in a list it is no submodule
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """(P, width_in) -> (P, width_out)."""
@@ -108,7 +108,7 @@ class SubmanifoldConv(nn.Module):
                 )
             del layer.weight
             self._layer.append(layer)
-        [layer] = self._layer
+        layer = self._layer[0]  # two threads may both have made one: either will do
         layer.weight = self.weight.view(out, 3, 3, width_in).to(dtype)
         batch, nx, ny = level.shape
         row = level.cells // ny

@@ -1,13 +1,11 @@
 """How the kernels are compiled, and how one runs on two cores."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numba as nb
-
-MANY = 300_000  # below, the second core is sooner left to PyTorch, whose threads wait spinning
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -23,26 +21,21 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return nb.njit(nogil=True, error_model="numpy")(function)
 
 
-def in_two(
-    num_items: int, run: Callable[..., Any], one: tuple, other: tuple, shared: tuple
-) -> None:
-    """Call ``run(*one, *shared)`` and ``run(*other, *shared)``, at once where it pays.
+def at_once(run: Callable[..., Any], shares: Sequence[tuple], shared: tuple) -> None:
+    """Call ``run(*share, *shared)`` for one or two shares of the work, two of them on two cores.
 
     Plain threads: Numba's own would forbid forking, and calls from several threads at once.
 
     Args:
-        num_items: how much there is to do.
         run: a kernel.
-        one, other: shares of the work; what both write to gets the same value from both.
+        shares: what differs; what both write to gets the same value from both.
         shared: further arguments.
     """
-    if num_items < MANY:
-        run(*one, *shared)
-        run(*other, *shared)
-        return
-    there = _helper.submit(run, *other, *shared)
-    run(*one, *shared)
-    there.result()
+    first, *others = shares
+    elsewhere = [_helper.submit(run, *share, *shared) for share in others]
+    run(*first, *shared)
+    for there in elsewhere:
+        there.result()
 
 
 _helper: ThreadPoolExecutor

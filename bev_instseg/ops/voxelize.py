@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.compile import in_two, kernel
+from bev_instseg.ops.compile import at_once, kernel
 from bev_instseg.ops.ground import estimate_ground
 from bev_instseg.structures import Pillars
 
@@ -26,6 +26,7 @@ FEATURES = (
     "range_m",  # of the cell's centre from the sensor
 )
 MAX_CELLS = 2**31 - 1  # flat cell indices are int32
+MANY_POINTS = 300_000  # fewer leave the second core to PyTorch, whose threads wait spinning
 
 
 def voxelize(points: NDArray[np.float32], grid: BEVGrid) -> Pillars:
@@ -54,31 +55,36 @@ def voxelize(points: NDArray[np.float32], grid: BEVGrid) -> Pillars:
     nx, ny = grid.shape
     if nx * ny > MAX_CELLS:
         raise ValueError(f"a grid of {nx} x {ny} cells is too large: at most {MAX_CELLS} in all")
-    middle = len(points) // 2
+    two = len(points) >= MANY_POINTS
+    ends = _ranges(len(points), len(points) // 2 if two else None)
     pillar_of = np.empty(len(points), np.int32)
     occupied = np.zeros(nx * ny, np.uint8)
     where = (points, pillar_of, occupied, x0, y0, z0, z1, grid.cell_m, nx, ny)
-    in_two(len(points), _find_cells, (0, middle), (middle, len(points)), where)
+    at_once(_find_cells, ends, where)
 
     number, cells = _number(occupied)
-    z_min = np.full((2, len(cells)), np.inf, np.float32)
-    ends = (0, middle, z_min[0]), (middle, len(points), z_min[1])
-    in_two(len(points), _find_pillars, *ends, (points, pillar_of, number))
-    ground = estimate_ground(cells, np.minimum(*z_min), grid)
+    z_min = np.full((len(ends), len(cells)), np.inf, np.float32)
+    with_own = [(*share, low) for share, low in zip(ends, z_min, strict=True)]
+    at_once(_find_pillars, with_own, (points, pillar_of, number))
+    ground = estimate_ground(cells, z_min.min(axis=0), grid)
 
     features = np.empty((len(cells), len(FEATURES)), np.float32)
     height = np.empty(len(points), np.float32)
-    shares = _shares(pillar_of, len(cells))
+    shares = _ranges(len(cells), _middle_pillar(pillar_of) if two else None)
     what = (points, cells, pillar_of, ground, features, height, x0, y0, grid.cell_m, ny)
-    in_two(len(points), _describe, *shares, what)
+    at_once(_describe, shares, what)
     return Pillars(grid, cells, features, pillar_of, height)
 
 
-def _shares(pillar_of: NDArray[np.int32], num_pillars: int) -> tuple[tuple, tuple]:
-    """Two ranges of pillars with about half of the points each."""
+def _ranges(count: int, middle: int | None) -> list[tuple[int, int]]:
+    """0..count in one range, or in two that meet in the middle."""
+    return [(0, count)] if middle is None else [(0, middle), (middle, count)]
+
+
+def _middle_pillar(pillar_of: NDArray[np.int32]) -> int:
+    """A pillar with about half of the points in those before it."""
     some = pillar_of[::64]
-    middle = int(np.median(some[some >= 0])) if (some >= 0).any() else 0
-    return (0, middle), (middle, num_pillars)
+    return int(np.median(some[some >= 0])) if (some >= 0).any() else 0
 
 
 @kernel
