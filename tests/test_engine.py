@@ -20,7 +20,7 @@ from conftest import (
     write_semantickitti,
 )
 
-from bev_instseg import engine
+from bev_instseg import engine, segmenter
 from bev_instseg.checkpoint import load_model, load_state, save_state
 from bev_instseg.config import AugmentConfig, load_config, save_config
 from bev_instseg.datasets.sources import list_frames
@@ -600,6 +600,7 @@ def in_double(setattr):
             torch.Tensor.float = single
 
     setattr(engine, "BEVNet", network)
+    setattr(segmenter, "inference_dtype", lambda device: torch.float64)  # validation too
     setattr(PillarBatch, "to", batch_to)
     setattr(Trainer, "_train_step", train_step)
 
