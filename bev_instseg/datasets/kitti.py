@@ -104,8 +104,17 @@ def read_labels(path: str | Path) -> list[Label]:
     Raises:
         KittiError: unreadable file, or a line with fewer than 15 fields or no finite numbers.
     """
+    return parse_labels(_read_lines(path), path)
+
+
+def parse_labels(lines: Sequence[str], path: str | Path) -> list[Label]:
+    """The lines of a ``label_2`` file; ``path`` is what errors call it.
+
+    Raises:
+        KittiError: a line with fewer than 15 fields or no finite numbers.
+    """
     labels = []
-    for number, line in enumerate(_read_lines(path), 1):
+    for number, line in enumerate(lines, 1):
         fields = line.split()
         try:
             values = np.array(fields[4:15], np.float64)

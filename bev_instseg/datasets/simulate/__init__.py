@@ -6,34 +6,49 @@
 """
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.datasets.scan_io import write_atomic, write_labels
+from bev_instseg.datasets.simulate.layouts import Layout, read_layouts
 from bev_instseg.datasets.simulate.scene import draw_scene
-from bev_instseg.datasets.simulate.sensor import HDL64, SensorConfig
+from bev_instseg.datasets.simulate.sensor import HDL64, SENSORS, SensorConfig, draw_sensor
 from bev_instseg.datasets.simulate.site import THINGS, Scene
 
-__all__ = ["HDL64", "THINGS", "SensorConfig", "simulate_sweep", "sweep_paths", "write_sweep"]
+__all__ = [
+    "HDL64",
+    "SENSORS",
+    "THINGS",
+    "SensorConfig",
+    "read_layouts",
+    "simulate_sweep",
+    "sweep_paths",
+    "write_sweep",
+]
 
 
 def simulate_sweep(
-    seed: np.random.Generator | int | Sequence[int], sensor: SensorConfig = HDL64
+    seed: np.random.Generator | int | Sequence[int],
+    sensor: SensorConfig | None = HDL64,
+    layouts: Sequence[Layout] = (),
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
     """A sweep of a random street; the same seed gives the same bytes.
 
     Args:
         seed: a generator to draw from, or what `numpy.random.default_rng` makes one of.
-        sensor: what looks at the street.
+        sensor: what looks at the street; None draws a sensor, too.
+        layouts: real scenes whose road users are put there, see `draw_scene`.
 
     Returns:
         points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam.
         labels: (N,) uint32 SemanticKITTI class in the low, instance in the high 16 bits.
     """
     rng = np.random.default_rng(seed)
-    scene = draw_scene(rng, sensor.height_m)
+    sensor = draw_sensor(rng) if sensor is None else sensor
+    scene = draw_scene(rng, sensor.height_m, layouts)
     rays = sensor.directions(rng)
     distance, triangle, cosine = _cast(scene, rays)
     hit = np.flatnonzero(np.isfinite(distance))
@@ -55,15 +70,26 @@ def sweep_paths(out: Path, sequence: str, frame: int) -> tuple[Path, Path]:
 
 
 def write_sweep(
-    out: Path, sequence: str, frame: int, seed: int, sensor: SensorConfig = HDL64
+    out: Path,
+    sequence: str,
+    frame: int,
+    seed: int,
+    sensor: SensorConfig | None = HDL64,
+    layouts: Path | None = None,
 ) -> None:
     """Simulate a frame from ``(seed, frame, sequence)`` and write its two files whole."""
-    points, labels = simulate_sweep((seed, frame, int(sequence)), sensor)
+    scenes = () if layouts is None else _read_once(layouts)
+    points, labels = simulate_sweep((seed, frame, int(sequence)), sensor, scenes)
     sweep, truth = sweep_paths(out, sequence, frame)
     for path in (sweep, truth):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_labels(truth, labels)
     write_atomic(sweep, points.astype("<f4").tobytes())
+
+
+@cache
+def _read_once(layouts: Path) -> list[Layout]:
+    return read_layouts(layouts)
 
 
 def _cast(

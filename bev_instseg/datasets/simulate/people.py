@@ -1,10 +1,10 @@
-"""Pedestrians and cyclists: figures of tapered limbs, posed by their hands and feet."""
+"""Pedestrians and riders: figures of tapered limbs, posed by their hands and feet."""
 
 from functools import cache
 
 import numpy as np
 
-from bev_instseg.datasets.simulate.shapes import Float, Material, Mesh, ball, box, join, tube
+from bev_instseg.datasets.simulate.shapes import Float, Material, Mesh, ball, box, join, loft, tube
 
 SKIN = Material(0.5)
 FRAME = Material(0.3, gloss=1.0)
@@ -33,7 +33,53 @@ def pedestrian(rng: np.random.Generator) -> Mesh:
         parts.append(box((0.18, 0.3, 0.42), (lean - 0.22, 0, 1.0), cloth))
     if rng.random() < 0.15:
         parts.append(box((0.35, 0.14, 0.3), (hands[0, 0], 0.3, 0.5), cloth))
+    if rng.random() < 0.06:
+        parts.append(_umbrella(rng, hands[0]))
     return _scaled(join(*parts), size)
+
+
+def sitter(rng: np.random.Generator) -> Mesh:
+    """A person who sits, on a step, a wall or a chair of their own."""
+    seat = rng.uniform(0.35, 0.55)
+    pelvis = np.array([0, 0, seat + 0.1])
+    neck = pelvis + np.array([rng.normal(0, 0.12), 0, 0.54])
+    reach = rng.uniform(0.3, 0.55, 2)
+    feet = np.column_stack([reach, [0.12, -0.12], [0.05, 0.05]])
+    hands = np.column_stack(
+        [rng.uniform(0.2, 0.4, 2), [0.2, -0.2], seat + rng.uniform(0.15, 0.4, 2)]
+    )
+    parts = [_figure(rng, pelvis, neck, hands, feet)]
+    if rng.random() < 0.5:
+        parts.append(box((0.4, 0.42, seat), (-0.05, 0, 0), FRAME))
+    return _scaled(join(*parts), rng.normal(0.98, 0.05))
+
+
+def motorcyclist(rng: np.random.Generator) -> Mesh:
+    """A rider on a motorcycle or scooter."""
+    lean = rng.uniform(0.1, 0.6)
+    pelvis = np.array([-0.3, 0, 0.9])
+    neck = pelvis + 0.56 * np.array([np.sin(lean), 0, np.cos(lean)])
+    grips, pegs = np.array([[0.4, 0.33, 1.0], [0.4, -0.33, 1.0]]), np.array([0.0, 0.0, 0.36])
+    feet = pegs + np.array([[0.1, 0.18, 0], [0.1, -0.18, 0]])
+    return _scaled(join(motorcycle(rng), _figure(rng, pelvis, neck, grips, feet)), 1.0)
+
+
+def motorcycle(rng: np.random.Generator) -> Mesh:
+    """A motorcycle or scooter without its rider."""
+    paint, half = _cloth(rng), rng.uniform(0.14, 0.22)
+    wheels = tube([[(0, -0.06, 0.3), (0, 0.06, 0.3)]], 0.3, TYRE, sides=12)
+    ends = np.array([-0.95, -0.5, 0.0, 0.35, 0.62])
+    body = loft(
+        ends, [0.6, 0.4, 0.28, 0.4, 0.7], [0.8, 0.82, 0.78, 0.95, 1.0], half, half * 0.7, paint
+    )
+    bars = tube([(0.42, -0.35, 1.02), (0.42, 0.35, 1.02)], 0.03, FRAME, sides=4)
+    parts = [wheels.repeated([[-0.7, 0, 0], [0.75, 0, 0]]), body, bars]
+    parts.append(tube([(0.75, 0, 0.3), (0.45, 0, 1.0)], 0.05, FRAME, sides=4))
+    if rng.random() < 0.5:
+        parts.append(box((0.1, 0.4, 0.45), (0.5, 0, 0.95), Material(0.1, returns=0.5)))
+    if rng.random() < 0.3:
+        parts.append(box((0.4, 0.4, 0.35), (-0.85, 0, 0.85), paint))
+    return join(*parts)
 
 
 def cyclist(rng: np.random.Generator) -> Mesh:
@@ -45,7 +91,7 @@ def cyclist(rng: np.random.Generator) -> Mesh:
     pedals = np.array([[crank[0], 0.12, 0.29 + crank[1]], [-crank[0], -0.12, 0.29 - crank[1]]])
     grips = np.array([[0.36, 0.24, 1.02], [0.36, -0.24, 1.02]])
     rider = _figure(rng, pelvis, neck, grips, pedals + np.array([0, 0, 0.04]))
-    parts = [_bicycle(), rider]
+    parts = [bicycle(), rider]
     if rng.random() < 0.3:
         parts.append(box((0.35, 0.3, 0.3), (-0.6, 0, 0.75), _cloth(rng)))
     return _scaled(join(*parts), rng.normal(1.0, 0.04))
@@ -86,8 +132,15 @@ def _joints(start: Float, end: Float, half: float, towards: Float) -> Float:
     return (start + end) / 2 + sideways * (bend / np.linalg.norm(sideways, axis=1, keepdims=True))
 
 
+def _umbrella(rng: np.random.Generator, hand: Float) -> Mesh:
+    """An open umbrella over a head, held in a hand (3,)."""
+    top = np.array([0.1, 0, 2.05])
+    roof = tube([top - [0, 0, 0.2], top], np.array([[0.5], [0.05]]), _cloth(rng), sides=8)
+    return join(tube([hand, top], 0.012, FRAME, sides=3), roof)
+
+
 @cache
-def _bicycle() -> Mesh:
+def bicycle() -> Mesh:
     """Two spoked wheels, diamond frame, fork, handlebar and saddle."""
     rear, front, crank = (
         np.array([-0.5, 0, 0.34]),

@@ -6,10 +6,14 @@ from typing import TypeVar
 import numpy as np
 
 from bev_instseg.datasets.simulate import people, surroundings, vehicles
+from bev_instseg.datasets.simulate.clutter import CLUTTER
+from bev_instseg.datasets.simulate.layouts import Layout, put_layout
 from bev_instseg.datasets.simulate.shapes import Material, Mesh, join, loft, tube
 from bev_instseg.datasets.simulate.site import (
     BICYCLIST,
+    BUS,
     CAR,
+    MOTORCYCLIST,
     OTHER_VEHICLE,
     PERSON,
     TRUCK,
@@ -21,6 +25,12 @@ from bev_instseg.datasets.simulate.surroundings import Parts
 
 T = TypeVar("T")
 
+_HEAVY = (
+    *((TRUCK, vehicles.lorry), (TRUCK, vehicles.tipper)) * 2,
+    *((TRUCK, vehicles.articulated), (BUS, vehicles.bus)),
+    *((OTHER_VEHICLE, vehicles.trailer), (OTHER_VEHICLE, vehicles.digger)),
+)
+_RIDERS = (*((BICYCLIST, people.cyclist),) * 4, (MOTORCYCLIST, people.motorcyclist))
 _SWALLOW = Material(0.0, returns=0.0)
 _FRONTS = ["house", "lot", "garden", "wall", "fence", "hedge", "thicket"]
 _URBAN_ODDS = [0.40, 0.07, 0.13, 0.07, 0.05, 0.13, 0.15]
@@ -35,19 +45,29 @@ _FURNITURE = [
     *(surroundings.lamp, surroundings.sign, surroundings.bollard, surroundings.bin_) * 3,
     *(surroundings.cabinet, surroundings.planter, surroundings.bench, surroundings.bush) * 2,
     *(surroundings.traffic_light, surroundings.column),
+    *CLUTTER,
 ]
 
 
-def draw_scene(rng: np.random.Generator, sensor_height_m: float) -> Scene:
-    """A random street about a sensor that drives along it."""
+def draw_scene(
+    rng: np.random.Generator, sensor_height_m: float, layouts: Sequence[Layout] = ()
+) -> Scene:
+    """A random street about a sensor that drives along it.
+
+    With layouts, the road users of a random one stand where they stood ahead of the sensor, those
+    of another behind it, and fewer are drawn at random.
+    """
     street = Street.drawn(rng)
     site = Site(rng, street)
     u, v = street.kerbs[1].at(0, street.kerbs[1].lane + rng.normal(0, 0.2))
     yaw = rng.normal(0, 0.06)
     site.put({0: _carrier(sensor_height_m)}, u, v, yaw)
+    for ahead in (1, -1) if layouts else ():
+        put_layout(site, _pick(rng, layouts), u, v, ahead)
     _line_with_fronts(site)
-    _park(site)
-    _drive(site)
+    if not layouts or rng.random() < 0.5:
+        _park(site)
+        _drive(site)
     _furnish(site)
     _walk(site)
     _cycle(site)
@@ -133,13 +153,12 @@ def _drive(site: Site) -> None:
 
 
 def _vehicle(rng: np.random.Generator, heavy: float) -> Parts:
-    """A car or, with the probability ``heavy``, something bigger."""
+    """A car, van or pick-up or, with the probability ``heavy``, something bigger."""
     if rng.random() >= heavy:
-        return {CAR: vehicles.car(rng)}
-    kind = rng.choice(["lorry", "bus", "trailer"], p=[0.55, 0.25, 0.2])
-    if kind == "lorry":
-        return {TRUCK: vehicles.lorry(rng)}
-    return {OTHER_VEHICLE: vehicles.bus(rng) if kind == "bus" else vehicles.trailer(rng)}
+        builders = (vehicles.car, vehicles.panel_van, vehicles.pickup)
+        return {CAR: builders[rng.choice(3, p=[0.8, 0.15, 0.05])](rng)}
+    label, build = _pick(rng, _HEAVY)
+    return {label: build(rng)}
 
 
 def _furnish(site: Site) -> None:
@@ -166,8 +185,9 @@ def _walk(site: Site) -> None:
         out = rng.uniform(-kerb.half_width, 0) if crossing else rng.uniform(0.3, 4.5)
         turn = rng.choice([0, np.pi]) + np.pi / 2 * crossing
         for _ in range(rng.choice([1, 2, 3, 5], p=[0.55, 0.25, 0.12, 0.08])):
-            person, heading = people.pedestrian(rng), turn + rng.normal(0, 0.5)
-            site.put_by(kerb, {PERSON: person}, along, out, heading)
+            build = people.sitter if rng.random() < 0.06 else people.pedestrian
+            heading = turn + rng.normal(0, 0.5)
+            site.put_by(kerb, {PERSON: build(rng)}, along, out, heading)
             along, out = along + rng.normal(0, 0.7), out + rng.normal(0, 0.6)
 
 
@@ -179,13 +199,17 @@ def _cycle(site: Site) -> None:
         out = -kerb.parking - rng.uniform(0.5, 1.3) if rng.random() < 0.7 else rng.uniform(0.5, 3)
         along = float(np.clip(rng.normal(0, 22), *kerb.reach))
         turn = np.pi * (rng.random() < 0.85) + rng.normal(0, 0.15)
-        site.put_by(kerb, {BICYCLIST: people.cyclist(rng)}, along, out, turn)
+        label, build = _pick(rng, _RIDERS)
+        site.put_by(kerb, {label: build(rng)}, along, out, turn)
 
 
 def _fill(site: Site) -> None:
     """The distance: buildings, trees and shrubs wherever there is room off the roads."""
     rng, pavement = site.rng, site.street.pavement
-    for _ in range(36):
+    for _ in range(rng.integers(5, 30)):
+        u, v = rng.normal(0, 25, 2)
+        site.put(_pick(rng, CLUTTER)(rng), u, v, rng.uniform(0, 2 * np.pi), clear=0.2)
+    for _ in range(48):
         radius, angle = rng.uniform(18, 78), rng.uniform(0, 2 * np.pi)
         u, v, turn = radius * np.cos(angle), radius * np.sin(angle), rng.uniform(0, np.pi)
         build = rng.choice(["building", "tree", "bush"], p=[0.25, 0.45, 0.3])

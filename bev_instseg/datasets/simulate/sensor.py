@@ -81,3 +81,39 @@ class SensorConfig:
 HDL64 = SensorConfig(
     (*np.linspace(2.0, -8.33, 32).round(3).tolist(), *np.linspace(-8.83, -24.33, 32).tolist())
 )
+PANDAR64 = SensorConfig(
+    (
+        *(15.0, 11.0, 8.0, 5.0, 3.0),
+        *np.linspace(2.0, -5.83, 48).round(3).tolist(),
+        *(-7.0, -8.0, -9.0, -10.0, -11.0, -12.0, -13.0, -14.0, -19.0, -25.0, -6.33),
+    ),
+    azimuths=1800,
+    height_m=1.9,
+)
+HDL32 = SensorConfig(
+    tuple(np.linspace(10.67, -30.67, 32).round(3).tolist()),
+    azimuths=1090,
+    height_m=1.84,
+    half_range_m=90.0,
+)
+VLP16 = SensorConfig(
+    tuple(np.linspace(15.0, -15.0, 16).tolist()), azimuths=1800, height_m=1.6, half_range_m=90.0
+)
+SENSORS = {"hdl64": HDL64, "pandar64": PANDAR64, "hdl32": HDL32, "vlp16": VLP16}
+
+
+def draw_sensor(rng: np.random.Generator) -> SensorConfig:
+    """A sensor that nobody sells: 32 to 96 beams, denser about the horizon or evenly spread."""
+    beams = int(rng.choice([32, 40, 64, 64, 80, 96]))
+    up, down = rng.uniform((1, -31), (14, -20))
+    spread = np.linspace(-1, 1, beams)
+    spread = np.where(rng.random() < 0.5, spread, np.sign(spread) * np.abs(spread) ** 1.6)
+    return SensorConfig(
+        tuple(np.interp(spread, [-1, 0, 1], [up, -3.0, down]).round(3).tolist()),
+        azimuths=int(rng.uniform(1000, 2300)),
+        height_m=rng.uniform(1.5, 2.2),
+        range_noise_m=rng.uniform(0.008, 0.035),
+        half_range_m=rng.uniform(80, 220),
+        fade_range_m=rng.uniform(30, 150),
+        intensity_noise=rng.uniform(0.1, 0.3),
+    )

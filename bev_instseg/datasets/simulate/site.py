@@ -9,8 +9,8 @@ from bev_instseg.datasets.simulate.shapes import Float, Mesh, join
 from bev_instseg.datasets.simulate.street import Kerb, Street
 from bev_instseg.datasets.simulate.surroundings import VEGETATION, Parts
 
-CAR, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST = 10, 18, 20, 30, 31
-THINGS = (CAR, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST)
+CAR, BUS, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST, MOTORCYCLIST = 10, 13, 18, 20, 30, 31, 32
+THINGS = (CAR, BUS, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST, MOTORCYCLIST)
 
 _GAP_M = 0.1  # between any two objects, at least
 _OVERHEAD_M = 2.2  # what starts higher may hang over a road
@@ -64,7 +64,7 @@ class Site:
         boxes = np.array([_bounds(mesh, place, yaw) for mesh in parts.values()])
         leafy = np.array([label == VEGETATION for label in parts])
         corners = _corners(boxes[boxes[:, 5] < _OVERHEAD_M])
-        if self.street.from_road(*self.street.plan(corners)).min() < clear:
+        if (self.street.from_road(*self.street.plan(corners)) < clear).any():
             return False
         if (_touching(boxes, self._taken) & ~(leafy[:, None] & self._leafy)).any():
             return False

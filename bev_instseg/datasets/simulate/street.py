@@ -13,6 +13,7 @@ from bev_instseg.datasets.simulate.shapes import Float, Material, Mesh, sheet_fa
 ROAD, SIDEWALK, TERRAIN = 40, 48, 72
 VIEW_M = 66.0
 _STEP_M = 0.02  # width of the kerb's face
+_BANK_M = 7.0  # width of a bank
 
 _SURFACES = {ROAD: Material(0.38, 0.15), SIDEWALK: Material(0.4, 0.15), TERRAIN: Material(0.5, 0.2)}
 
@@ -59,6 +60,7 @@ class Street:
         slope: (2,) rise of the ground along x and y.
         waves: (W, 4) wave vector (1/m), amplitude (m) and phase of the bumps.
         urban: paved behind the pavements too.
+        bank: rise of the ground behind the pavements, over `_BANK_M`; negative where it falls.
     """
 
     kerbs: tuple[Kerb, ...]
@@ -68,6 +70,7 @@ class Street:
     slope: Float
     waves: Float
     urban: bool
+    bank: float
 
     @classmethod
     def drawn(cls, rng: np.random.Generator) -> "Street":
@@ -94,6 +97,7 @@ class Street:
             slope=rng.normal(0, 0.012, 2),
             waves=np.column_stack([*wave, 0.002 * length, rng.uniform(0, 2 * np.pi, 3)]),
             urban=bool(rng.random() < 0.4),
+            bank=float(rng.choice([0, 0, rng.uniform(0.03, 0.45), rng.uniform(-0.2, -0.03)])),
         )
 
     def world(self, u: ArrayLike, v: ArrayLike) -> Float:
@@ -122,8 +126,10 @@ class Street:
         return xy @ self.slope + np.sin(wave) @ self.waves[:, 2]
 
     def raised(self, u: ArrayLike, v: ArrayLike) -> Float:
-        """(...) what the pavement adds to the height of the ground, metres."""
-        return np.where(self.from_road(u, v) > _STEP_M / 2, self.kerb_height, 0.0)
+        """(...) what pavement and bank add to the height of the ground, metres."""
+        away = self.from_road(u, v)
+        bank = self.bank * np.clip(away - self.pavement - 0.3, 0, _BANK_M)
+        return np.where(away > _STEP_M / 2, self.kerb_height, 0.0) + bank
 
     def ground(self, rng: np.random.Generator) -> tuple[Mesh, NDArray[np.uint32]]:
         """The ground and (T,) uint32 classes of its triangles; grass is rough."""

@@ -19,7 +19,7 @@ from bev_instseg.datasets.simulate.shapes import (
     tube,
 )
 
-BUILDING, FENCE, VEGETATION, TRUNK, POLE, SIGN, OTHER = 50, 51, 70, 71, 80, 81, 99
+BUILDING, FENCE, STRUCTURE, VEGETATION, TRUNK, POLE, SIGN, OTHER = 50, 51, 52, 70, 71, 80, 81, 99
 Parts = dict[int, Mesh]
 
 WINDOW = Material(0.2, gloss=1.0, returns=0.7)
@@ -99,7 +99,7 @@ def bush(rng: np.random.Generator) -> Parts:
     radii = np.array([size, size * rng.uniform(0.6, 1.0), size * rng.uniform(0.6, 1.4)])
     clumps = _clumps(rng, int(rng.integers(2, 7)), radii * 0.7) + _up(radii[2])
     centres = _scatter(rng, clumps, radii * 0.5, int(500 * size**2) + 40)
-    centres[:, 2] = np.abs(centres[:, 2])
+    centres[:, 2] -= centres[:, 2].min()
     return {VEGETATION: leaves(rng, centres, 0.12)}
 
 
