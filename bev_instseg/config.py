@@ -131,12 +131,17 @@ class ClusterConfig:
         member_threshold: the least seed (of any class) of a pillar that joins one.
         min_free: the least part of the pillars inside a seed's margin that no earlier instance has.
         min_height_m: points lower than this above the ground stay out of instances.
+        calibration: per class (a, b, c) of an instance's score sigmoid(a + b logit(s) + c log(n)),
+            the probability that it is right; s is its mean seed, n its points. Empty: score s.
+        score_threshold: an instance with a lower score is dropped.
     """
 
     seed_threshold: float = 0.8
     member_threshold: float = 0.2
     min_free: float = 0.5
     min_height_m: float = 0.08
+    calibration: tuple[tuple[float, float, float], ...] = ()
+    score_threshold: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,19 +151,24 @@ class AugmentConfig:
     Attributes:
         scale: the sweep is scaled by 1 +- this.
         intensity: intensities are scaled by 1 +- this.
+        intensity_gamma: and raised to a power between exp(-this) and exp(this): other sensors
+            measure on other scales.
         height_m: the sweep is raised or lowered by up to this; all but the grid's z range and the
             ground estimate are blind to it.
         height_noise_m: standard deviation of what each point is raised or lowered by on its own.
         dropout: up to this part of the points is dropped.
+        thin: part of the sweeps that are left about half of their beams.
         paste: objects pasted from other frames, at most, per class.
     """
 
     enabled: bool = True
     scale: float = 0.05
     intensity: float = 0.2
+    intensity_gamma: float = 0.4
     height_m: float = 0.3
     height_noise_m: float = 0.02
     dropout: float = 0.3
+    thin: float = 0.15
     paste: tuple[int, ...] = (3, 6, 5)
 
 
@@ -170,7 +180,11 @@ class TrainConfig:
         steps: optimizer steps in all.
         batch_size: frames a step over all processes.
         window_cells: side of the square training crop; 0 trains on the whole grid.
+        object_windows: part of the crops that lie around an object, of a class drawn evenly; the
+            others lie around any labelled point.
         min_object_points: an object with fewer points is void: too little to learn from.
+        average_decay: the weights that are scored and saved are a moving average, of which each
+            step keeps this part; early steps keep less.
         precision: arithmetic of the convolutions.
         validate_every, log_every, checkpoint_every: intervals in steps.
         workers: loader processes; 0 loads in the training process.
@@ -180,11 +194,13 @@ class TrainConfig:
     steps: int = 20_000
     batch_size: int = 4
     window_cells: int = 256
+    object_windows: float = 0.75
     min_object_points: int = 5
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
     warmup_steps: int = 200
     clip_norm: float = 5.0
+    average_decay: float = 0.999
     precision: Literal["fp32", "bf16"] = "bf16"
     seed: int = 0
     workers: int = 1
@@ -218,6 +234,11 @@ class Config:
         ):
             if len(values) != len(self.classes):
                 raise ValueError(f"{key} has {len(values)} numbers for {len(self.classes)} classes")
+        if len(self.cluster.calibration) not in (0, len(self.classes)):
+            raise ValueError(
+                f"cluster.calibration has {len(self.cluster.calibration)} triples for "
+                f"{len(self.classes)} classes; give one each, or none"
+            )
         if len(self.model.widths) != len(self.model.blocks):
             raise ValueError("model.widths and model.blocks differ in length")
         if len(self.model.widths) < 3:
@@ -271,15 +292,20 @@ _RANGES = (
     ("cluster.seed_threshold", 0, 1),
     ("cluster.member_threshold", 0, 1),
     ("cluster.min_free", 0, 1),
+    ("cluster.score_threshold", 0, 1),
     ("augment.scale", 0, 0.9),
     ("augment.intensity", 0, 1),
+    ("augment.intensity_gamma", 0, 10),
     ("augment.height_m", 0, _MANY),
     ("augment.height_noise_m", 0, _MANY),
     ("augment.dropout", 0, 1),
+    ("augment.thin", 0, 1),
     ("augment.paste", 0, 1000),
     ("train.steps", 1, _MANY),
     ("train.batch_size", 1, _MANY),
     ("train.window_cells", 0, _MANY),
+    ("train.object_windows", 0, 1),
+    ("train.average_decay", 0, 1),
     ("train.min_object_points", 0, _MANY),
     ("train.learning_rate", 0, _MANY),
     ("train.weight_decay", 0, _MANY),

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -57,9 +58,9 @@ class Trainer:
     """Trains a network on a `TrainingSet`; a run is a folder.
 
     The folder holds ``config.yaml`` (resolved), ``log.csv``, ``last.pt``, ``best.pt`` and, at the
-    end, ``weights.safetensors`` (of the last step) with its ``.json``. Under ``torchrun`` each
-    process takes its share of every batch and the numbers stay those of one process with the
-    whole batch.
+    end, ``weights.safetensors`` (of the last step) with its ``.json``. Scored and written is the
+    moving average of the weights (``train.average_decay``). Under ``torchrun`` each process takes
+    its share of every batch and the numbers stay those of one process with the whole batch.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Trainer:
             self.model.parameters(), train.learning_rate, weight_decay=train.weight_decay
         )
         self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate_factor(step, train))
+        self.average = self._new_average()
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
         self.rows: list[dict[str, Any]] = []  # of log.csv
         self.recent: list[dict[str, float]] = []  # losses of the steps since the last row
@@ -148,7 +150,7 @@ class Trainer:
                 signal.signal(number, handler)
         if self.rank == 0 and self.step == steps:
             about = {"trained_steps": steps, "initial_sha256": self.initial_sha256}
-            save_weights(self.out / "weights.safetensors", self.model, self.config, about)
+            save_weights(self.out / "weights.safetensors", self.averaged, self.config, about)
         if dist.is_initialized():
             dist.destroy_process_group()
 
@@ -235,6 +237,7 @@ class Trainer:
                 )
         self.optimizer.step()
         self.schedule.step()
+        self.average.update_parameters(self.model)
         return dict(zip(LOSSES, numbers, strict=False))
 
     def _mean_over_processes(self, values: Tensor) -> Tensor:
@@ -247,7 +250,7 @@ class Trainer:
         """Score the network, each process its share of the frames; fills the row of this step."""
         bar.set_postfix_str("validating")
         device: Any = self.device.type
-        segmenter = Segmenter(self.model, self.config, device, sparse="torch")
+        segmenter = Segmenter(self.averaged, self.config, device, sparse="torch")
         share = evaluate(segmenter, self.validation[self.rank :: self.world], self.config)
         shares = [share] * self.world
         if self.world > 1:
@@ -272,7 +275,9 @@ class Trainer:
             "step": self.step,
             "best": self.best,
             "seconds": self._elapsed(),
-            "model": self.model.state_dict(),
+            "model": self.averaged.state_dict(),
+            "averaged_steps": int(self.average.n_averaged),
+            "trained": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
@@ -298,6 +303,23 @@ class Trainer:
         except ValueError as error:
             raise TrainingError(f"{path}: of another network: {error}") from None
         self.model.load_state_dict(model.state_dict())
+        self.average = self._new_average()
+
+    def _new_average(self) -> AveragedModel:
+        """The mean of the weights so far, the recent ones weighing more and more."""
+        decay = self.config.train.average_decay
+
+        def mean(average: Tensor, weights: Tensor, count: Tensor | int) -> Tensor:
+            if not average.is_floating_point():  # a counter
+                return weights
+            return average.lerp(weights, max(1 - decay, 1 / (1 + 0.1 * float(count))))
+
+        return AveragedModel(self.model, avg_fn=mean, use_buffers=True)
+
+    @property
+    def averaged(self) -> BEVNet:
+        """The network that is scored and saved."""
+        return self.average.module  # type: ignore[return-value]
 
     def _restore(self, path: Path) -> None:
         if not path.exists():
@@ -311,7 +333,9 @@ class Trainer:
                 f"{path}: made with another configuration; resume with {self.out}/config.yaml"
             )
         try:
-            self.model.load_state_dict(state["model"])
+            self.model.load_state_dict(state["trained"])
+            self.averaged.load_state_dict(state["model"])
+            self.average.n_averaged.fill_(state["averaged_steps"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.schedule.load_state_dict(state["schedule"])
             torch.set_rng_state(state["rng"])
