@@ -1,17 +1,49 @@
 """Training samples: any mixture of sources, augmented and cropped, a pure function of a number."""
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from bev_instseg.config import Config
 from bev_instseg.datasets import augment
-from bev_instseg.datasets.sources import FrameRef
+from bev_instseg.datasets.compose import NOTHING, OBSTACLE_M, paste_some
+from bev_instseg.datasets.objects import Cutout, by_class, cut_objects
+from bev_instseg.datasets.sources import FrameRef, list_frames
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import Float32, Frame, Pillars
 from bev_instseg.targets import PillarTargets, make_targets
 
-MIN_CUTOUT_POINTS = 15
+
+def list_sources(
+    config: Config, data: Path, part: Literal["train", "val"]
+) -> list[tuple[float, list[FrameRef]]]:
+    """Weight and frames of each source of a configuration, below the folder ``data``."""
+    return [
+        (
+            source.weight,
+            list_frames(
+                data / source.path,
+                source.layout,
+                source.train if part == "train" else source.val,
+                source.unlabelled_is_background,
+            ),
+        )
+        for source in config.data.sources
+    ]
+
+
+def read_frame(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
+    """The points of a frame that lie on the grid, and their heights above the ground.
+
+    The frame is named after its data set's folder too, so that no two frames are named alike.
+    """
+    frame = ref.read(config.classes, config.data)
+    frame = dataclasses.replace(frame, name=f"{Path(ref.root).name}/{ref.name}")
+    height_m = voxelize(frame.points, config.grid).point_height_m
+    return augment.keep(frame, height_m, np.isfinite(height_m))
 
 
 class TrainingSet:
@@ -20,10 +52,17 @@ class TrainingSet:
     Frames are read at first use and kept in memory with each point's height above the ground.
     """
 
-    def __init__(self, sources: Sequence[tuple[float, Sequence[FrameRef]]], config: Config) -> None:
+    def __init__(
+        self,
+        sources: Sequence[tuple[float, Sequence[FrameRef]]],
+        config: Config,
+        databases: Sequence[Sequence[Cutout]] = (),
+    ) -> None:
         """Args:
         sources: (weight, frames) of each data set; a source is drawn as often as its weight says.
         config: classes, grid, augmentation and seed.
+        databases: what is pasted, into each sample from one of them, drawn evenly; none: the
+            objects of the frames themselves.
 
         Raises:
             ValueError: no frames at all.
@@ -35,23 +74,20 @@ class TrainingSet:
         self.refs = [ref for _, refs in sources for ref in refs]
         chance = np.concatenate([np.full(len(refs), w / len(refs)) for w, refs in sources])
         self.chance = chance / chance.sum()
+        self.databases = databases
         self._frames: list[tuple[Frame, Float32]] = []
-        self._bank: list[list[augment.Cutout]] = []
+        self._banks: list[list[list[Cutout]]] = []
 
     def load(self) -> None:
-        """Read all frames and cut out their objects, unless that is done."""
+        """Read all frames and cut out what is pasted, unless that is done."""
         if self._frames:
             return
-        frames: list[tuple[Frame, Float32]] = []
-        bank: list[list[augment.Cutout]] = [[] for _ in self.config.classes]
-        for ref in self.refs:
-            frame = ref.read(self.config.classes, self.config.data)
-            height_m = voxelize(frame.points, self.config.grid).point_height_m
-            frame, height_m = augment.keep(frame, height_m, np.isfinite(height_m))
-            frames.append((frame, height_m))
-            for cutout in augment.cut_objects(frame, height_m, MIN_CUTOUT_POINTS):
-                bank[cutout.class_index].append(cutout)
-        self._frames, self._bank = frames, bank
+        frames = [read_frame(ref, self.config) for ref in self.refs]
+        databases = self.databases or [
+            [cutout for frame, height_m in frames for cutout in cut_objects(frame, height_m)]
+        ]
+        self._banks = [by_class(cutouts, len(self.config.classes)) for cutouts in databases]
+        self._frames = frames
 
     def __getitem__(self, index: int) -> tuple[Pillars, PillarTargets]:
         """Sample ``index``: any number >= 0; there is no end."""
@@ -61,12 +97,17 @@ class TrainingSet:
         frame, height_m = self._frames[rng.choice(len(self._frames), p=self.chance)]
         if config.augment.enabled:
             frame, height_m = augment.turn_flip_scale(frame, height_m, config.augment, rng)
-        grid = config.grid
+        grid, around = config.grid, NOTHING
         if train.window_cells:
-            grid = augment.random_window(frame, grid, train.window_cells, config.model.stride, rng)
-            frame, height_m = augment.keep(frame, height_m, grid.cell_of(frame.points) >= 0)
+            grid = augment.random_window(frame, grid, train, config.model.stride, rng)
+            inside = grid.cell_of(frame.points) >= 0
+            around = frame.points[~inside & (height_m > OBSTACLE_M)]
+            frame, height_m = augment.keep(frame, height_m, inside)
         if config.augment.enabled:
-            frame, _ = augment.paste_some(frame, height_m, self._bank, config.augment.paste, rng)
+            most = config.augment.paste
+            bank = self._banks[rng.integers(len(self._banks))]
+            frame, _ = paste_some(frame, height_m, bank, most, rng, around)
+            frame = augment.thin_beams(frame, config.augment, rng)
             frame = augment.jitter(frame, config.augment, rng)
         pillars = voxelize(frame.points, grid)
         return pillars, make_targets(frame, pillars, train.min_object_points)

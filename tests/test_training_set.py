@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from conftest import STREETS, write_kitti
 
-from bev_instseg.config import AugmentConfig
+from bev_instseg.config import AugmentConfig, TrainConfig
+from bev_instseg.datasets import compose
 from bev_instseg.datasets.kitti import KittiError
+from bev_instseg.datasets.objects import MIN_CUTOUT_POINTS, cut_objects
 from bev_instseg.datasets.sources import list_frames
-from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.ops.voxelize import FEATURES, voxelize
 from bev_instseg.targets import make_targets
-from bev_instseg.training_set import MIN_CUTOUT_POINTS, TrainingSet
+from bev_instseg.training_set import TrainingSet, list_sources, read_frame
 
 
 @pytest.fixture
@@ -98,11 +100,84 @@ def test_samples_are_windows_of_the_size_asked_for(sources, tiny_config):
 def test_objects_are_pasted_from_all_frames(sources, tiny_config):
     samples = TrainingSet(sources, tiny_config)
     samples.load()
-    assert [len(cutouts) for cutouts in samples._bank] == [2 * 3, 2 * 2, 2 * 1]  # streets a and b
-    assert all(len(c.points) >= MIN_CUTOUT_POINTS for cutouts in samples._bank for c in cutouts)
+    (bank,) = samples._banks
+    assert [len(cutouts) for cutouts in bank] == [2 * 3, 2 * 2, 2 * 1]  # streets a and b
+    assert all(len(c.points) >= MIN_CUTOUT_POINTS for cutouts in bank for c in cutouts)
     without = dataclasses.replace(tiny_config, augment=AugmentConfig(paste=(0, 0, 0)))
     most = max(len(samples[i][1].classes) for i in range(30))
     assert most > max(len(TrainingSet(sources, without)[i][1].classes) for i in range(30)) == 3
+
+
+def test_given_objects_are_pasted_instead_of_the_frames_own(sources, kitti_root, tiny_config):
+    (ref,) = list_frames(kitti_root, "kitti", ["val"])
+    (cyclist,) = [c for c in cut_objects(*read_frame(ref, tiny_config)) if c.class_index == 2]
+    assert cyclist.origin == "kitti/c"
+    samples = TrainingSet(sources, tiny_config, [[cyclist]])
+    samples.load()
+    assert samples._banks == [[[], [], [cyclist]]]
+    added = {tuple(samples[i][1].classes[3:].tolist()) for i in range(30)}
+    assert added == {(), (2,)}
+
+
+def test_each_sample_pastes_from_one_of_the_databases(sources, kitti_root, tiny_config):
+    (ref,) = list_frames(kitti_root, "kitti", ["val"])
+    cutouts = cut_objects(*read_frame(ref, tiny_config))
+    databases = [[c for c in cutouts if c.class_index == k] for k in (1, 2)]
+    config = dataclasses.replace(tiny_config, augment=AugmentConfig(paste=(0, 3, 3)))
+    samples = TrainingSet(sources, config, databases)
+    added = [set(samples[i][1].classes[3:].tolist()) for i in range(40)]
+    assert {1} in added
+    assert {2} in added
+    assert {1, 2} not in added
+
+
+def test_what_the_window_cuts_off_may_stand_in_front(sources, tiny_config, monkeypatch):
+    seen = []
+    paste_some = compose.paste_some
+    monkeypatch.setattr(
+        "bev_instseg.training_set.paste_some",
+        lambda *args: seen.append((args[0], args[-1])) or paste_some(*args),
+    )
+    samples = TrainingSet(sources, tiny_config)
+    for i in range(10):
+        grid = samples[i][0].grid
+        frame, around = seen[-1]
+        assert (grid.cell_of(frame.points) >= 0).all()
+        assert (grid.cell_of(around) < 0).all()
+    assert max(len(around) for _, around in seen) > 100
+    whole = dataclasses.replace(tiny_config, train=TrainConfig(window_cells=0))
+    TrainingSet(sources, whole)[0]
+    assert len(seen[-1][1]) == 0
+
+
+@pytest.mark.parametrize("change", ["thin", "intensity_gamma"])
+def test_sweeps_are_made_like_those_of_other_sensors(change, sources, tiny_config):
+    off = AugmentConfig(thin=0.0, intensity_gamma=0.0, paste=(0, 0, 0), dropout=0.0)
+    on = dataclasses.replace(off, **{change: 1.0})
+    plain, changed = (
+        TrainingSet(sources, dataclasses.replace(tiny_config, augment=augment))[2][0]
+        for augment in (off, on)
+    )
+    if change == "thin":
+        share = len(changed.point_to_pillar) / len(plain.point_to_pillar)
+        assert 0.3 < share < 0.7
+    else:
+        np.testing.assert_array_equal(changed.cells, plain.cells)
+        different = (changed.features != plain.features).any(0)
+        changed_names = [FEATURES[k] for k in np.flatnonzero(different)]
+        assert changed_names == ["intensity_mean", "intensity_max"]
+
+
+def test_the_sources_of_a_configuration_are_listed_with_their_weights(
+    tmp_path, kitti_root, semantickitti_root, tiny_config
+):
+    for part, names in (
+        ("train", [["a", "b"], ["00/000000", "00/000001"]]),
+        ("val", [["c"], ["01/000000"]]),
+    ):
+        listed = list_sources(tiny_config, tmp_path, part)
+        assert [weight for weight, _ in listed] == [1.0, 1.0]
+        assert [[ref.name for ref in refs] for _, refs in listed] == names
 
 
 def test_frames_are_read_once(sources, tiny_config, monkeypatch):

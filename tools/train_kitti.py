@@ -4,6 +4,8 @@
 Examples:
   python tools/train_kitti.py --config configs/kitti.yaml --data ~/kitti --out runs/first
   python tools/train_kitti.py --config configs/kitti.yaml --data ~/kitti --out runs/first --resume
+  python tools/train_kitti.py --config sim.yaml --data ~/sim --out runs/sim --objects objects.npz
+      objects that tools/cut_objects.py found in real frames, pasted into simulated ones
 
 Several GPUs or processes: torchrun --nproc-per-node 2 tools/train_kitti.py ... (same numbers).
 RUN_DIR then holds config.yaml, log.csv, log.png, best.pt (best mean PQ on the validation frames),
@@ -17,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from bev_instseg.cli import new_parser, run
-from bev_instseg.config import Config, load_config
-from bev_instseg.datasets.sources import FrameRef, list_frames
+from bev_instseg.config import load_config
+from bev_instseg.datasets.objects import load_objects
 from bev_instseg.engine import Trainer, TrainingError
-from bev_instseg.training_set import TrainingSet
+from bev_instseg.training_set import TrainingSet, list_sources
 from bev_instseg.visualize import draw_training
 
 
@@ -32,15 +34,9 @@ def main(argv: list[str] | None = None) -> int:
 def train(arguments: argparse.Namespace) -> int:
     """Train as the command line says; returns the exit code."""
     config, out = load_config(*arguments.config), arguments.out
-    sources = range(len(config.data.sources))
-    training_set = TrainingSet(
-        [
-            (config.data.sources[i].weight, _frames(arguments.data, config, i, "train"))
-            for i in sources
-        ],
-        config,
-    )
-    validation = [ref for i in sources for ref in _frames(arguments.data, config, i, "val")]
+    databases = [load_objects(path, config.class_names) for path in arguments.objects]
+    training_set = TrainingSet(list_sources(config, arguments.data, "train"), config, databases)
+    validation = [ref for _, refs in list_sources(config, arguments.data, "val") for ref in refs]
     trainer = Trainer(config, training_set, validation, out, arguments.resume, arguments.init)
     trainer.run(after_validation=lambda: draw_training(out / "log.csv", out / "log.png"))
     if trainer.rank == 0:
@@ -67,19 +63,21 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--out", required=True, type=Path, metavar="RUN_DIR", help="the run's folder"
     )
+    parser.add_argument(
+        "--objects",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="NPZ",
+        help="paste these, of tools/cut_objects.py, from each file as often (default: the training "
+        "frames' own)",
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on from RUN_DIR/last.pt")
     start.add_argument(
         "--init", type=Path, metavar="WEIGHTS", help="start from these weights (fine-tune)"
     )
     return parser.parse_args(argv)
-
-
-def _frames(data: Path, config: Config, index: int, part: str) -> list[FrameRef]:
-    source = config.data.sources[index]
-    entries = source.train if part == "train" else source.val
-    root = data / source.path
-    return list_frames(root, source.layout, entries, source.unlabelled_is_background)
 
 
 if __name__ == "__main__":

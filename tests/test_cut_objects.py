@@ -1,0 +1,118 @@
+"""The command line of cut_objects, and what train_kitti makes of its file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from test_tools import tool
+
+from bev_instseg.config import Config, save_config
+from bev_instseg.datasets.objects import Cutout, load_objects, save_objects
+from bev_instseg.training_set import TrainingSet
+
+cut_objects, train_kitti = tool("cut_objects"), tool("train_kitti")
+
+
+@pytest.fixture
+def arguments(kitti_root: Path, semantickitti_root: Path, tiny_config: Config) -> list[str]:
+    """The tiny configuration and the data that it names."""
+    path = kitti_root.parent / "tiny.yaml"
+    save_config(tiny_config, path)
+    return ["--config", str(path), "--data", str(kitti_root.parent)]
+
+
+def test_objects_of_the_training_frames_are_written_and_counted(
+    arguments: list[str],
+    tmp_path: Path,
+    tiny_config: Config,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for path in [*tmp_path.rglob("c.*"), *(tmp_path / "semantickitti/sequences/01").rglob("*.*")]:
+        path.write_bytes(b"of the validation: not to be touched")
+    out = tmp_path / "objects.npz"
+    assert cut_objects.main([*arguments, "--out", str(out)]) == 0
+    said = capsys.readouterr().out.splitlines()
+    rows = [line.strip("| ").split(" | ") for line in said if line.startswith("| ")]
+    assert [row[:3] for row in rows] == [
+        ["class", "objects", "frames"],
+        ["vehicle", "6", "4"],
+        ["pedestrian", "4", "4"],
+        ["cyclist", "2", "2"],
+    ]
+    assert rows[3][3] == "6 / 6 / 6"  # metres away
+    assert rows[1][5].split(" / ")[1] == "3.9"  # metres long
+    assert said[-1] == f"12 object(s) of 4 frame(s) in {out}"
+    objects = load_objects(out, tiny_config.class_names)
+    frames = {"kitti/a", "kitti/b", "semantickitti/00/000000", "semantickitti/00/000001"}
+    assert {cutout.origin for cutout in objects} == frames
+
+
+def test_a_class_without_objects_has_a_row(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text('data: {sources: [{path: kitti}, {train: ["00/000000"]}]}')
+    (tmp_path / "kitti/ImageSets/train.txt").write_text("a\n")
+    config = [arguments[1], str(tmp_path / "a.yaml")]
+    out = str(tmp_path / "objects.npz")
+    assert cut_objects.main(["--config", *config, "--data", str(tmp_path), "--out", out]) == 0
+    assert "| cyclist | 0 | 0 | - | - | - | - |" in capsys.readouterr().out.splitlines()
+
+
+def test_training_pastes_the_objects_of_the_file(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "objects.npz")
+    assert cut_objects.main([*arguments, "--out", path]) == 0
+    given: list[Sequence[Sequence[Cutout]]] = []
+
+    def trainer(config: Config, samples: TrainingSet, *_: object) -> None:
+        given.append(samples.databases)
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(train_kitti, "Trainer", trainer)
+    for more in ([], ["--objects", path, path]):
+        assert train_kitti.main([*arguments, "--out", str(tmp_path / "run"), *more]) == 2
+    assert [[len(cutouts) for cutouts in databases] for databases in given] == [[], [12, 12]]
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [((), "cannot be read"), (("vehicle", "person", "cyclist"), "its classes are vehicle, person")],
+)
+def test_a_file_that_does_not_fit_stops_the_training(
+    names: tuple[str, ...],
+    says: str,
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "objects.npz"
+    if names:
+        save_objects(path, [], names)
+    out = str(tmp_path / "run")
+    assert train_kitti.main([*arguments, "--out", out, "--objects", str(path)]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"train_kitti: {path}: {says}")
+    assert len(complaint.splitlines()) == 1
+
+
+def test_what_is_missing_is_named(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for data, out, says in (
+        (tmp_path / "absent", tmp_path / "objects.npz", "absent/kitti/ImageSets/train.txt: cannot"),
+        (tmp_path, tmp_path / "nowhere" / "objects.npz", "nowhere/objects.npz: No such file"),
+    ):
+        where = ["--data", str(data), "--out", str(out)]
+        assert cut_objects.main([*arguments[:2], *where]) == 2
+        complaint = capsys.readouterr().err.splitlines()[-1]
+        assert complaint.startswith("cut_objects: ")
+        assert says in complaint
+
+
+@pytest.mark.parametrize("name", ["cut_objects", "train_kitti"])
+def test_help_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        tool(name).main(["--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.count(f"python tools/{name}.py") >= 1
