@@ -17,6 +17,7 @@ if it is not. A ratio with nothing to measure, 0 / 0, is NaN.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,17 +25,34 @@ from numpy.typing import NDArray
 
 from bev_instseg.structures import Frame, Instances
 
-_TRUTH = np.dtype([("class", np.int32), ("iou", np.float64), ("counted", np.bool_)])
-_PREDICTION = np.dtype(
+# An object or a prediction, compared with those of the other side.
+SEGMENT = np.dtype(
     [
         ("class", np.int32),
-        ("score", np.float32),
-        ("iou", np.float64),
+        ("score", np.float32),  # 1 for objects
+        ("points", np.int64),  # judged ones
+        ("shared", np.int64),  # of these, those on any segment of the other side
+        ("centre_m", np.float64, 2),  # mean x, y of the judged points; NaN if there are none
+        ("iou", np.float64),  # the best with a segment of the own class
+        ("iou_other", np.float64),  # the best with a segment of another class
         ("counted", np.bool_),
-        ("background", np.bool_),
-        ("wrong_class", np.bool_),
     ]
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One frame's objects and predictions, each compared with all of the other side.
+
+    Attributes:
+        frame: the frame's name.
+        objects: (T,) of `SEGMENT`, in the order of ``Frame.classes``.
+        predictions: (P,) of `SEGMENT`, in the order of ``Instances.classes``.
+    """
+
+    frame: str
+    objects: NDArray[np.void]
+    predictions: NDArray[np.void]
 
 
 @dataclass(frozen=True)
@@ -85,22 +103,16 @@ class Result:
     def mean_pq(self) -> float:
         """Mean PQ over the classes that have truth (TP + FN > 0); NaN if none has."""
         pq = [result.pq for result in self.per_class.values() if result.tp + result.fn]
-        return _ratio(math.fsum(pq), len(pq))
+        return ratio(math.fsum(pq), len(pq))
 
     def table(self) -> str:
         """A Markdown table: ratios in percent, ``-`` where there is nothing to measure."""
         names = [column.name for column in dataclasses.fields(ClassResult)]
         rows = [["class", *names]]
         for name, result in self.per_class.items():
-            rows.append([name, *(_cell(getattr(result, column)) for column in names)])
-        rows.append(["mean", _cell(self.mean_pq), *[""] * (len(names) - 1)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        sides = ["<", *">" * len(names)]
-        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        return "\n".join(
-            f"| {' | '.join(map('{:{}{}}'.format, row, sides, widths))} |"
-            for row in [rows[0], rule, *rows[1:]]
-        )
+            rows.append([name, *(cell(getattr(result, column)) for column in names)])
+        rows.append(["mean", cell(self.mean_pq), *[""] * (len(names) - 1)])
+        return markdown_table(rows)
 
     def to_dict(self) -> dict:
         """``{"mean_pq": ..., "per_class": {name: {...}}}`` ready for JSON: None stands for NaN."""
@@ -132,10 +144,13 @@ class Evaluator:
         self.class_names = tuple(class_names)
         self.max_range_m = max_range_m
         self.min_points = min_points
-        self._truth: list[NDArray[np.void]] = []
-        self._predictions: list[NDArray[np.void]] = []
+        self.comparisons: list[Comparison] = []  # of the frames so far
 
     def add(self, frame: Frame, instances: Instances) -> None:
+        """Take in one frame; see `compare`."""
+        self.comparisons.append(self.compare(frame, instances))
+
+    def compare(self, frame: Frame, instances: Instances) -> Comparison:
         """Compare one frame's instances with its truth.
 
         Raises:
@@ -153,33 +168,52 @@ class Evaluator:
         if np.any((classes < 0) | (classes >= len(self.class_names))):
             raise ValueError(f"{frame.name}: class indices must lie below {len(self.class_names)}")
 
-        x, y = frame.points[:, :2].astype(np.float64).T
-        judged = frame.judged & (x * x + y * y <= self.max_range_m**2)
-        table = overlap_table(
-            frame.instance[judged], instances.labels[judged], len(frame.classes), len(instances)
-        )
-        truth_points, predicted_points = table[1:].sum(axis=1), table[:, 1:].sum(axis=0)
-        shared = table[1:, 1:]
-        union = truth_points[:, None] + predicted_points - shared
-        iou = shared / np.maximum(union, 1)  # an empty union shares nothing: 0
+        xy_m = frame.points[:, :2].astype(np.float64)
+        judged = frame.judged & (np.square(xy_m).sum(axis=1) <= self.max_range_m**2)
+        truth, labels, xy_m = frame.instance[judged], instances.labels[judged], xy_m[judged]
+        table = overlap_table(truth, labels, len(frame.classes), len(instances))
         same_class = frame.classes[:, None] == instances.classes
-        iou_own = np.where(same_class, iou, 0.0)
-        iou_other = np.where(same_class, 0.0, iou)
+        no_scores = np.ones(len(frame.classes))
+        return Comparison(
+            frame.name,
+            self._segments(frame.classes, no_scores, table, same_class, truth, xy_m),
+            self._segments(
+                instances.classes, instances.scores, table.T, same_class.T, labels, xy_m
+            ),
+        )
 
-        truth = np.empty(len(frame.classes), _TRUTH)
-        truth["class"] = frame.classes
-        truth["iou"] = iou_own.max(axis=1, initial=0.0)
-        truth["counted"] = truth_points >= self.min_points
-        self._truth.append(truth)
+    def _segments(
+        self,
+        classes: NDArray[np.int32],
+        scores: NDArray[np.floating],
+        table: NDArray[np.int64],
+        same_class: NDArray[np.bool_],
+        labels: NDArray[np.int32],
+        xy_m: NDArray[np.float64],
+    ) -> NDArray[np.void]:
+        """(K,) of `SEGMENT`: one side of a comparison.
 
-        predictions = np.empty(len(instances), _PREDICTION)
-        predictions["class"] = instances.classes
-        predictions["score"] = instances.scores
-        predictions["iou"] = iou_own.max(axis=0, initial=0.0)
-        predictions["counted"] = predicted_points >= self.min_points
-        predictions["background"] = 2 * shared.sum(axis=0) < predicted_points
-        predictions["wrong_class"] = iou_other.max(axis=0, initial=0.0) > 0.5
-        self._predictions.append(predictions)
+        Args:
+            classes, scores: (K,) of the segments of this side.
+            table: (K + 1, L + 1) points that they share with the L segments of the other side.
+            same_class: (K, L) bool.
+            labels: (N,) segment of this side of each judged point, 0 none.
+            xy_m: (N, 2) float64 position of each judged point.
+        """
+        points, shared = table[1:].sum(axis=1), table[1:, 1:]
+        union = points[:, None] + table[:, 1:].sum(axis=0) - shared
+        iou = shared / np.maximum(union, 1)  # an empty union shares nothing: 0
+        sums_m = [np.bincount(labels, along, minlength=len(table))[1:] for along in xy_m.T]
+        segments = np.empty(len(classes), SEGMENT)
+        segments["class"] = classes
+        segments["score"] = scores
+        segments["points"] = points
+        segments["shared"] = shared.sum(axis=1)
+        segments["centre_m"] = np.transpose(sums_m / np.where(points, points, np.nan))
+        segments["iou"] = np.where(same_class, iou, 0.0).max(axis=1, initial=0.0)
+        segments["iou_other"] = np.where(same_class, 0.0, iou).max(axis=1, initial=0.0)
+        segments["counted"] = points >= self.min_points
+        return segments
 
     def merge(self, other: "Evaluator") -> None:
         """Take in the frames of ``other``, as if they had been added here.
@@ -193,17 +227,25 @@ class Evaluator:
             other.min_points,
         ):
             raise ValueError("only evaluators of equal classes, range and min_points can be merged")
-        self._truth += other._truth
-        self._predictions += other._predictions
+        self.comparisons += other.comparisons
+
+    @property
+    def objects(self) -> NDArray[np.void]:
+        """(T,) of `SEGMENT`: the objects of all frames so far."""
+        return np.concatenate([np.empty(0, SEGMENT), *(c.objects for c in self.comparisons)])
+
+    @property
+    def predictions(self) -> NDArray[np.void]:
+        """(P,) of `SEGMENT`: the predictions of all frames so far."""
+        return np.concatenate([np.empty(0, SEGMENT), *(c.predictions for c in self.comparisons)])
 
     def result(self) -> Result:
         """The measures of all frames so far."""
-        truth = np.concatenate([np.empty(0, _TRUTH), *self._truth])
-        predictions = np.concatenate([np.empty(0, _PREDICTION), *self._predictions])
+        objects, predictions = self.objects, self.predictions
         return Result(
             {
                 name: _class_result(
-                    truth[truth["class"] == index], predictions[predictions["class"] == index]
+                    objects[objects["class"] == index], predictions[predictions["class"] == index]
                 )
                 for index, name in enumerate(self.class_names)
             }
@@ -235,24 +277,67 @@ def overlap_table(
     return counts.reshape(num_truth + 1, num_pred + 1)
 
 
+def is_match(segments: NDArray[np.void], threshold: float = 0.5) -> NDArray[np.bool_]:
+    """(K,) bool: segments that have a partner of their class, so objects found or TP."""
+    return segments["iou"] > threshold
+
+
+def is_error(segments: NDArray[np.void]) -> NDArray[np.bool_]:
+    """(K,) bool: counted segments without a partner at IoU > 0.5, so objects missed or FP."""
+    return segments["counted"] & ~is_match(segments)
+
+
+def is_wrong_class(segments: NDArray[np.void]) -> NDArray[np.bool_]:
+    """(K,) bool: segments that would have a partner at IoU > 0.5 if its class were theirs."""
+    return segments["iou_other"] > 0.5
+
+
+def is_background(segments: NDArray[np.void]) -> NDArray[np.bool_]:
+    """(K,) bool: segments with less than half of their points on any of the other side."""
+    return 2 * segments["shared"] < segments["points"]
+
+
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table of a header and rows as long: first column to the left, others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = ["<", *">" * (len(widths) - 1)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "\n".join(
+        f"| {' | '.join(map('{:{}{}}'.format, row, sides, widths))} |"
+        for row in [rows[0], rule, *rows[1:]]
+    )
+
+
+def cell(value: float) -> str:
+    """A count as it is, a ratio in percent, ``-`` for NaN."""
+    if isinstance(value, int):
+        return str(value)
+    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def ratio(part: float, whole: float) -> float:
+    """``part / whole``, NaN where ``whole`` is 0."""
+    return part / whole if whole else math.nan
+
+
 def _class_result(truth: NDArray[np.void], predictions: NDArray[np.void]) -> ClassResult:
     """Sum up the records of one class. ``fsum`` makes the sums independent of their order."""
-    matched = predictions["iou"] > 0.5
-    false = predictions[predictions["counted"] & ~matched]
+    matched = is_match(predictions)
+    false = predictions[is_error(predictions)]
     tp, fp = int(matched.sum()), len(false)
     fn = _positives(truth, 0.5) - tp
     weight = tp + fp / 2 + fn / 2
     iou = math.fsum(predictions["iou"][matched])
     counted_iou = truth["iou"][truth["counted"]]
-    wrong_class, background = int(false["wrong_class"].sum()), int(false["background"].sum())
+    wrong_class, background = int(is_wrong_class(false).sum()), int(is_background(false).sum())
     return ClassResult(
-        pq=_ratio(iou, weight),
-        sq=_ratio(iou, tp) if tp else _ratio(0, weight),
-        rq=_ratio(tp, weight),
-        coverage=_ratio(math.fsum(counted_iou), len(counted_iou)),
-        precision=_ratio(tp, tp + fp),
-        recall_50=_ratio(tp, tp + fn),
-        recall_70=_ratio(int((truth["iou"] > 0.7).sum()), _positives(truth, 0.7)),
+        pq=ratio(iou, weight),
+        sq=ratio(iou, tp) if tp else ratio(0, weight),
+        rq=ratio(tp, weight),
+        coverage=ratio(math.fsum(counted_iou), len(counted_iou)),
+        precision=ratio(tp, tp + fp),
+        recall_50=ratio(tp, tp + fn),
+        recall_70=ratio(int(is_match(truth, 0.7).sum()), _positives(truth, 0.7)),
         ap_50=_average_precision(truth, predictions, 0.5),
         ap_70=_average_precision(truth, predictions, 0.7),
         tp=tp,
@@ -266,14 +351,14 @@ def _class_result(truth: NDArray[np.void], predictions: NDArray[np.void]) -> Cla
 
 def _positives(truth: NDArray[np.void], threshold: float) -> int:
     """TP + FN of one class at this threshold."""
-    return int((truth["counted"] | (truth["iou"] > threshold)).sum())
+    return int((truth["counted"] | is_match(truth, threshold)).sum())
 
 
 def _average_precision(
     truth: NDArray[np.void], predictions: NDArray[np.void], threshold: float
 ) -> float:
     """Area under the interpolated precision-recall curve of one class; see `ClassResult`."""
-    hit = predictions["iou"] > threshold
+    hit = is_match(predictions, threshold)
     kept = predictions["counted"] | hit
     score, hit = predictions["score"][kept], hit[kept]
     order = np.argsort(-score)
@@ -281,17 +366,7 @@ def _average_precision(
     last = np.flatnonzero(np.diff(score, append=-np.inf))  # of each run of equal scores
     precision = tp[last] / (last + 1)
     best = np.maximum.accumulate(precision[::-1])[::-1]
-    return _ratio(float(np.sum(np.diff(tp[last], prepend=0) * best)), _positives(truth, threshold))
-
-
-def _ratio(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan
-
-
-def _cell(value: float) -> str:
-    if isinstance(value, int):
-        return str(value)
-    return "-" if math.isnan(value) else f"{100 * value:.1f}"
+    return ratio(float(np.sum(np.diff(tp[last], prepend=0) * best)), _positives(truth, threshold))
 
 
 def _none_if_nan(value: float) -> float | None:

@@ -358,6 +358,38 @@ def test_overlap_table():
         overlap_table(truth, prediction[:-1], 3, 2)
 
 
+def test_a_comparison_holds_both_sides():
+    frame, instances = scene(
+        [
+            (1, 1, 6, 10.0, True),
+            (1, 1, 2, 20.0, True),
+            (1, 2, 2, 15.0, True),
+            (0, 2, 8, 15.0, True),
+            (0, 2, 5, 60.0, True),  # out of range
+        ],
+        [CAR, CAR],  # the second has no points
+        [(CAR, 0.75), (PERSON, 0.5)],
+    )
+    comparison = Evaluator(NAMES).compare(frame, instances)
+    assert comparison.frame == "test"
+    objects, predictions = comparison.objects, comparison.predictions
+    assert objects["points"].tolist() == [10, 0]
+    assert objects["shared"].tolist() == [10, 0]
+    assert objects["iou"].tolist() == [0.8, 0]
+    assert objects["iou_other"].tolist() == [2 / 18, 0]
+    assert objects["counted"].tolist() == [True, False]
+    assert objects["centre_m"][0].tolist() == [0, 13]
+    assert np.isnan(objects["centre_m"][1]).all()
+    assert predictions["class"].tolist() == [CAR, PERSON]
+    assert predictions["score"].tolist() == [0.75, 0.5]
+    assert predictions["points"].tolist() == [8, 10]
+    assert predictions["shared"].tolist() == [8, 2]
+    assert predictions["iou"].tolist() == [0.8, 0]
+    assert predictions["iou_other"].tolist() == [0, 2 / 18]
+    assert predictions["counted"].tolist() == [False, True]
+    assert predictions["centre_m"].tolist() == [[0, 12.5], [0, 15]]
+
+
 def test_table_and_dict():
     result = evaluate(FIRST, SECOND, THIRD)
     lines = [[c.strip() for c in line.split("|")[1:-1]] for line in result.table().splitlines()]

@@ -5,6 +5,7 @@ Matplotlib is imported by the functions that draw with it.
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,31 @@ TEXT: dict[str, Any] = {"fontsize": TEXT_PT, "ha": "center", "va": "center", "bb
 OUTLINES = {"vehicle": "#1d4ed8", "pedestrian": "#c81e3a", "cyclist": "#0f7b3a"}
 OTHER_OUTLINES = ("#7e22ce", "#a16207", "#0e7490", "#9d174d")
 VOID_RGB = (0.93, 0.80, 0.55)
+
+
+@dataclass(frozen=True, eq=False)
+class Rings:
+    """Circles around places that a picture points out.
+
+    Attributes:
+        name: what stands there, for the legend.
+        circles_m: (M, 3) x, y and radius in metres.
+        colour: of the circles.
+        style: Matplotlib's line style of the circles.
+        boxes: M boxes of the map that they surround, whose texts are then placed first; or none,
+            where what they point out stands on another map.
+    """
+
+    name: str
+    circles_m: Float
+    colour: str
+    style: str = "-"
+    boxes: Sequence[int] = ()
+
+    def dashed(self) -> "Rings":
+        """The same for the map beside that of the boxes; wider, to be seen around others."""
+        circles_m = np.add(self.circles_m, (0, 0, 0.5))
+        return replace(self, circles_m=circles_m, style="--", boxes=())
 
 
 def new_maps(panels: int, range_m: float) -> "tuple[Figure, list[Axes]]":
@@ -76,6 +102,7 @@ def fill_map(
     corners: Float,
     texts: Sequence[str],
     void: NDArray[np.bool_] | None = None,
+    rings: Sequence[Rings] = (),
 ) -> None:
     """Draw points, boxes and a text beside each box; title and class counts go above the map.
 
@@ -86,10 +113,12 @@ def fill_map(
         instances: the objects among them.
         colours: (K, 3) RGB 0..1 of their points.
         corners: (K, 8, 3) corners of their boxes, the bottom four first.
-        texts: K texts.
+        texts: K texts; one of several lines is as wide as its longest.
         void: (N,) bool, points to draw in a colour of their own.
+        rings: what to point out.
     """
     from matplotlib.collections import LineCollection, PolyCollection
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     range_m = axes.get_ylim()[1]
@@ -109,7 +138,12 @@ def fill_map(
     axes.add_collection(PolyCollection(list(corners), facecolors=fills, edgecolors=edges, lw=0.9))
 
     low, high = corners.min(1, initial=np.inf), corners.max(1, initial=-np.inf)
-    places, leaders = _place_texts(low, high, texts, range_m)
+    ringed = [k for ring in rings for k in ring.boxes]
+    for ring in rings:
+        _draw_rings(axes, ring)
+        for k, (x, y, radius) in zip(ring.boxes, ring.circles_m, strict=False):
+            low[k], high[k] = (y - radius, x - radius), (y + radius, x + radius)
+    places, leaders = _place_texts(low, high, texts, range_m, ringed)
     for k, (y, x) in places.items():
         axes.text(y, x, texts[k], color=edges[k], **TEXT)
     axes.add_collection(LineCollection(leaders, colors="0.3", lw=0.5))
@@ -121,18 +155,32 @@ def fill_map(
     ]
     if void is not None and void.any():
         patches.append(Patch(facecolor=VOID_RGB, label="void"))
+    lines = [
+        Line2D([], [], color=ring.colour, ls=ring.style, label=f"{len(ring.circles_m)} {ring.name}")
+        for ring in rings
+        if len(ring.circles_m)
+    ]
     title = title if len(title) <= TITLE_LENGTH else "…" + title[1 - TITLE_LENGTH :]
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.legend(
-        handles=patches,
+        handles=[*patches, *lines],
         loc="lower right",
         bbox_to_anchor=(1, 1),
-        ncols=len(patches),
+        ncols=len(patches) + len(lines),
         fontsize=8,
         frameon=False,
         handlelength=1.2,
         borderaxespad=0,
     )
+
+
+def _draw_rings(axes: "Axes", rings: Rings) -> None:
+    from matplotlib.patches import Circle
+
+    for x, y, radius in rings.circles_m:
+        axes.add_patch(
+            Circle((y, x), radius, fill=False, color=rings.colour, ls=rings.style, lw=1.4)
+        )
 
 
 def save_png(figure: "Figure", path: str | Path) -> None:
@@ -174,7 +222,7 @@ def _image(
 
 
 def _place_texts(
-    low: Float, high: Float, texts: Sequence[str], range_m: float
+    low: Float, high: Float, texts: Sequence[str], range_m: float, first: Sequence[int] = ()
 ) -> tuple[dict[int, Float], list[tuple[Float, Float]]]:
     """Put each text beside its box so that it covers no other text, no box and no edge.
 
@@ -182,6 +230,7 @@ def _place_texts(
         low, high: (K, 2) bounds y, x of the boxes in metres.
         texts: K texts; that of a box outside the map or without a free place is left out.
         range_m: half the side of the map.
+        first: the instances whose texts choose their places before the others.
 
     Returns:
         The middle (y, x) of the texts by instance index, and leader lines for the distant ones.
@@ -190,11 +239,13 @@ def _place_texts(
     line_px = TEXT_PT * DPI / 72
     taken = np.concatenate([low, high], axis=1)
     places, leaders = {}, []
-    for k, text in enumerate(texts):
+    for k in dict.fromkeys([*first, *range(len(texts))]):
+        lines = texts[k].split("\n")
         middle = (low[k] + high[k]) / 2
         if (np.abs(middle) > range_m).any():
             continue
-        half = np.array([0.29 * line_px * len(text), 0.6 * line_px]) * pixel
+        size = 0.58 * max(map(len, lines)), 1.2 * len(lines)
+        half = np.array(size) / 2 * line_px * pixel
         reach = (high[k] - low[k]) / 2 + half
         for gap_px in (5, 30, 60, 90):
             ways = np.array([(-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1)])
