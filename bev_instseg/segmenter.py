@@ -157,18 +157,12 @@ class Segmenter:
         Raises:
             ValueError: another shape or type.
         """
-        thresholds = self.config.cluster
         clock = [time.perf_counter()]
         pillars = voxelize(points, self.config.grid)
         clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
-        clusters = cluster(
-            embeddings,
-            thresholds.seed_threshold,
-            thresholds.member_threshold,
-            thresholds.min_free,
-        )
+        clusters = self.cluster(embeddings)
         clock.append(time.perf_counter())
         instances = self.assemble(points, pillars, clusters)
         clock.append(time.perf_counter())
@@ -176,8 +170,18 @@ class Segmenter:
         self._timing.ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return instances
 
+    def cluster(self, embeddings: PillarEmbeddings) -> Clusters:
+        """The P pillars that `infer` spoke of, grouped into instances."""
+        thresholds = self.config.cluster
+        return cluster(
+            embeddings,
+            thresholds.seed_threshold,
+            thresholds.member_threshold,
+            thresholds.min_free,
+        )
+
     def assemble(self, points: Float32, pillars: Pillars, clusters: Clusters) -> Instances:
-        """The instances of clustered pillars, by the heights and sizes that the classes allow.
+        """The instances of clustered pillars, by the heights, sizes and scores that are allowed.
 
         Args:
             points: (N, 4) float32, as for `segment`.
@@ -193,4 +197,6 @@ class Segmenter:
             config.cluster.min_height_m,
             [c.max_height_m for c in config.classes],
             [c.min_points for c in config.classes],
+            config.cluster.calibration,
+            config.cluster.score_threshold,
         )

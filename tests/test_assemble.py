@@ -17,7 +17,7 @@ MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS = 0.125, (4.5, 2.5), (3, 2)
 GRID = BEVGrid((0.0, 8.0), (0.0, 8.0), cell_m=1.0)
 
 
-def assembled(points, labels, instances):
+def assembled(points, labels, instances, calibration=(), score_threshold=0.0):
     """Instances of points (pillar, height_m), given each pillar's label and (class, score) each."""
     pillar, height = np.array(points, np.float64).reshape(-1, 2).T
     pillar = pillar.astype(np.int32)
@@ -36,7 +36,8 @@ def assembled(points, labels, instances):
     clusters = Clusters(
         np.array(labels, np.int32), classes.astype(np.int32), scores.astype(np.float32)
     )
-    result = assemble(xyz, pillars, clusters, NAMES, MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS)
+    limits = MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS
+    result = assemble(xyz, pillars, clusters, NAMES, *limits, calibration, score_threshold)
     for name, dtype in (
         ("labels", np.int32),
         ("classes", np.int32),
@@ -103,6 +104,34 @@ def test_numbered_by_falling_score_with_stable_ties():
     result = assembled(points, range(1, 65), [(CAR, (k % 3) / 4) for k in range(64)])
     expected = np.argsort([*range(2, 64, 3), *range(1, 64, 3), *range(0, 64, 3)]) + 1
     assert result.labels[::3].tolist() == expected.tolist()
+
+
+def test_scores_become_probabilities_by_the_points_that_are_left():
+    # Odds are (s / (1 - s)) n / 9 for cars and 1 / n for persons, n without the two on the ground.
+    calibration = ((-np.log(9), 1.0, 1.0), (0.0, 0.0, -1.0))
+    points = [(0, 1)] * 3 + [(1, 1)] * 9 + [(2, 1)] * 4 + [(0, 0)] * 2
+    instances = [(CAR, 0.75), (CAR, 0.5), (PERSON, 0.9)]
+    result = assembled(points, [1, 2, 3], instances, calibration)
+    # Of equal probability the first cluster is first, though its seed is the higher one here.
+    np.testing.assert_allclose(result.scores, [1 / 2, 1 / 2, 1 / 5], rtol=1e-6)
+    assert result.classes.tolist() == [CAR, CAR, PERSON]
+    more = assembled([*points, (1, 1)], [1, 2, 3], instances, calibration)
+    np.testing.assert_allclose(more.scores, [10 / 19, 1 / 2, 1 / 5], rtol=1e-6)
+    assert more.labels.tolist() == [2] * 3 + [1] * 9 + [3] * 4 + [0] * 2 + [1]
+
+
+def test_instances_below_the_score_threshold_are_dropped_and_the_rest_numbered_anew():
+    points = [(k, 1) for k in range(4) for _ in range(3)]
+    instances = [(CAR, 0.25), (CAR, 0.5), (PERSON, just_below(0.5)), (CAR, 0.75)]
+    result = assembled(points, [1, 2, 3, 4], instances, score_threshold=0.5)
+    assert result.labels[::3].tolist() == [0, 2, 0, 1]
+    assert result.scores.tolist() == [0.75, 0.5]
+    assert len(assembled(points, [1, 2, 3, 4], instances, score_threshold=1.0)) == 0
+    # The threshold is one of float32 numbers, as scores are.
+    assert len(assembled(points, [1, 0, 0, 0], [(CAR, 0.9)], score_threshold=0.9)) == 1
+    # It is the probability that counts: 0.25 ** 2 / (0.25 ** 2 + 0.75 ** 2) = 0.1.
+    squared = ((0.0, 2.0, 0.0), (0.0, 2.0, 0.0))
+    assert len(assembled(points, [1, 2, 3, 4], instances, squared, 0.11)) == 3
 
 
 def test_an_instance_without_points_is_dropped_even_if_none_are_asked_for():

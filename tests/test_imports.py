@@ -18,9 +18,12 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports from its own layer or the ones above it in this list, and never in a circle.
 LAYERS = (
     ("grid", "structures", "strict_yaml", "config"),
-    ("ops", "datasets", "metrics"),
+    ("ops", "datasets", "metrics", "errors"),
     ("targets", "losses", "models", "training_set"),
-    ("checkpoint", "engine", "evaluation", "export", "segmenter", "streaming", "weights"),
+    (
+        *("calibration", "checkpoint", "engine", "evaluation", "export", "segmenter", "streaming"),
+        *("self_labels", "threshold_search", "weights"),
+    ),
     ("benchmark", "cli", "visualize"),  # above everything: for tools/ alone
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
@@ -28,7 +31,16 @@ LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in 
 # Narrower than the layers: all that these may import of the package.
 ONLY = {"ops": {"ops", "grid", "structures"}}
 # These never import torch, in whatever function.
-WITHOUT_TORCH = {"grid", "structures", "strict_yaml", "config", "ops", "datasets", "metrics"}
+WITHOUT_TORCH = {
+    "grid",
+    "structures",
+    "strict_yaml",
+    "config",
+    "ops",
+    "datasets",
+    "metrics",
+    "errors",
+}
 # Big or not always installed: imported inside the functions that need them.
 INSIDE_FUNCTIONS = {"open3d", "spconv", "matplotlib"}
 

@@ -98,6 +98,28 @@ def test_thresholds_can_be_changed(segmenter, points):
     assert len(segmenter.segment(points)) == 0
 
 
+def test_scores_can_be_calibrated_and_asked_to_be_high(segmenter, points):
+    before = segmenter.segment(points)
+    a_b_c = (-3.0, 1.0, 1.0)  # odds e^-3 s / (1 - s) n
+
+    def with_cluster(**changes):
+        cluster = dataclasses.replace(segmenter.config.cluster, **changes)
+        return dataclasses.replace(segmenter.config, cluster=cluster)
+
+    segmenter.config = with_cluster(calibration=(a_b_c,) * 3)
+    after = segmenter.segment(points)
+    s = before.scores.astype(np.float64)
+    odds = np.exp(-3) * s / (1 - s) * before.num_points
+    np.testing.assert_allclose(after.scores, np.sort(odds / (1 + odds))[::-1], rtol=1e-5)
+
+    middle = float(np.median(after.scores))
+    segmenter.config = with_cluster(score_threshold=middle)
+    high = segmenter.segment(points)
+    assert 0 < len(high) < len(after)
+    np.testing.assert_array_equal(high.scores, after.scores[after.scores >= np.float32(middle)])
+    np.testing.assert_array_equal(high.labels, np.where(after.labels <= len(high), after.labels, 0))
+
+
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_a_sweep_of_few_points_has_no_instances(segmenter, count):
     instances = segmenter.segment(np.ones((count, 4), np.float32))

@@ -1,5 +1,6 @@
 """The command lines of segment_scan and evaluate, driven as a user drives them."""
 
+import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -8,11 +9,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, STREETS, street
+from conftest import ROOT, STREETS, street, write_semantickitti
 
-from bev_instseg.checkpoint import save_weights
-from bev_instseg.config import Config
+from bev_instseg.checkpoint import load_model, save_weights
+from bev_instseg.config import Config, override_config
 from bev_instseg.models.network import BEVNet
+from bev_instseg.segmenter import Segmenter
 
 
 def tool(name: str) -> ModuleType:
@@ -24,7 +26,7 @@ def tool(name: str) -> ModuleType:
     return module
 
 
-segment_scan, evaluate = tool("segment_scan"), tool("evaluate")
+segment_scan, evaluate, calibrate = map(tool, ("segment_scan", "evaluate", "calibrate"))
 
 
 @pytest.fixture
@@ -245,6 +247,30 @@ def test_evaluate_prints_the_table_and_writes_json_and_pictures(
     assert len(list((tmp_path / "png").glob("*.png"))) == 1
 
 
+def test_evaluate_studies_errors(
+    kitti_root: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", str(kitti_root), "--split", "train", "--weights", weights]
+    assert evaluate.main(arguments) == 0
+    table = capsys.readouterr().out
+    out = tmp_path / "new" / "errors"
+    out.mkdir(parents=True)
+    (out / "worst_7.png").write_bytes(b"of an earlier study")
+    scores = tmp_path / "scores.json"
+    assert evaluate.main([*arguments, "--errors", str(out), "--json", str(scores)]) == 0
+    assert capsys.readouterr().out == table
+    pictures = ["worst_1.png", "worst_2.png"]  # a network that has learned nothing errs in both
+    names = ["errors.csv", "errors.md", "reliability.png", *pictures]
+    assert sorted(path.name for path in out.iterdir()) == names
+    per_class = json.loads(scores.read_text())["per_class"].values()
+    rows = (out / "errors.csv").read_text().splitlines()[1:]
+    missed = sum(row.startswith("missed,") for row in rows)
+    assert missed == sum(scores["fn"] for scores in per_class)
+    assert len(rows) - missed == sum(scores["fp"] for scores in per_class)
+    assert (out / "errors.md").read_text().startswith("# Errors: kitti, frames: 2\n")
+    assert all((out / name).read_bytes()[:4] == b"\x89PNG" for name in names[2:])
+
+
 def test_evaluate_names_what_is_missing(
     kitti_root: Path,
     semantickitti_root: Path,
@@ -267,7 +293,62 @@ def test_evaluate_names_what_is_missing(
         assert says in complaint
 
 
-@pytest.mark.parametrize("module", [segment_scan, evaluate])
+def test_calibrate_finds_thresholds_that_the_tools_take(
+    kitti_root: Path,
+    semantickitti_root: Path,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    simulated = write_semantickitti(tmp_path / "sim", {"00": ["a"], "07": ["b", "c"]})
+    out = tmp_path / "new" / "calibration.yaml"
+    arguments = ["--data", str(tmp_path), "--weights", weights, "--out", str(out)]
+    assert calibrate.main([*arguments, "--simulated", str(simulated)]) == 0
+    said = capsys.readouterr().out
+    for text in ("kitti vehicle/pedestrian/cyclist", "sim vehicle", "expected calibration error"):
+        assert text in said
+    assert out.read_text().splitlines()[0].endswith("2 of kitti, 2 of semantickitti, 3 of sim")
+    base = load_model(Path(weights))[1]
+    found = override_config(base, out)
+    assert len(found.cluster.calibration) == len(base.classes)
+    # An untrained network's instances are wrong, so they are less probable than their seeds say.
+    segmenter = Segmenter.from_checkpoint(weights, "cpu")
+    points = street(STREETS["c"])[0]
+    seeds = segmenter.segment(points).scores
+    cluster = dataclasses.replace(base.cluster, calibration=found.cluster.calibration)
+    segmenter.config = dataclasses.replace(base, cluster=cluster)
+    assert segmenter.segment(points).scores.mean() < seeds.mean() - 0.2
+    # No class has ten objects here: nothing to tell thresholds by, so they stay.
+    assert dataclasses.replace(found, cluster=base.cluster) == base
+    assert dataclasses.replace(found.cluster, calibration=()) == base.cluster
+    arguments = ["--data", str(simulated), "--sequences", "00", "--weights", weights]
+    assert evaluate.main([*arguments, "--config", str(out)]) == 0
+
+
+def test_calibrate_names_what_is_missing(
+    kitti_root: Path,
+    semantickitti_root: Path,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "none.yaml").write_text("data: {sources: []}")
+    twice = write_semantickitti(tmp_path / "other" / "kitti", {"00": ["a"]})
+    for data, more, says in (
+        (tmp_path / "absent", [], "absent/kitti/ImageSets/train.txt: cannot be read"),
+        (tmp_path, ["--simulated", str(tmp_path / "gone")], "gone/sequences: No such file"),
+        (tmp_path, ["--simulated", str(twice)], "another data set is called 'kitti' too"),
+        (tmp_path, ["--config", str(tmp_path / "none.yaml")], "no training frames"),
+    ):
+        arguments = ["--data", str(data), "--weights", weights, "--out", str(tmp_path / "c.yaml")]
+        assert calibrate.main([*arguments, *more]) == 2
+        complaint = capsys.readouterr().err.splitlines()[-1]
+        assert complaint.startswith("calibrate: ")
+        assert says in complaint
+        assert not (tmp_path / "c.yaml").exists()
+
+
+@pytest.mark.parametrize("module", [segment_scan, evaluate, calibrate])
 def test_help_shows_two_examples(module: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         module.main(["--help"])

@@ -7,6 +7,7 @@ import numpy as np
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.compile import kernel
+from bev_instseg.ops.probability import probability
 from bev_instseg.structures import Float32, Instances, Int32, Pillars
 
 
@@ -18,6 +19,8 @@ def assemble(
     min_height_m: float,
     max_height_m: Sequence[float],
     min_points: Sequence[int],
+    calibration: Sequence[tuple[float, float, float]] = (),
+    score_threshold: float = 0.0,
 ) -> Instances:
     """Give each point the instance of its pillar, if its height above the ground allows.
 
@@ -29,6 +32,9 @@ def assemble(
         min_height_m: points lower than this stay out (the ground under a car).
         max_height_m: per class, points higher than this stay out (a branch above it).
         min_points: per class, instances with fewer points are dropped.
+        calibration: per class (a, b, c) of `probability`, which an instance's score then is; empty:
+            the score is the cluster's.
+        score_threshold: instances with a lower score are dropped.
 
     Returns:
         Instances numbered by falling score; equal scores keep the order of the clusters.
@@ -41,15 +47,19 @@ def assemble(
         np.float32(min_height_m),
         top,
     )
-    kept = np.flatnonzero(size >= np.maximum(np.asarray(min_points)[clusters.classes], 1))
-    kept = kept[np.argsort(-clusters.scores[kept], kind="stable")]
+    scores = clusters.scores
+    if calibration:
+        scores = probability(scores, clusters.classes, size, calibration)
+    enough = size >= np.maximum(np.asarray(min_points)[clusters.classes], 1)
+    kept = np.flatnonzero(enough & (scores >= np.float32(score_threshold)))
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
     number: Int32 = np.zeros(len(clusters.classes) + 1, np.int32)
     number[kept + 1] = np.arange(1, len(kept) + 1)
     labels = number[owner]
     return Instances(
         labels,
         clusters.classes[kept],
-        clusters.scores[kept],
+        scores[kept],
         oriented_boxes(points, labels, len(kept)),
         tuple(class_names),
     )

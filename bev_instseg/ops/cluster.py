@@ -19,7 +19,8 @@ class Clusters:
     Attributes:
         labels: (P,) int32; 0 none, 1..K in the order in which instances were opened.
         classes: (K,) int32 class with the largest sum of seeds over the instance's pillars.
-        scores: (K,) float32 mean seed of that class over the instance's pillars, 0..1.
+        scores: (K,) float32 mean seed of that class over the instance's pillars, 0..1; `assemble`
+            makes probabilities of them.
     """
 
     labels: Int32

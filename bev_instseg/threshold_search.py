@@ -1,0 +1,139 @@
+"""The thresholds of the highest mean PQ, from maps that are computed once."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from bev_instseg.calibration import Predictions, balance, judge
+from bev_instseg.config import Config
+from bev_instseg.datasets.sources import FrameRef
+from bev_instseg.metrics import Evaluator, Result
+from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.structures import Frame, Instances, PillarEmbeddings, Pillars
+
+SEED_THRESHOLDS = (0.9, 0.8, 0.7, 0.5, 0.3)  # the higher is the faster, and taken of equals
+SCORE_THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.45, 0.5, 0.6)
+MIN_HEIGHTS_M = (0.02, 0.05, 0.08, 0.12)
+MIN_POINTS = (8, 10, 15, 20, 30)  # false alarms of fewer than 10 are not counted
+LEAST_OBJECTS = 10  # of a class in a data set, for its PQ to have a say
+LEAST_GAIN = 0.002  # of mean PQ, for a threshold to be moved: less is noise
+
+Knob = Callable[[Config], list[Config]]  # from one configuration, those to compare it with
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A labelled sweep and what the network says of it; some 5 MB."""
+
+    frame: Frame
+    pillars: Pillars
+    maps: PillarEmbeddings
+
+
+def read_samples(segmenter: Segmenter, refs: Iterable[FrameRef]) -> list[Sample]:
+    """Run the network on each frame, once."""
+    config, samples = segmenter.config, []
+    for ref in refs:
+        frame = ref.read(config.classes, config.data)
+        pillars = voxelize(frame.points, config.grid)
+        samples.append(Sample(frame, pillars, segmenter.infer(pillars)))
+    return samples
+
+
+def decode(segmenter: Segmenter, sample: Sample, config: Config) -> Instances:
+    """The instances of a sample under a configuration, which the segmenter then has."""
+    segmenter.config = config
+    clusters = segmenter.cluster(sample.maps)
+    return segmenter.assemble(sample.frame.points, sample.pillars, clusters)
+
+
+def judge_all(
+    segmenter: Segmenter, data_sets: Sequence[Sequence[Sample]], config: Config
+) -> Predictions:
+    """The counted predictions of all samples, each data set weighted equally."""
+    return balance(
+        [
+            Predictions.join([judge(s.frame, decode(segmenter, s, config)) for s in samples])
+            for samples in data_sets
+        ]
+    )
+
+
+def score_all(
+    segmenter: Segmenter, data_sets: Sequence[Sequence[Sample]], config: Config
+) -> list[Result]:
+    """The measures of each data set under a configuration."""
+    evaluators = [Evaluator(config.class_names) for _ in data_sets]
+    for evaluator, samples in zip(evaluators, data_sets, strict=True):
+        for sample in samples:
+            evaluator.add(sample.frame, decode(segmenter, sample, config))
+    return [evaluator.result() for evaluator in evaluators]
+
+
+def mean_pq(results: Sequence[Result]) -> float:
+    """Mean over data sets of the mean over classes with `LEAST_OBJECTS` there; NaN if none has."""
+    means = []
+    for result in results:
+        pq = [m.pq for m in result.per_class.values() if m.tp + m.fn >= LEAST_OBJECTS]
+        means += [np.mean(pq)] if pq else []
+    return float(np.mean(means)) if means else np.nan
+
+
+def fit_settings(config: Config) -> Config:
+    """Under which predictions are fitted: whatever opens an instance, with its mean seed."""
+    return _with_cluster(
+        config, calibration=(), score_threshold=0.0, seed_threshold=min(SEED_THRESHOLDS)
+    )
+
+
+def knobs(num_classes: int) -> list[Knob]:
+    """What `search` turns, in this order: seed and score threshold, which depend on each other,
+    together; then the points asked for of each class, then the least height.
+    """
+    points = [partial(_min_points_values, index) for index in range(num_classes)]
+    return [_threshold_values, *points, _min_height_values]
+
+
+def search(score: Callable[[Config], float], start: Config, turn: Sequence[Knob]) -> Config:
+    """Set one knob after the other to its best value, or leave it if none gains `LEAST_GAIN`.
+
+    Args:
+        score: of a configuration, the higher the better.
+        start: where to begin.
+        turn: the knobs, in order.
+    """
+    best, highest = start, score(start)
+    for knob in turn:
+        scores = {config: score(config) for config in knob(best)}
+        config = max(scores, key=scores.__getitem__)
+        if scores[config] >= highest + LEAST_GAIN:
+            best, highest = config, scores[config]
+    return best
+
+
+def _threshold_values(config: Config) -> list[Config]:
+    return [
+        _with_cluster(config, seed_threshold=seed, score_threshold=score)
+        for seed in SEED_THRESHOLDS
+        for score in SCORE_THRESHOLDS
+    ]
+
+
+def _min_height_values(config: Config) -> list[Config]:
+    return [_with_cluster(config, min_height_m=value) for value in MIN_HEIGHTS_M]
+
+
+def _min_points_values(index: int, config: Config) -> list[Config]:
+    def with_value(value: int) -> Config:
+        classes = list(config.classes)
+        classes[index] = replace(classes[index], min_points=value)
+        return replace(config, classes=tuple(classes))
+
+    return [with_value(value) for value in MIN_POINTS]
+
+
+def _with_cluster(config: Config, **changes: object) -> Config:
+    return replace(config, cluster=replace(config.cluster, **changes))  # type: ignore[arg-type]

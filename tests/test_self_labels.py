@@ -1,0 +1,79 @@
+"""What a network labels by itself: objects it is sure of, background, and void."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import STREETS, street
+from test_tools import tool
+
+from bev_instseg.checkpoint import save_weights
+from bev_instseg.config import Config
+from bev_instseg.datasets.scan_io import read_labels, read_scan
+from bev_instseg.grid import BEVGrid
+from bev_instseg.models.network import BEVNet
+from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.self_labels import BACKGROUND, self_labels
+from bev_instseg.structures import Instances, PillarEmbeddings
+
+GRID = BEVGrid((-8.0, 8.0), (-8.0, 8.0), (-3.0, 3.0), 1.0)
+
+
+def test_sure_objects_quiet_background_and_void_between() -> None:
+    x = np.array([0.5, 1.5, 2.5, 3.5, 99.0])  # a pillar each, the last off the grid
+    points = np.column_stack([x, 0 * x + 0.5, 0 * x, 0 * x]).astype(np.float32)
+    pillars = voxelize(points, GRID)
+    seed = np.zeros((4, 2), np.float32)
+    seed[pillars.point_to_pillar[:4]] = [[0.95, 0], [0, 0.7], [0.05, 0.2], [0.04, 0.05]]
+    maps = PillarEmbeddings(np.zeros((4, 2), np.float32), np.zeros((4, 3), np.float32), seed)
+    instances = Instances(
+        np.array([1, 2, 0, 0, 0], np.int32),
+        np.array([0, 1], np.int32),
+        np.array([0.95, 0.7], np.float32),
+        np.zeros((2, 7), np.float32),
+        ("vehicle", "pedestrian"),
+    )
+    labels = self_labels(instances, pillars, maps, (10, 30), sure=0.9, empty=0.1)
+    assert labels.tolist() == [10 | 1 << 16, 0, 0, BACKGROUND, 0]
+    labels = self_labels(instances, pillars, maps, (10, 30), sure=0.7, empty=0.3)
+    assert labels.tolist() == [10 | 1 << 16, 30 | 2 << 16, BACKGROUND, BACKGROUND, 0]
+
+
+def test_a_sweep_without_points() -> None:
+    points = np.zeros((0, 4), np.float32)
+    pillars = voxelize(points, GRID)
+    maps = PillarEmbeddings(
+        np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32), np.zeros((0, 1), np.float32)
+    )
+    none = np.zeros(0, np.int32)
+    boxes = np.zeros((0, 7), np.float32)
+    instances = Instances(none, none, np.zeros(0, np.float32), boxes, ("vehicle",))
+    assert self_labels(instances, pillars, maps, (10,), 0.9, 0.1).shape == (0,)
+
+
+def test_the_tool_writes_a_data_set(
+    tmp_path: Path, tiny_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "tiny.safetensors"
+    save_weights(weights, BEVNet(tiny_config), tiny_config, {})
+    (tmp_path / "in").mkdir()
+    for name in ("b", "a"):
+        street(STREETS[name])[0].tofile(tmp_path / "in" / f"{name}.bin")
+    arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(weights)]
+    assert tool("self_label").main([*arguments, "--empty", "0.9"]) == 0
+    assert "2 sweep(s)" in capsys.readouterr().out
+    folder = tmp_path / "out" / "sequences" / "00"
+    for frame, name in enumerate("ab"):
+        points = read_scan(folder / "velodyne" / f"{frame:06d}.bin")
+        np.testing.assert_array_equal(points, street(STREETS[name])[0])
+        labels = read_labels(folder / "labels" / f"{frame:06d}.label", len(points))
+        assert set(np.unique(labels & 0xFFFF)) <= {0, 10, 30, 31, BACKGROUND}
+        assert (labels == BACKGROUND).any()
+
+
+def test_a_folder_without_sweeps_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tool("self_label").main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"self_label: {tmp_path}: no .bin sweeps in this folder\n"
+    assert not (tmp_path / "out").exists()
