@@ -1,4 +1,4 @@
-"""Scores as probabilities: fitted to predictions that are known to be right or wrong, and measured.
+"""Scores as probabilities: fitted to predictions that are known to be right or wrong.
 
 The model of a class, with x = (1, logit(s), log(n)) of a prediction of mean seed s and n points:
 
@@ -29,7 +29,6 @@ from bev_instseg.structures import Float32, Frame, Instances, Int32
 RIDGE = 0.1
 IDENTITY = np.array([0.0, 1.0, 0.0])  # p = s
 MOST_STEPS = 100
-BINS = 10
 
 Calibration = tuple[tuple[float, float, float], ...]
 
@@ -120,38 +119,3 @@ def _fit_class(
         if np.abs(step).max() < 1e-9:
             break
     return theta.tolist()
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """How well scores agree with how often predictions are right, in `BINS` equal bins of 0..1.
-
-    Attributes:
-        count: (BINS,) int64 predictions in each bin.
-        score: (BINS,) float64 their mean score, NaN without any.
-        right: (BINS,) float64 part of them that is right, NaN without any.
-        error: expected calibration error: the mean over predictions of their bin's
-            |score - right|; NaN without any.
-    """
-
-    count: NDArray[np.int64]
-    score: NDArray[np.float64]
-    right: NDArray[np.float64]
-    error: float
-
-
-def reliability(predictions: Predictions) -> Reliability:
-    """Scores against verdicts; every mean is by ``predictions.weights``."""
-    weights = predictions.weights
-    bins = np.minimum((predictions.scores * BINS).astype(np.int64), BINS - 1)
-
-    def sums(values: NDArray) -> NDArray[np.float64]:
-        return np.bincount(bins, weights * values, BINS).astype(np.float64)
-
-    weight = sums(np.ones(len(bins)))
-    score, right = sums(predictions.scores), sums(predictions.right)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        error = np.abs(score - right).sum() / weight.sum()
-        return Reliability(
-            np.bincount(bins, minlength=BINS), score / weight, right / weight, float(error)
-        )

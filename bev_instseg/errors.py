@@ -35,6 +35,7 @@ from bev_instseg.metrics import (
     markdown_table,
     ratio,
 )
+from bev_instseg.reliability import BINS, Reliability, reliability
 
 MISSED, FALSE_ALARM = "missed", "false alarm"
 RANGES_M: dict[str, float] = {f"{start}-{start + 10}": start for start in range(0, 50, 10)}
@@ -46,7 +47,6 @@ POINTS: dict[str, float] = {
     "300-999": 300,
     "1000 or more": 1000,
 }
-SCORES: dict[str, float] = {f"{k / 10}-{(k + 1) / 10}": k / 10 for k in range(10)}
 RATES = ("found", "missed", "recall", "right", "false", "precision")
 NOTES = """\
 Found and missed are objects, recall is found / (found + missed); right and false are predictions,
@@ -94,26 +94,6 @@ class SegmentError:
         return math.hypot(self.x_m, self.y_m)
 
 
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """How many predictions of each score are right, in ten equal bins of score.
-
-    Attributes:
-        predictions: (10,) int64 predictions, TP + FP.
-        right: (10,) int64 of these, TP.
-        mean_score: (10,) float64, NaN in an empty bin.
-    """
-
-    predictions: NDArray[np.int64]
-    right: NDArray[np.int64]
-    mean_score: NDArray[np.float64]
-
-    @property
-    def share_right(self) -> NDArray[np.float64]:
-        """(10,) precision of each bin, NaN in an empty one."""
-        return self.right / np.where(self.predictions, self.predictions, np.nan)
-
-
 def list_errors(comparison: Comparison, class_names: Sequence[str]) -> list[SegmentError]:
     """The missed objects of a frame, then its false alarms, each in the order of their numbers."""
     sides = (
@@ -134,7 +114,7 @@ def worst_frames(comparisons: Sequence[Comparison], most: int = 10) -> list[int]
     return [i for i in order[:most] if sum(errors[i])]
 
 
-def reliability(evaluator: Evaluator) -> dict[str, Reliability]:
+def class_reliability(evaluator: Evaluator) -> dict[str, Reliability]:
     """How many of the predictions of each score are right, by class: TP and FP of all frames."""
     return {name: _reliability(predictions) for name, _, predictions in _by_class(evaluator)[1:]}
 
@@ -230,12 +210,8 @@ def _bucket_of(values: NDArray, starts: dict[str, float]) -> NDArray[np.int64]:
 
 
 def _reliability(predictions: Segments) -> Reliability:
-    judged = predictions[is_match(predictions) | is_error(predictions)]
-    which = _bucket_of(judged["score"], SCORES)
-    count = np.bincount(which, minlength=len(SCORES))
-    right = np.bincount(which[is_match(judged)], minlength=len(SCORES))
-    total = np.bincount(which, judged["score"], minlength=len(SCORES))
-    return Reliability(count, right, total / np.where(count, count, np.nan))
+    counted = predictions[is_match(predictions) | is_error(predictions)]
+    return reliability(counted["score"], is_match(counted))
 
 
 def _kinds_table(evaluator: Evaluator) -> str:
@@ -295,11 +271,10 @@ def _rates(objects: Segments, predictions: Segments) -> list[str]:
 
 def _reliability_table(evaluator: Evaluator) -> str:
     rows = [["class", "score", "predictions", "mean score", "right"]]
-    for name, bins in reliability(evaluator).items():
-        labels = list(SCORES)
-        for k in np.flatnonzero(bins.predictions):
-            mean, right = (cell(float(v[k])) for v in (bins.mean_score, bins.share_right))
-            rows.append([name, labels[k], str(bins.predictions[k]), mean, right])
+    for name, bins in class_reliability(evaluator).items():
+        for k in np.flatnonzero(bins.count):
+            label, mean, right = f"{k / BINS}-{(k + 1) / BINS}", bins.score[k], bins.right[k]
+            rows.append([name, label, str(bins.count[k]), cell(float(mean)), cell(float(right))])
     return markdown_table(rows)
 
 

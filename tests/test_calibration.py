@@ -14,11 +14,11 @@ from bev_instseg.calibration import (
     balance,
     fit,
     judge,
-    reliability,
 )
 from bev_instseg.config import Config, ConfigError, load_config
 from bev_instseg.metrics import ClassResult, Result
 from bev_instseg.ops.probability import evidence, probability
+from bev_instseg.reliability import reliability
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.threshold_search import (
     LEAST_GAIN,
@@ -148,7 +148,8 @@ def test_each_data_set_weighs_the_same():
 
 def test_reliability_worked_by_hand():
     scores, right = [0.25, 0.2, 0.95, 1.0, 0.9], [True, False, True, True, False]
-    result = reliability(predictions(scores, right, weights=[1, 3, 2, 1, 1]))
+    weights = np.array([1.0, 3, 2, 1, 1])
+    result = reliability(np.array(scores, np.float32), np.array(right), weights)
     assert result.count.tolist() == [0, 0, 2, 0, 0, 0, 0, 0, 0, 3]
     assert result.score[2] == pytest.approx((0.25 + 0.6) / 4)
     assert result.right[2] == pytest.approx(1 / 4)
@@ -157,7 +158,7 @@ def test_reliability_worked_by_hand():
     assert np.isnan(result.score[[0, 1, 3, 8]]).all()
     # Both bins hold half of the weight: (|0.2125 - 0.25| + |0.95 - 0.75|) / 2
     assert result.error == pytest.approx((0.0375 + 0.2) / 2)
-    assert np.isnan(reliability(predictions([], [])).error)
+    assert np.isnan(reliability(np.zeros(0, np.float32), np.zeros(0, bool)).error)
 
 
 def test_the_verdict_is_that_of_the_evaluator():

@@ -12,10 +12,10 @@ from matplotlib.image import imread
 from bev_instseg.errors import (
     FALSE_ALARM,
     MISSED,
+    class_reliability,
     errors_csv,
     errors_markdown,
     list_errors,
-    reliability,
     worst_frames,
 )
 from bev_instseg.metrics import Evaluator
@@ -217,16 +217,15 @@ def test_reliability() -> None:
     runs.append((0, 6, 9, 5.0))  # a small false alarm is ignored
     predicted = [(CAR, score) for score, _ in scored] + [(CAR, 0.95)]
     evaluator = evaluated(scene(runs, [CAR] * 5, predicted))
-    bins = reliability(evaluator)["car"]
-    assert bins.predictions.tolist() == [1, 0, 1, 1, 0, 0, 0, 0, 0, 2]
-    assert bins.right.tolist() == [0, 0, 0, 1, 0, 0, 0, 0, 0, 1]
-    assert bins.mean_score[[0, 2, 3, 9]] == pytest.approx([0, 0.29, 0.3, 0.975])
-    assert np.isnan(bins.mean_score[[1, 4]]).all()
-    assert bins.share_right[[0, 3, 9]].tolist() == [0, 1, 0.5]
+    bins = class_reliability(evaluator)["car"]
+    assert bins.count.tolist() == [1, 0, 1, 1, 0, 0, 0, 0, 0, 2]
+    assert bins.score[[0, 2, 3, 9]] == pytest.approx([0, 0.29, 0.3, 0.975])
+    assert np.isnan(bins.score[[1, 4]]).all()
+    assert bins.right[[0, 3, 9]].tolist() == [0, 1, 0.5]
     section = "Are the scores right?"
     assert row_of(evaluator, section, "car", "0.9-1.0") == ["2", "97.5", "50.0"]
     assert len(rows_of(evaluator, section)) == 4
-    assert reliability(evaluator)["person"].predictions.tolist() == [0] * 10
+    assert class_reliability(evaluator)["person"].count.tolist() == [0] * 10
 
 
 def test_the_study_agrees_with_the_scores() -> None:
@@ -248,8 +247,9 @@ def test_the_study_agrees_with_the_scores() -> None:
         assert counts == [result.fp_background, result.fp_fragment, result.fp_wrong_class]
         assert min(counts) > 0
         assert sum((e.class_name, e.kind) == (name, MISSED) for e in errors) == result.fn
-        bins = reliability(evaluator)[name]
-        assert (bins.right.sum(), bins.predictions.sum()) == (result.tp, result.tp + result.fp)
+        bins = class_reliability(evaluator)[name]
+        assert bins.count.sum() == result.tp + result.fp
+        assert np.nansum(bins.right * bins.count) == pytest.approx(result.tp)
         for section in ("By range", "By judged points"):
             rows = [row for row in rows_of(evaluator, section) if row[0] == name]
             sums = [sum(int(row[column]) for row in rows) for column in (2, 3, 5, 6)]
@@ -292,5 +292,5 @@ def test_missed_objects_are_ringed_by_their_own_number(tmp_path: Path) -> None:
 
 def test_reliability_diagram(tmp_path: Path) -> None:
     for evaluator in (evaluated(), evaluated(EVERYTHING)):
-        draw_reliability(reliability(evaluator), tmp_path / "a.png")
+        draw_reliability(class_reliability(evaluator), tmp_path / "a.png")
         assert imread(tmp_path / "a.png").shape[1] == 2 * 4 * 200

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module imports from its own layer or the ones above it in this list, and never in a circle.
 LAYERS = (
     ("grid", "structures", "strict_yaml", "config"),
-    ("ops", "datasets", "metrics", "errors"),
+    ("ops", "datasets", "metrics", "reliability", "errors"),
     ("targets", "losses", "models", "training_set"),
     (
         *("calibration", "checkpoint", "engine", "evaluation", "export", "segmenter", "streaming"),
@@ -40,6 +40,7 @@ WITHOUT_TORCH = {
     "datasets",
     "metrics",
     "errors",
+    "reliability",
 }
 # Big or not always installed: imported inside the functions that need them.
 INSIDE_FUNCTIONS = {"open3d", "spconv", "matplotlib"}

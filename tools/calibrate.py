@@ -24,13 +24,14 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from bev_instseg.calibration import BINS, Predictions, fit, reliability
+from bev_instseg.calibration import Predictions, fit
 from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, run
 from bev_instseg.config import Config
 from bev_instseg.datasets.scan_io import write_atomic
 from bev_instseg.datasets.sources import FrameRef, list_frames
 from bev_instseg.metrics import Result, cell, markdown_table
 from bev_instseg.ops.probability import probability
+from bev_instseg.reliability import BINS, reliability
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,7 +132,7 @@ def thresholds_table(names: list[str], tried: dict[Config, list[Result]], best: 
 def reliability_table(before: Predictions, after: Predictions) -> str:
     """Ten bins of scores: how many, their mean and the part that is right (percent); the error."""
     rows = [["score", "mean seed: count", "mean", "right", "probability: count", "mean", "right"]]
-    sides = [reliability(predictions) for predictions in (before, after)]
+    sides = [reliability(p.scores, p.right, p.weights) for p in (before, after)]
     for i in range(BINS):
         row = [f"{i / BINS:.1f}..{(i + 1) / BINS:.1f}"]
         for bins in sides:

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, run
 from bev_instseg.datasets.scan_io import write_atomic
 from bev_instseg.datasets.sources import FrameRef, detect_layout, list_frames
-from bev_instseg.errors import errors_csv, errors_markdown, reliability, worst_frames
+from bev_instseg.errors import class_reliability, errors_csv, errors_markdown, worst_frames
 from bev_instseg.metrics import Evaluator
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize import draw_bev, draw_errors, draw_reliability
@@ -77,7 +77,7 @@ def write_error_study(
     """
     write_atomic(folder / "errors.csv", errors_csv(evaluator).encode())
     write_atomic(folder / "errors.md", errors_markdown(evaluator, data).encode())
-    draw_reliability(reliability(evaluator), folder / "reliability.png")
+    draw_reliability(class_reliability(evaluator), folder / "reliability.png")
     for old in folder.glob("worst_[0-9]*.png"):
         old.unlink()
     for place, i in enumerate(worst_frames(evaluator.comparisons), 1):

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from bev_instseg.errors import MISSED, Reliability, list_errors
+from bev_instseg.errors import MISSED, list_errors
 from bev_instseg.metrics import Comparison
+from bev_instseg.reliability import BINS, Reliability
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize.bev import Errors, draw_bev
 from bev_instseg.visualize.bev_map import save_png
@@ -52,14 +53,14 @@ def draw_reliability(classes: dict[str, Reliability], path: str | Path) -> None:
 
     figure = Figure((4 * len(classes), 5.2), layout="constrained")
     axes = figure.subplots(2, len(classes), sharex=True, squeeze=False, height_ratios=(3, 1))
-    middles = (np.arange(10) + 0.5) / 10
+    middles = (np.arange(BINS) + 0.5) / BINS
     for (above, below), (name, bins) in zip(axes.T, classes.items(), strict=True):
-        filled = bins.predictions > 0
+        filled = bins.count > 0
         above.plot([0, 1], [0, 1], color="0.6", lw=0.8, ls="--")
-        above.plot(bins.mean_score[filled], bins.share_right[filled], marker="o", ms=5, lw=1.4)
+        above.plot(bins.score[filled], bins.right[filled], marker="o", ms=5, lw=1.4)
         above.set(title=name, xlim=(0, 1), ylim=(-0.03, 1.03))
-        bars = below.bar(middles, bins.predictions, 0.09, color="0.7")
-        below.bar_label(bars, [str(n or "") for n in bins.predictions], fontsize=7)
+        bars = below.bar(middles, bins.count, 0.09, color="0.7")
+        below.bar_label(bars, [str(n or "") for n in bins.count], fontsize=7)
         below.margins(y=0.25)
         below.set_xlabel("score")
         for ax in (above, below):
