@@ -14,11 +14,11 @@ BIN := .venv/bin
 EXTRAS ?= dev
 READY := .venv/.ready-$(EXTRAS)
 
-.PHONY: help demo test lint clean system
+.PHONY: help demo test lint weights clean system
 .DELETE_ON_ERROR:
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
 
 demo: $(READY) ## segment the bundled sweep; labels and pictures go to demo_out/
 	@rm -rf demo_out
@@ -33,6 +33,9 @@ lint: $(READY) ## check style and types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+weights: $(READY) ## train the shipped model in runs/shipped: make weights DATA=... LAYOUTS=...
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/train_shipped.sh "$(DATA)" "$(LAYOUTS)" runs/shipped
 
 clean: ## remove .venv, demo_out and caches (never runs/)
 	rm -rf .venv demo_out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -12,11 +12,18 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bev_instseg.config import Config, ConfigError, config_from_dict, config_to_dict
+from bev_instseg.config import (
+    Config,
+    ConfigError,
+    check_same_network,
+    config_from_dict,
+    config_to_dict,
+)
 from bev_instseg.datasets.scan_io import write_atomic
 from bev_instseg.models.network import BEVNet
 
 FORMAT = "bev_instseg/1"
+_CARD = ("format", "sha256", "class_names", "config")  # what `save_weights` puts there itself
 
 
 class CheckpointError(ValueError):
@@ -81,6 +88,27 @@ def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any
     }
     write_atomic(path, body)
     write_atomic(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+
+
+def save_with_config(source: Path, target: Path, config: Config) -> None:
+    """Write the weights of ``source`` once more, with another configuration of the same network.
+
+    Args:
+        source: ``.safetensors`` with its ``.json`` beside it, or a training checkpoint ``.pt``.
+        target: ``.safetensors`` to write.
+        config: other thresholds, names or range.
+
+    Raises:
+        CheckpointError: unreadable, damaged or foreign file.
+        ValueError: a configuration of another network.
+    """
+    model, before, _ = load_model(source)
+    check_same_network(before, config)
+    about = {}
+    if source.suffix == ".safetensors":
+        card = json.loads(source.with_suffix(".json").read_bytes())
+        about = {key: value for key, value in card.items() if key not in _CARD}
+    save_weights(target, model, config, about)
 
 
 def load_model(path: Path) -> tuple[BEVNet, Config, str]:

@@ -13,8 +13,9 @@ from bev_instseg.checkpoint import (
     load_state,
     save_state,
     save_weights,
+    save_with_config,
 )
-from bev_instseg.config import Config, config_to_dict
+from bev_instseg.config import ClusterConfig, Config, config_to_dict
 from bev_instseg.models.network import BEVNet
 
 
@@ -111,6 +112,24 @@ def test_other_weights_have_another_hash(weights_file, state_file, model, tiny_c
         next(model.parameters()).view(-1)[0] += 1e-3
     save_weights(tmp_path / "other.safetensors", model, tiny_config, {})
     assert load_model(tmp_path / "other.safetensors")[2] != load_model(weights_file)[2]
+
+
+def test_weights_get_another_configuration(weights_file, state_file, model, tiny_config, tmp_path):
+    other = dataclasses.replace(tiny_config, cluster=ClusterConfig(seed_threshold=0.31))
+    for source, about in ((weights_file, {"trained_steps": 12}), (state_file, {})):
+        target = tmp_path / f"{source.suffix[1:]}.safetensors"
+        save_with_config(source, target, other)
+        again, config, _ = load_model(target)
+        assert config == other
+        for name, value in model.state_dict().items():
+            assert torch.equal(again.state_dict()[name], value)
+        card = json.loads(target.with_suffix(".json").read_bytes())
+        assert {key: card[key] for key in about} == about
+    with pytest.raises(ValueError, match="fixed by the weights"):
+        model_config = dataclasses.replace(tiny_config.model, bandwidth="scalar")
+        wrong = dataclasses.replace(tiny_config, model=model_config)
+        save_with_config(weights_file, tmp_path / "never.safetensors", wrong)
+    assert not (tmp_path / "never.safetensors").exists()
 
 
 def test_default_weights_lie_in_the_package():

@@ -164,6 +164,31 @@ def test_a_row_is_the_mean_of_the_steps_since_the_last(straight, data, tmp_path)
         before = int(row["step"])
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
+def test_saved_is_the_moving_average_of_the_weights(data, tmp_path, monkeypatch, decay):
+    trained = []
+    step = Trainer._train_step
+
+    def noting(trainer, batch):
+        losses = step(trainer, batch)
+        trained.append({k: v.clone() for k, v in trainer.model.state_dict().items()})
+        return losses
+
+    monkeypatch.setattr(Trainer, "_train_step", noting)
+    config = variant(make_tiny_config(), steps=6, validate_every=100, average_decay=decay)
+    trainer_of(config, data, tmp_path).run()
+    model, _, _ = load_model(tmp_path / "weights.safetensors")
+    for name, saved in model.state_dict().items():
+        mean = trained[0][name]
+        for count, weights in enumerate(trained[1:], 1):
+            share = max(1 - decay, 1 / (1 + 0.1 * count))
+            if mean.is_floating_point():
+                mean = mean + share * (weights[name] - mean)
+        if mean.is_floating_point():
+            torch.testing.assert_close(saved, mean)
+    assert_equal(load_state(tmp_path / "last.pt")["trained"], trained[-1])
+
+
 def test_states_are_saved_exactly_at_their_steps(data, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(

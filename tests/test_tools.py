@@ -303,13 +303,17 @@ def test_calibrate_finds_thresholds_that_the_tools_take(
     simulated = write_semantickitti(tmp_path / "sim", {"00": ["a"], "07": ["b", "c"]})
     out = tmp_path / "new" / "calibration.yaml"
     arguments = ["--data", str(tmp_path), "--weights", weights, "--out", str(out)]
-    assert calibrate.main([*arguments, "--simulated", str(simulated)]) == 0
+    ready = tmp_path / "ready.safetensors"
+    more = ["--simulated", str(simulated), "--save", str(ready)]
+    assert calibrate.main([*arguments, *more]) == 0
     said = capsys.readouterr().out
     for text in ("kitti vehicle/pedestrian/cyclist", "sim vehicle", "expected calibration error"):
         assert text in said
     assert out.read_text().splitlines()[0].endswith("2 of kitti, 2 of semantickitti, 3 of sim")
     base = load_model(Path(weights))[1]
     found = override_config(base, out)
+    assert load_model(ready)[1] == found
+    assert ready.read_bytes() == Path(weights).read_bytes()
     assert len(found.cluster.calibration) == len(base.classes)
     # An untrained network's instances are wrong, so they are less probable than their seeds say.
     segmenter = Segmenter.from_checkpoint(weights, "cpu")

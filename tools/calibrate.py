@@ -41,7 +41,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def calibrate(arguments: argparse.Namespace) -> int:
     """Fit and search as the command line says; returns the exit code."""
-    from bev_instseg.threshold_search import (  # torch: not for --help
+    from bev_instseg.checkpoint import (  # torch: not for --help
+        default_weights,
+        load_model,
+        save_with_config,
+    )
+    from bev_instseg.threshold_search import (
         fit_settings,
         judge_all,
         knobs,
@@ -81,6 +86,11 @@ def calibrate(arguments: argparse.Namespace) -> int:
     after = replace(raw, scores=scores)
     print(f"\n{reliability_table(raw, after)}")
     write(arguments.out, best, {name: len(refs) for name, refs in frames.items()})
+    if arguments.save:
+        weights = arguments.weights or default_weights()
+        own = load_model(weights)[1]  # --config may have named other frames than it was trained on
+        found = replace(own, cluster=best.cluster, classes=best.classes)
+        save_with_config(weights, arguments.save, found)
     return 0
 
 
@@ -183,6 +193,12 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     add_network_arguments(parser)
     parser.add_argument(
         "--out", required=True, type=Path, metavar="YAML", help="where what was found goes"
+    )
+    parser.add_argument(
+        "--save",
+        type=Path,
+        metavar="FILE",
+        help="write the weights once more, with what was found: a .safetensors and its .json",
     )
     return parser.parse_args(argv)
 

@@ -1,0 +1,54 @@
+#!/bin/sh
+# The shipped model from nothing: simulate, pretrain, fine-tune, calibrate.
+#
+#   scripts/train_shipped.sh DATA LAYOUTS OUT
+#
+# DATA holds kitti, semantickitti and pandaset; LAYOUTS is a folder or .tar.gz of KITTI label files;
+# everything that is made goes to OUT, at the end shipped.safetensors and shipped.json. What is there
+# already is not made again, and training goes on where it was stopped. A GPU is used where there is
+# one; on two cores it takes a night.
+set -eu
+[ $# -eq 3 ] && [ -d "$1" ] && [ -e "$2" ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+data=$(cd "$1" && pwd) layouts=$2 out=$3
+tools=$(dirname "$0")/../tools configs=$(dirname "$0")/../configs
+mkdir -p "$out/data"
+for name in kitti semantickitti pandaset; do
+	[ -d "$data/$name" ] || { echo "$data/$name: not there" >&2; exit 2; }
+	ln -sfn "$data/$name" "$out/data/$name"
+done
+
+simulate() { # FOLDER SEQUENCE COUNT [options]
+	folder=$out/data/$1 sequence=$2 count=$3
+	shift 3
+	[ -e "$folder/.made-$sequence" ] && return
+	python "$tools/simulate.py" --out "$folder" --sequence "$sequence" --count "$count" \
+		--workers "$(nproc)" --overwrite "$@"
+	touch "$folder/.made-$sequence"
+}
+
+train() { # NAME START [options]: START is what a new run starts with
+	name=$1 start=$2
+	shift 2
+	[ -e "$out/$name/last.pt" ] && start=--resume
+	[ -e "$out/$name/weights.safetensors" ] ||
+		python "$tools/train_kitti.py" --config "$configs/$name.yaml" --data "$out/data" \
+			--out "$out/$name" $start "$@"
+}
+
+simulate simulated 10 500 --layouts "$layouts"
+simulate simulated 11 350 --layouts "$layouts" --sensor any
+simulate simulated 12 150
+simulate simulated 13 80 --layouts "$layouts" --sensor pandar64
+simulate heldout 20 24 --layouts "$layouts"
+simulate heldout 21 16 --layouts "$layouts" --sensor any
+for pair in mixed:real pretrain:simulated; do
+	[ -e "$out/${pair#*:}.npz" ] || python "$tools/cut_objects.py" --out "$out/${pair#*:}.npz" \
+		--config "$configs/${pair%:*}.yaml" --data "$out/data"
+done
+
+train pretrain "" --objects "$out/real.npz"
+train finetune "--init $out/pretrain/weights.safetensors" \
+	--objects "$out/real.npz" "$out/simulated.npz"
+python "$tools/calibrate.py" --weights "$out/finetune/weights.safetensors" \
+	--config "$configs/mixed.yaml" --data "$out/data" --simulated "$out/data/heldout" \
+	--out "$out/calibration.yaml" --save "$out/shipped.safetensors"
