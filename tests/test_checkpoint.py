@@ -125,9 +125,9 @@ def test_weights_get_another_configuration(weights_file, state_file, model, tiny
             assert torch.equal(again.state_dict()[name], value)
         card = json.loads(target.with_suffix(".json").read_bytes())
         assert {key: card[key] for key in about} == about
+    model_config = dataclasses.replace(tiny_config.model, bandwidth="scalar")
+    wrong = dataclasses.replace(tiny_config, model=model_config)
     with pytest.raises(ValueError, match="fixed by the weights"):
-        model_config = dataclasses.replace(tiny_config.model, bandwidth="scalar")
-        wrong = dataclasses.replace(tiny_config, model=model_config)
         save_with_config(weights_file, tmp_path / "never.safetensors", wrong)
     assert not (tmp_path / "never.safetensors").exists()
 
