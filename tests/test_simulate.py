@@ -22,24 +22,20 @@ from bev_instseg.datasets.simulate import (
 )
 from bev_instseg.datasets.simulate.clutter import CLUTTER
 from bev_instseg.datasets.simulate.layouts import put_layout
-from bev_instseg.datasets.simulate.people import cyclist, motorcyclist, pedestrian, sitter
-from bev_instseg.datasets.simulate.sensor import SENSORS, draw_sensor
-from bev_instseg.datasets.simulate.shapes import Mesh
-from bev_instseg.datasets.simulate.site import PERSON, Site
-from bev_instseg.datasets.simulate.street import Street
-from bev_instseg.datasets.simulate.vehicles import (
+from bev_instseg.datasets.simulate.lorries import (
     articulated,
     bus,
-    car,
     digger,
-    fitted,
     lorry,
-    panel_van,
-    pickup,
     tipper,
     trailer,
-    van,
 )
+from bev_instseg.datasets.simulate.people import cyclist, motorcyclist, pedestrian, sitter
+from bev_instseg.datasets.simulate.sensor import SENSORS, draw_sensor
+from bev_instseg.datasets.simulate.shapes import Mesh, fitted
+from bev_instseg.datasets.simulate.site import PERSON, Site
+from bev_instseg.datasets.simulate.street import Street
+from bev_instseg.datasets.simulate.vehicles import car, panel_van, pickup, van
 
 ROOT = Path(__file__).resolve().parent.parent
 COARSE = replace(HDL64, azimuths=260)

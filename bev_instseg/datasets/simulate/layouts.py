@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from bev_instseg.datasets.kitti import KittiError, Label, parse_labels, read_labels
-from bev_instseg.datasets.simulate import people, vehicles
-from bev_instseg.datasets.simulate.shapes import Float, Mesh
+from bev_instseg.datasets.simulate import lorries, people, vehicles
+from bev_instseg.datasets.simulate.shapes import Float, Mesh, fitted
 from bev_instseg.datasets.simulate.site import BICYCLIST, CAR, PERSON, TRUCK, Site
 
 _CAMERA_AHEAD_M = 0.27  # of the LiDAR
@@ -70,18 +70,18 @@ def _body(rng: np.random.Generator, thing: Thing) -> Mesh:
         build = people.pedestrian if thing.kind == "Pedestrian" else people.sitter
         mesh = build(rng)
         scale: Float = np.full(3, height / np.ptp(mesh.vertices[:, 2]))
-        return vehicles.fitted(mesh, np.ptp(mesh.vertices, axis=0) * scale)
+        return fitted(mesh, np.ptp(mesh.vertices, axis=0) * scale)
     if thing.kind == "Cyclist":
-        return vehicles.fitted(people.cyclist(rng), thing.size_m)
+        return fitted(people.cyclist(rng), thing.size_m)
     if thing.kind == "Car":
         body = vehicles.pickup if rng.random() < 0.03 else vehicles.car
     elif thing.kind == "Van":
         body = vehicles.panel_van if height > 1.95 or rng.random() < 0.4 else vehicles.van
     elif length > 11:
-        body = vehicles.articulated
+        body = lorries.articulated
     else:
-        body = vehicles.tipper if rng.random() < 0.35 else vehicles.lorry
-    return vehicles.fitted(body(rng), thing.size_m)
+        body = lorries.tipper if rng.random() < 0.35 else lorries.lorry
+    return fitted(body(rng), thing.size_m)
 
 
 def _layout(labels: list[Label]) -> Layout:

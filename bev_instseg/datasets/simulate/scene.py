@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from bev_instseg.datasets.simulate import people, surroundings, vehicles
+from bev_instseg.datasets.simulate import lorries, people, surroundings, vehicles
 from bev_instseg.datasets.simulate.clutter import CLUTTER
 from bev_instseg.datasets.simulate.layouts import Layout, put_layout
 from bev_instseg.datasets.simulate.shapes import Material, Mesh, join, loft, tube
@@ -26,9 +26,9 @@ from bev_instseg.datasets.simulate.surroundings import Parts
 T = TypeVar("T")
 
 _HEAVY = (
-    *((TRUCK, vehicles.lorry), (TRUCK, vehicles.tipper)) * 2,
-    *((TRUCK, vehicles.articulated), (BUS, vehicles.bus)),
-    *((OTHER_VEHICLE, vehicles.trailer), (OTHER_VEHICLE, vehicles.digger)),
+    *((TRUCK, lorries.lorry), (TRUCK, lorries.tipper)) * 2,
+    *((TRUCK, lorries.articulated), (BUS, lorries.bus)),
+    *((OTHER_VEHICLE, lorries.trailer), (OTHER_VEHICLE, lorries.digger)),
 )
 _RIDERS = (*((BICYCLIST, people.cyclist),) * 4, (MOTORCYCLIST, people.motorcyclist))
 _SWALLOW = Material(0.0, returns=0.0)

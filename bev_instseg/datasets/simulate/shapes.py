@@ -71,6 +71,14 @@ def join(*meshes: Mesh) -> Mesh:
     )
 
 
+def fitted(mesh: Mesh, size: Vector) -> Mesh:
+    """The mesh stretched to (3,) length, width and height in metres, standing on z = 0."""
+    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
+    base = np.array([*((low + high)[:2] / 2), low[2]])
+    scale = np.asarray(size) / (high - low)
+    return Mesh((mesh.vertices - base) * scale, mesh.triangles, mesh.surface)
+
+
 def sheet_faces(rows: int, columns: int, closed: bool = False) -> Int:
     """Triangles of a sheet of ``rows x columns`` vertices, two per cell, cell by cell.
 

@@ -1,17 +1,16 @@
-"""Cars, vans, lorries, buses, trailers, diggers: meshes with a random shape of their kind."""
+"""Cars, vans and pick-ups, each a mesh with a random shape of its kind."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from bev_instseg.datasets.simulate.shapes import Material, Mesh, Vector, box, join, loft, tube
+from bev_instseg.datasets.simulate.shapes import Material, Mesh, box, join, loft, tube
 
 GLASS = Material(0.10, gloss=3.0, returns=0.35)
 RUBBER = Material(0.06, gloss=0.5, returns=0.9)
 RIM = Material(0.45, gloss=1.0)
 PLATE = Material(1.3, gloss=0.1)
 UNDERBODY = Material(0.03, returns=0.8)
-WOODEN = Material(0.38)
 BODY_KINDS = ("hatchback", "saloon", "estate", "suv", "van")
 
 
@@ -38,7 +37,7 @@ def _car(rng: np.random.Generator, kind: str) -> Mesh:
     front = (0.32, 0.20) if kind == "van" else (0.26, 0.08)
     bonnet = belt - (0.02 if kind == "van" else 0.1)
     tail = belt + (0.02 if kind == "saloon" else 0.0)
-    paint = _paint(rng)
+    paint = random_paint(rng)
     radius = 0.31 + 0.04 * (kind in ("suv", "van"))
     axles = (-0.30 * length, 0.305 * length)
     half = width / 2
@@ -50,13 +49,13 @@ def _car(rng: np.random.Generator, kind: str) -> Mesh:
     plates = box((0.02, 0.5, 0.11), (0, 0, 0.5), PLATE).repeated(
         [[-length / 2, 0, 0.2], [length / 2, 0, -0.05]]
     )
-    return join(body, cabin, mirrors, plates, _wheels(axles, half - 0.02, radius, 0.2))
+    return join(body, cabin, mirrors, plates, wheels(axles, half - 0.02, radius, 0.2))
 
 
 def panel_van(rng: np.random.Generator) -> Mesh:
     """A delivery van, minibus or camper: a tall flat-sided body behind a short bonnet."""
     length, width, height = rng.uniform((4.7, 1.9, 1.9), (7.0, 2.1, 2.9))
-    paint, half, nose, belt = _paint(rng), width / 2, length / 2, 1.15
+    paint, half, nose, belt = random_paint(rng), width / 2, length / 2, 1.15
     radius, axles = 0.34, (-0.28 * length, length / 2 - 0.95)
     screen = nose - rng.uniform(0.75, 1.1)  # foot of the windscreen
     ridge = screen - rng.uniform(0.5, 0.9) * (height - belt)
@@ -71,20 +70,20 @@ def panel_van(rng: np.random.Generator) -> Mesh:
         *(upper, cab, posts.repeated([[-nose + 0.1, 0, 0], [ridge - 0.9, 0, 0]])),
         loft((ridge - 0.95, ridge), height - 0.04, height + 0.01, 0.93 * half, 0.9 * half, paint),
         plates.repeated([[-nose, 0, 0.2], [nose, 0, -0.05]]),
-        _wheels(axles, half - 0.02, radius, 0.22),
+        wheels(axles, half - 0.02, radius, 0.22),
     )
 
 
 def pickup(rng: np.random.Generator) -> Mesh:
     """A pick-up: cab in front, open bed behind, sometimes loaded."""
     length, width, height = rng.uniform((4.9, 1.8, 1.7), (5.6, 2.0, 1.9))
-    paint, half, belt = _paint(rng), width / 2, 1.1
+    paint, half, belt = random_paint(rng), width / 2, 1.1
     axles = (-0.3 * length, 0.31 * length)
     corners = np.array([-0.13, -0.1, 0.08, 0.24]) * length
     parts = [
         _car_body(length, half, belt, belt - 0.05, belt, 0.38, axles, paint),
         _cabin(corners, half, belt, height, paint),
-        _wheels(axles, half - 0.02, 0.38, 0.24),
+        wheels(axles, half - 0.02, 0.38, 0.24),
     ]
     if rng.random() < 0.4:
         load = Material(rng.uniform(0.2, 0.6))
@@ -92,145 +91,19 @@ def pickup(rng: np.random.Generator) -> Mesh:
     return join(*parts)
 
 
-def lorry(rng: np.random.Generator) -> Mesh:
-    """A lorry: cab and box on a frame, two axles or three."""
-    length, width, height = rng.uniform((6.0, 2.2, 2.9), (10.5, 2.5, 3.8))
-    paint, cargo = _paint(rng), Material(rng.uniform(0.25, 0.6), 0.8)
-    half, nose, cab = width / 2, length / 2, 1.9
-    radius = 0.48
-    parts = [
-        _lorry_cab(nose, cab, half, 2.6, paint),
-        box((length - 0.4, 0.9, 0.25), (-0.2, 0, 0.65), UNDERBODY),
-        box((length - cab - 0.35, width, height - 1.0), (-(cab + 0.35) / 2, 0, 1.0), cargo),
-        box((0.08, width - 0.1, 0.12), (-nose + 0.05, 0, 0.5), UNDERBODY),
-        box((0.02, 0.5, 0.11), (-nose, 0, 0.75), PLATE),
-        box((0.1, 0.2, 0.4), (nose - 0.2, half + 0.1, 1.8), paint).repeated(
-            [[0, 0, 0], [0, -width - 0.2, 0]]
-        ),
-        _wheels([-nose + 1.6, nose - 1.2], half, radius, 0.3),
-    ]
-    if length > 8.5:
-        parts.append(_wheels([-nose + 2.8], half, radius, 0.3))
-    return join(*parts)
-
-
-def articulated(rng: np.random.Generator) -> Mesh:
-    """A tractor with its semi-trailer: box, tanker or flat."""
-    length, width, height = rng.uniform((12.5, 2.4, 3.5), (16.0, 2.55, 4.0))
-    paint, cargo = _paint(rng), Material(rng.uniform(0.25, 0.6), 0.8)
-    half, nose, cab = width / 2, length / 2, 2.2
-    back, middle = -nose, (-cab - 0.6) / 2
-    bed = nose - cab - 0.6 - back
-    kind = rng.choice(["box", "tank", "flat"], p=[0.6, 0.2, 0.2])
-    if kind == "box":
-        body = box((bed, width, height - 1.15), (middle, 0, 1.15), cargo)
-    elif kind == "tank":
-        ends = [(back + 0.2, 0, 2.3), (back + bed - 0.2, 0, 2.3)]
-        body = tube(ends, 1.15, cargo, sides=14)
-    else:
-        body = join(
-            box((bed, width, 0.25), (middle, 0, 1.15), cargo),
-            box((bed * rng.uniform(0.3, 0.9), width * 0.85, rng.uniform(0.3, 1.6)),
-                (middle, 0, 1.4), WOODEN),
-        )  # fmt: skip
-    return join(
-        *(body, _lorry_cab(nose, cab, half, min(height, 3.4), paint)),
-        box((length - 0.6, 0.9, 0.25), (0, 0, 0.75), UNDERBODY),
-        box((0.08, width - 0.1, 0.12), (back + 0.05, 0, 0.5), UNDERBODY),
-        box((0.02, 0.5, 0.11), (back, 0, 0.85), PLATE),
-        _wheels([back + 1.4, back + 2.7, back + 4.0, nose - 4.3, nose - 1.3], half, 0.5, 0.35),
-    )
-
-
-def tipper(rng: np.random.Generator) -> Mesh:
-    """A tipper or flatbed lorry: low sides, perhaps a heap on it."""
-    length, width = rng.uniform((5.5, 2.0), (8.5, 2.5))
-    half, nose, cab = width / 2, length / 2, 1.8
-    paint, skin = _paint(rng), Material(rng.uniform(0.2, 0.5))
-    bed, sides = length - cab - 0.3, rng.uniform(0.4, 1.3)
-    middle = -(cab + 0.3) / 2
-    parts = [
-        _lorry_cab(nose, cab, half, rng.uniform(2.2, 2.8), paint),
-        box((length - 0.4, 0.9, 0.25), (-0.2, 0, 0.65), UNDERBODY),
-        box((bed, width, sides), (middle, 0, 0.95), skin),
-        _wheels([-nose + 1.4, nose - 1.1], half, 0.46, 0.3),
-    ]
-    if rng.random() < 0.5:
-        heap = np.array([-0.5, 0, 0.5]) * bed * 0.9 + middle
-        top = 0.95 + sides + np.array([0.05, rng.uniform(0.2, 0.8), 0.05])
-        parts.append(loft(heap, 0.9 + sides, top, half * 0.9, half * 0.3, Material(0.35)))
-    return join(*parts)
-
-
-def digger(rng: np.random.Generator) -> Mesh:
-    """A digger or tractor: cab on big wheels or tracks, an arm or a bonnet."""
-    size, skin = rng.uniform(0.8, 1.3), Material(rng.uniform(0.3, 0.6))
-    cab = join(
-        box((1.3, 1.3, 0.5), (0, 0, 1.0), skin),
-        box((1.1, 1.2, 1.1), (0, 0, 1.5), GLASS),
-        box((1.3, 1.3, 0.08), (0, 0, 2.6), skin),
-    )
-    if rng.random() < 0.5:  # a digger
-        tracks = box((2.8, 0.45, 0.75), (0, 0, 0), RUBBER).repeated([[0, 0.85, 0], [0, -0.85, 0]])
-        elbow, hand = (2.1, 0, rng.uniform(2.6, 3.4)), (3.2, 0, rng.uniform(0.6, 1.6))
-        arm = tube([(0.7, 0.4, 1.2), elbow, hand], 0.16, skin, sides=4)
-        parts = [cab, tracks, box((1.6, 1.9, 1.0), (-0.9, 0, 0.9), skin), arm,
-                 box((0.6, 0.8, 0.5), (3.2, 0, hand[2] - 0.5), skin)]  # fmt: skip
-    else:
-        rear = _wheels([-0.5], 1.0, 0.75, 0.45)
-        front = _wheels([1.7], 0.85, 0.45, 0.3)
-        parts = [cab, rear, front, box((1.7, 0.8, 0.9), (1.4, 0, 0.8), skin)]
-    mesh = join(*parts)
-    return Mesh(mesh.vertices * size, mesh.triangles, mesh.surface)
-
-
-def fitted(mesh: Mesh, size: Vector) -> Mesh:
-    """The mesh stretched to (3,) length, width and height in metres, standing on z = 0."""
-    low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-    base = np.array([*((low + high)[:2] / 2), low[2]])
-    scale = np.asarray(size) / (high - low)
-    return Mesh((mesh.vertices - base) * scale, mesh.triangles, mesh.surface)
-
-
-def _lorry_cab(nose: float, cab: float, half: float, height: float, paint: Material) -> Mesh:
-    """The cab of a lorry from ``nose - cab`` to ``nose``, glazed above 1.7 m."""
-    rear, belt = nose - cab, (1.75, 1.65)
-    return join(
-        loft((rear, nose), 0.55, belt, half - 0.05, half - 0.08, paint),
-        loft((rear, nose - 0.12), belt, height - 0.1, half - 0.05, half - 0.12, GLASS, paint),
-        box((cab * 0.75, 2 * half - 0.2, 0.12), (nose - cab * 0.6, 0, height - 0.12), paint),
-    )
-
-
-def bus(rng: np.random.Generator) -> Mesh:
-    """A city bus: low body, band of windows, roof."""
-    length, width, height = rng.uniform((9.5, 2.45, 2.9), (12.5, 2.55, 3.2))
-    paint, half, nose = _paint(rng), width / 2, length / 2
-    posts = box((0.12, width, 1.2), (0, 0, 1.05), paint)
-    return join(
-        box((length, width, 0.75), (0, 0, 0.3), paint),
-        box((length - 0.05, width - 0.03, 1.2), (0, 0, 1.05), GLASS),
-        posts.repeated([[x, 0, 0] for x in np.linspace(-nose + 0.1, nose - 0.2, 8)]),
-        loft((-nose, nose), 2.25, height, half, half - 0.15, paint),
-        box((0.02, 0.5, 0.11), (-nose, 0, 0.5), PLATE),
-        _wheels([-nose + 3.2, nose - 2.6], half + 0.01, 0.48, 0.3),
-    )
-
-
-def trailer(rng: np.random.Generator) -> Mesh:
-    """A caravan or box trailer on one axle, with its drawbar."""
-    length, width, height = rng.uniform((2.6, 1.6, 1.8), (5.5, 2.3, 2.7))
-    skin, half = Material(rng.uniform(0.3, 0.6), 0.8), width / 2
-    x = np.array([-0.5, -0.44, 0.40, 0.5]) * length
-    low, high = np.array([0.75, 0.45, 0.45, 0.9]), np.array([0.9, 1.0, 1.0, 0.75]) * height
-    bar = tube([(length / 2, 0, 0.45), (length / 2 + 1.1, 0, 0.45)], 0.05, UNDERBODY, sides=4)
-    return join(loft(x, low, high, half, half - 0.05, skin), bar, _wheels([0], half, 0.32, 0.2))
-
-
-def _paint(rng: np.random.Generator) -> Material:
+def random_paint(rng: np.random.Generator) -> Material:
     """Car paint: half of it is so dark to the laser that most of its echoes read zero."""
     dark = rng.random() < 0.5
     return Material(rng.uniform(0.01, 0.08) if dark else rng.uniform(0.15, 0.6), gloss=2.0)
+
+
+def wheels(axles: Sequence[float], half: float, radius: float, width: float) -> Mesh:
+    """Two wheels per axle at (A,) positions; ``half`` is where their outer faces stand."""
+    inner, outer = half - width, half + 0.01
+    tyres = [[(0, side * inner, radius), (0, side * half, radius)] for side in (-1, 1)]
+    rims = [[(0, side * inner, radius), (0, side * outer, radius)] for side in (-1, 1)]
+    pair = join(tube(tyres, radius, RUBBER, sides=12), tube(rims, radius * 0.6, RIM))
+    return pair.repeated([[x, 0, 0] for x in axles])
 
 
 def _car_body(
@@ -282,12 +155,3 @@ def _cabin(x: np.ndarray, half: float, belt: float, height: float, paint: Materi
         for side in (-1, 1)
     ]
     return join(glass, roof, tube(pillars, 0.06, paint, sides=4))
-
-
-def _wheels(axles: Sequence[float], half: float, radius: float, width: float) -> Mesh:
-    """Two wheels per axle at (A,) positions; ``half`` is where their outer faces stand."""
-    inner, outer = half - width, half + 0.01
-    tyres = [[(0, side * inner, radius), (0, side * half, radius)] for side in (-1, 1)]
-    rims = [[(0, side * inner, radius), (0, side * outer, radius)] for side in (-1, 1)]
-    pair = join(tube(tyres, radius, RUBBER, sides=12), tube(rims, radius * 0.6, RIM))
-    return pair.repeated([[x, 0, 0] for x in axles])
