@@ -1,9 +1,9 @@
 """Labelled LiDAR sweeps of streets that never were: for training, tests and demonstration.
 
 `simulate_sweep` draws a random street (`scene`, on the `site` of a `street`, its road users perhaps
-from real `layouts`), built of triangles (`vehicles`, `lorries`, `people`, `surroundings`, `clutter`,
-all from `shapes`), and looks at it with a spinning LiDAR (`sensor`). Every point knows which triangle
-it comes from, so the labels are exact.
+from real `layouts`), built of triangles (`vehicles`, `lorries`, `people`, `surroundings` and
+`clutter`, all from `shapes`), and looks at it with a spinning LiDAR (`sensor`). Every point knows
+which triangle it comes from, so the labels are exact.
 """
 
 from collections.abc import Sequence
