@@ -159,6 +159,8 @@ class AugmentConfig:
         dropout: up to this part of the points is dropped.
         thin: part of the sweeps that are left about half of their beams.
         paste: objects pasted from other frames, at most, per class.
+        distractors: pieces of background that a network took for objects, pasted as background,
+            at most; only a database of tools/cut_objects.py has them.
     """
 
     enabled: bool = True
@@ -170,6 +172,7 @@ class AugmentConfig:
     dropout: float = 0.3
     thin: float = 0.15
     paste: tuple[int, ...] = (3, 6, 5)
+    distractors: int = 6
 
 
 @dataclass(frozen=True)
@@ -301,6 +304,7 @@ _RANGES = (
     ("augment.dropout", 0, 1),
     ("augment.thin", 0, 1),
     ("augment.paste", 0, 1000),
+    ("augment.distractors", 0, 1000),
     ("train.steps", 1, _MANY),
     ("train.batch_size", 1, _MANY),
     ("train.window_cells", 0, _MANY),

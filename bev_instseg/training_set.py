@@ -104,7 +104,7 @@ class TrainingSet:
             around = frame.points[~inside & (height_m > OBSTACLE_M)]
             frame, height_m = augment.keep(frame, height_m, inside)
         if config.augment.enabled:
-            most = config.augment.paste
+            most = (*config.augment.paste, config.augment.distractors)
             bank = self._banks[rng.integers(len(self._banks))]
             frame, _ = paste_some(frame, height_m, bank, most, rng, around)
             frame = augment.thin_beams(frame, config.augment, rng)

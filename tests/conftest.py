@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from bev_instseg.checkpoint import save_weights
 from bev_instseg.config import (
     AugmentConfig,
     Config,
@@ -20,6 +22,7 @@ from bev_instseg.config import (
     TrainConfig,
 )
 from bev_instseg.grid import BEVGrid
+from bev_instseg.models.network import BEVNet
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUND_M = -1.7
@@ -183,3 +186,16 @@ def one_thread_environment() -> dict[str, str]:
     """The environment for a subprocess that finds the package and uses one thread."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+
+
+@pytest.fixture
+def weights(tmp_path: Path, tiny_config: Config) -> str:
+    """A network that has learned nothing but calls many pillars seeds."""
+    torch.manual_seed(0)
+    model = BEVNet(tiny_config)
+    with torch.no_grad():
+        model.heads.out.bias[: len(tiny_config.classes)] = 2.0
+    path = tmp_path / "weights" / "tiny.safetensors"
+    path.parent.mkdir()
+    save_weights(path, model, tiny_config, {})
+    return str(path)

@@ -34,7 +34,7 @@ from bev_instseg.datasets.compose import (
     paste_some,
     set_down,
 )
-from bev_instseg.datasets.objects import MIN_CUTOUT_POINTS, Cutout
+from bev_instseg.datasets.objects import DISTRACTOR, MIN_CUTOUT_POINTS, Cutout
 
 GROUND_M = -1.7
 
@@ -323,6 +323,20 @@ def test_objects_are_pasted_up_to_the_number_of_their_class():
     counts = np.array(counts)
     assert counts.max(axis=0).tolist() == [2, 4]
     assert counts.min(axis=0).tolist() == [0, 0]
+
+
+def test_a_distractor_is_pasted_as_background():
+    frame, height = slope(20000)
+    full, full_height = paste(frame, height, crate(kind=DISTRACTOR), generator(1))
+    assert len(full.classes) == len(full.centres_m) == 0
+    pasted = full.points[:, 3] == np.float32(0.9)  # the crate's intensity
+    assert pasted.sum() > 50
+    assert (full.instance == 0).all()
+    assert full.labelled[pasted].all()
+    assert len(full_height) == len(full.points) < len(frame.points) + pasted.sum()  # it hides some
+    bank = [[], [crate(kind=DISTRACTOR)]]
+    some = [paste_some(frame, height, bank, (3, 1), generator(seed))[0] for seed in range(20)]
+    assert {bool((more.points[:, 3] == np.float32(0.9)).any()) for more in some} == {False, True}
 
 
 def test_an_empty_bank_pastes_nothing():

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from scenes import crate
 from test_tools import tool
 
 from bev_instseg.config import Config, save_config
-from bev_instseg.datasets.objects import Cutout, load_objects, save_objects
+from bev_instseg.datasets.objects import DISTRACTOR, Cutout, load_objects, save_objects
+from bev_instseg.structures import Float32, Frame, Instances
 from bev_instseg.training_set import TrainingSet
 
 cut_objects, train_kitti = tool("cut_objects"), tool("train_kitti")
@@ -38,6 +40,7 @@ def test_objects_of_the_training_frames_are_written_and_counted(
         ["vehicle", "6", "4"],
         ["pedestrian", "4", "4"],
         ["cyclist", "2", "2"],
+        ["distractor", "0", "0"],
     ]
     assert rows[3][3] == "6 / 6 / 6"  # metres away
     assert rows[1][5].split(" / ")[1] == "3.9"  # metres long
@@ -45,6 +48,27 @@ def test_objects_of_the_training_frames_are_written_and_counted(
     objects = load_objects(out, tiny_config.class_names)
     frames = {"kitti/a", "kitti/b", "semantickitti/00/000000", "semantickitti/00/000001"}
     assert {cutout.origin for cutout in objects} == frames
+
+
+def test_false_alarms_of_a_network_are_added(
+    arguments: list[str],
+    weights: str,
+    tmp_path: Path,
+    tiny_config: Config,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def found(frame: Frame, height_m: Float32, instances: Instances) -> list[Cutout]:
+        assert len(instances) > 0, "a network this eager finds something"
+        assert len(frame.points) == len(height_m) == len(instances.labels)
+        return [crate(kind=DISTRACTOR)] * 2
+
+    monkeypatch.setattr(cut_objects, "cut_distractors", found)
+    out = tmp_path / "objects.npz"
+    assert cut_objects.main([*arguments, "--out", str(out), "--distractors", weights]) == 0
+    objects = load_objects(out, tiny_config.class_names)
+    assert [cutout.class_index for cutout in objects].count(DISTRACTOR) == 4 * 2
+    assert "| distractor | 8 | 1 |" in capsys.readouterr().out
 
 
 def test_a_class_without_objects_has_a_row(

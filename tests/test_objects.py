@@ -5,14 +5,17 @@ import pytest
 from scenes import CAR, PERSON, crate, empty_frame, frame_of, generator
 
 from bev_instseg.datasets.objects import (
+    DISTRACTOR,
     MIN_CUTOUT_POINTS,
     Cutout,
     ObjectsError,
     by_class,
+    cut_distractors,
     cut_objects,
     load_objects,
     save_objects,
 )
+from bev_instseg.structures import Instances
 
 NAMES = ("vehicle", "pedestrian")
 
@@ -48,9 +51,32 @@ def test_the_size_is_that_of_the_box_around_a_turned_object():
     np.testing.assert_allclose(cutout.size_m, [4.0, 1.5, 1.2], atol=0.05)
 
 
-def test_objects_are_sorted_by_class():
-    objects = [crate(kind=kind) for kind in (PERSON, CAR, PERSON)]
-    assert by_class(objects, 3) == [[objects[1]], [objects[0], objects[2]], []]
+def test_objects_are_sorted_by_class_and_distractors_come_last():
+    objects = [crate(kind=kind) for kind in (PERSON, CAR, DISTRACTOR, PERSON)]
+    assert by_class(objects, 3) == [[objects[1]], [objects[0], objects[3]], [], [objects[2]]]
+
+
+def test_distractors_are_false_alarms_on_known_background():
+    n = MIN_CUTOUT_POINTS
+    # What was predicted: an object found, background, background of too few points, background
+    # that nobody labelled, and a piece of an object that was missed.
+    truth = np.repeat([1, 0, 0, 0, 2, 2], [20, n + 5, n - 1, 30, 10, 20]).astype(np.int32)
+    labels = np.repeat([1, 2, 3, 4, 5, 0], [20, n + 5, n - 1, 30, 10, 20]).astype(np.int32)
+    labelled = labels != 4
+    points = np.zeros((len(truth), 4), np.float32)
+    points[:, 0] = np.arange(len(truth)) / 10
+    frame = frame_of(points, truth, [CAR, CAR], [[0, 0], [0, 0]], labelled)
+    boxes = np.arange(35, dtype=np.float32).reshape(5, 7)
+    classes, scores = np.array([CAR, PERSON, CAR, CAR, CAR], np.int32), np.ones(5, np.float32)
+    instances = Instances(labels, classes, scores, boxes, NAMES)
+    height = np.full(len(truth), 0.7, np.float32)
+    height[22] = np.nan
+    (cutout,) = cut_distractors(frame, height, instances, "data/street")
+    assert (cutout.class_index, cutout.origin) == (DISTRACTOR, "data/street")
+    np.testing.assert_array_equal(cutout.points[:, 0], points[[20, 21, *range(23, 25 + n)], 0])
+    assert (cutout.points[:, 2] == np.float32(0.7)).all()
+    assert cutout.centre_m.tolist() == [7, 8]
+    assert cutout.size_m.tolist() == [10, 11, 12]
 
 
 def some_objects(count=5):
@@ -58,7 +84,7 @@ def some_objects(count=5):
     return [
         Cutout(
             rng.normal(size=(n, 4)).astype(np.float32),
-            int(rng.integers(2)),
+            int(rng.integers(DISTRACTOR, 2)),
             rng.normal(size=2).astype(np.float32),
             rng.random(3).astype(np.float32),
             f"kitti/{i:06}",

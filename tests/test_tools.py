@@ -11,9 +11,8 @@ import pytest
 import torch
 from conftest import ROOT, STREETS, street, write_semantickitti
 
-from bev_instseg.checkpoint import load_model, save_weights
-from bev_instseg.config import Config, override_config
-from bev_instseg.models.network import BEVNet
+from bev_instseg.checkpoint import load_model
+from bev_instseg.config import override_config
 from bev_instseg.segmenter import Segmenter
 
 
@@ -27,19 +26,6 @@ def tool(name: str) -> ModuleType:
 
 
 segment_scan, evaluate, calibrate = map(tool, ("segment_scan", "evaluate", "calibrate"))
-
-
-@pytest.fixture
-def weights(tmp_path: Path, tiny_config: Config) -> str:
-    """A network that has learned nothing but calls many pillars seeds."""
-    torch.manual_seed(0)
-    model = BEVNet(tiny_config)
-    with torch.no_grad():
-        model.heads.out.bias[: len(tiny_config.classes)] = 2.0
-    path = tmp_path / "weights" / "tiny.safetensors"
-    path.parent.mkdir()
-    save_weights(path, model, tiny_config, {})
-    return str(path)
 
 
 @pytest.fixture

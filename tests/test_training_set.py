@@ -101,7 +101,7 @@ def test_objects_are_pasted_from_all_frames(sources, tiny_config):
     samples = TrainingSet(sources, tiny_config)
     samples.load()
     (bank,) = samples._banks
-    assert [len(cutouts) for cutouts in bank] == [2 * 3, 2 * 2, 2 * 1]  # streets a and b
+    assert [len(cutouts) for cutouts in bank] == [2 * 3, 2 * 2, 2 * 1, 0]  # streets a and b
     assert all(len(c.points) >= MIN_CUTOUT_POINTS for cutouts in bank for c in cutouts)
     without = dataclasses.replace(tiny_config, augment=AugmentConfig(paste=(0, 0, 0)))
     most = max(len(samples[i][1].classes) for i in range(30))
@@ -114,7 +114,7 @@ def test_given_objects_are_pasted_instead_of_the_frames_own(sources, kitti_root,
     assert cyclist.origin == "kitti/c"
     samples = TrainingSet(sources, tiny_config, [[cyclist]])
     samples.load()
-    assert samples._banks == [[[], [], [cyclist]]]
+    assert samples._banks == [[[], [], [cyclist], []]]
     added = {tuple(samples[i][1].classes[3:].tolist()) for i in range(30)}
     assert added == {(), (2,)}
 

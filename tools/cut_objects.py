@@ -6,6 +6,9 @@ Examples:
   python tools/train_kitti.py --config sim.yaml --data ~/sim --out runs/sim --objects objects.npz
       then trains on simulated sweeps with real objects in them
 
+With --distractors a network looks at the frames, too, and what it takes for objects although it is
+background goes into the file: training pastes it as background.
+
 Only the frames that the configuration trains on are opened. The file holds each object of 15 points
 or more: its points, with heights above the ground, class, box centre and size, and its frame.
 """
@@ -20,7 +23,13 @@ from tqdm import tqdm
 
 from bev_instseg.cli import new_parser, run
 from bev_instseg.config import load_config
-from bev_instseg.datasets.objects import Cutout, by_class, cut_objects, save_objects
+from bev_instseg.datasets.objects import (
+    Cutout,
+    by_class,
+    cut_distractors,
+    cut_objects,
+    save_objects,
+)
 from bev_instseg.training_set import TrainingSet, list_sources, read_frame
 
 
@@ -33,9 +42,17 @@ def cut_all(arguments: argparse.Namespace) -> int:
     """Cut, write and count the objects; returns the exit code."""
     config = load_config(*arguments.config)
     refs = TrainingSet(list_sources(config, arguments.data, "train"), config).refs
+    segmenter = None
+    if arguments.distractors:
+        from bev_instseg.segmenter import Segmenter  # torch: not for --help
+
+        segmenter = Segmenter.from_checkpoint(arguments.distractors)
     cutouts: list[Cutout] = []
     for ref in tqdm(refs, unit="frame"):
-        cutouts += cut_objects(*read_frame(ref, config))
+        frame, height_m = read_frame(ref, config)
+        cutouts += cut_objects(frame, height_m)
+        if segmenter:
+            cutouts += cut_distractors(frame, height_m, segmenter.segment(frame.points))
     save_objects(arguments.out, cutouts, config.class_names)
     print(table(cutouts, config.class_names))
     print(f"{len(cutouts)} object(s) of {len(refs)} frame(s) in {arguments.out}")
@@ -56,6 +73,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data", required=True, type=Path, help="folder that the sources' paths start from"
     )
+    parser.add_argument(
+        "--distractors", type=Path, metavar="WEIGHTS", help="add the false alarms of this network"
+    )
     parser.add_argument("--out", required=True, type=Path, metavar="NPZ", help="the file to write")
     return parser.parse_args(argv)
 
@@ -64,7 +84,8 @@ def table(cutouts: Sequence[Cutout], class_names: Sequence[str]) -> str:
     """Numbers per class; of ranges, points and boxes, what 10, 50 and 90 of 100 stay below."""
     head = ("class", "objects", "frames", "range (m)", "points", "length (m)", "height (m)")
     lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
-    for name, own in zip(class_names, by_class(cutouts, len(class_names)), strict=True):
+    names = (*class_names, "distractor")
+    for name, own in zip(names, by_class(cutouts, len(class_names)), strict=True):
         cells = [name, str(len(own)), str(len({cutout.origin for cutout in own}))]
         for values, digits in (
             ([cutout.range_m for cutout in own], 0),

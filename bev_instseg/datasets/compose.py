@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.datasets.augment import keep, rotate
-from bev_instseg.datasets.objects import MIN_CUTOUT_POINTS, Cutout
+from bev_instseg.datasets.objects import DISTRACTOR, MIN_CUTOUT_POINTS, Cutout
 from bev_instseg.structures import Float32, Frame
 
 PASTE_TRIES = 8
@@ -31,7 +31,7 @@ def paste_some(
     rng: np.random.Generator,
     around: Float32 = NOTHING,
 ) -> tuple[Frame, Float32]:
-    """Paste up to ``most[c]`` objects of each class c drawn from ``bank[c]``; see `paste`."""
+    """Paste up to ``most[k]`` cutouts drawn from each list ``bank[k]``; see `paste`."""
     counts = [rng.integers(0, n + 1) for n in most]
     for class_index in rng.permutation(np.repeat(np.arange(len(most)), counts)):
         if own := bank[class_index]:
@@ -212,13 +212,18 @@ def _wrap(angle: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _with_object(frame: Frame, points: Float32, class_index: int, centre_m: NDArray) -> Frame:
-    """A frame with one object more, the last."""
-    number = len(frame.classes) + 1
+    """A frame with one object more, the last; a distractor is background."""
+    if class_index == DISTRACTOR:
+        number, classes, centres_m = 0, frame.classes, frame.centres_m
+    else:
+        number = len(frame.classes) + 1
+        classes = np.append(frame.classes, np.int32(class_index))
+        centres_m = np.concatenate([frame.centres_m, centre_m[None]]).astype(np.float32)
     return dataclasses.replace(
         frame,
         points=np.concatenate([frame.points, points]),
         instance=np.concatenate([frame.instance, np.full(len(points), number, np.int32)]),
         labelled=np.concatenate([frame.labelled, np.ones(len(points), np.bool_)]),
-        classes=np.append(frame.classes, np.int32(class_index)),
-        centres_m=np.concatenate([frame.centres_m, centre_m[None]]).astype(np.float32),
+        classes=classes,
+        centres_m=centres_m,
     )

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.metrics import Evaluator, is_background, is_error
 from bev_instseg.ops.boxes import oriented_boxes
-from bev_instseg.structures import Float32, Frame, check_array
+from bev_instseg.structures import Float32, Frame, Instances, check_array
 
 FORMAT = "bev_instseg objects/1"
+DISTRACTOR = -1  # class of background that a network took for an object
 MIN_CUTOUT_POINTS = 15  # fewer tell too little of an object
 
 
@@ -23,12 +25,12 @@ class ObjectsError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """An object cut from a labelled frame.
+    """An object, or a distractor, cut from a labelled frame.
 
     Attributes:
         points: (N, 4) float32 x, y, height above the ground in metres and intensity 0..1; x and y
             in the frame of the sensor that saw it.
-        class_index: its class.
+        class_index: its class, or `DISTRACTOR`.
         centre_m: (2,) float32 horizontal box centre.
         size_m: (3,) float32 length, width and height of the box around the points.
         origin: name of the frame that it comes from.
@@ -66,9 +68,33 @@ def cut_objects(frame: Frame, height_m: Float32) -> list[Cutout]:
     return cutouts
 
 
+def cut_distractors(
+    frame: Frame, height_m: Float32, instances: Instances, origin: str = ""
+) -> list[Cutout]:
+    """The false alarms of a frame that are background, with `MIN_CUTOUT_POINTS` points at least.
+
+    Args:
+        frame: N labelled points.
+        height_m: (N,) float32 height of each point above the ground; NaN points are left out.
+        instances: what a network took for objects.
+        origin: what to call the frame, if its own name does not tell it from others.
+    """
+    cutouts = []
+    known = frame.judged & (frame.instance == 0) & np.isfinite(height_m)
+    predictions = Evaluator(instances.class_names).compare(frame, instances).predictions
+    for k in np.flatnonzero(is_error(predictions) & is_background(predictions)):
+        own = known & (instances.labels == k + 1)
+        if own.sum() >= MIN_CUTOUT_POINTS:
+            points = frame.points[own].copy()
+            points[:, 2] = height_m[own]
+            box, name = instances.boxes[k], origin or frame.name
+            cutouts.append(Cutout(points, DISTRACTOR, box[:2].copy(), box[3:6].copy(), name))
+    return cutouts
+
+
 def by_class(cutouts: Sequence[Cutout], num_classes: int) -> list[list[Cutout]]:
-    """The objects of each class."""
-    bank: list[list[Cutout]] = [[] for _ in range(num_classes)]
+    """The objects of each class and, last, the distractors."""
+    bank: list[list[Cutout]] = [[] for _ in range(num_classes + 1)]
     for cutout in cutouts:
         bank[cutout.class_index].append(cutout)
     return bank
@@ -148,7 +174,7 @@ def _take_apart(arrays: dict[str, NDArray]) -> list[Cutout]:
         or origins.shape != (count,)
         or (offsets[0], offsets[-1]) != (0, len(points))
         or (np.diff(offsets) < 1).any()
-        or not np.isin(classes, np.arange(len(arrays["class_names"]))).all()
+        or not np.isin(classes, np.arange(DISTRACTOR, len(arrays["class_names"]))).all()
         or not all(np.isfinite(part).all() for part in (points, centres, sizes))
     ):
         raise ValueError("the arrays do not fit each other")
