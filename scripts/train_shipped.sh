@@ -26,6 +26,13 @@ simulate() { # FOLDER SEQUENCE COUNT [options]
 	touch "$folder/.made-$sequence"
 }
 
+cut() { # CONFIG NAME [options]
+	config=$1 name=$2
+	shift 2
+	[ -e "$out/$name.npz" ] || python "$tools/cut_objects.py" --config "$configs/$config.yaml" \
+		--data "$out/data" --out "$out/$name.npz" "$@"
+}
+
 train() { # NAME START [options]: START is what a new run starts with
 	name=$1 start=$2
 	shift 2
@@ -41,14 +48,12 @@ simulate simulated 12 150
 simulate simulated 13 80 --layouts "$layouts" --sensor pandar64
 simulate heldout 20 24 --layouts "$layouts"
 simulate heldout 21 16 --layouts "$layouts" --sensor any
-for pair in mixed:real pretrain:simulated; do
-	[ -e "$out/${pair#*:}.npz" ] || python "$tools/cut_objects.py" --out "$out/${pair#*:}.npz" \
-		--config "$configs/${pair%:*}.yaml" --data "$out/data"
-done
-
+cut mixed real
+cut pretrain simulated
 train pretrain "" --objects "$out/real.npz"
+cut mixed hard --distractors "$out/pretrain/weights.safetensors"
 train finetune "--init $out/pretrain/weights.safetensors" \
-	--objects "$out/real.npz" "$out/simulated.npz"
+	--objects "$out/hard.npz" "$out/simulated.npz"
 python "$tools/calibrate.py" --weights "$out/finetune/weights.safetensors" \
 	--config "$configs/mixed.yaml" --data "$out/data" --simulated "$out/data/heldout" \
 	--out "$out/calibration.yaml" --save "$out/shipped.safetensors"
