@@ -82,8 +82,8 @@ class Trainer:
 
         Raises:
             TrainingError: a batch that the processes cannot share, a folder that holds a run
-                already, one to resume that is not there or was made with another configuration,
-                or initial weights of another network.
+                already, one to resume that is not there or was made with another configuration
+                or other objects to paste, or initial weights of another network.
             CheckpointError: initial weights that cannot be read.
         """
         train = config.train
@@ -149,7 +149,11 @@ class Trainer:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
         if self.rank == 0 and self.step == steps:
-            about = {"trained_steps": steps, "initial_sha256": self.initial_sha256}
+            about = {
+                "trained_steps": steps,
+                "initial_sha256": self.initial_sha256,
+                "objects_sha256": self.training_set.objects_sha256,
+            }
             save_weights(self.out / "weights.safetensors", self.averaged, self.config, about)
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -284,6 +288,7 @@ class Trainer:
             "rows": self.rows,
             "recent": self.recent,
             "initial_sha256": self.initial_sha256,
+            "objects_sha256": self.training_set.objects_sha256,
         }
         save_state(self.out / name, state)
         self._write_log()
@@ -332,6 +337,8 @@ class Trainer:
             raise TrainingError(
                 f"{path}: made with another configuration; resume with {self.out}/config.yaml"
             )
+        if state.get("objects_sha256", "") != self.training_set.objects_sha256:
+            raise TrainingError(f"{path}: made with other --objects; give the same again, in order")
         try:
             self.model.load_state_dict(state["trained"])
             self.averaged.load_state_dict(state["model"])

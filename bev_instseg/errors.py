@@ -115,7 +115,7 @@ def worst_frames(comparisons: Sequence[Comparison], most: int = 10) -> list[int]
 
 
 def class_reliability(evaluator: Evaluator) -> dict[str, Reliability]:
-    """How many of the predictions of each score are right, by class: TP and FP of all frames."""
+    """How many of the counted predictions of each score are right, by class, in all frames."""
     return {name: _reliability(predictions) for name, _, predictions in _by_class(evaluator)[1:]}
 
 
@@ -210,7 +210,7 @@ def _bucket_of(values: NDArray, starts: dict[str, float]) -> NDArray[np.int64]:
 
 
 def _reliability(predictions: Segments) -> Reliability:
-    counted = predictions[is_match(predictions) | is_error(predictions)]
+    counted = predictions[predictions["counted"]]
     return reliability(counted["score"], is_match(counted))
 
 

@@ -73,11 +73,32 @@ def score_all(
     return [evaluator.result() for evaluator in evaluators]
 
 
-def mean_pq(results: Sequence[Result]) -> float:
-    """Mean over data sets of the mean over classes with `LEAST_OBJECTS` there; NaN if none has."""
+def voters(data_sets: Sequence[Sequence[Sample]], num_classes: int) -> list[set[int]]:
+    """The classes of each data set with `LEAST_OBJECTS` counted objects there."""
+    votes = []
+    for samples in data_sets:
+        counted = np.zeros(num_classes, np.int64)
+        for sample in samples:
+            nothing = no_instances(len(sample.frame.points), num_classes)
+            objects = Evaluator(nothing.class_names).compare(sample.frame, nothing).objects
+            counted += np.bincount(objects["class"][objects["counted"]], minlength=num_classes)
+        votes.append(set(np.flatnonzero(counted >= LEAST_OBJECTS).tolist()))
+    return votes
+
+
+def no_instances(num_points: int, num_classes: int) -> Instances:
+    """Nothing found in a sweep of so many points."""
+    none = np.zeros(0, np.int32)
+    names = tuple(map(str, range(num_classes)))
+    labels, boxes = np.zeros(num_points, np.int32), np.zeros((0, 7), np.float32)
+    return Instances(labels, none, none.astype(np.float32), boxes, names)
+
+
+def mean_pq(results: Sequence[Result], votes: Sequence[set[int]]) -> float:
+    """Mean over data sets of the mean over the classes that have a vote there; NaN if none has."""
     means = []
-    for result in results:
-        pq = [m.pq for m in result.per_class.values() if m.tp + m.fn >= LEAST_OBJECTS]
+    for result, classes in zip(results, votes, strict=True):
+        pq = [m.pq for index, m in enumerate(result.per_class.values()) if index in classes]
         means += [np.mean(pq)] if pq else []
     return float(np.mean(means)) if means else np.nan
 

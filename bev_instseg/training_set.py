@@ -10,7 +10,7 @@ import numpy as np
 from bev_instseg.config import Config
 from bev_instseg.datasets import augment
 from bev_instseg.datasets.compose import NOTHING, OBSTACLE_M, paste_some
-from bev_instseg.datasets.objects import Cutout, by_class, cut_objects
+from bev_instseg.datasets.objects import Cutout, by_class, cut_objects, fingerprint
 from bev_instseg.datasets.sources import FrameRef, list_frames
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import Float32, Frame, Pillars
@@ -75,6 +75,7 @@ class TrainingSet:
         chance = np.concatenate([np.full(len(refs), w / len(refs)) for w, refs in sources])
         self.chance = chance / chance.sum()
         self.databases = databases
+        self.objects_sha256 = fingerprint(databases)
         self._frames: list[tuple[Frame, Float32]] = []
         self._banks: list[list[list[Cutout]]] = []
 

@@ -8,14 +8,14 @@
 # already is not made again, and training goes on where it was stopped. A GPU is used where there is
 # one; on two cores it takes a night.
 set -eu
-[ $# -eq 3 ] && [ -d "$1" ] && [ -e "$2" ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -eq 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+there() { [ -e "$1" ] || { echo "$1: not there" >&2; exit 2; }; }
+for name in kitti semantickitti pandaset; do there "$1/$name"; done
+there "$2"
 data=$(cd "$1" && pwd) layouts=$2 out=$3
 tools=$(dirname "$0")/../tools configs=$(dirname "$0")/../configs
 mkdir -p "$out/data"
-for name in kitti semantickitti pandaset; do
-	[ -d "$data/$name" ] || { echo "$data/$name: not there" >&2; exit 2; }
-	ln -sfn "$data/$name" "$out/data/$name"
-done
+for name in kitti semantickitti pandaset; do ln -sfn "$data/$name" "$out/data/$name"; done
 
 simulate() { # FOLDER SEQUENCE COUNT [options]
 	folder=$out/data/$1 sequence=$2 count=$3
@@ -33,13 +33,17 @@ cut() { # CONFIG NAME [options]
 		--data "$out/data" --out "$out/$name.npz" "$@"
 }
 
-train() { # NAME START [options]: START is what a new run starts with
-	name=$1 start=$2
-	shift 2
-	[ -e "$out/$name/last.pt" ] && start=--resume
-	[ -e "$out/$name/weights.safetensors" ] ||
-		python "$tools/train_kitti.py" --config "$configs/$name.yaml" --data "$out/data" \
-			--out "$out/$name" $start "$@"
+train() { # NAME options; --resume takes the place of --init WEIGHTS, which comes first
+	name=$1
+	shift
+	[ -e "$out/$name/weights.safetensors" ] && return
+	if [ -e "$out/$name/last.pt" ]; then
+		[ "$1" != --init ] || shift 2
+		set -- --resume "$@"
+	fi
+	python "$tools/train_kitti.py" --config "$configs/$name.yaml" --data "$out/data" \
+		--out "$out/$name" "$@"
+	[ -e "$out/$name/weights.safetensors" ] || { echo "stopped; run this again to go on" >&2; exit 130; }
 }
 
 simulate simulated 10 500 --layouts "$layouts"
@@ -50,10 +54,10 @@ simulate heldout 20 24 --layouts "$layouts"
 simulate heldout 21 16 --layouts "$layouts" --sensor any
 cut mixed real
 cut pretrain simulated
-train pretrain "" --objects "$out/real.npz"
+train pretrain --objects "$out/real.npz"
 cut mixed hard --distractors "$out/pretrain/weights.safetensors"
-train finetune "--init $out/pretrain/weights.safetensors" \
+train finetune --init "$out/pretrain/weights.safetensors" \
 	--objects "$out/hard.npz" "$out/simulated.npz"
-python "$tools/calibrate.py" --weights "$out/finetune/weights.safetensors" \
-	--config "$configs/mixed.yaml" --data "$out/data" --simulated "$out/data/heldout" \
-	--out "$out/calibration.yaml" --save "$out/shipped.safetensors"
+[ -e "$out/shipped.json" ] || python "$tools/calibrate.py" --config "$configs/mixed.yaml" \
+	--weights "$out/finetune/weights.safetensors" --data "$out/data" \
+	--simulated "$out/data/heldout" --out "$out/calibration.yaml" --save "$out/shipped.safetensors"

@@ -3,6 +3,7 @@
 import dataclasses
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from bev_instseg.threshold_search import (
     knobs,
     mean_pq,
     search,
+    voters,
 )
 
 SAME = (0.0, 1.0, 0.0)
@@ -182,22 +184,31 @@ def test_the_verdict_is_that_of_the_evaluator():
     assert verdict.weights.tolist() == [1, 1, 1]
 
 
-def result_of(*classes):
-    """A result from (pq, objects) of each class."""
+def result_of(*pqs):
+    """A result from the PQ of each class."""
     nothing = ClassResult(*[0] * len(dataclasses.fields(ClassResult)))
-    return Result(
-        {
-            str(k): dataclasses.replace(nothing, pq=pq, tp=objects // 3, fn=objects - objects // 3)
-            for k, (pq, objects) in enumerate(classes)
-        }
-    )
+    return Result({str(k): dataclasses.replace(nothing, pq=pq) for k, pq in enumerate(pqs)})
 
 
-def test_mean_pq_leaves_out_classes_of_few_objects():
-    one, other = result_of((0.9, 40), (0.5, 10), (0.0, 9)), result_of((0.5, 20), (0.0, 0))
-    results = [one, other, result_of()]
-    assert mean_pq(results) == pytest.approx((0.7 + 0.5) / 2)
-    assert np.isnan(mean_pq([result_of((0.9, 3))]))
+def test_mean_pq_is_over_the_classes_with_a_vote():
+    results = [result_of(0.9, 0.5, 0.0), result_of(0.5, 0.0, 0.7), result_of(0.1, 0.1, 0.1)]
+    assert mean_pq(results, [{0, 1}, {0}, set()]) == pytest.approx((0.7 + 0.5) / 2)
+    assert np.isnan(mean_pq(results, [set(), set(), set()]))
+
+
+def test_a_class_votes_where_it_has_ten_counted_objects():
+    def sample(objects, kind, points_each):
+        instance = np.repeat(np.arange(1, objects + 1), points_each).astype(np.int32)
+        points, known = np.ones((len(instance), 4), np.float32), np.ones(len(instance), bool)
+        classes, centres = np.full(objects, kind, np.int32), np.zeros((objects, 2), np.float32)
+        return SimpleNamespace(frame=Frame("f", points, instance, known, classes, centres))
+
+    data_sets = [
+        [sample(6, 0, 10), sample(4, 0, 12), sample(9, 1, 20), sample(30, 2, 9)],
+        [sample(9, 0, 10), sample(10, 1, 10)],
+        [],
+    ]
+    assert voters(data_sets, 3) == [{0}, {1}, set()]
 
 
 def test_the_search_finds_thresholds_that_depend_on_each_other():

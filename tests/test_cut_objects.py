@@ -1,5 +1,6 @@
 """The command line of cut_objects, and what train_kitti makes of its file."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def test_objects_of_the_training_frames_are_written_and_counted(
     out = tmp_path / "objects.npz"
     assert cut_objects.main([*arguments, "--out", str(out)]) == 0
     said = capsys.readouterr().out.splitlines()
-    rows = [line.strip("| ").split(" | ") for line in said if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said if line[:1] == "|"]
+    del rows[1]  # the rule
     assert [row[:3] for row in rows] == [
         ["class", "objects", "frames"],
         ["vehicle", "6", "4"],
@@ -68,7 +70,7 @@ def test_false_alarms_of_a_network_are_added(
     assert cut_objects.main([*arguments, "--out", str(out), "--distractors", weights]) == 0
     objects = load_objects(out, tiny_config.class_names)
     assert [cutout.class_index for cutout in objects].count(DISTRACTOR) == 4 * 2
-    assert "| distractor | 8 | 1 |" in capsys.readouterr().out
+    assert re.search(r"\| distractor +\| +8 \| +1 \|", capsys.readouterr().out)
 
 
 def test_a_class_without_objects_has_a_row(
@@ -79,7 +81,7 @@ def test_a_class_without_objects_has_a_row(
     config = [arguments[1], str(tmp_path / "a.yaml")]
     out = str(tmp_path / "objects.npz")
     assert cut_objects.main(["--config", *config, "--data", str(tmp_path), "--out", out]) == 0
-    assert "| cyclist | 0 | 0 | - | - | - | - |" in capsys.readouterr().out.splitlines()
+    assert re.search(r"\| cyclist( +\| +0){2}( +\| +-){4} \|\n", capsys.readouterr().out)
 
 
 def test_training_pastes_the_objects_of_the_file(
@@ -125,7 +127,7 @@ def test_what_is_missing_is_named(
 ) -> None:
     for data, out, says in (
         (tmp_path / "absent", tmp_path / "objects.npz", "absent/kitti/ImageSets/train.txt: cannot"),
-        (tmp_path, tmp_path / "nowhere" / "objects.npz", "nowhere/objects.npz: No such file"),
+        (tmp_path, tmp_path / "tiny.yaml" / "objects.npz", "tiny.yaml: File exists"),
     ):
         where = ["--data", str(data), "--out", str(out)]
         assert cut_objects.main([*arguments[:2], *where]) == 2

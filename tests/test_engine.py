@@ -19,6 +19,7 @@ from conftest import (
     write_kitti,
     write_semantickitti,
 )
+from scenes import crate
 
 from bev_instseg import engine, segmenter
 from bev_instseg.checkpoint import load_model, load_state, save_state
@@ -404,6 +405,14 @@ def test_another_configuration_is_not_resumed(straight, data):
     config = variant(make_tiny_config(), **AWKWARD, learning_rate=1e-4)
     refused(config, data, straight, True, "last.pt", "another configuration", "config.yaml")
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
+
+
+def test_a_run_with_other_objects_is_not_resumed(straight, data):
+    config = variant(make_tiny_config(), **AWKWARD)
+    samples = trainer_of(config, data, straight, resume=True).training_set
+    samples = TrainingSet([(1.0, samples.refs)], config, [[crate()]])
+    with pytest.raises(TrainingError, match="made with other --objects"):
+        Trainer(config, samples, [], straight, resume=True)
 
 
 def test_a_run_can_start_from_the_weights_of_another(straight, data, tmp_path):

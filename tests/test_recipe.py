@@ -15,7 +15,9 @@ echo "$(basename "$1" .py) $*" >> "$NOTES"
 [ -z "$FAIL" ] || case "$*" in *$FAIL*) exit 3;; esac
 while [ $# -gt 1 ]; do
 	case $1 in
-	--out) case $2 in *.npz | *.yaml) : > "$2";; *) mkdir -p "$2"; : > "$2/last.pt";; esac;;
+	--out) case $2 in *.npz | *.yaml) : > "$2";;
+		*) mkdir -p "$2"; : > "$2/last.pt"; [ -n "$STOP" ] || : > "$2/weights.safetensors";;
+		esac;;
 	esac
 	shift
 done
@@ -35,9 +37,10 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", f"{stub.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("NOTES", str(notes))
 
-    def run(*arguments: str, fail: str = "") -> tuple[int, list[str], str]:
+    def run(*arguments: str, fail: str = "", stop: str = "") -> tuple[int, list[str], str]:
         notes.write_text("")
         monkeypatch.setenv("FAIL", fail)
+        monkeypatch.setenv("STOP", stop)
         result = subprocess.run(
             ["sh", str(SCRIPT), *arguments], cwd=tmp_path, capture_output=True, text=True
         )
@@ -54,28 +57,35 @@ def test_it_explains_itself(recipe) -> None:
 
 def test_a_missing_data_set_is_named(recipe, tmp_path: Path) -> None:
     (tmp_path / "data" / "pandaset").rmdir()
-    code, called, said = recipe("data", "labels", "runs")
-    assert (code, called) == (2, [])
-    assert said.endswith("pandaset: not there\n")
+    assert recipe("data", "labels", "runs") == (2, [], "data/pandaset: not there\n")
+    assert recipe("data", "label", "runs") == (2, [], "data/pandaset: not there\n")
+    (tmp_path / "data" / "pandaset").mkdir()
+    assert recipe("data", "label", "runs") == (2, [], "label: not there\n")
 
 
 def test_steps_follow_each_other_and_are_not_done_twice(recipe, tmp_path: Path) -> None:
-    arguments = ("data", "labels", "runs")
-    code, called, _ = recipe(*arguments, fail="finetune.yaml")
+    arguments = ("data", "labels", "my runs")
+    code, called, said = recipe(*arguments, stop="yes")
+    assert code == 130
+    assert said.endswith("stopped; run this again to go on\n")
     names = [line.split()[0] for line in called]
-    order = ["cut_objects"] * 2 + ["train_kitti", "cut_objects", "train_kitti"]
-    assert (code, names) == (3, ["simulate"] * 6 + order)
-    assert "--resume" not in called[8] + called[10]
-    assert "--init runs/pretrain/weights.safetensors" in called[10]
-    (tmp_path / "runs" / "pretrain" / "weights.safetensors").touch()  # that leg is through
+    assert names == ["simulate"] * 6 + ["cut_objects"] * 2 + ["train_kitti"]
+    assert "--resume" not in called[-1]
+    code, called, _ = recipe(*arguments, fail="finetune.yaml")
+    assert code == 3
+    assert [line.split()[0] for line in called] == ["train_kitti", "cut_objects", "train_kitti"]
+    assert "--resume --objects my runs/real.npz" in called[0]
+    assert "--distractors my runs/pretrain/weights.safetensors" in called[1]
+    assert "--init my runs/pretrain/weights.safetensors --objects my runs/hard.npz" in called[2]
+    (tmp_path / "my runs" / "finetune").mkdir()
+    (tmp_path / "my runs" / "finetune" / "last.pt").touch()
     code, called, _ = recipe(*arguments)
     assert code == 0
     assert [line.split()[0] for line in called] == ["train_kitti", "calibrate"]
-    assert "--init" in called[0]
-    code, called, _ = recipe(*arguments)
-    assert "--resume" in called[0]
+    assert "--resume --objects my runs/hard.npz my runs/simulated.npz" in called[0]
     assert "--init" not in called[0]
-    assert "--objects runs/hard.npz runs/simulated.npz" in called[0]
+    (tmp_path / "my runs" / "shipped.json").touch()
+    assert recipe(*arguments)[:2] == (0, [])
 
 
 def test_the_configurations_train_on_what_the_script_makes() -> None:

@@ -62,6 +62,8 @@ def test_the_tool_writes_a_data_set(
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(weights)]
     assert tool("self_label").main([*arguments, "--empty", "0.9"]) == 0
     assert "2 sweep(s)" in capsys.readouterr().out
+    assert tool("self_label").main(arguments) == 2
+    assert "already exists" in capsys.readouterr().err
     folder = tmp_path / "out" / "sequences" / "00"
     for frame, name in enumerate("ab"):
         points = read_scan(folder / "velodyne" / f"{frame:06d}.bin")

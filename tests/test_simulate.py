@@ -187,6 +187,23 @@ def test_a_fitted_mesh_has_the_size_asked_for() -> None:
     np.testing.assert_allclose(mesh.vertices.max(axis=0), (2.1, 0.85, 1.5), atol=1e-9)
 
 
+@pytest.mark.parametrize("bank", [0.45, -0.2])
+def test_what_stands_on_a_bank_stands_on_the_ground(bank: float) -> None:
+    rng = np.random.default_rng(3)
+    street = replace(Street.drawn(rng), bank=bank)
+    site = Site(rng, street)
+    assert site.put_by(street.kerbs[0], {10: car(rng)}, 5.0, street.pavement + 4.0, np.pi / 2)
+    scene = site.finished(0, 0, 1.7, 0)
+    own = np.unique(scene.mesh.triangles[scene.labels & 0xFFFF == 10])
+    vertices = scene.mesh.vertices[own]
+    u, v = street.plan(vertices[:, :2])
+    ground = street.relief(vertices[:, :2]) + street.raised(u, v) + street.banked(u, v)
+    above = vertices[:, 2] - ground
+    assert abs(above.min()) < 0.06
+    assert 1.3 < above.max() < 2.2
+    assert np.ptp(street.banked(u, v)) > 0.5 * abs(bank)  # or the street is flat there
+
+
 # Layouts
 
 LABELS = """\
@@ -234,6 +251,8 @@ def test_road_users_stand_where_the_layout_has_them(layouts: Path) -> None:
             low, high = (f(scene.mesh.vertices[own.ravel()], axis=0) for f in (np.min, np.max))
             place = site.street.world(2.0 + ahead * x, 1.0 + ahead * y)
             np.testing.assert_allclose((low + high)[:2] / 2, place, atol=0.25)
+            if label == 10:  # windscreens lie ahead of the middle: the glass tells front from rear
+                assert 4.1 < np.hypot(*(high - low)[:2]) < 5.0
 
 
 def test_no_layouts_is_one_line(
@@ -241,7 +260,11 @@ def test_no_layouts_is_one_line(
 ) -> None:
     (tmp_path / "text").write_text("no archive")
     (tmp_path / "empty").mkdir()
-    for name in ("text", "empty", "missing"):
+    whole, names = tmp_path / "whole.tar.gz", ("text", "empty", "missing", "cut.tar.gz")
+    with tarfile.open(whole, "w:gz") as archive:
+        archive.add(ROOT / "bev_instseg" / "metrics.py", "label_2/000000.txt")
+    (tmp_path / "cut.tar.gz").write_bytes(whole.read_bytes()[:2000])
+    for name in names:
         arguments = ["--out", str(tmp_path / "o"), "--count", "1", "--layouts"]
         assert tool.main([*arguments, str(tmp_path / name)]) == 2
         message = capsys.readouterr().err
@@ -257,15 +280,32 @@ def test_no_layouts_is_one_line(
 
 @pytest.mark.parametrize("name", SENSORS)
 def test_a_sensor_has_its_beams(name: str) -> None:
-    sensor = replace(SENSORS[name], azimuths=120)
+    sensor = replace(SENSORS[name], azimuths=500)
     points, _ = simulate_sweep(1, sensor)
     elevation = np.degrees(np.arcsin(points[:, 2] / np.linalg.norm(points[:, :3], axis=1)))
     nearest = np.abs(elevation[:, None] - sensor.elevations_deg).argmin(axis=1)
     down = np.array(sensor.elevations_deg) < -2
     assert set(np.flatnonzero(down & (np.array(sensor.elevations_deg) > -15))) <= set(nearest)
-    road = points[np.hypot(points[:, 0], points[:, 1]) < 8, 2]
-    if len(road) > 50:
-        assert abs(np.quantile(road, 0.1) + sensor.height_m) < 0.4
+    near = points[np.hypot(points[:, 0], points[:, 1]) < 10, 2]
+    assert len(near) > 300
+    assert abs(np.quantile(near, 0.1) + sensor.height_m) < 0.4
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"elevations_deg": ()},
+        {"elevations_deg": (90.0,)},
+        {"elevations_deg": (float("nan"),)},
+        {"azimuths": 0},
+        {"height_m": 0.0},
+        {"half_range_m": float("inf")},
+        {"range_noise_m": -0.1},
+    ],
+)
+def test_a_sensor_that_cannot_be_is_refused(wrong: dict) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(HDL64, **wrong)
 
 
 def test_a_drawn_sensor_differs_and_is_one() -> None:
@@ -294,6 +334,7 @@ def test_the_tool_takes_a_sensor_of_ones_own(tool: ModuleType, tmp_path: Path) -
         (["--sensor", "hdl65"], "hdl64"),
         (["--sensor", "any", "--height", "2"], "any"),
         (["--sensor", "none.yaml"], "none.yaml"),
+        (["--height", "-3"], "height_m"),
     ],
 )
 def test_a_wrong_sensor_is_one_line(

@@ -11,7 +11,9 @@ with --simulated, all frames of folders made by tools/simulate.py; each source c
 network runs once on each frame; all of it is kept in memory, some 5 MB a frame.
 
 Printed are every setting tried with its PQ per class, and how well scores agree with the part of
-predictions that is right, before and after. A class with fewer than 10 objects in a data set has no
+predictions that is right: of all predictions by their mean seed, and of those that remain by their
+probability. A network knows its training frames by heart, so give it --simulated ones that it has
+not seen, too. A class with fewer than 10 objects in a data set has no
 say in the mean PQ. The YAML holds what was found; the other tools take it as --config.
 bev_instseg/calibration.py has the equations, bev_instseg/threshold_search.py the settings.
 """
@@ -30,7 +32,6 @@ from bev_instseg.config import Config
 from bev_instseg.datasets.scan_io import write_atomic
 from bev_instseg.datasets.sources import FrameRef, list_frames
 from bev_instseg.metrics import Result, cell, markdown_table
-from bev_instseg.ops.probability import probability
 from bev_instseg.reliability import BINS, reliability
 
 
@@ -54,8 +55,13 @@ def calibrate(arguments: argparse.Namespace) -> int:
         read_samples,
         score_all,
         search,
+        voters,
     )
 
+    if arguments.save and arguments.save.suffix != ".safetensors":
+        raise ValueError(f"--save {arguments.save}: weights are a .safetensors file")
+    for path in filter(None, (arguments.out, arguments.save)):
+        path.parent.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(arguments)
     present = segmenter.config
     frames = find_frames(arguments, present)
@@ -72,19 +78,20 @@ def calibrate(arguments: argparse.Namespace) -> int:
     turn = knobs(len(present.classes))
     progress = tqdm(total=1 + sum(len(knob(present)) for knob in turn), unit="setting")
 
+    votes = voters(data_sets, len(present.classes))
+
     def score(config: Config) -> float:
         if config not in tried:
             tried[config] = score_all(segmenter, data_sets, config)
         progress.update()
-        return mean_pq(tried[config])
+        return mean_pq(tried[config], votes)
 
     with progress:
         best = search(score, start, turn)
 
-    print(thresholds_table(list(frames), tried, best))
-    scores = probability(raw.scores, raw.classes, raw.num_points, calibration)
-    after = replace(raw, scores=scores)
-    print(f"\n{reliability_table(raw, after)}")
+    means = {config: mean_pq(results, votes) for config, results in tried.items()}
+    print(thresholds_table(list(frames), tried, means, best))
+    print(f"\n{reliability_table(raw, judge_all(segmenter, data_sets, best))}")
     write(arguments.out, best, {name: len(refs) for name, refs in frames.items()})
     if arguments.save:
         weights = arguments.weights or default_weights()
@@ -121,10 +128,13 @@ def find_frames(arguments: argparse.Namespace, config: Config) -> dict[str, list
     return frames
 
 
-def thresholds_table(names: list[str], tried: dict[Config, list[Result]], best: Config) -> str:
+def thresholds_table(
+    names: list[str],
+    tried: dict[Config, list[Result]],
+    means: dict[Config, float],
+    best: Config,
+) -> str:
     """Every setting with its PQ in percent, by class and data set; the best marked."""
-    from bev_instseg.threshold_search import mean_pq
-
     classes = "/".join(best.class_names)
     head = ["seed_threshold", "score_threshold", "min_height_m", f"min_points {classes}"]
     rows = [[*head, "mean PQ", *(f"{name} {classes}" for name in names), "best"]]
@@ -132,7 +142,7 @@ def thresholds_table(names: list[str], tried: dict[Config, list[Result]], best: 
         c = config.cluster
         row = [str(c.seed_threshold), str(c.score_threshold), str(c.min_height_m)]
         row.append("/".join(str(kind.min_points) for kind in config.classes))
-        row.append(cell(mean_pq(results)))
+        row.append(cell(means[config]))
         for result in results:
             row.append("/".join(cell(measures.pq) for measures in result.per_class.values()))
         rows.append([*row, "*" if config == best else ""])
@@ -168,7 +178,6 @@ def write(path: Path, config: Config, num_frames: dict[str, int]) -> None:
     text = f"# tools/calibrate.py, from frames: {counts}\n" + yaml.safe_dump(
         tree, default_flow_style=None, sort_keys=False
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, text.encode())
 
 

@@ -30,6 +30,7 @@ from bev_instseg.datasets.objects import (
     cut_objects,
     save_objects,
 )
+from bev_instseg.metrics import markdown_table
 from bev_instseg.training_set import TrainingSet, list_sources, read_frame
 
 
@@ -42,11 +43,18 @@ def cut_all(arguments: argparse.Namespace) -> int:
     """Cut, write and count the objects; returns the exit code."""
     config = load_config(*arguments.config)
     refs = TrainingSet(list_sources(config, arguments.data, "train"), config).refs
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     segmenter = None
     if arguments.distractors:
         from bev_instseg.segmenter import Segmenter  # torch: not for --help
 
         segmenter = Segmenter.from_checkpoint(arguments.distractors)
+        if segmenter.config.class_names != config.class_names:
+            raise ValueError(
+                f"{arguments.distractors}: its classes are "
+                f"{', '.join(segmenter.config.class_names)}, the configuration's "
+                f"{', '.join(config.class_names)}"
+            )
     cutouts: list[Cutout] = []
     for ref in tqdm(refs, unit="frame"):
         frame, height_m = read_frame(ref, config)
@@ -82,11 +90,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 def table(cutouts: Sequence[Cutout], class_names: Sequence[str]) -> str:
     """Numbers per class; of ranges, points and boxes, what 10, 50 and 90 of 100 stay below."""
-    head = ("class", "objects", "frames", "range (m)", "points", "length (m)", "height (m)")
-    lines = ["| " + " | ".join(head) + " |", "|---" + "|--:" * (len(head) - 1) + "|"]
+    rows = [["class", "objects", "frames", "range (m)", "points", "length (m)", "height (m)"]]
     names = (*class_names, "distractor")
     for name, own in zip(names, by_class(cutouts, len(class_names)), strict=True):
-        cells = [name, str(len(own)), str(len({cutout.origin for cutout in own}))]
+        row = [name, str(len(own)), str(len({cutout.origin for cutout in own}))]
         for values, digits in (
             ([cutout.range_m for cutout in own], 0),
             ([len(cutout.points) for cutout in own], 0),
@@ -94,9 +101,9 @@ def table(cutouts: Sequence[Cutout], class_names: Sequence[str]) -> str:
             ([cutout.size_m[2] for cutout in own], 1),
         ):
             quantiles = np.quantile(values, (0.1, 0.5, 0.9)) if values else []
-            cells.append(" / ".join(f"{value:.{digits}f}" for value in quantiles) or "-")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+            row.append(" / ".join(f"{value:.{digits}f}" for value in quantiles) or "-")
+        rows.append(row)
+    return markdown_table(rows)
 
 
 if __name__ == "__main__":

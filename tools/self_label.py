@@ -9,14 +9,13 @@ Below DIR/sequences/00, in the layout of SemanticKITTI and in the order of the f
   velodyne/000000.bin   the sweep
   labels/000000.label   the objects of at least --sure; class 99 where no seed map reaches --empty
                         (background); 0, void, for all else
-Train on it as on any SemanticKITTI source. Files that exist are replaced.
+Train on it as on any SemanticKITTI source.
 """
 
 import argparse
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, run
@@ -37,9 +36,12 @@ def label_all(arguments: argparse.Namespace) -> int:
     scans = sorted(arguments.sweeps.glob("*.bin"))
     if not scans:
         raise ValueError(f"{arguments.sweeps}: no .bin sweeps in this folder")
+    folder = arguments.out / "sequences" / "00"
+    if folder.exists():
+        raise FileExistsError(f"{folder}: already exists; choose another --out")
     segmenter = make_segmenter(arguments)
     kinds = [c.label for c in segmenter.config.classes]
-    parts = np.zeros(3)
+    void = background = objects = 0
     for frame, path in enumerate(tqdm(scans, unit="sweep")):
         points = read_scan(path)
         pillars = voxelize(points, segmenter.config.grid)
@@ -51,12 +53,11 @@ def label_all(arguments: argparse.Namespace) -> int:
             file.parent.mkdir(parents=True, exist_ok=True)
         write_labels(truth, labels)
         write_atomic(sweep, points.astype("<f4").tobytes())
-        parts += [np.isin(labels, part).mean() for part in (0, BACKGROUND)] + [
-            (labels >> 16 > 0).mean()
-        ]
-    void, background, objects = 100 * parts / len(scans)
-    print(f"{len(scans)} sweep(s) in {arguments.out}: of the points {objects:.1f} % on objects,")
-    print(f"{background:.1f} % background, {void:.1f} % void")
+        void += int((labels == 0).sum())
+        background += int((labels == BACKGROUND).sum())
+        objects += int((labels >> 16 > 0).sum())
+    print(f"{len(scans)} sweep(s) in {arguments.out}: {objects:,} points on objects,")
+    print(f"{background:,} background, {void:,} void")
     return 0
 
 

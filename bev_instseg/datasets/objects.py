@@ -1,5 +1,6 @@
 """Objects cut from labelled frames, to be pasted into others, and the file that keeps them."""
 
+import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,24 +61,17 @@ def cut_objects(frame: Frame, height_m: Float32) -> list[Cutout]:
     for k, class_index in enumerate(frame.classes, 1):
         own = known & (frame.instance == k)
         if own.sum() >= MIN_CUTOUT_POINTS:
-            points = frame.points[own].copy()
-            points[:, 2] = height_m[own]
-            size_m = oriented_boxes(points, np.ones(len(points), np.int32), 1)[0, 3:6]
-            centre_m = frame.centres_m[k - 1].copy()
-            cutouts.append(Cutout(points, int(class_index), centre_m, size_m, frame.name))
+            cutouts.append(_cut(frame, height_m, own, int(class_index), frame.centres_m[k - 1]))
     return cutouts
 
 
-def cut_distractors(
-    frame: Frame, height_m: Float32, instances: Instances, origin: str = ""
-) -> list[Cutout]:
+def cut_distractors(frame: Frame, height_m: Float32, instances: Instances) -> list[Cutout]:
     """The false alarms of a frame that are background, with `MIN_CUTOUT_POINTS` points at least.
 
     Args:
         frame: N labelled points.
         height_m: (N,) float32 height of each point above the ground; NaN points are left out.
         instances: what a network took for objects.
-        origin: what to call the frame, if its own name does not tell it from others.
     """
     cutouts = []
     known = frame.judged & (frame.instance == 0) & np.isfinite(height_m)
@@ -85,11 +79,28 @@ def cut_distractors(
     for k in np.flatnonzero(is_error(predictions) & is_background(predictions)):
         own = known & (instances.labels == k + 1)
         if own.sum() >= MIN_CUTOUT_POINTS:
-            points = frame.points[own].copy()
-            points[:, 2] = height_m[own]
-            box, name = instances.boxes[k], origin or frame.name
-            cutouts.append(Cutout(points, DISTRACTOR, box[:2].copy(), box[3:6].copy(), name))
+            cutouts.append(_cut(frame, height_m, own, DISTRACTOR, instances.boxes[k, :2]))
     return cutouts
+
+
+def _cut(
+    frame: Frame, height_m: Float32, own: NDArray[np.bool_], class_index: int, centre_m: Float32
+) -> Cutout:
+    points = frame.points[own].copy()
+    points[:, 2] = height_m[own]
+    size_m = oriented_boxes(points, np.ones(len(points), np.int32), 1)[0, 3:6]
+    return Cutout(points, class_index, centre_m.copy(), size_m, frame.name)
+
+
+def fingerprint(databases: Sequence[Sequence[Cutout]]) -> str:
+    """SHA-256 of the points and classes of several databases, in order; empty for none."""
+    digest = hashlib.sha256()
+    for cutouts in databases:
+        digest.update(f"{len(cutouts)};".encode())
+        for cutout in cutouts:
+            digest.update(f"{cutout.class_index};".encode())
+            digest.update(cutout.points.tobytes())
+    return digest.hexdigest() if databases else ""
 
 
 def by_class(cutouts: Sequence[Cutout], num_classes: int) -> list[list[Cutout]]:

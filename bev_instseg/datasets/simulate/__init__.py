@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.datasets.scan_io import write_atomic, write_labels
-from bev_instseg.datasets.simulate.layouts import Layout, read_layouts
+from bev_instseg.datasets.simulate.layouts import StreetLayout, read_layouts
 from bev_instseg.datasets.simulate.scene import draw_scene
 from bev_instseg.datasets.simulate.sensor import HDL64, SENSORS, SensorConfig, draw_sensor
 from bev_instseg.datasets.simulate.site import THINGS, Scene
@@ -34,7 +34,7 @@ __all__ = [
 def simulate_sweep(
     seed: np.random.Generator | int | Sequence[int],
     sensor: SensorConfig | None = HDL64,
-    layouts: Sequence[Layout] = (),
+    layouts: Sequence[StreetLayout] = (),
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
     """A sweep of a random street; the same seed gives the same bytes.
 
@@ -89,7 +89,7 @@ def write_sweep(
 
 
 @cache
-def _read_once(layouts: Path) -> list[Layout]:
+def _read_once(layouts: Path) -> list[StreetLayout]:
     return read_layouts(layouts)
 
 

@@ -1,6 +1,7 @@
 """Real street scenes without their sweeps: who stood where, out of KITTI label files."""
 
 import tarfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ _CAMERA_AHEAD_M = 0.27  # of the LiDAR
 _FAR_M = 62.0
 _CLASS = {"Car": CAR, "Van": CAR, "Truck": TRUCK, "Pedestrian": PERSON, "Cyclist": BICYCLIST}
 _CLASS["Person_sitting"] = PERSON
+# Both mirrors of a vehicle, which KITTI's boxes leave out.
+_MIRRORS_M = {vehicles.car: 0.2, vehicles.van: 0.2, lorries.lorry: 0.4}
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ class Thing:
     yaw_rad: float
 
 
-Layout = tuple[Thing, ...]
+StreetLayout = tuple[Thing, ...]
 
 
-def read_layouts(path: Path) -> list[Layout]:
+def read_layouts(path: Path) -> list[StreetLayout]:
     """The layouts of a folder or tar archive of KITTI label files that show road users.
 
     Raises:
@@ -51,7 +54,7 @@ def read_layouts(path: Path) -> list[Layout]:
     return layouts
 
 
-def put_layout(site: Site, layout: Layout, u: float, v: float, ahead: int) -> None:
+def put_layout(site: Site, layout: StreetLayout, u: float, v: float, ahead: int) -> None:
     """Put the road users of a layout where they stood, seen from ``(u, v)`` of the plan.
 
     Args:
@@ -65,7 +68,7 @@ def put_layout(site: Site, layout: Layout, u: float, v: float, ahead: int) -> No
 
 
 def _body(rng: np.random.Generator, thing: Thing) -> Mesh:
-    length, _, height = thing.size_m
+    length, width, height = thing.size_m
     if thing.kind in ("Pedestrian", "Person_sitting"):
         build = people.pedestrian if thing.kind == "Pedestrian" else people.sitter
         mesh = build(rng)
@@ -81,10 +84,10 @@ def _body(rng: np.random.Generator, thing: Thing) -> Mesh:
         body = lorries.articulated
     else:
         body = lorries.tipper if rng.random() < 0.35 else lorries.lorry
-    return fitted(body(rng), thing.size_m)
+    return fitted(body(rng), (length, width + _MIRRORS_M.get(body, 0.0), height))
 
 
-def _layout(labels: list[Label]) -> Layout:
+def _layout(labels: list[Label]) -> StreetLayout:
     things = []
     for label in labels:
         right, _, forward = label.bottom_m
@@ -107,6 +110,6 @@ def _label_files(path: Path) -> Iterator[list[Label]]:
                 if file is not None:
                     lines = [line for line in file.read().decode().splitlines() if line.strip()]
                     yield parse_labels(lines, f"{path}/{member.name}")
-    except (OSError, tarfile.TarError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, tarfile.TarError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "no tar archive of text files"
         raise KittiError(f"{path}: cannot be read ({reason})") from None

@@ -7,7 +7,7 @@ import numpy as np
 
 from bev_instseg.datasets.simulate import lorries, people, surroundings, vehicles
 from bev_instseg.datasets.simulate.clutter import CLUTTER
-from bev_instseg.datasets.simulate.layouts import Layout, put_layout
+from bev_instseg.datasets.simulate.layouts import StreetLayout, put_layout
 from bev_instseg.datasets.simulate.shapes import Material, Mesh, join, loft, tube
 from bev_instseg.datasets.simulate.site import (
     BICYCLIST,
@@ -50,7 +50,7 @@ _FURNITURE = [
 
 
 def draw_scene(
-    rng: np.random.Generator, sensor_height_m: float, layouts: Sequence[Layout] = ()
+    rng: np.random.Generator, sensor_height_m: float, layouts: Sequence[StreetLayout] = ()
 ) -> Scene:
     """A random street about a sensor that drives along it.
 
@@ -224,7 +224,7 @@ def _fill(site: Site) -> None:
 def _carrier(sensor_height: float) -> Mesh:
     """The car that carries the sensor: it swallows rays, which leaves a hole in the ground."""
     ends, wide, floor = np.array([-2.6, -2.0, 1.4, 1.9]), np.array([0.6, 0.9, 0.9, 0.6]), 0.2
-    body = loft(ends, floor, sensor_height - 0.95, wide, wide, _SWALLOW)
+    body = loft(ends, floor, max(sensor_height - 0.95, 2 * floor), wide, wide, _SWALLOW)
     discs = [
         [(x, 0, sensor_height + z - 0.1), (x, 0, sensor_height + z)]
         for x, z in ((-1.25, -0.42), (1.45, -0.66))

@@ -31,6 +31,19 @@ class SensorConfig:
     fade_range_m: float = 48.0
     intensity_noise: float = 0.15
 
+    def __post_init__(self) -> None:
+        angles = np.asarray(self.elevations_deg)
+        if not len(angles) or not (np.abs(angles) < 90).all():
+            raise ValueError("elevations_deg must be one angle or more, all between -90 and 90")
+        if self.azimuths < 1:
+            raise ValueError(f"azimuths must be at least 1, got {self.azimuths}")
+        for name in ("height_m", "max_range_m", "half_range_m", "fade_range_m"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
+        for name in ("range_noise_m", "intensity_noise"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+
     def directions(self, rng: np.random.Generator) -> NDArray[np.float32]:
         """(beams * azimuths, 3) float32 unit vectors, beam by beam, each with its own phase."""
         beams = len(self.elevations_deg)

@@ -98,9 +98,10 @@ class Site:
         return Scene(join(*self._meshes), np.concatenate(self._labels), origin, yaw)
 
     def _add(self, mesh: Mesh, label: int, place: Float, yaw: float, floor: float) -> None:
-        """Turn and shift a mesh and let it follow the relief, vertex by vertex."""
+        """Turn and shift a mesh and let it follow relief and bank, vertex by vertex."""
         vertices = mesh.vertices @ _turn(yaw).T + [*place, floor]
-        vertices[:, 2] += self.street.relief(vertices[:, :2])
+        xy = vertices[:, :2]
+        vertices[:, 2] += self.street.relief(xy) + self.street.banked(*self.street.plan(xy))
         if label in THINGS:
             self._instances += 1
             label |= self._instances << 16

@@ -60,7 +60,7 @@ class Street:
         slope: (2,) rise of the ground along x and y.
         waves: (W, 4) wave vector (1/m), amplitude (m) and phase of the bumps.
         urban: paved behind the pavements too.
-        bank: rise of the ground behind the pavements, over `_BANK_M`; negative where it falls.
+        bank: slope of the ground behind the pavements, `_BANK_M` wide; negative where it falls.
     """
 
     kerbs: tuple[Kerb, ...]
@@ -126,17 +126,19 @@ class Street:
         return xy @ self.slope + np.sin(wave) @ self.waves[:, 2]
 
     def raised(self, u: ArrayLike, v: ArrayLike) -> Float:
-        """(...) what pavement and bank add to the height of the ground, metres."""
-        away = self.from_road(u, v)
-        bank = self.bank * np.clip(away - self.pavement - 0.3, 0, _BANK_M)
-        return np.where(away > _STEP_M / 2, self.kerb_height, 0.0) + bank
+        """(...) what the pavement adds to the height of the ground, metres."""
+        return np.where(self.from_road(u, v) > _STEP_M / 2, self.kerb_height, 0.0)
+
+    def banked(self, u: ArrayLike, v: ArrayLike) -> Float:
+        """(...) what the bank adds to the height of the ground, metres."""
+        return self.bank * np.clip(self.from_road(u, v) - self.pavement - 0.3, 0, _BANK_M)
 
     def ground(self, rng: np.random.Generator) -> tuple[Mesh, NDArray[np.uint32]]:
         """The ground and (T,) uint32 classes of its triangles; grass is rough."""
         u, v = (self._lines(axis) for axis in (0, 1))
         plan_u, plan_v = np.meshgrid(u, v, indexing="ij")
         xy = self.world(plan_u, plan_v)
-        height = self.relief(xy) + self.raised(plan_u, plan_v)
+        height = self.relief(xy) + self.raised(plan_u, plan_v) + self.banked(plan_u, plan_v)
         behind = self.from_road(plan_u, plan_v) > self.pavement + 0.1
         rough = 0.01 if self.urban else 0.05
         height += np.where(behind, np.abs(rng.normal(0, rough, height.shape)), 0)
