@@ -62,6 +62,21 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options that name the frames of a training: configuration files and the data's folder."""
+    parser.add_argument(
+        "--config",
+        required=True,
+        nargs="+",
+        type=Path,
+        metavar="YAML",
+        help="over the defaults, each over those before it",
+    )
+    parser.add_argument(
+        "--data", required=True, type=Path, help="folder that the sources' paths start from"
+    )
+
+
 def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     """The segmenter that the options of `add_network_arguments` ask for.
 

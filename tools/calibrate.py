@@ -33,6 +33,7 @@ from bev_instseg.datasets.scan_io import write_atomic
 from bev_instseg.datasets.sources import FrameRef, list_frames
 from bev_instseg.metrics import Result, cell, markdown_table
 from bev_instseg.reliability import BINS, reliability
+from bev_instseg.training_set import list_sources
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -108,15 +109,9 @@ def find_frames(arguments: argparse.Namespace, config: Config) -> dict[str, list
         ValueError, OSError: frames that are not there, two folders of one name, or none at all.
     """
     frames: dict[str, list[FrameRef]] = {}
-    for source in config.data.sources:
-        frames.setdefault(source.path, []).extend(
-            list_frames(
-                arguments.data / source.path,
-                source.layout,
-                source.train,
-                source.unlabelled_is_background,
-            )
-        )
+    listed = list_sources(config, arguments.data, "train")
+    for source, (_, refs) in zip(config.data.sources, listed, strict=True):
+        frames.setdefault(source.path, []).extend(refs)
     for folder in arguments.simulated:
         if folder.name in frames:
             raise ValueError(f"{folder}: another data set is called {folder.name!r} too")

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli import new_parser, run
+from bev_instseg.cli import add_data_arguments, new_parser, run
 from bev_instseg.config import load_config
 from bev_instseg.datasets.objects import (
     Cutout,
@@ -70,17 +70,7 @@ def cut_all(arguments: argparse.Namespace) -> int:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        "--config",
-        required=True,
-        nargs="+",
-        type=Path,
-        metavar="YAML",
-        help="over the defaults, each over those before it",
-    )
-    parser.add_argument(
-        "--data", required=True, type=Path, help="folder that the sources' paths start from"
-    )
+    add_data_arguments(parser)
     parser.add_argument(
         "--distractors", type=Path, metavar="WEIGHTS", help="add the false alarms of this network"
     )

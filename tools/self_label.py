@@ -19,8 +19,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, run
-from bev_instseg.datasets.scan_io import read_scan, write_atomic, write_labels
-from bev_instseg.datasets.simulate import sweep_paths
+from bev_instseg.datasets.scan_io import read_scan
+from bev_instseg.datasets.semantickitti import write_frame
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -48,16 +48,15 @@ def label_all(arguments: argparse.Namespace) -> int:
         maps = segmenter.infer(pillars)
         instances = segmenter.assemble(points, pillars, segmenter.cluster(maps))
         labels = self_labels(instances, pillars, maps, kinds, arguments.sure, arguments.empty)
-        sweep, truth = sweep_paths(arguments.out, "00", frame)
-        for file in (sweep, truth):
-            file.parent.mkdir(parents=True, exist_ok=True)
-        write_labels(truth, labels)
-        write_atomic(sweep, points.astype("<f4").tobytes())
+        write_frame(arguments.out, "00", frame, points, labels)
         void += int((labels == 0).sum())
         background += int((labels == BACKGROUND).sum())
         objects += int((labels >> 16 > 0).sum())
-    print(f"{len(scans)} sweep(s) in {arguments.out}: {objects:,} points on objects,")
-    print(f"{background:,} background, {void:,} void")
+    total = max(void + background + objects, 1) / 100
+    print(
+        f"{len(scans)} sweep(s) in {arguments.out}: {objects / total:.1f} % of the points on "
+        f"objects, {background / total:.1f} % background, {void / total:.1f} % void"
+    )
     return 0
 
 

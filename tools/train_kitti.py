@@ -18,7 +18,7 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from bev_instseg.cli import new_parser, run
+from bev_instseg.cli import add_data_arguments, new_parser, run
 from bev_instseg.config import load_config
 from bev_instseg.datasets.objects import load_objects
 from bev_instseg.engine import Trainer, TrainingError
@@ -49,17 +49,7 @@ def train(arguments: argparse.Namespace) -> int:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = new_parser(__doc__)
-    parser.add_argument(
-        "--config",
-        required=True,
-        nargs="+",
-        type=Path,
-        metavar="YAML",
-        help="over the defaults, each over those before it",
-    )
-    parser.add_argument(
-        "--data", required=True, type=Path, help="folder that the sources' paths start from"
-    )
+    add_data_arguments(parser)
     parser.add_argument(
         "--out", required=True, type=Path, metavar="RUN_DIR", help="the run's folder"
     )

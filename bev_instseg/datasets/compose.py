@@ -1,4 +1,4 @@
-"""Composes training frames: real objects set down where the sensor could have seen them."""
+"""Composes training frames: objects set down where the sensor could have seen them."""
 
 import dataclasses
 import math

@@ -4,9 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
-from bev_instseg.datasets.scan_io import ScanError, read_labels, read_scan
+from bev_instseg.datasets.scan_io import (
+    ScanError,
+    read_labels,
+    read_scan,
+    write_atomic,
+    write_labels,
+)
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Frame
 
@@ -60,3 +67,24 @@ def read_frame(
     object_classes = np.array([class_of[int(i) & 0xFFFF] for i in ids], np.int32)
     labelled = np.ones(len(points), np.bool_)
     return Frame(name, points, instance, labelled, object_classes, boxes[:, :2].copy())
+
+
+def sweep_paths(out: Path, sequence: str, frame: int) -> tuple[Path, Path]:
+    """The ``.bin`` and ``.label`` files of a frame in SemanticKITTI's layout."""
+    folder = out / "sequences" / sequence
+    return folder / "velodyne" / f"{frame:06d}.bin", folder / "labels" / f"{frame:06d}.label"
+
+
+def write_frame(
+    out: Path,
+    sequence: str,
+    frame: int,
+    points: NDArray[np.float32],
+    labels: NDArray[np.uint32],
+) -> None:
+    """Write (N, 4) points and (N,) labels below ``out``, each file whole; see `sweep_paths`."""
+    sweep, truth = sweep_paths(out, sequence, frame)
+    for path in (sweep, truth):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_labels(truth, labels)
+    write_atomic(sweep, points.astype("<f4").tobytes())

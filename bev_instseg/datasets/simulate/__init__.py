@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.datasets.scan_io import write_atomic, write_labels
+from bev_instseg.datasets.semantickitti import sweep_paths, write_frame
 from bev_instseg.datasets.simulate.layouts import StreetLayout, read_layouts
 from bev_instseg.datasets.simulate.scene import draw_scene
 from bev_instseg.datasets.simulate.sensor import HDL64, SENSORS, SensorConfig, draw_sensor
@@ -64,12 +64,6 @@ def simulate_sweep(
     return points.astype(np.float32), scene.labels[triangle[hit]]
 
 
-def sweep_paths(out: Path, sequence: str, frame: int) -> tuple[Path, Path]:
-    """The ``.bin`` and ``.label`` files of a frame in SemanticKITTI's layout."""
-    folder = out / "sequences" / sequence
-    return folder / "velodyne" / f"{frame:06d}.bin", folder / "labels" / f"{frame:06d}.label"
-
-
 def write_sweep(
     out: Path,
     sequence: str,
@@ -81,11 +75,7 @@ def write_sweep(
     """Simulate a frame from ``(seed, frame, sequence)`` and write its two files whole."""
     scenes = () if layouts is None else _read_once(layouts)
     points, labels = simulate_sweep((seed, frame, int(sequence)), sensor, scenes)
-    sweep, truth = sweep_paths(out, sequence, frame)
-    for path in (sweep, truth):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(truth, labels)
-    write_atomic(sweep, points.astype("<f4").tobytes())
+    write_frame(out, sequence, frame, points, labels)
 
 
 @cache
