@@ -1,10 +1,12 @@
 """What the tools' command lines share. Nothing here imports torch before it is needed."""
 
 import argparse
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bev_instseg.config import override_config
 
@@ -12,11 +14,43 @@ if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
 
 
-def new_parser(doc: str | None) -> argparse.ArgumentParser:
-    """A parser whose help is the tool's docstring as it stands."""
-    return argparse.ArgumentParser(
-        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong with a command line in one line, and what was probably meant."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message, with a suggestion, and exit with code 2."""
+        known = self._option_string_actions
+        for word in self._words:
+            name = word.split("=")[0]
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                message = f"unknown option {name}" + _suggest(name, list(known))
+                break
+        else:
+            if wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+                message += _suggest(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
+        self.exit(2, f"{self.prog}: {message} (--help has examples)\n")
+
+
+def _suggest(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, 1, 0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def new_parser(doc: str | None, prog: str) -> Parser:
+    """A parser whose help is the tool's docstring as it stands, %(prog)s filled in.
+
+    Args:
+        doc: the docstring.
+        prog: how the user called the tool.
+    """
+    return Parser(prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def run(name: str, main: Callable[[], int], *expected: type[Exception]) -> int:

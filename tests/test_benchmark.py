@@ -7,7 +7,6 @@ import json
 import numpy as np
 import pytest
 from conftest import ROOT
-from test_tools import tool
 
 from bev_instseg import Segmenter, read_scan
 from bev_instseg.benchmark import decoders, growth, peers, runtimes, streaming
@@ -15,11 +14,11 @@ from bev_instseg.benchmark.growth import Growth
 from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.benchmark.report import compare, table
 from bev_instseg.checkpoint import default_weights, load_model
+from bev_instseg.commands import benchmark
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import voxelize
 
 DEMO = ROOT / "demo" / "sequences" / "00" / "velodyne" / "000000.bin"
-benchmark = tool("benchmark")
 
 
 def same(ms):
@@ -219,9 +218,3 @@ def test_a_cold_start_is_timed_step_by_step(tmp_path):
     assert all(0 <= seconds < 60 for seconds in found.values())
     with pytest.raises(RuntimeError, match=r"absent\.bin: cold start failed: .*no such"):
         streaming.cold_start(tmp_path / "absent.bin")
-
-
-def test_help_shows_two_examples(capsys):
-    with pytest.raises(SystemExit):
-        benchmark.main(["--help"])
-    assert capsys.readouterr().out.count("python tools/benchmark.py") == 2

@@ -6,14 +6,12 @@ from pathlib import Path
 
 import pytest
 from scenes import crate
-from test_tools import tool
 
+from bev_instseg.commands import cut_objects, train_kitti
 from bev_instseg.config import Config, save_config
 from bev_instseg.datasets.objects import DISTRACTOR, Cutout, load_objects, save_objects
 from bev_instseg.structures import Float32, Frame, Instances
 from bev_instseg.training_set import TrainingSet
-
-cut_objects, train_kitti = tool("cut_objects"), tool("train_kitti")
 
 
 @pytest.fixture
@@ -134,11 +132,3 @@ def test_what_is_missing_is_named(
         complaint = capsys.readouterr().err.splitlines()[-1]
         assert complaint.startswith("cut_objects: ")
         assert says in complaint
-
-
-@pytest.mark.parametrize("name", ["cut_objects", "train_kitti"])
-def test_help_shows_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        tool(name).main(["--help"])
-    assert caught.value.code == 0
-    assert capsys.readouterr().out.count(f"python tools/{name}.py") >= 1

@@ -1,6 +1,5 @@
 import csv
 import dataclasses
-import importlib.util
 import itertools
 import math
 import os
@@ -23,6 +22,7 @@ from scenes import crate
 
 from bev_instseg import engine, segmenter
 from bev_instseg.checkpoint import load_model, load_state, save_state
+from bev_instseg.commands import train_kitti
 from bev_instseg.config import AugmentConfig, load_config, save_config
 from bev_instseg.datasets.sources import list_frames
 from bev_instseg.engine import LOSSES, Trainer, TrainingError, learning_rate_factor
@@ -40,14 +40,6 @@ SCORES = [
 ]
 # Intervals of which none is a multiple of another.
 AWKWARD = {"steps": 11, "log_every": 3, "validate_every": 4, "checkpoint_every": 5}
-
-
-def tool():
-    """The module ``tools/train_kitti.py``."""
-    spec = importlib.util.spec_from_file_location("train_kitti", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def variant(config, **train):
@@ -497,7 +489,7 @@ def test_a_number_that_is_not_finite_ends_the_run(data, tmp_path, monkeypatch, c
 
     monkeypatch.setattr(engine, "batch_losses", losses)
     arguments = ["--config", tmp_path / "config.yaml", "--data", data, "--out", out]
-    assert tool().main([str(a) for a in arguments]) == 2
+    assert train_kitti.main([str(a) for a in arguments]) == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if "train_kitti" in line]
     assert len(lines) == 1
     assert lines[0].startswith(f"train_kitti: {out}: {word} is ")
@@ -516,7 +508,7 @@ def test_a_broken_data_file_ends_the_run_in_one_line(tmp_path, capsys, workers):
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=(source,)))
     save_config(config, tmp_path / "config.yaml")
     arguments = ["--config", tmp_path / "config.yaml", "--data", tmp_path, "--out", tmp_path / "r"]
-    assert tool().main([str(a) for a in arguments]) == 2
+    assert train_kitti.main([str(a) for a in arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     path = root / "training" / "label_2" / "b.txt"
     assert last == f"train_kitti: {path}: line 1 is no KITTI label of 15 fields"
@@ -541,7 +533,7 @@ def test_frames_without_points_or_objects_train(tmp_path, monkeypatch):
 
 def test_the_tool_explains_itself(capsys):
     with pytest.raises(SystemExit) as caught:
-        tool().main(["--help"])
+        train_kitti.main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
     for word in ("--config", "--data", "--out", "--resume", "torchrun", "Ctrl-C"):
@@ -560,7 +552,7 @@ def test_the_tool_refuses_in_one_line(data, tmp_path, monkeypatch, capsys, chang
     monkeypatch.chdir(tmp_path)
     save_config(make_tiny_config(), tmp_path / "config.yaml")
     options = {"--config": "config.yaml", "--data": str(data), "--out": "run"} | change
-    assert tool().main([word for pair in options.items() for word in pair if word]) == 2
+    assert train_kitti.main([word for pair in options.items() for word in pair if word]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("train_kitti: ")

@@ -24,7 +24,9 @@ LAYERS = (
         *("calibration", "checkpoint", "engine", "evaluation", "export", "segmenter", "streaming"),
         *("self_labels", "threshold_search", "weights"),
     ),
-    ("benchmark", "cli", "visualize"),  # above everything: for tools/ alone
+    ("benchmark", "cli", "visualize"),
+    ("batch", "on_ray"),
+    ("commands", "console"),  # above everything: what the tools do
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 
@@ -43,7 +45,7 @@ WITHOUT_TORCH = {
     "reliability",
 }
 # Big or not always installed: imported inside the functions that need them.
-INSIDE_FUNCTIONS = {"open3d", "spconv", "matplotlib"}
+INSIDE_FUNCTIONS = {"laspy", "matplotlib", "open3d", "ray", "spconv", "tensorboard", "viser"}
 
 
 class Import(NamedTuple):

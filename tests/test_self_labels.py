@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import STREETS, street
-from test_tools import tool
 
 from bev_instseg.checkpoint import save_weights
+from bev_instseg.commands import self_label
 from bev_instseg.config import Config
 from bev_instseg.datasets.scan_io import read_labels, read_scan
 from bev_instseg.grid import BEVGrid
@@ -60,9 +60,9 @@ def test_the_tool_writes_a_data_set(
     for name in ("b", "a"):
         street(STREETS[name])[0].tofile(tmp_path / "in" / f"{name}.bin")
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(weights)]
-    assert tool("self_label").main([*arguments, "--empty", "0.9"]) == 0
+    assert self_label.main([*arguments, "--empty", "0.9"]) == 0
     assert "2 sweep(s)" in capsys.readouterr().out
-    assert tool("self_label").main(arguments) == 2
+    assert self_label.main(arguments) == 2
     assert "already exists" in capsys.readouterr().err
     folder = tmp_path / "out" / "sequences" / "00"
     for frame, name in enumerate("ab"):
@@ -76,6 +76,6 @@ def test_the_tool_writes_a_data_set(
 def test_a_folder_without_sweeps_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert tool("self_label").main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert self_label.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == f"self_label: {tmp_path}: no .bin sweeps in this folder\n"
     assert not (tmp_path / "out").exists()

@@ -1,16 +1,15 @@
 """The simulator: exact labels, the same bytes from the same seed, files as a real data set has."""
 
-import importlib.util
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from bev_instseg.commands import simulate
 from bev_instseg.datasets.kitti import KittiError
 from bev_instseg.datasets.scan_io import read_labels, read_scan
 from bev_instseg.datasets.simulate import (
@@ -51,16 +50,6 @@ Range = tuple[float, float]
 @pytest.fixture(scope="module")
 def sweeps() -> list[Sweep]:
     return [simulate_sweep(seed, COARSE) for seed in SEEDS]
-
-
-@pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("simulate_tool", ROOT / "tools" / "simulate.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def check_labels(labels: NDArray[np.uint32]) -> None:
@@ -255,9 +244,7 @@ def test_road_users_stand_where_the_layout_has_them(layouts: Path) -> None:
                 assert 4.1 < np.hypot(*(high - low)[:2]) < 5.0
 
 
-def test_no_layouts_is_one_line(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_layouts_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text").write_text("no archive")
     (tmp_path / "empty").mkdir()
     whole, names = tmp_path / "whole.tar.gz", ("text", "empty", "missing", "cut.tar.gz")
@@ -266,7 +253,7 @@ def test_no_layouts_is_one_line(
     (tmp_path / "cut.tar.gz").write_bytes(whole.read_bytes()[:2000])
     for name in names:
         arguments = ["--out", str(tmp_path / "o"), "--count", "1", "--layouts"]
-        assert tool.main([*arguments, str(tmp_path / name)]) == 2
+        assert simulate.main([*arguments, str(tmp_path / name)]) == 2
         message = capsys.readouterr().err
         assert message.count("\n") == 1
         assert name in message
@@ -317,11 +304,11 @@ def test_a_drawn_sensor_differs_and_is_one() -> None:
         assert 32 <= len(sensor.elevations_deg) <= 96
 
 
-def test_the_tool_takes_a_sensor_of_ones_own(tool: ModuleType, tmp_path: Path) -> None:
+def test_the_tool_takes_a_sensor_of_ones_own(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("elevations_deg: [2, -3, -9, -16]\nazimuths: 90\n")
     arguments = ["--count", "1", "--sensor", str(mine), "--height", "1.2"]
-    assert tool.main(["--out", str(tmp_path), *arguments]) == 0
+    assert simulate.main(["--out", str(tmp_path), *arguments]) == 0
     points = read_scan(sweep_paths(tmp_path, "00", 0)[0])
     assert 100 < len(points) <= 360
     ground = points[np.hypot(points[:, 0], points[:, 1]) < 8, 2]
@@ -338,22 +325,21 @@ def test_the_tool_takes_a_sensor_of_ones_own(tool: ModuleType, tmp_path: Path) -
     ],
 )
 def test_a_wrong_sensor_is_one_line(
-    tool: ModuleType,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
     named: str,
 ) -> None:
-    assert tool.main(["--out", str(tmp_path), "--count", "1", *arguments]) == 2
+    assert simulate.main(["--out", str(tmp_path), "--count", "1", *arguments]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("simulate: ")
     assert named in message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_tool_writes_what_the_simulator_makes(tool: ModuleType, tmp_path: Path) -> None:
+def test_the_tool_writes_what_the_simulator_makes(tmp_path: Path) -> None:
     arguments = ["--count", "2", "--seed", "3", "--azimuths", "260", "--sequence", "7"]
-    assert tool.main(["--out", str(tmp_path), *arguments]) == 0
+    assert simulate.main(["--out", str(tmp_path), *arguments]) == 0
     for frame in (0, 1):
         sweep, truth = sweep_paths(tmp_path, "07", frame)
         points, labels = simulate_sweep((3, frame, 7), COARSE)
@@ -363,39 +349,39 @@ def test_the_tool_writes_what_the_simulator_makes(tool: ModuleType, tmp_path: Pa
 
 
 def test_the_tool_leaves_files_that_exist_alone(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--out", str(tmp_path), "--count", "2", "--azimuths", "50"]
     _, truth = sweep_paths(tmp_path, "00", 1)
     truth.parent.mkdir(parents=True)
     truth.write_bytes(b"mine")
-    assert tool.main(arguments) == 2
+    assert simulate.main(arguments) == 2
     message = capsys.readouterr().err
     assert message.count("\n") == 1
     assert str(truth) in message
     assert "--overwrite" in message
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [truth]
     assert truth.read_bytes() == b"mine"
-    assert tool.main([*arguments, "--overwrite"]) == 0
+    assert simulate.main([*arguments, "--overwrite"]) == 0
     assert truth.stat().st_size > 4
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(
-    tool: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    assert tool.main(["--out", str(blocked), "--count", "1", "--azimuths", "50"]) == 2
+    assert simulate.main(["--out", str(blocked), "--count", "1", "--azimuths", "50"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("simulate: ")
     assert str(blocked) in message
 
 
-def test_the_bundled_sweep_is_what_its_command_makes(tool: ModuleType, tmp_path: Path) -> None:
+def test_the_bundled_sweep_is_what_its_command_makes(tmp_path: Path) -> None:
     """As CONTRIBUTING.md gives it; another processor may round a few returns differently."""
     command = "--count 1 --seed 29 --azimuths 1040"
     assert command in (ROOT / "CONTRIBUTING.md").read_text()
-    assert tool.main(["--out", str(tmp_path), *command.split()]) == 0
+    assert simulate.main(["--out", str(tmp_path), *command.split()]) == 0
     counts = []
     for root in (tmp_path, ROOT / "demo"):
         sweep, truth = sweep_paths(root, "00", 0)

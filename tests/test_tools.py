@@ -1,31 +1,18 @@
 """The command lines of segment_scan and evaluate, driven as a user drives them."""
 
 import dataclasses
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, STREETS, street, write_semantickitti
+from conftest import STREETS, street, write_semantickitti
 
 from bev_instseg.checkpoint import load_model
+from bev_instseg.commands import calibrate, evaluate, segment_scan
 from bev_instseg.config import override_config
 from bev_instseg.segmenter import Segmenter
-
-
-def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-segment_scan, evaluate, calibrate = map(tool, ("segment_scan", "evaluate", "calibrate"))
 
 
 @pytest.fixture
@@ -336,11 +323,3 @@ def test_calibrate_names_what_is_missing(
         assert complaint.startswith("calibrate: ")
         assert says in complaint
         assert not (tmp_path / "c.yaml").exists()
-
-
-@pytest.mark.parametrize("module", [segment_scan, evaluate, calibrate])
-def test_help_shows_two_examples(module: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        module.main(["--help"])
-    assert caught.value.code == 0
-    assert capsys.readouterr().out.count(f"python tools/{module.__name__}.py") == 2

@@ -1,0 +1,1 @@
+"""What the tools do: a module each, with ``main(argv, prog) -> exit code``."""
