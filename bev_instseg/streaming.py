@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 AHEAD = 2  # sweeps in work or waiting to be taken, for each worker
-MOST_WORKERS = 8  # more wait for Python's lock
+MOST_WORKERS = 16  # more wait for Python's lock
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -21,14 +21,16 @@ def in_parallel(
 ) -> Generator[tuple[Item, "Future[Done]"], None, None]:
     """``work`` on every item in several threads, the outcomes in the order of the items.
 
-    On a CPU the threads share PyTorch's: one thread a sweep wastes none on waiting for each other,
-    and one sweep is read or written while another is computed. At most `AHEAD` items for each
+    On a CPU several items get one of PyTorch's threads each: that wastes none on waiting for each
+    other, one sweep is read or written while another is computed, and what comes out does not
+    depend on the number of cores, as sums over several threads do. At most `AHEAD` items for each
     thread are begun before their turn, so memory does not grow with the number of items. Closing
     the generator waits for what is in work and drops the rest.
 
     Args:
         items: what to work on.
-        count: how many that are; a single one gets all of PyTorch's threads.
+        count: of the whole job, which may have begun earlier; a job of one item gets all of
+            PyTorch's threads.
         work: called with each of them; must be fit to run in several threads at once.
         device: what it computes on.
 
@@ -38,7 +40,7 @@ def in_parallel(
     threads = torch.get_num_threads()
     workers = min(threads, MOST_WORKERS) if device.type == "cpu" else 3  # read, compute, write
     workers = max(1, min(workers, count))
-    share = partial(torch.set_num_threads, max(1, threads // workers))  # of the calling thread
+    share = partial(torch.set_num_threads, 1 if count > 1 else threads)  # of the calling thread
     pending: deque[tuple[Item, Future[Done]]] = deque()
     source = iter(items)
     pool = ThreadPoolExecutor(workers, initializer=share)

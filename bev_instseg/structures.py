@@ -4,6 +4,7 @@ Conventions: sensor frame, x forward, y left, z up; metres and radians. Instance
 1..K are objects, -1 is void (it exists in labels for training and evaluation only).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,9 @@ class Frame:
         labelled: (N,) bool; False where nobody looked (outside the camera image of a boxed frame).
         classes: (K,) int32 class index of instance ``k`` at position ``k - 1``.
         centres_m: (K, 2) float32 horizontal centre of each object's box, metres.
+
+    Raises:
+        ValueError: another type or shape, or an instance out of range.
     """
 
     name: str
@@ -73,6 +77,9 @@ class Pillars:
         features: (P, F) float32 raw statistics; ``ops.voxelize.FEATURES`` names the columns.
         point_to_pillar: (N,) int32 pillar of each point, -1 outside the grid.
         point_height_m: (N,) float32 height above the estimated ground, NaN outside the grid.
+
+    Raises:
+        ValueError: another type or shape.
     """
 
     grid: BEVGrid
@@ -102,6 +109,9 @@ class PillarEmbeddings:
         centre_m: (P, 2) float32 embedding e_i = x_i + o_i.
         precision: (P, 3) float32 entries (xx, xy, yy) of the inverse covariance, 1/m^2.
         seed: (P, C) float32 seed map per class, 0..1.
+
+    Raises:
+        ValueError: another type or shape.
     """
 
     centre_m: Float32
@@ -116,8 +126,27 @@ class PillarEmbeddings:
 
 
 @dataclass(frozen=True, eq=False)
+class Instance:
+    """One object of a sweep, as iterating over `Instances` gives it.
+
+    Attributes:
+        number: 1..K; its points are ``points[instances.labels == number]``.
+        name: of its class.
+        score: 0..1.
+        num_points: how many points it has.
+        box: (7,) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
+    """
+
+    number: int
+    name: str
+    score: float
+    num_points: int
+    box: Float32
+
+
+@dataclass(frozen=True, eq=False)
 class Instances:
-    """The objects of a sweep, by falling score.
+    """The objects of a sweep, by falling score; iterating gives an `Instance` each.
 
     Attributes:
         labels: (N,) int32 per input point, in input order: 0 no object, 1..K instance.
@@ -125,6 +154,9 @@ class Instances:
         scores: (K,) float32 in 0..1.
         boxes: (K, 7) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
         class_names: the C names that ``classes`` indexes.
+
+    Raises:
+        ValueError: another type or shape, or a label out of range.
     """
 
     labels: Int32
@@ -144,6 +176,11 @@ class Instances:
 
     def __len__(self) -> int:
         return len(self.classes)
+
+    def __iter__(self) -> Iterator[Instance]:
+        columns = self.classes, self.scores, self.num_points, self.boxes
+        for number, (kind, score, count, box) in enumerate(zip(*columns, strict=True), 1):
+            yield Instance(number, self.class_names[kind], float(score), int(count), box)
 
     def __str__(self) -> str:
         """How many of each class: ``3 vehicle, 0 pedestrian, 1 cyclist``."""

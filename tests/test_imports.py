@@ -17,15 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A module imports from its own layer or the ones above it in this list, and never in a circle.
 LAYERS = (
-    ("grid", "structures", "strict_yaml", "config"),
-    ("ops", "datasets", "metrics", "reliability", "errors"),
+    ("grid", "structures", "strict_yaml", "config", "colours"),
+    ("ops", "datasets", "metrics", "reliability", "errors", "summary"),
     ("targets", "losses", "models", "training_set"),
     (
         *("calibration", "checkpoint", "engine", "evaluation", "export", "segmenter", "streaming"),
         *("self_labels", "threshold_search", "weights"),
     ),
     ("benchmark", "cli", "visualize"),
-    ("batch", "on_ray"),
+    ("batch", "on_ray", "training_report"),
     ("commands", "console"),  # above everything: what the tools do
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
@@ -45,7 +45,9 @@ WITHOUT_TORCH = {
     "reliability",
 }
 # Big or not always installed: imported inside the functions that need them.
-INSIDE_FUNCTIONS = {"laspy", "matplotlib", "open3d", "ray", "spconv", "tensorboard", "viser"}
+INSIDE_FUNCTIONS = {
+    *("laspy", "lazrs", "matplotlib", "open3d", "ray", "spconv", "tensorboard", "viser"),
+}
 
 
 class Import(NamedTuple):

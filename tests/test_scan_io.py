@@ -1,7 +1,8 @@
-"""Sweeps and labels: what is read back, and what is refused in one line."""
+"""KITTI sweeps and labels: what is read back, and what is refused in one line."""
 
 import errno
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,7 +48,10 @@ def test_reads_what_was_written(tmp_path: Path, num_points: int) -> None:
 def test_scales_intensities_of_0_to_255(tmp_path: Path) -> None:
     path, points = tmp_path / "a.bin", sweep()
     (points * np.float32([1, 1, 1, 255])).tofile(path)
-    np.testing.assert_allclose(read_scan(str(path)), points, rtol=1e-6)
+    with pytest.warns(UserWarning, match=r"^intensity 0\.\.255: divided by 255") as caught:
+        read = read_scan(str(path))
+    assert [warning.filename for warning in caught] == [__file__]
+    np.testing.assert_allclose(read, points, rtol=1e-6)
 
 
 def test_intensity_ends_up_finite_and_in_0_to_1(tmp_path: Path) -> None:
@@ -65,6 +69,16 @@ def test_keeps_coordinates_that_are_not_finite(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_scan(path), points)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_reads_from_a_pipe(tmp_path: Path) -> None:
+    path, points = tmp_path / "a.bin", sweep()
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(points.tobytes(),))
+    writer.start()
+    np.testing.assert_array_equal(read_scan(path), points)
+    writer.join()
+
+
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     path = tmp_path / "none.bin"
     assert "no such sweep file" in refusal(lambda: read_scan(path), path)
@@ -80,24 +94,6 @@ def test_says_how_many_bytes_are_over(tmp_path: Path, over: int, guess: str) -> 
     assert f"{over} bytes over" in message
     assert guess in message
     assert "cut short" in message
-
-
-@pytest.mark.parametrize("num_points", [4001, 4000])  # 4000: also a whole number of 4 floats
-def test_recognises_five_floats_a_point(tmp_path: Path, num_points: int) -> None:
-    path = tmp_path / "nuscenes.bin"
-    rings = np.arange(num_points) % 32
-    five = np.column_stack([sweep(num_points) * [1, 1, 1, 255], rings]).astype(np.float32)
-    five.tofile(path)
-    assert "5 floats" in refusal(lambda: read_scan(path), path)
-
-
-def test_the_remedy_for_five_floats_works(tmp_path: Path) -> None:
-    path, points = tmp_path / "nuscenes.bin", sweep()
-    np.column_stack([points, np.arange(len(points)) % 32]).astype(np.float32).tofile(path)
-    expression = refusal(lambda: read_scan(path), path).split("first four: ")[1]
-    new_path = tmp_path / "new.bin"
-    eval(expression, {"np": np, "path": path, "new_path": new_path})
-    np.testing.assert_array_equal(read_scan(new_path), points)
 
 
 @pytest.mark.parametrize("decimals", [3, 9])

@@ -3,12 +3,14 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from conftest import STREETS, street, write_semantickitti
 
+from bev_instseg import batch
 from bev_instseg.checkpoint import load_model
 from bev_instseg.commands import calibrate, evaluate, segment_scan
 from bev_instseg.config import override_config
@@ -30,16 +32,21 @@ def test_a_folder_gives_labels_json_and_pictures(
     out = tmp_path / "new" / "out"
     code = segment_scan.main([str(sweeps), "--out", str(out), "--weights", weights, "--png"])
     assert code == 0
-    assert "3 of 3 sweeps labelled" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "3 of 3 sweeps labelled" in said.out
+    assert "| pedestrian |" in said.out
     names = {f"{name}.{kind}" for name in STREETS for kind in ("label", "json", "png")}
-    assert {path.name for path in out.iterdir()} == names
+    found = {path.name for path in out.iterdir()} - {"summary.csv"}
+    in_3d = {f"{name}_3d.png" for name in STREETS}
+    assert found == names | in_3d or (found == names and "note: " in said.err)
+    rows = (out / "summary.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["sweep", *STREETS]
     for name, things in STREETS.items():
         points = street(things)[0]
         words = np.fromfile(out / f"{name}.label", np.uint32)
         tree = json.loads((out / f"{name}.json").read_text())
         assert len(words) == len(points) == tree["num_points"]
         assert tree["instances"], "a network this eager finds something"
-        assert set(tree["timing_ms"]) == {*("read", "voxelize", "network", "cluster", "assemble")}
         assert len(tree["weights_sha256"]) == 64
         assert tree["grid"]["cell_m"] == 0.4
         code_of = {"vehicle": 10, "pedestrian": 30, "cyclist": 31}
@@ -77,7 +84,9 @@ def test_a_bad_sweep_is_reported_and_the_rest_done(
     complaints = [line for line in said.err.splitlines() if line.startswith("segment_scan: ")]
     assert len(complaints) == 1
     assert "b.bin" in complaints[0]
-    assert {path.name for path in out.iterdir()} == {"a.label", "a.json", "c.label", "c.json"}
+    names = {"a.label", "a.json", "c.label", "c.json", "summary.csv"}
+    assert {path.name for path in out.iterdir()} == names
+    assert "b,0," in (out / "summary.csv").read_text()
 
 
 def test_whatever_goes_wrong_with_a_sweep_names_it(
@@ -87,14 +96,14 @@ def test_whatever_goes_wrong_with_a_sweep_names_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write = segment_scan.write_result
+    write = batch.write_result
 
-    def fails_on_b(out: Path, stem: str, *rest: object) -> None:
+    def fails_on_b(out: Path, stem: str, *rest: Any) -> None:
         if stem == "b":
             raise MemoryError
         write(out, stem, *rest)
 
-    monkeypatch.setattr(segment_scan, "write_result", fails_on_b)
+    monkeypatch.setattr(batch, "write_result", fails_on_b)
     assert segment_scan.main([str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]) == 2
     said = capsys.readouterr()
     assert f"segment_scan: {sweeps / 'b.bin'}: MemoryError" in said.err.splitlines()
@@ -141,17 +150,98 @@ def test_config_moves_thresholds(sweeps: Path, weights: str, tmp_path: Path) -> 
         assert not np.fromfile(tmp_path / "out" / f"{name}.label", np.uint32).any()
 
 
+def test_what_is_done_is_left_alone(
+    sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [str(sweeps), "--out", str(out), "--weights", weights]
+    assert segment_scan.main([str(sweeps / "b.bin"), *arguments[1:]]) == 0
+    before = (out / "b.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert segment_scan.main(arguments) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("1 of 3 sweeps are done already\n3 of 3 sweeps labelled")
+    assert (out / "b.json").stat().st_mtime_ns == before
+    table = said[said.index("| class") :]
+    assert segment_scan.main(arguments) == 0
+    assert capsys.readouterr().out.endswith(table)
+    assert (out / "b.json").stat().st_mtime_ns == before
+    assert segment_scan.main([*arguments, "--overwrite"]) == 0
+    assert (out / "b.json").stat().st_mtime_ns > before
+    (tmp_path / "strict.yaml").write_text("cluster: {seed_threshold: 1.0}\n")
+    assert segment_scan.main([*arguments, "--config", str(tmp_path / "strict.yaml")]) == 0
+    assert not np.fromfile(out / "b.label", np.uint32).any()
+
+
+def test_shards_share_the_sweeps(
+    sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = [str(sweeps), "--out", str(out), "--weights", weights]
+    assert segment_scan.main([*arguments, "--shard", "1/2"]) == 0
+    assert {path.name for path in out.glob("*.label")} == {"a.label", "c.label"}
+    assert segment_scan.main([*arguments, "--shard", "2/2"]) == 0
+    assert {path.name for path in out.glob("*.label")} == {"a.label", "b.label", "c.label"}
+    assert {path.name for path in out.glob("*.csv")} == {"summary_1_of_2.csv"}
+    assert "b: " in capsys.readouterr().out
+    for wrong in ("0/2", "3/2", "2", "a/b"):
+        with pytest.raises(SystemExit):
+            segment_scan.main([*arguments, "--shard", wrong])
+        assert "must be I/N with I from 1 to N" in capsys.readouterr().err
+
+
+def test_what_is_recognised_is_said_once(
+    tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "drive" / "lidar"
+    folder.mkdir(parents=True)
+    for name, things in STREETS.items():
+        points = street(things)[0] * np.float32([1, 1, 1, 255])
+        points.tofile(folder / f"{name}.bin")
+    arguments = [str(tmp_path / "drive"), "--out", str(tmp_path / "out"), "--weights", weights]
+    assert segment_scan.main(arguments) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+    assert len(notes) == 1
+    assert "255" in notes[0]
+    assert (tmp_path / "out" / "lidar" / "a.label").exists()
+
+
+def test_the_options_of_reading_reach_the_reader(
+    sweeps: Path, weights: str, tmp_path: Path
+) -> None:
+    points = street(STREETS["a"])[0]
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    points[:, [1, 0, 2, 3]].copy().tofile(turned / "a.bin")
+    left_to_right = np.fromfile(turned / "a.bin", np.float32).reshape(-1, 4)
+    left_to_right[:, 0] *= -1  # x right, y forward, z up
+    left_to_right.tofile(turned / "a.bin")
+    results = []
+    for path, more in (
+        (sweeps / "a.bin", []),
+        (turned / "a.bin", ["--axes", "rfu"]),
+        (turned / "a.bin", ["--sensor", "nuscenes", "--format", "kitti"]),
+    ):
+        out = tmp_path / f"out{len(results)}"
+        assert segment_scan.main([str(path), "--out", str(out), "--weights", weights, *more]) == 0
+        results.append((out / "a.label").read_bytes())
+    assert results[0] == results[1] == results[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["absent.bin"], "absent.bin: "),
-        (["empty"], "empty: no .bin files in this folder"),
+        (["empty"], "empty: no sweeps in this folder"),
         (["velodyne/a.bin", "other/a.bin"], "other/a.bin: named like velodyne/a.bin"),
         (["velodyne", "--weights", "absent.pt"], "absent.pt: cannot be read"),
         (["velodyne", "--weights", "velodyne/a.bin"], "velodyne/a.bin: no checkpoint"),
         (["velodyne", "--config", "model.yaml"], "model.yaml: model, grid.cell_m and"),
         (["velodyne", "--config", "typo.yaml"], "typo.yaml: unknown key 'cluster.seed'"),
         (["velodyne", "--device", "cuda"], "device cuda"),
+        (["velodyne", "--axes", "lfu"], "axes 'lfu' are left-handed"),
+        (["velodyne", "--height", "-1"], "height_m is the sensor's height above the ground"),
+        (["velodyne", "--calib", "gone"], "gone: no such file or folder"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

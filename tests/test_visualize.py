@@ -1,16 +1,13 @@
-"""Pictures: looked at pixel by pixel, and a window that never keeps anybody waiting."""
+"""Pictures, looked at pixel by pixel, and what the 3D viewers show."""
 
 import itertools
 import os
-import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
@@ -20,8 +17,6 @@ from bev_instseg.visualize import (
     draw_bev,
     draw_training,
     instance_colours,
-    view,
-    window,
 )
 from bev_instseg.visualize.bev_map import (
     MAP_BOTTOM_PX,
@@ -32,10 +27,17 @@ from bev_instseg.visualize.bev_map import (
     fill_map,
     new_maps,
 )
+from bev_instseg.visualize.camera import (
+    EYE_M,
+    TARGET_M,
+    VIEW_RAD,
+    place_texts,
+    start_camera,
+)
+from bev_instseg.visualize.scene import COLOURINGS, Colouring, make_scene
 
 NAMES = ("vehicle", "pedestrian", "cyclist")
 RANGE_M = 50.0
-linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Wayland")
 
 
 def scene(boxes: list[list[float]], classes: list[int]) -> tuple[np.ndarray, Instances]:
@@ -93,16 +95,44 @@ def pixels_at(panel: np.ndarray, xy: np.ndarray) -> np.ndarray:
     return panel[row.astype(int), column.astype(int)]
 
 
+def cielab(rgb: np.ndarray) -> np.ndarray:
+    """(N, 3) sRGB 0..1 to L, a, b as CIE 15 has it: white D65, 2 degrees."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    primaries = [
+        (0.4123908, 0.3575843, 0.1804808),
+        (0.2126390, 0.7151687, 0.0721923),
+        (0.0193308, 0.1191948, 0.9505322),
+    ]
+    t = linear @ np.transpose(primaries) / (0.9504559, 1, 1.0890578)
+    f = np.where(t > (6 / 29) ** 3, np.cbrt(t), t / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])], 1)
+
+
+def test_cielab_of_known_colours() -> None:
+    lab = cielab(np.array([(1, 1, 1), (0, 0, 0), (1, 0, 0), (0, 0, 1)], float))
+    known = [(100, 0, 0), (0, 0, 0), (53.24, 80.09, 67.20), (32.30, 79.19, -107.86)]
+    np.testing.assert_allclose(lab, known, atol=0.05)
+
+
 def test_colours_are_distinct() -> None:
-    for k, least in ((10, 0.15), (100, 0.08)):
+    """Not to be told apart: 2.3. These hold on white, and none is taken for grey."""
+    for k, least in ((10, 45), (20, 33), (100, 15)):
         colours = instance_colours(k)
         assert colours.shape == (k, 3)
         assert colours.min() >= 0
         assert colours.max() <= 1
-        pairs = itertools.combinations(colours, 2)
-        assert min(np.linalg.norm(a - b) for a, b in pairs) > least
-        assert np.ptp(colours, axis=1).min() > 0.3  # none is mistaken for the grey background
+        lab = cielab(colours)
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)) > least
+        assert lab[:, 0].max() < 73
+        assert np.hypot(lab[:, 1], lab[:, 2]).min() > 35
     assert instance_colours(0).shape == (0, 3)
+
+
+def test_an_instance_keeps_its_colour() -> None:
+    colours = instance_colours(1200)
+    np.testing.assert_array_equal(instance_colours(7), colours[:7])
+    assert len(np.unique(colours[:500], axis=0)) == 500
+    np.testing.assert_array_equal(colours[500:1000], colours[:500])
 
 
 def test_corners_of_boxes() -> None:
@@ -113,6 +143,84 @@ def test_corners_of_boxes() -> None:
     turned = [(-1, 2), (-1, -2), (1, -2), (1, 2)]
     np.testing.assert_allclose(corners[1, :4, :2], turned, atol=1e-6)
     assert box_corners(np.zeros((0, 7), np.float32)).shape == (0, 8, 3)
+
+
+def test_a_scene_by_instance_class_height_and_score() -> None:
+    points, instances = street()
+    points[:3, 2], points[3], points[4, 3] = (0.0, 1.0, 9.0), np.nan, np.inf
+    kept = np.delete(np.arange(len(points)), [3, 4])
+    car, walker = (np.flatnonzero(instances.labels[kept] == k) for k in (1, 2))
+    shown = {colouring: make_scene(points, instances, colouring) for colouring in COLOURINGS}
+    for made in shown.values():
+        np.testing.assert_array_equal(made.xyz_m, points[kept, :3])
+        np.testing.assert_array_equal(made.box_rgb, [(0x1D, 0x4E, 0xD8), (0xC8, 0x1E, 0x3A)])
+        np.testing.assert_array_equal(made.corners_m, box_corners(instances.boxes))
+        assert made.texts == ("vehicle 0.99", "pedestrian 0.50")
+    by_instance = np.round(255 * instance_colours(2))
+    np.testing.assert_array_equal(np.unique(shown["instance"].rgb[car], axis=0), by_instance[:1])
+    np.testing.assert_array_equal(np.unique(shown["instance"].rgb[walker], axis=0), by_instance[1:])
+    assert (shown["class"].rgb[car] == shown["class"].box_rgb[0]).all()
+    assert (shown["class"].rgb[walker] == shown["class"].box_rgb[1]).all()
+    red, green = shown["score"].rgb[car[0], :2]
+    assert green > 2 * red  # surely one
+    red, green, blue = shown["score"].rgb[walker[0]]
+    assert red > green > 2 * blue  # amber: as likely as not
+    for colouring in ("instance", "class", "score"):
+        assert (np.ptp(shown[colouring].rgb[3:4998], axis=1) == 0).all()  # the ground is grey
+    viridis = [colormaps["viridis"](share)[:3] for share in (0.0, 2.7 / 3.5, 1.0)]
+    heights = shown["height"].rgb[[10, 1, 2]]  # 0, 2.7 and 10.7 m above the ground
+    np.testing.assert_allclose(heights, 255 * np.array(viridis), atol=2)
+
+
+@pytest.mark.parametrize("colouring", COLOURINGS)
+def test_a_scene_of_nothing(colouring: Colouring) -> None:
+    nothing = Instances(np.zeros(2, np.int32), *_parts(scene([], [])[1]), NAMES)
+    made = make_scene(np.full((2, 4), np.nan, np.float32), nothing, colouring)
+    assert made.xyz_m.shape == made.rgb.shape == made.box_rgb.shape == (0, 3)
+    assert made.edges_m.shape == (0, 12, 2, 3)
+    assert made.texts == ()
+
+
+def test_edges_and_tops_of_boxes() -> None:
+    points, instances = scene([[1, 2, 3, 4, 2, 6, 0]], [0])
+    made = make_scene(points, instances)
+    lengths = np.linalg.norm(made.edges_m[0, :, 0] - made.edges_m[0, :, 1], axis=1)
+    np.testing.assert_allclose(np.sort(lengths), [2] * 4 + [4] * 4 + [6] * 4)
+    np.testing.assert_allclose(made.tops_m, [(1, 2, 6)])
+
+
+def test_the_camera_looks_ahead_from_behind_the_sensor() -> None:
+    camera = start_camera((1600, 1000))
+    pixels, depth_m = camera.to_pixels(np.array([TARGET_M, (30, 0, 0), (11, 1, -2), (-16, 0, 10)]))
+    np.testing.assert_allclose(pixels[0], (800, 500))
+    np.testing.assert_allclose(depth_m[0], np.linalg.norm(np.subtract(TARGET_M, EYE_M)))
+    assert pixels[1, 0] == pytest.approx(800)
+    assert 0 < pixels[1, 1] < 500  # farther away is higher up
+    assert pixels[2, 0] < 800  # and left is left
+    assert np.isnan(pixels[3]).all()  # behind the camera
+    places = np.array([(0.0, 0.0), (1600.0, 1000.0), (12.0, 700.0)])
+    back, depth_m = camera.to_pixels(camera.to_world(places, 2.5))
+    np.testing.assert_allclose(back, places, atol=1e-9)
+    np.testing.assert_allclose(depth_m, 2.5)
+    upper = camera.to_world(np.array([(800.0, 0.0)]), 1.0)[0] - EYE_M
+    angle = np.arccos(upper @ camera.world_to_camera[2, :3] / np.linalg.norm(upper))
+    assert angle == pytest.approx(VIEW_RAD / 2)
+
+
+def test_texts_stand_above_their_boxes_and_apart() -> None:
+    camera = start_camera((1600, 1000))
+    box = (4, 2, 2, 0)
+    corners = box_corners(np.float32([(9, 0, 0, *box), (8, 0, 0, *box), (-30, 0, 0, *box)]))
+    corners = np.concatenate([corners, np.repeat(corners[:1], 9, axis=0)])
+    sizes = np.tile((120.0, 19.0), (len(corners), 1))
+    places = place_texts(corners, sizes, camera)
+    assert 2 not in places
+    assert 1 < len(places) < 11  # no room for all
+    pixels = camera.to_pixels(corners[1])[0]
+    np.testing.assert_allclose(places[1], (pixels[:, 0].mean() - 60, pixels[:, 1].min() - 21))
+    for a, b in itertools.combinations(places.values(), 2):
+        assert (np.abs(a - b) >= (120, 19)).any()
+    assert place_texts(corners[:0], sizes[:0], camera) == {}
 
 
 def test_instances_are_drawn_where_they_are(tmp_path: Path) -> None:
@@ -274,87 +382,3 @@ def test_training_log_that_is_none(tmp_path: Path, text: str, reason: str) -> No
 def test_drawing_on_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="none"):
         draw_bev(*street(), tmp_path / "none" / "a.png", title="street")
-
-
-def assert_no_window(capsys: pytest.CaptureFixture[str], reason: str) -> None:
-    start = time.monotonic()
-    assert view([("street", *street())]) is False
-    assert time.monotonic() - start < 20
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.count("\n") == 1
-    assert err.startswith("no display: ")
-    assert reason in err
-    assert "--png" in err
-
-
-@linux_only
-def test_no_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.delenv("DISPLAY", raising=False)
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    monkeypatch.setattr(subprocess, "run", None)  # nothing is started
-    assert_no_window(capsys, "neither DISPLAY nor WAYLAND_DISPLAY")
-
-
-@linux_only
-def test_display_that_is_gone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Open3D 0.20 reports success here and then renders into memory for ever."""
-    monkeypatch.setenv("DISPLAY", ":7654")
-    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert_no_window(capsys, "")
-
-
-@pytest.mark.parametrize(
-    ("probe", "reason"),
-    [
-        ("import time; time.sleep(60)", "no window in 1 s"),
-        ("import os; os.abort()", "ended with"),
-        ("raise ImportError('libusb-1.0.so.0')", "libusb-1.0.so.0"),
-    ],
-)
-def test_open3d_that_hangs_crashes_or_is_missing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], probe: str, reason: str
-) -> None:
-    monkeypatch.setenv("DISPLAY", ":0")
-    monkeypatch.setattr(window, "PROBE", probe)
-    monkeypatch.setattr(window, "PROBE_TIME_S", 1)
-    assert_no_window(capsys, reason)
-
-
-@pytest.fixture
-def x_server() -> Iterator[str]:
-    """A display without a screen."""
-    if not shutil.which("Xvfb"):
-        pytest.skip("needs Xvfb")
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "800x600x24"]
-    server = subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL)
-    os.close(write)
-    with os.fdopen(read) as number:
-        yield f":{number.readline().strip()}"
-    server.terminate()
-    server.wait()
-
-
-def test_window_opens_and_closes(x_server: str) -> None:
-    pytest.importorskip("open3d", exc_type=ImportError)
-    program = (
-        "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from test_visualize import street, scene, view\n"
-        "print(view([('street', *street()), ('empty', *scene([], []))], close_after_s=0.5))"
-    )
-    here = Path(__file__).resolve().parent
-    environment = {**os.environ, "DISPLAY": x_server}
-    environment.pop("WAYLAND_DISPLAY", None)
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(here), str(here.parent)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "street: 1 vehicle, 1 pedestrian, 0 cyclist" in done.stdout
-    assert done.stdout.splitlines()[-1] == "True"

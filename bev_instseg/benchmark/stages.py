@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from bev_instseg.benchmark.measure import Machine, Timing
-from bev_instseg.datasets.scan_io import read_scan
-from bev_instseg.export import write_result
+from bev_instseg.datasets.sweep import read_sweep
+from bev_instseg.export import Cloud, write_result
 from bev_instseg.models.batch import PillarBatch
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
@@ -32,17 +32,17 @@ def time_stages(
     segmenter.warm_up()
     samples: dict[str, list[float]] = {}
     whole_of: list[float] = []
-    labels = [c.label for c in segmenter.config.classes]
     with tempfile.TemporaryDirectory() as out:
         for path in tqdm(paths, desc="stages", unit="sweep"):
             whole = []
             for repeat in range(repeats + 1):
                 start = time.perf_counter()
-                points = read_scan(path)
+                sweep = read_sweep(path)
                 read = time.perf_counter()
-                instances = segmenter.segment(points)
+                instances = segmenter.segment(sweep.points)
                 end = time.perf_counter()
-                write_result(out, path.stem, instances, labels, {})
+                cloud = Cloud(sweep.xyz, sweep.points[:, 3])
+                write_result(out, path.stem, cloud, instances, segmenter.config.classes, {})
                 written = time.perf_counter()
                 if not repeat:
                     continue  # the first of a sweep finds cold caches
@@ -65,7 +65,7 @@ def floors(segmenter: Segmenter, paths: Sequence[Path], machine: Machine) -> dic
     model, chosen = segmenter.network, segmenter.sparse
     segmenter.sparse = "torch"
     for path in paths:
-        points = read_scan(path)
+        points = read_sweep(path).points
         pillars = voxelize(points, segmenter.config.grid)
         arrays = (pillars.cells, pillars.features, pillars.point_to_pillar, pillars.point_height_m)
         voxel_bytes.append(points.nbytes + sum(array.nbytes for array in arrays))

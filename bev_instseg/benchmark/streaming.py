@@ -14,8 +14,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bev_instseg.benchmark.measure import forget_peak, peak_mb
-from bev_instseg.datasets.scan_io import read_scan
-from bev_instseg.export import write_result
+from bev_instseg.datasets.sweep import read_sweep
+from bev_instseg.export import Cloud, write_result
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.streaming import in_parallel
 
@@ -46,17 +46,19 @@ def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str,
         at most 100 sweeps); the resident memory ``early_mb`` after a tenth and ``late_mb`` at the
         end; ``peak_mb``, the most in between.
     """
-    labels = [c.label for c in segmenter.config.classes]
     segmenter.warm_up()
     with tempfile.TemporaryDirectory() as folder:
 
         def work(path: Path) -> None:
-            instances = segmenter.segment(read_scan(path))
-            write_result(folder, f"{path.stem}_{threading.get_ident()}", instances, labels, {})
+            sweep = read_sweep(path)
+            instances = segmenter.segment(sweep.points)
+            stem = f"{path.stem}_{threading.get_ident()}"
+            cloud = Cloud(sweep.xyz, sweep.points[:, 3])
+            write_result(folder, stem, cloud, instances, segmenter.config.classes, {})
 
         few = list(islice(cycle(paths), min(count, 100)))
         for path in set(few):  # from disk into the system's cache
-            read_scan(path)
+            read_sweep(path)
         start = time.perf_counter()
         for path in few:
             work(path)

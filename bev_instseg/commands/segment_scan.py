@@ -1,24 +1,37 @@
-"""Label the objects in LiDAR sweeps (KITTI .bin: float32 x, y, z, intensity).
+"""Label the objects in LiDAR sweeps: one file, or all below a folder.
 
 Examples:
   %(prog)s sweep.bin --out results --png
-  %(prog)s recordings/velodyne --out results --view
+  %(prog)s recordings --out results --sensor nuscenes --ply --view
+  %(prog)s archive --out results --shard 1/4
 
-For each STEM.bin, DIR gets
-  STEM.label  uint32 per point, in input order: low 16 bits SemanticKITTI class (vehicle 10,
-              pedestrian 30, cyclist 31, none 0), high 16 bits instance 1..K by falling score
-  STEM.json   per instance: class, score, points, oriented box; grid, weights, timing
-  STEM.png    with --png: the sweep from above, objects coloured and named
+Sweeps are .bin (KITTI or nuScenes, told apart by their content), .npy, .pcd, .ply, .las or .laz.
+What is recognised in a file (five floats a point, intensities of 0..255, another up axis) is said.
 
-A sweep that cannot be read is reported, the others are done, and the exit code is 2.
+For each sweep NAME (in a folder: its path below that), DIR gets
+  NAME.label     uint32 per point, in input order: low 16 bits SemanticKITTI class (vehicle 10,
+                 pedestrian 30, cyclist 31, none 0), high 16 bits instance 1..K by falling score
+  NAME.json      per instance: class, score, points, oriented box; grid, weights, what was assumed
+  NAME.ply .pcd .laz   the points with instance, class and score (--ply, --pcd, --laz)
+  NAME.txt       boxes with scores as KITTI's label_2 has them (--calib)
+  NAME.png NAME_3d.png   from above, and in 3D (--png)
+  NAME.html      a page for any browser, to turn about in (--html)
+  NAME_maps.png  what the network thinks: seeds, offsets, sigmas (--maps)
+and of several sweeps summary.csv, a line for each.
+
+What is done with the same weights and settings is left alone, so a job that was stopped goes on
+when it is given again. A sweep that cannot be read is reported, the others are done, and the exit
+code is 2.
 """
 
 import argparse
-import dataclasses
+import importlib.util
+import re
 import sys
-import threading
 import time
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,17 +39,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli import add_network_arguments, explain, make_segmenter, new_parser, run
-from bev_instseg.datasets.scan_io import ScanError, read_scan
-from bev_instseg.export import write_result
-from bev_instseg.structures import Float32, Instances
-from bev_instseg.visualize import draw_bev, view
+from bev_instseg.cli import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.datasets.mounting import FORMATS, SENSORS, Mounting
+from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.export import POINT_FORMATS, read_instances
+from bev_instseg.summary import failed, read_summary, summary_csv, summary_table
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch: not for --help
+    from bev_instseg.batch import Item, Job, Outcome
     from bev_instseg.segmenter import Segmenter
 
-Result = tuple[Float32, Instances, dict[str, float]]
-DRAWING = threading.Lock()  # Matplotlib draws one picture at a time
+EXTRAS = {"laz": ("laspy", "las"), "html": ("viser", "web")}  # option: package, extra
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/segment_scan.py") -> int:
@@ -44,102 +57,223 @@ def main(argv: list[str] | None = None, prog: str = "python tools/segment_scan.p
     return run("segment_scan", partial(segment_all, parse_arguments(argv, prog)))
 
 
-def segment_all(arguments: argparse.Namespace) -> int:
-    """Label every sweep; returns the exit code."""
-    from bev_instseg.streaming import in_parallel  # torch: not for --help
-
-    scans = find_scans(arguments.inputs)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    segmenter = make_segmenter(arguments)
-    segmenter.warm_up()
-    work = partial(segment_file, segmenter, arguments.out, arguments.png)
-
-    shown: list[tuple[str, Float32, Instances]] = []
-    timings: list[dict[str, float]] = []
-    start = time.perf_counter()
-    with closing(in_parallel(scans, len(scans), work, segmenter.device)) as steps:
-        for path, outcome in tqdm(steps, total=len(scans), unit="sweep", disable=len(scans) == 1):
-            try:
-                points, instances, timing_ms = outcome.result()
-            except (ValueError, OSError, RuntimeError, MemoryError) as error:
-                about = "" if str(path) in str(error) else f"{path}: "
-                tqdm.write(f"segment_scan: {about}{explain(error)}", file=sys.stderr)
-                continue
-            timings.append(timing_ms)
-            if arguments.view:
-                shown.append((path.stem, points, instances))
-            if len(scans) == 1:
-                print(f"{path.stem}: {instances}; {sum(timing_ms.values()):.0f} ms")
-    if len(scans) > 1:
-        rate = len(timings) / (time.perf_counter() - start)
-        labelled = f"{len(timings)} of {len(scans)} sweeps labelled"
-        print(f"{labelled} in {arguments.out}, {rate:.1f} a second")
-        print(describe(timings), end="")
-    if shown:
-        view(shown)
-    return 0 if len(timings) == len(scans) else 2
-
-
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """The command line."""
     parser = new_parser(__doc__, prog)
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help=".bin file or folder")
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="sweep or folder")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where results go")
     add_network_arguments(parser)
-    parser.add_argument("--png", action="store_true", help="write a picture of each sweep")
-    parser.add_argument("--view", action="store_true", help="open the sweeps in Open3D at the end")
+
+    reading = parser.add_argument_group("how the sweeps are stored (default: it is found out)")
+    reading.add_argument("--sensor", choices=SENSORS, help="format and axes of a known sensor")
+    reading.add_argument("--format", choices=FORMATS, help="of .bin files: 4 or 5 floats a point")
+    reading.add_argument(
+        "--axes",
+        metavar="XYZ",
+        help="where the file's x, y and z point, three of f(orward), b(ack), l(eft), r(ight), "
+        "u(p), d(own): KITTI flu, nuScenes rfu, a camera rdf; which way is forward cannot be found out",
+    )
+    reading.add_argument("--height", type=float, metavar="M", help="of the sensor above the ground")
+
+    writing = parser.add_argument_group("what else to write")
+    for name in POINT_FORMATS:
+        about = f"points with instance, class and score as .{name}"
+        writing.add_argument(f"--{name}", action="store_true", help=about)
+    writing.add_argument(
+        "--calib", type=Path, metavar="PATH", help="KITTI calibration, a file or a folder of them"
+    )
+    writing.add_argument("--png", action="store_true", help="pictures: from above and in 3D")
+    writing.add_argument("--html", action="store_true", help="a page for the browser")
+    writing.add_argument("--maps", action="store_true", help="a picture of the network's maps")
+    writing.add_argument("--view", action="store_true", help="open all in Open3D at the end")
+
+    folders = parser.add_argument_group("many sweeps")
+    folders.add_argument("--overwrite", action="store_true", help="do again what is done")
+    folders.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="only each N-th sweep from the I-th on"
+    )
+    folders.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="on the workers of a Ray cluster (without ADDRESS: on this machine)",
+    )
     return parser.parse_args(argv)
 
 
-def find_scans(inputs: list[Path]) -> list[Path]:
-    """The .bin files named or lying in the folders named, in order.
-
-    Raises:
-        ScanError: nothing to do, or two files whose results would have the same name.
-    """
-    scans: dict[Path, Path] = {}  # by real path: a file named twice is done once
-    for path in inputs:
-        found = sorted(path.glob("[!.]*.bin")) if path.is_dir() else [path]
-        if not found:
-            raise ScanError(f"{path}: no .bin files in this folder")
-        for scan in found:
-            scans.setdefault(scan.resolve(), scan)
-    stems: dict[str, Path] = {}
-    for path in scans.values():
-        first = stems.setdefault(path.stem, path)
-        if first is not path:
-            raise ScanError(f"{path}: named like {first}; give them different --out folders")
-    return list(scans.values())
+def _shard(text: str) -> tuple[int, int]:
+    """I and N of "I/N", 1 <= I <= N."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, got {text}")
+    return int(match[1]), int(match[2])
 
 
-def segment_file(segmenter: "Segmenter", out: Path, png: bool, path: Path) -> Result:
-    """Read, segment and write one sweep; milliseconds by stage, without those of the picture."""
+def segment_all(arguments: argparse.Namespace) -> int:
+    """Label every sweep; returns the exit code."""
+    from bev_instseg.batch import find_items
+
+    for option, (package, extra) in EXTRAS.items():
+        if getattr(arguments, option) and importlib.util.find_spec(package) is None:
+            raise ImportError(f"--{option} needs {package}: pip install 'bev-instseg[{extra}]'")
+    items = find_items(arguments.inputs, arguments.out)
+    if arguments.shard:
+        first, step = arguments.shard
+        items = items[first - 1 :: step]
+    segmenter = _segmenter(arguments)
+    job = _job(arguments, segmenter)
+    todo = [item for item in items if arguments.overwrite or not job.is_done(item)]
+    if len(todo) < len(items):
+        print(f"{len(items) - len(todo)} of {len(items)} sweeps are done already")
+
     start = time.perf_counter()
-    points = read_scan(path)
-    read_ms = 1000 * (time.perf_counter() - start)
-    instances = segmenter.segment(points)
-    timing_ms = {"read": read_ms, **segmenter.timing_ms}
-    start = time.perf_counter()
-    extra = {
-        "sweep": path.name,
-        "num_points": len(points),
-        "class_names": list(instances.class_names),
-        "grid": dataclasses.asdict(segmenter.config.grid),
-        "weights_sha256": segmenter.weights_sha256,
-        "timing_ms": {stage: round(ms, 2) for stage, ms in timing_ms.items()},
+    outcomes = _run(arguments, segmenter, job, items, todo) if todo else {}
+    seconds = time.perf_counter() - start
+    errors = {item.name: outcome.error for item, outcome in outcomes.items() if outcome.error}
+    finished = [item for item in items if item.name not in errors]
+    timings = [outcome.timing_ms for outcome in outcomes.values() if not outcome.error]
+    if len(items) == 1 and finished:
+        spent = f"; {sum(timings[0].values()):.0f} ms" if timings else ""
+        print(f"{items[0].name}: {read_instances(*_result(job, items[0]))}{spent}")
+    elif len(items) > 1:
+        print(f"{len(finished)} of {len(items)} sweeps labelled in {arguments.out}", end="")
+        print(f", {len(timings) / seconds:.1f} a second" if timings else "")
+        print(_medians(timings), end="")
+        _sum_up(arguments, segmenter.config.class_names, job, items, errors)
+    if arguments.view and finished:
+        _view(job, finished)
+    return 2 if errors else 0
+
+
+def _segmenter(arguments: argparse.Namespace) -> "Segmenter":
+    """The network; where workers compute, this machine only asks it what it is."""
+    if arguments.ray is None:
+        return make_segmenter(arguments)
+    here = argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "torch"})
+    return make_segmenter(here)
+
+
+def _job(arguments: argparse.Namespace, segmenter: "Segmenter") -> "Job":
+    from bev_instseg.batch import Job, fingerprint
+
+    mounting = SENSORS[arguments.sensor] if arguments.sensor else Mounting()
+    given = {
+        "format": arguments.format,
+        "axes": arguments.axes,
+        "height_m": arguments.height,
     }
-    labels = [c.label for c in segmenter.config.classes]
-    picture = out / f"{path.stem}.png"
-    picture.unlink(missing_ok=True)
-    write_result(out, path.stem, instances, labels, extra)
-    timing_ms["write"] = 1000 * (time.perf_counter() - start)
-    if png:
-        with DRAWING:
-            draw_bev(points, instances, picture, title=path.stem)
-    return points, instances, timing_ms
+    mounting = replace(mounting, **{k: v for k, v in given.items() if v is not None})
+    if arguments.calib is not None and not arguments.calib.exists():
+        raise FileNotFoundError(2, "no such file or folder", str(arguments.calib))
+    pictures = [
+        *(("png", "3d") if arguments.png else ()),
+        *(("maps",) if arguments.maps else ()),
+        *(("html",) if arguments.html else ()),
+    ]
+    return Job(
+        arguments.out.resolve(),
+        fingerprint(segmenter, mounting),
+        mounting,
+        tuple(name for name in POINT_FORMATS if getattr(arguments, name)),
+        tuple(pictures),
+        arguments.calib and arguments.calib.resolve(),
+    )
 
 
-def describe(timings: list[dict[str, float]]) -> str:
+def _run(
+    arguments: argparse.Namespace,
+    segmenter: "Segmenter",
+    job: "Job",
+    items: Sequence["Item"],
+    todo: Sequence["Item"],
+) -> dict["Item", "Outcome"]:
+    """Do the sweeps that are to do; says what was recognised in them, and what failed."""
+    outcomes: dict[Item, Outcome] = {}
+    said: set[str] = set()
+    job.out.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if arguments.ray is None:
+            steps = _on_this_machine(segmenter, job, todo, len(items))
+        else:
+            from bev_instseg.on_ray import segment_on_ray
+
+            steps = segment_on_ray(
+                partial(make_segmenter, _with_absolute_paths(arguments)),
+                job,
+                todo,
+                arguments.ray,
+                use_gpu=arguments.device == "cuda",
+            )
+        stack.enter_context(closing(steps))
+        for outcome in tqdm(steps, total=len(todo), unit="sweep", disable=len(todo) == 1):
+            outcomes[outcome.item] = outcome
+            lines = [f"note: {notice}" for notice in outcome.notices if notice not in said]
+            said.update(outcome.notices)
+            for line in [*lines, *([outcome.error] if outcome.error else [])]:
+                tqdm.write(f"segment_scan: {line}", file=sys.stderr)
+    return outcomes
+
+
+def _with_absolute_paths(arguments: argparse.Namespace) -> argparse.Namespace:
+    """The same command line for a process that runs in another folder."""
+    given = vars(arguments).items()
+    return argparse.Namespace(**{k: v.resolve() if isinstance(v, Path) else v for k, v in given})
+
+
+def _on_this_machine(
+    segmenter: "Segmenter", job: "Job", todo: Sequence["Item"], count: int
+) -> Generator["Outcome", None, None]:
+    from bev_instseg.batch import new_renderer, segment_item
+    from bev_instseg.streaming import in_parallel
+
+    segmenter.warm_up()
+    with new_renderer(job) as renderer:
+        work = partial(segment_item, segmenter, job, renderer)
+        with closing(in_parallel(todo, count, work, segmenter.device)) as steps:
+            for _, outcome in steps:
+                yield outcome.result()
+
+
+def _sum_up(
+    arguments: argparse.Namespace,
+    class_names: Sequence[str],
+    job: "Job",
+    items: Sequence["Item"],
+    errors: dict[str, str],
+) -> None:
+    """Print the table per class and write the CSV of all sweeps."""
+    sweeps = [
+        failed(item.name, errors[item.name])
+        if item.name in errors
+        else read_summary(item.name, _result(job, item)[1])
+        for item in items
+    ]
+    print(summary_table(sweeps, class_names))
+    first, step = arguments.shard or (1, 1)
+    name = "summary.csv" if step == 1 else f"summary_{first}_of_{step}.csv"
+    write_atomic(arguments.out / name, summary_csv(sweeps, class_names).encode())
+
+
+def _result(job: "Job", item: "Item") -> tuple[Path, Path]:
+    """The ``.label`` and the ``.json`` of a sweep."""
+    return job.out / f"{item.name}.label", job.out / f"{item.name}.json"
+
+
+def _view(job: "Job", items: Sequence["Item"]) -> None:
+    from bev_instseg.datasets.sweep import read_sweep
+    from bev_instseg.visualize import view_sweeps
+
+    view_sweeps(
+        [item.name for item in items],
+        lambda i: (
+            read_sweep(items[i].path, job.mounting).points,
+            read_instances(*_result(job, items[i])),
+        ),
+    )
+
+
+def _medians(timings: Sequence[dict[str, float]]) -> str:
     """Median times over the sweeps, a line, or nothing without sweeps."""
     if not timings:
         return ""

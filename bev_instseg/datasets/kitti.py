@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
-from bev_instseg.datasets.scan_io import read_scan
+from bev_instseg.datasets.mounting import SENSORS
+from bev_instseg.datasets.sweep import read_sweep
 from bev_instseg.structures import Frame
 
 Float64 = NDArray[np.float64]
@@ -175,7 +176,7 @@ def read_frame(
     scan = folder / "velodyne" / f"{name}.bin"
     if not scan.exists():
         scan = folder / "velodyne_reduced" / f"{name}.bin"
-    points = read_scan(scan)
+    points = read_sweep(scan, SENSORS["kitti"]).points
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
     xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image
     camera = calibration.to_camera(xyz)

@@ -128,10 +128,7 @@ def fill_map(
         origin="lower",
         interpolation="nearest",
     )
-    outlines = [
-        OUTLINES.get(name, OTHER_OUTLINES[i % len(OTHER_OUTLINES)])
-        for i, name in enumerate(instances.class_names)
-    ]
+    outlines = outlines_of(instances.class_names)
     edges = [outlines[c] for c in instances.classes]
     fills = np.column_stack([colours, np.full(len(instances), 0.2)])
     corners = corners[:, :4, 1::-1]  # y, x
@@ -143,7 +140,8 @@ def fill_map(
         _draw_rings(axes, ring)
         for k, (x, y, radius) in zip(ring.boxes, ring.circles_m, strict=False):
             low[k], high[k] = (y - radius, x - radius), (y + radius, x + radius)
-    places, leaders = _place_texts(low, high, texts, range_m, ringed)
+    pixel_m = 2 * range_m / MAP_PX
+    places, leaders = place_texts(low, high, texts, range_m, pixel_m, TEXT_PT, ringed)
     for k, (y, x) in places.items():
         axes.text(y, x, texts[k], color=edges[k], **TEXT)
     axes.add_collection(LineCollection(leaders, colors="0.3", lw=0.5))
@@ -172,6 +170,14 @@ def fill_map(
         handlelength=1.2,
         borderaxespad=0,
     )
+
+
+def outlines_of(class_names: Sequence[str]) -> list[str]:
+    """The colour of each class, as Matplotlib takes it."""
+    return [
+        OUTLINES.get(name, OTHER_OUTLINES[i % len(OTHER_OUTLINES)])
+        for i, name in enumerate(class_names)
+    ]
 
 
 def _draw_rings(axes: "Axes", rings: Rings) -> None:
@@ -221,22 +227,29 @@ def _image(
     return image
 
 
-def _place_texts(
-    low: Float, high: Float, texts: Sequence[str], range_m: float, first: Sequence[int] = ()
+def place_texts(
+    low: Float,
+    high: Float,
+    texts: Sequence[str],
+    range_m: float,
+    pixel_m: float,
+    size_pt: float,
+    first: Sequence[int] = (),
 ) -> tuple[dict[int, Float], list[tuple[Float, Float]]]:
     """Put each text beside its box so that it covers no other text, no box and no edge.
 
     Args:
-        low, high: (K, 2) bounds y, x of the boxes in metres.
+        low, high: (K, 2) bounds y, x of the boxes in metres, from the middle of the map.
         texts: K texts; that of a box outside the map or without a free place is left out.
         range_m: half the side of the map.
+        pixel_m: side of a pixel.
+        size_pt: of the letters.
         first: the instances whose texts choose their places before the others.
 
     Returns:
         The middle (y, x) of the texts by instance index, and leader lines for the distant ones.
     """
-    pixel = 2 * range_m / MAP_PX
-    line_px = TEXT_PT * DPI / 72
+    line_px = size_pt * DPI / 72
     taken = np.concatenate([low, high], axis=1)
     places, leaders = {}, []
     for k in dict.fromkeys([*first, *range(len(texts))]):
@@ -245,11 +258,11 @@ def _place_texts(
         if (np.abs(middle) > range_m).any():
             continue
         size = 0.58 * max(map(len, lines)), 1.2 * len(lines)
-        half = np.array(size) / 2 * line_px * pixel
+        half = np.array(size) / 2 * line_px * pixel_m
         reach = (high[k] - low[k]) / 2 + half
         for gap_px in (5, 30, 60, 90):
             ways = np.array([(-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1)])
-            spots = middle + ways * (reach + gap_px * pixel)
+            spots = middle + ways * (reach + gap_px * pixel_m)
             inside = (np.abs(spots) + half <= range_m).all(axis=1)
             apart = (
                 np.abs(spots[:, None] - (taken[:, :2] + taken[:, 2:]) / 2)

@@ -1,6 +1,4 @@
-"""Colours and boxes as every picture shows them."""
-
-import colorsys
+"""Boxes and greys as every picture shows them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +8,7 @@ EDGES = np.array(
     + [(i + 4, (i + 1) % 4 + 4) for i in range(4)]
     + [(i, i + 4) for i in range(4)]
 )  # of a box, between the corners of `box_corners`
-
-
-def instance_colours(k: int) -> NDArray[np.float64]:
-    """(k, 3) RGB 0..1, no two alike: hue by the golden ratio, lightness by the plastic number."""
-    i = np.arange(k)
-    hue, lightness = (0.58 + 0.6180340 * i) % 1, 0.3 + 0.36 * ((0.5 + 0.7548777 * i) % 1)
-    rgb = [colorsys.hls_to_rgb(h, light, 0.95) for h, light in zip(hue, lightness, strict=True)]
-    return np.array(rgb).reshape(k, 3)
+FULL_HEIGHT_M = 3.5  # and taller is all the same to a colour
 
 
 def box_corners(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -35,7 +26,13 @@ def box_corners(boxes: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def grey_of(points: NDArray[np.float32]) -> NDArray[np.float32]:
     """(N, 4) points, z and intensity finite -> (N,) float32 grey 0..1, darker if tall or bright."""
+    height = tallness(points)
+    return (0.86 - 0.56 * height - 0.2 * (1 - height) * points[:, 3]).astype(np.float32)
+
+
+def tallness(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 4) points, z finite -> (N,) float32: 0 as low as the lowest 5 %, 1 from 3.5 m above."""
     if not len(points):
         return np.zeros(0, np.float32)
-    height = np.clip((points[:, 2] - np.percentile(points[:, 2], 5)) / 3.5, 0, 1)
-    return (0.86 - 0.56 * height - 0.2 * (1 - height) * points[:, 3]).astype(np.float32)
+    above_m = points[:, 2] - np.percentile(points[:, 2], 5)
+    return np.clip(above_m / FULL_HEIGHT_M, 0, 1).astype(np.float32)

@@ -1,18 +1,31 @@
 """The Open3D window, and whether one can be opened at all."""
 
+import functools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bev_instseg.structures import Instances
-from bev_instseg.visualize.shapes import EDGES, box_corners, grey_of, instance_colours
+from bev_instseg.structures import Float32, Instances
+from bev_instseg.visualize.camera import start_camera
+from bev_instseg.visualize.geometry import (
+    box_mesh,
+    cloud,
+    get_camera,
+    set_camera,
+    show_plainly,
+    text_mesh,
+)
+from bev_instseg.visualize.scene import COLOURINGS, Colouring, Scene, make_scene
 
+Load = Callable[[int], tuple[Float32, Instances]]
+
+WIDTH_PX, HEIGHT_PX, POINT_PX = 1600, 1000, 3.0
+REST_S = 0.01  # between two looks at the camera
 PROBE_TIME_S = 30
 PROBE = """
 import open3d
@@ -21,18 +34,16 @@ if not open3d.visualization.Visualizer().create_window(visible=False):
 """
 
 
-def view(
-    sweeps: Sequence[tuple[str, NDArray[np.float32], Instances]],
-    *,
-    close_after_s: float | None = None,
-) -> bool:
+def view_sweeps(names: Sequence[str], load: Load, *, close_after_s: float | None = None) -> bool:
     """Show sweeps in an Open3D window until it is closed.
 
-    N and P go to the next and the previous sweep, B hides and shows the boxes, Q closes. A line on
-    stdout tells what each sweep holds.
+    The keys are printed at the start; a line on stdout tells what each sweep holds. A sweep is
+    loaded when it is shown; one that cannot be is a line on stderr and an empty window.
 
     Args:
-        sweeps: at least one of name, (N, 4) float32 points and their instances.
+        names: of the sweeps, at least one.
+        load: gives the (N, 4) float32 points and the instances of sweep ``i``; ValueError and
+            OSError say why it cannot.
         close_after_s: closes the window by itself.
 
     Returns:
@@ -44,75 +55,105 @@ def view(
     import open3d as o3d
 
     vis = o3d.visualization.VisualizerWithKeyCallback()
-    if not vis.create_window("bev_instseg", 1600, 1000):
+    if not vis.create_window("bev_instseg", WIDTH_PX, HEIGHT_PX):
         print("no display: Open3D could not open a window; use --png", file=sys.stderr)
         return False
-    index, with_boxes = 0, True
+    end = np.inf if close_after_s is None else time.monotonic() + close_after_s
+    viewer = Viewer(vis, names, load)
 
-    def show(first: bool = False) -> bool:
-        name, points, instances = sweeps[index]
-        vis.clear_geometries()
-        for geometry in _geometries(points, instances, with_boxes):
-            vis.add_geometry(geometry, reset_bounding_box=first)
-        print(f"{name}: {instances}  (N next, P previous, B boxes, Q close)", flush=True)
-        return True  # draw again
+    def between_frames(_: Any) -> bool:
+        if time.monotonic() >= end:
+            vis.close()
+        time.sleep(REST_S)
+        return viewer.turn_texts()
 
-    def step(by: int) -> bool:
-        nonlocal index
-        index = (index + by) % len(sweeps)
-        return show()
-
-    def toggle_boxes() -> bool:
-        nonlocal with_boxes
-        with_boxes = not with_boxes
-        return show()
-
-    show(first=True)
-    camera = vis.get_view_control()
-    camera.set_lookat((8.0, 0.0, 0.0))
-    camera.set_front((-0.7, 0.0, 0.7))
-    camera.set_up((0.0, 0.0, 1.0))
-    camera.set_zoom(0.25)
-    vis.get_render_option().point_size = 2.0
-    vis.register_key_callback(ord("N"), lambda _: step(1))
-    vis.register_key_callback(ord("P"), lambda _: step(-1))
-    vis.register_key_callback(ord("B"), lambda _: toggle_boxes())
-    if close_after_s is not None:
-        end = time.monotonic() + close_after_s
-
-        def close_in_time(_: object) -> bool:
-            if time.monotonic() >= end:
-                vis.close()
-            return False
-
-        vis.register_animation_callback(close_in_time)
+    vis.register_animation_callback(between_frames)
     vis.run()
     vis.destroy_window()
     return True
 
 
-def _geometries(points: NDArray[np.float32], instances: Instances, with_boxes: bool) -> list[Any]:
-    """What Open3D shows of a sweep: the coloured cloud, the sensor's axes, the boxes."""
-    from open3d.geometry import LineSet, PointCloud, TriangleMesh
-    from open3d.utility import Vector2iVector, Vector3dVector
+class Viewer:
+    """What a visualizer of Open3D shows, and what its keys change.
 
-    finite = np.isfinite(points).all(axis=1)
-    points, labels = points[finite], instances.labels[finite]
-    colours = instance_colours(len(instances))
-    rgb = np.repeat(grey_of(points)[:, None], 3, axis=1)
-    rgb[labels > 0] = colours[labels[labels > 0] - 1]
-    cloud = PointCloud(Vector3dVector(points[:, :3]))
-    cloud.colors = Vector3dVector(rgb)
-    geometries = [cloud, TriangleMesh.create_coordinate_frame(1.0)]
-    if with_boxes:
-        edges = EDGES + 8 * np.arange(len(instances))[:, None, None]
-        corners = box_corners(instances.boxes)
-        boxes = LineSet(
-            Vector3dVector(corners.reshape(-1, 3)), Vector2iVector(edges.reshape(-1, 2))
-        )
-        boxes.colors = Vector3dVector(np.repeat(colours, len(EDGES), axis=0))
-        geometries.append(boxes)
-    return geometries
+    Args:
+        vis: a ``VisualizerWithKeyCallback`` with an open window.
+        names, load: see `view_sweeps`.
+    """
+
+    def __init__(self, vis: Any, names: Sequence[str], load: Load) -> None:
+        self._vis, self._names = vis, names
+        self._load = functools.lru_cache(maxsize=2)(load)
+        self._index, self._colouring, self._with_boxes = 0, COLOURINGS[0], True
+        self._sweep: tuple[Float32, Instances] | None = None
+        self._texts: Any = None  # of this scene, as `_camera` sees them
+        self._scene: Scene | None = None
+        show_plainly(vis, POINT_PX)
+        self._camera = start_camera(get_camera(vis).size_px)
+        set_camera(vis, self._camera)
+        self._bind("N", functools.partial(self._step, 1))
+        self._bind("P", functools.partial(self._step, -1))
+        self._bind("B", self._toggle_boxes)
+        for number, colouring in enumerate(COLOURINGS, 1):
+            self._bind(str(number), functools.partial(self._colour, colouring))
+        colours = ", ".join(f"{i} {colouring}" for i, colouring in enumerate(COLOURINGS, 1))
+        print(f"keys: N next, P previous, B boxes, Q close; colours: {colours}", flush=True)
+        self._step(0)
+
+    def turn_texts(self) -> bool:
+        """Turn the texts to the camera if it has moved; whether they have changed."""
+        camera = get_camera(self._vis)
+        if self._scene is None or camera.sees_as(self._camera):
+            return False
+        self._camera = camera
+        self._vis.remove_geometry(self._texts, reset_bounding_box=False)
+        self._add_texts(self._scene)
+        return True
+
+    def _bind(self, key: str, change: Callable[[], None]) -> None:
+        def pressed(_: Any) -> bool:
+            change()
+            return True  # draw again
+
+        self._vis.register_key_callback(ord(key), pressed)
+
+    def _step(self, by: int) -> None:
+        """Go to the sweep this many further, round and round."""
+        self._index = (self._index + by) % len(self._names)
+        name = self._names[self._index]
+        try:
+            self._sweep = self._load(self._index)
+        except (ValueError, OSError) as error:
+            self._sweep = None
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+        else:
+            print(f"{name}: {self._sweep[1]}", flush=True)
+        self._draw()
+
+    def _toggle_boxes(self) -> None:
+        self._with_boxes = not self._with_boxes
+        self._draw()
+
+    def _colour(self, colouring: Colouring) -> None:
+        self._colouring = colouring
+        self._draw()
+
+    def _draw(self) -> None:
+        self._vis.clear_geometries()
+        self._scene = None
+        if self._sweep is None:
+            return
+        scene = make_scene(*self._sweep, self._colouring)
+        self._vis.add_geometry(cloud(scene), reset_bounding_box=False)
+        if self._with_boxes:
+            self._scene = scene
+            self._vis.add_geometry(box_mesh(scene), reset_bounding_box=False)
+            self._camera = get_camera(self._vis)
+            self._add_texts(scene)
+
+    def _add_texts(self, scene: Scene) -> None:
+        self._texts = text_mesh(scene, self._camera)
+        self._vis.add_geometry(self._texts, reset_bounding_box=False)
 
 
 def _no_window() -> str:

@@ -1,0 +1,95 @@
+"""One HTML page that shows a sweep in 3D in any browser, without a network, written by viser."""
+
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bev_instseg.colours import linear_of
+from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.structures import Float32, Instances
+from bev_instseg.visualize.camera import EYE_M, TARGET_M, VIEW_RAD
+from bev_instseg.visualize.scene import COLOURINGS, EDGE_M, make_scene
+
+POINT_M = 0.045
+CAPTION = (
+    '<div style="position:fixed;left:1em;bottom:1em;z-index:1;pointer-events:none;'
+    'font:14px sans-serif;color:#333;background:#fffc;padding:.3em"><b>{title}</b>: {counts}<br>'
+    "drag to turn, scroll to zoom; show, hide and colour by the button at the top right</div>"
+)
+
+
+def write_html(points: Float32, instances: Instances, path: str | Path, *, title: str) -> None:
+    """Write a sweep as a page of its own: points, boxes and their texts, class and score.
+
+    The points are coloured by instance; those coloured by class, height or score can be chosen in
+    the tree of what is shown. The page loads nothing from elsewhere.
+
+    Args:
+        points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN is left out.
+        instances: the objects among these points.
+        path: the file, written whole or not at all.
+        title: of the page.
+
+    Raises:
+        ImportError: if viser is missing.
+        OSError: if the file cannot be written.
+    """
+    with _server() as server:
+        server.scene.set_up_direction("+z")
+        server.scene.configure_environment_map(None)  # nothing here is lit; the page fades in late
+        camera = server.initial_camera
+        camera.position, camera.look_at, camera.fov = EYE_M, TARGET_M, VIEW_RAD
+        for colouring in COLOURINGS:
+            scene = make_scene(points, instances, colouring)
+            server.scene.add_point_cloud(
+                f"/points by {colouring}",
+                scene.xyz_m,
+                scene.rgb,
+                point_size=POINT_M,
+                point_shape="circle",
+                point_shading="flat",
+                visible=colouring == COLOURINGS[0],
+            )
+        rgb = np.round(255 * linear_of(scene.box_rgb / 255))  # viser takes a line's as linear light
+        edges = scene.edges_m
+        server.scene.add_line_segments(
+            "/boxes",
+            edges.reshape(-1, 2, 3),
+            np.broadcast_to(rgb[:, None, None], edges.shape).reshape(-1, 2, 3).astype(np.uint8),
+            thickness=EDGE_M,
+        )
+        for k, (top, text) in enumerate(zip(scene.tops_m, scene.texts, strict=True), 1):
+            server.scene.add_label(f"/texts/{k}", text, position=top, anchor="bottom-center")
+        page = server.get_scene_serializer().as_html()
+    title = html.escape(title)
+    page = page.replace("<title>Viser</title>", f"<title>{title}</title>", 1)
+    caption = CAPTION.format(title=title, counts=html.escape(str(instances)))
+    page = page.replace("</body>", f"{caption}</body>", 1)
+    write_atomic(path, page.encode())
+
+
+@contextmanager
+def _server() -> Iterator[Any]:
+    """A server of viser that nobody connects to: it collects what the page shows.
+
+    It listens on a free port of this machine alone, and prints nothing.
+    """
+    try:
+        import rich
+        import viser
+    except ImportError:
+        raise ImportError("an HTML page needs viser: pip install 'bev-instseg[web]'") from None
+    console = rich.get_console()
+    quiet, console.quiet = console.quiet, True
+    try:
+        server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        console.quiet = quiet

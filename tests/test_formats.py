@@ -1,0 +1,497 @@
+"""The same sweep in every format gives the same points; what is damaged or strange is refused."""
+
+import contextlib
+import io
+import struct
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bev_instseg.datasets.files import ScanError
+from bev_instseg.datasets.mounting import Mounting
+from bev_instseg.datasets.sweep import SUFFIXES, read_sweep, stem_of
+
+Points = NDArray[np.float32]
+PCD_TYPES = {"f": "F", "u": "U", "i": "I"}
+PLY_TYPES = {"f4": "float", "f8": "double", "u1": "uchar", "u2": "ushort", "i4": "int"}
+
+
+def sweep_of(num_points: int) -> Points:
+    """(N, 4) points with NaN and infinite ones, in no order; intensity 0..1."""
+    rng = np.random.default_rng(3)
+    xyz = rng.normal(0, (30, 30, 1), (num_points, 3))
+    points = np.column_stack([xyz, rng.uniform(0, 1, num_points)]).astype(np.float32)
+    points[3::10, :3] = np.nan
+    points[4::50, 0] = np.inf
+    return points
+
+
+def records_of(columns: dict[str, NDArray]) -> np.ndarray:
+    """A structured array of these columns, little-endian and packed."""
+    dtype = [(name, column.dtype.newbyteorder("<").str) for name, column in columns.items()]
+    records = np.empty(len(next(iter(columns.values()))), dtype)
+    for name, column in columns.items():
+        records[name] = column
+    return records
+
+
+def fields_of(points: Points, intensity: str = "intensity") -> np.ndarray:
+    return records_of(dict(zip(("x", "y", "z", intensity), points.T, strict=True)))
+
+
+def text_of(records: np.ndarray) -> bytes:
+    return b"".join(b" ".join(b"%r" % float(v) for v in row) + b"\n" for row in records.tolist())
+
+
+def pcd_of(records: np.ndarray, kind: str = "binary") -> bytes:
+    types = [records.dtype[name] for name in records.dtype.names or ()]
+    header = (
+        "# .PCD v0.7 - Point Cloud Data file format\nVERSION 0.7\n"
+        f"FIELDS {' '.join(records.dtype.names or ())}\n"
+        f"SIZE {' '.join(str(t.itemsize) for t in types)}\n"
+        f"TYPE {' '.join(PCD_TYPES[t.kind] for t in types)}\n"
+        f"COUNT {' '.join('1' for _ in types)}\nWIDTH {len(records)}\nHEIGHT 1\n"
+        f"VIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(records)}\nDATA {kind}\n"
+    )
+    body = {"binary": records.tobytes, "ascii": lambda: text_of(records)}
+    return header.encode() + (body[kind]() if kind in body else packed(records))
+
+
+def packed(records: np.ndarray) -> bytes:
+    """The body of a binary_compressed PCD, by an LZF that repeats nothing but runs."""
+    planes = b"".join(records[name].tobytes() for name in records.dtype.names or ())
+    out, i = bytearray(), 0
+    while i < len(planes):
+        run = len(planes[i:]) - len(planes[i:].lstrip(planes[i : i + 1])) if i < 4000 else 1
+        if run >= 4:  # one as it is, the rest repeats it: overlapping, longer than 8 or not
+            count = min(run - 1, 264)
+            out += bytes([0, planes[i]])
+            out += bytes([count - 2 << 5, 0]) if count < 9 else bytes([7 << 5, count - 9, 0])
+            i += 1 + count
+        else:
+            piece = planes[i : i + 1 if i < 4000 else i + 32]
+            out += bytes([len(piece) - 1]) + piece
+            i += len(piece)
+    return struct.pack("<II", len(out), len(planes)) + bytes(out)
+
+
+def ply_of(records: np.ndarray, kind: str = "binary_little_endian") -> bytes:
+    names = records.dtype.names or ()
+    properties = [f"property {PLY_TYPES[records.dtype[n].str[1:]]} {n}\n" for n in names]
+    header = (
+        f"ply\nformat {kind} 1.0\ncomment by a test\nelement vertex {len(records)}\n"
+        f"{''.join(properties)}element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    order = ">" if "big" in kind else "<"
+    binary = records.astype(records.dtype.newbyteorder(order)).tobytes()
+    face = b"3 0 1 2\n" if kind == "ascii" else struct.pack(f"{order}Biii", 3, 0, 1, 2)
+    return header.encode() + (text_of(records) if kind == "ascii" else binary) + face
+
+
+def npy_of(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, array)
+    return file.getvalue()
+
+
+WRITERS: dict[str, tuple[str, Callable[[Points], bytes]]] = {
+    "npy": (".npy", npy_of),
+    "npy, float64": (".npy", lambda points: npy_of(points.astype(np.float64))),
+    "npy, by columns": (".npy", lambda points: npy_of(np.asfortranarray(points))),
+    "npy, big-endian": (".npy", lambda points: npy_of(points.astype(">f4"))),
+    "npy, fields": (".npy", lambda points: npy_of(fields_of(points, "reflectivity"))),
+    "pcd": (".pcd", lambda points: pcd_of(fields_of(points))),
+    "pcd, ascii": (".pcd", lambda points: pcd_of(fields_of(points), "ascii")),
+    "pcd, packed": (".PCD", lambda points: pcd_of(fields_of(points), "binary_compressed")),
+    "ply": (".ply", lambda points: ply_of(fields_of(points, "scalar_Intensity"))),
+    "ply, big-endian": (".ply", lambda points: ply_of(fields_of(points), "binary_big_endian")),
+    "ply, ascii": (".PLY", lambda points: ply_of(fields_of(points, "reflectance"), "ascii")),
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    def write_file(suffix: str, data: bytes) -> Path:
+        path = tmp_path / f"a{suffix}"
+        path.write_bytes(data)
+        return path
+
+    return write_file
+
+
+Write = Callable[[str, bytes], Path]
+
+
+def refusal(path: Path, mounting: Mounting | None = None) -> str:
+    """The message of the ScanError, checked to be one line that names the file."""
+    with pytest.raises(ScanError) as caught:
+        read_sweep(path, mounting)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+def equal(a: NDArray, b: NDArray) -> bool:
+    return np.array_equal(a, b, equal_nan=True)
+
+
+@pytest.mark.parametrize("num_points", [0, 1, 7, 2500])
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_reads_like_the_bin(write: Write, name: str, num_points: int) -> None:
+    points = sweep_of(num_points)
+    from_bin = read_sweep(write(".bin", points.tobytes()))
+    suffix, data_of = WRITERS[name]
+    sweep = read_sweep(write(suffix, data_of(points)))
+    assert equal(from_bin.points, points)
+    assert sweep.points.dtype == np.float32
+    assert sweep.points.flags.c_contiguous
+    assert sweep.points.flags.writeable
+    assert equal(sweep.points, points)
+    assert equal(sweep.xyz, points[:, :3])
+    assert (sweep.axes, sweep.origin_m, sweep.notices) == ("flu", (0, 0, 0), ())
+
+
+def test_every_suffix_is_written_here_or_below() -> None:
+    assert {suffix.lower() for suffix, _ in WRITERS.values()} == set(SUFFIXES) - {
+        ".bin",
+        ".las",
+        ".laz",
+    }
+
+
+# nuScenes
+
+
+def five(points: Points) -> bytes:
+    return np.column_stack([points, np.arange(len(points)) % 32]).astype(np.float32).tobytes()
+
+
+@pytest.mark.parametrize("suffix", [".bin", ".pcd.bin"])
+@pytest.mark.parametrize("num_points", [4001, 4000])  # 4000: also a whole number of 4 floats
+def test_nuscenes_is_recognised(write: Write, suffix: str, num_points: int) -> None:
+    points = sweep_of(num_points)
+    sweep = read_sweep(write(suffix, five(points)))
+    assert equal(sweep.points, points)
+    assert sweep.points.flags.c_contiguous
+    assert sweep.notices == ("5 floats a point: read as nuScenes x, y, z, intensity, ring",)
+
+
+def test_a_given_format_wins(write: Write) -> None:
+    points = sweep_of(40)
+    path = write(".bin", five(points))
+    sweep = read_sweep(path, Mounting("nuscenes"))
+    assert equal(sweep.points, points)
+    assert sweep.notices == ()
+    assert len(read_sweep(path, Mounting("kitti", axes="flu")).points) == 50
+    path = write(".bin", points[:39].tobytes())
+    message = refusal(path, Mounting("nuscenes"))
+    assert "624 bytes are 4 bytes over" in message
+    assert "20 bytes: float32 x, y, z, intensity, ring" in message
+
+
+# Intensity
+
+
+@pytest.mark.parametrize(
+    ("top", "divided"), [(1, 1), (1.4, 1), (200, 255), (255, 255), (400, 65535), (65535, 65535)]
+)
+def test_intensity_scales(write: Write, top: float, divided: int) -> None:
+    points = sweep_of(3000)
+    points[:, 3] = np.linspace(0, top, 3000)
+    sweep = read_sweep(write(".bin", points.tobytes()))
+    expected = np.minimum(points[:, 3] / np.float32(divided), 1)
+    np.testing.assert_allclose(sweep.points[:, 3], expected, rtol=1e-6)
+    notice = f"intensity 0..{divided}: divided by {divided}"
+    assert sweep.notices == ((notice,) if divided > 1 else ())
+
+
+@pytest.mark.parametrize(("bright", "divided"), [(3, 1), (4, 255)])
+def test_a_thousandth_of_outliers_is_no_scale(write: Write, bright: int, divided: int) -> None:
+    points = sweep_of(3000)
+    points[:bright, 3] = 200
+    points[10:20, 3] = [np.inf] * 5 + [np.nan] * 5
+    sweep = read_sweep(write(".bin", points.tobytes()))
+    assert sweep.points[0, 3] == np.float32(min(200 / divided, 1))
+    assert not sweep.points[10:20, 3].any()
+    np.testing.assert_array_equal(sweep.points[20:, 3], points[20:, 3] / np.float32(divided))
+
+
+@pytest.mark.parametrize("of", [lambda r: (".pcd", pcd_of(r)), lambda r: (".ply", ply_of(r))])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_whole_intensities(write: Write, of: Callable, kind: type[np.unsignedinteger]) -> None:
+    points = sweep_of(1000)
+    full = np.iinfo(kind).max
+    whole = (points[:, 3] * full).astype(kind)
+    records = records_of(
+        {
+            **{"t": whole, "x": points[:, 0], "y": points[:, 1].astype(np.float64)},
+            **{"z": points[:, 2], "remission": whole},
+        }
+    )
+    sweep = read_sweep(write(*of(records)))
+    assert equal(sweep.points[:, :3], points[:, :3])
+    np.testing.assert_array_equal(sweep.points[:, 3], whole / np.float32(full))
+    assert sweep.notices == (f"intensity 0..{full}: divided by {full}",)
+    assert sweep.xyz.dtype == np.float64
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pcd", ".ply"])
+def test_no_intensity(write: Write, suffix: str) -> None:
+    points = sweep_of(100)
+    records = records_of({name: points[:, k] for k, name in enumerate("XYZ")})
+    data = {".npy": npy_of(points[:, :3]), ".pcd": pcd_of(records), ".ply": ply_of(records)}
+    sweep = read_sweep(write(suffix, data[suffix]))
+    assert equal(sweep.points[:, :3], points[:, :3])
+    assert not sweep.points[:, 3].any()
+    assert sweep.notices == ("no intensity: taken as 0",)
+
+
+# NumPy
+
+
+def test_npy_with_more_columns(write: Write) -> None:
+    points = sweep_of(100)
+    sweep = read_sweep(write(".npy", npy_of(np.column_stack([points, points[:, ::-1]]))))
+    assert equal(sweep.points, points)
+    assert sweep.notices == ("more than 4 columns: the first four read as x, y, z, intensity",)
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (np.zeros((5, 2), np.float32), "float32 of shape (5, 2)"),
+        (np.zeros(5, np.float32), "float32 of shape (5,)"),
+        (np.zeros((5, 4), np.int32), "int32 of shape (5, 4)"),
+        (np.zeros(5, [("x", "f4"), ("y", "f4"), ("i", "f4")]), "no field z among x, y, i"),
+        (np.zeros(5, [("x", "f4"), ("y", "f4"), ("z", "f4", 2)]), "one number a point each"),
+        (np.array([{}, None]), "allow_pickle"),
+    ],
+)
+def test_npy_of_something_else(write: Write, array: np.ndarray, reason: str) -> None:
+    assert reason in refusal(write(".npy", npy_of(array)))
+
+
+def test_npz_named_npy(write: Write) -> None:
+    file = io.BytesIO()
+    np.savez(file, points=sweep_of(5))
+    assert zipfile.is_zipfile(file)
+    assert ".npz archive" in refusal(write(".npy", file.getvalue()))
+
+
+# PCD and PLY
+
+
+def test_pcd_with_padding_and_rows(write: Write) -> None:
+    """As the Point Cloud Library writes its XYZI points of an organised cloud."""
+    points = sweep_of(100)
+    records = np.zeros(100, [("xyz", "<f4", 3), ("_", "u1", 4), ("i", "<f4"), ("__", "u1", 12)])
+    records["xyz"], records["i"] = points[:, :3], points[:, 3]
+    header = (
+        b"VERSION .7\r\nFIELDS x y z _ intensity _\r\nSIZE 4 4 4 1 4 1\r\nTYPE F F F U F U\r\n"
+        b"COUNT 1 1 1 4 1 12\r\nWIDTH 25\r\nHEIGHT 4\r\nDATA binary\n"
+    )
+    assert equal(read_sweep(write(".pcd", header + records.tobytes())).points, points)
+    rows = [[*x, *[0] * 4, i, *[0] * 12] for *x, i in points.tolist()]
+    text = "\n".join(" ".join(map(repr, row)) for row in rows).encode()
+    ascii_header = header.replace(b"binary", b"ascii")
+    assert equal(read_sweep(write(".pcd", ascii_header + text)).points, points)
+
+
+@pytest.mark.parametrize("suffix", [".pcd", ".ply"])
+@pytest.mark.parametrize("kind", ["binary", "ascii", "binary_compressed"])
+def test_read_as_open3d_writes_it(tmp_path: Path, suffix: str, kind: str) -> None:
+    import open3d as o3d
+
+    points = sweep_of(3000)
+    points[:, 0] = np.where(np.isinf(points[:, 0]), 0, points[:, 0])  # it cannot write these to PLY
+    points[1000:2000] = [1.5, 2.5, -1.25, 0.25]  # something to compress
+    cloud = o3d.t.geometry.PointCloud(o3d.core.Tensor(points[:, :3].copy()))
+    cloud.point["intensity"] = o3d.core.Tensor(points[:, 3:].copy())
+    path = tmp_path / f"a{suffix}"
+    assert o3d.t.io.write_point_cloud(
+        str(path), cloud, write_ascii=kind == "ascii", compressed=kind == "binary_compressed"
+    )
+    read = read_sweep(path).points
+    if kind == "ascii":  # with the digits that it writes
+        np.testing.assert_allclose(read, points, rtol=2e-5, atol=1e-6)
+    else:
+        assert equal(read, points)
+
+
+CUT = [
+    *((".pcd", kind) for kind in ("binary", "ascii", "binary_compressed")),
+    *((".ply", kind) for kind in ("binary_little_endian", "binary_big_endian", "ascii")),
+]
+
+
+@pytest.mark.parametrize(("suffix", "kind"), CUT)
+@pytest.mark.parametrize("share", [0.002, 0.5, 0.99])
+def test_files_that_are_cut_short(write: Write, suffix: str, kind: str, share: float) -> None:
+    records = fields_of(sweep_of(300))
+    data = pcd_of(records, kind) if suffix == ".pcd" else ply_of(records, kind)
+    if suffix == ".ply":
+        data = data[: -8 if kind == "ascii" else -13]  # the face
+    message = refusal(write(suffix, data[: int(share * len(data))]))
+    assert ("header" if share == 0.002 else "cut short") in message
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".pcd", ".ply"])
+def test_headers_that_are_cut_short(write: Write, suffix: str) -> None:
+    points = sweep_of(5)
+    records = fields_of(points)
+    data = {".npy": npy_of(points), ".pcd": pcd_of(records), ".ply": ply_of(records)}[suffix]
+    for end in range(0, 60, 7):
+        assert "copy it again" in refusal(write(suffix, data[:end]))
+    assert "copy it again" in refusal(write(".npy", npy_of(points)[:-1]))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("suffix", [".npy", ".pcd", ".ply"])
+def test_damage_is_read_or_refused(write: Write, suffix: str) -> None:
+    """Whatever bytes change, there is a sweep or a ScanError, nothing else."""
+    records = fields_of(sweep_of(20))
+    kinds = {
+        ".npy": [npy_of(records)],
+        ".pcd": [pcd_of(records, kind) for kind in ("binary", "ascii", "binary_compressed")],
+        ".ply": [ply_of(records, kind) for kind in ("binary_little_endian", "ascii")],
+    }
+    rng = np.random.default_rng(0)
+    for data in kinds[suffix]:
+        for _ in range(150):
+            damaged = bytearray(data)
+            for place in rng.integers(0, min(len(data), 400), rng.integers(1, 4)):
+                damaged[place] = rng.integers(0, 256)
+            path = write(suffix, bytes(damaged))
+            with contextlib.suppress(ScanError):
+                sweep = read_sweep(path)
+                assert sweep.points.shape == (len(sweep.xyz), 4)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "old", "new", "reason"),
+    [
+        (".pcd", b"DATA binary", b"DATA zipped", "unknown PCD data 'zipped'"),
+        (".pcd", b"TYPE F F", b"TYPE F Q", "PCD field y has an unknown type Q4"),
+        (".pcd", b"SIZE 4 4", b"SIZE 4", "differ in length"),
+        (".pcd", b"TYPE F F F F\n", b"", "the PCD header has no TYPE"),
+        (".pcd", b"POINTS 9", b"POINTS nine", "POINTS of the PCD header is no whole number"),
+        (".pcd", b"FIELDS x y z", b"FIELDS a b c", "no field x, y, z among a, b, c, intensity"),
+        (".pcd", b"FIELDS x y", b"FIELDS x x", "'x'"),
+        (".ply", b"property float y", b"property bool y", "the PLY header has 'property bool y'"),
+        (".ply", b"property float y", b"property list uchar int y", "'property list uchar int y'"),
+        (".ply", b"element vertex", b"element edge 3\nelement vertex", "has 'element edge 3'"),
+        (".ply", b"element vertex 9", b"element face 9", "the PLY header has 'element face 9'"),
+        (".ply", b"float x", b"float a", "no field x among a, y, z, intensity"),
+    ],
+)
+def test_headers_that_make_no_sense(
+    write: Write, suffix: str, old: bytes, new: bytes, reason: str
+) -> None:
+    records = fields_of(sweep_of(9))
+    data = pcd_of(records) if suffix == ".pcd" else ply_of(records)
+    assert data.count(old) == 1
+    assert reason in refusal(write(suffix, data.replace(old, new)))
+
+
+def test_pcd_that_cannot_be_unpacked(write: Write) -> None:
+    data = pcd_of(fields_of(sweep_of(100)), "binary_compressed")
+    start = data.index(b"compressed\n") + len(b"compressed\n")
+    loops = data[: start + 8] + bytes([7 << 5]) * (len(data) - start - 8)  # from before the start
+    assert "damaged" in refusal(write(".pcd", loops))
+    other_size = data[: start + 4] + struct.pack("<I", 1599) + data[start + 8 :]
+    assert "100 points need 1600 bytes, not 1599" in refusal(write(".pcd", other_size))
+
+
+def test_points_in_millimetres(write: Write) -> None:
+    points = sweep_of(2000) * np.float32([1000, 1000, 1000, 1])
+    assert "metres" in refusal(write(".ply", ply_of(fields_of(points))))
+
+
+# LAS
+
+
+def las_of(points: NDArray[np.float64], compress: bool = False) -> bytes:
+    """A LAS file with 16-bit intensities, in millimetres from the rounded first point."""
+    laspy = pytest.importorskip("laspy")
+    if compress:
+        pytest.importorskip("lazrs")
+    header = laspy.LasHeader(point_format=3, version="1.2")
+    header.offsets, header.scales = np.round(points[0, :3]), [0.001] * 3
+    las = laspy.LasData(header)
+    las.x, las.y, las.z = points[:, :3].T
+    las.intensity = np.round(points[:, 3]).astype(np.uint16)
+    file = io.BytesIO()
+    las.write(file, do_compress=compress)
+    return file.getvalue()
+
+
+def millimetres(num_points: int) -> NDArray[np.float64]:
+    """(N, 4) finite points with whole millimetres and intensities 0..65535."""
+    points = np.nan_to_num(sweep_of(num_points).astype(np.float64), posinf=5)
+    return np.column_stack([points[:, :3].round(3), (points[:, 3] * 65535).round()])
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz", ".LAS"])
+@pytest.mark.parametrize("offset", [(0, 0, 0), (512_000, 5_412_000, 300)])
+def test_las(write: Write, suffix: str, offset: tuple[float, float, float]) -> None:
+    points = millimetres(2000) + np.array([*offset, 0])
+    sweep = read_sweep(write(suffix, las_of(points, suffix == ".laz")))
+    scaled = ("intensity 0..65535: divided by 65535",)
+    moved = ("coordinates far from the origin: moved to where the points are",)
+    assert sweep.notices == (scaled if offset == (0, 0, 0) else scaled + moved)
+    np.testing.assert_allclose(sweep.xyz, points[:, :3], rtol=0, atol=1e-6)
+    assert np.abs(np.array(sweep.origin_m) - offset).max() <= 3
+    np.testing.assert_allclose(
+        sweep.points[:, :3], points[:, :3] - sweep.origin_m, rtol=0, atol=2e-5
+    )
+    np.testing.assert_allclose(sweep.points[:, 3], points[:, 3] / 65535, atol=1e-7)
+
+
+def test_las_that_nobody_gave_intensities(write: Write) -> None:
+    points = millimetres(100) * [1, 1, 1, 0]
+    assert read_sweep(write(".las", las_of(points))).notices == ("no intensity: taken as 0",)
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_las_that_is_cut_short_or_damaged(write: Write, compress: bool) -> None:
+    suffix = ".laz" if compress else ".las"
+    data = las_of(millimetres(500), compress)
+    for share in (0, 0.001, 0.1, 0.6, 0.99):
+        assert "copy it again" in refusal(write(suffix, data[: int(share * len(data))]))
+
+
+@pytest.mark.parametrize(("suffix", "package"), [(".las", "laspy"), (".laz", "lazrs")])
+def test_las_without_its_packages(
+    write: Write, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str
+) -> None:
+    path = write(suffix, b"LASF")
+    monkeypatch.setitem(sys.modules, package, None)
+    assert "needs laspy and lazrs: pip install 'bev-instseg[las]'" in refusal(path)
+
+
+# Names
+
+
+def test_other_suffixes_are_refused(write: Write) -> None:
+    message = refusal(write(".txt", b"1 2 3\n"))
+    assert ".bin, .npy, .pcd, .ply, .las, .laz" in message
+
+
+def test_missing_files_are_refused(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        assert "no such sweep file" in refusal(tmp_path / f"none{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("a/000.bin", "000"), ("n015.1.pcd.bin", "n015.1"), ("b.c.ply", "b.c"), ("d.PCD.BIN", "d")],
+)
+def test_stems(name: str, stem: str) -> None:
+    assert stem_of(name) == stem
+    assert stem_of(Path(name)) == stem
