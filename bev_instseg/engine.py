@@ -48,6 +48,8 @@ from bev_instseg.training_set import TrainingSet
 
 LOSSES = ("loss", "instance", "smoothness", "seed")
 Sample = tuple[Pillars, PillarTargets]
+Row = dict[str, Any]  # of log.csv
+AfterRow = Callable[[Row, Segmenter | None], None]
 
 
 class TrainingError(RuntimeError):
@@ -106,7 +108,7 @@ class Trainer:
         self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate_factor(step, train))
         self.average = self._new_average()
         self.step, self.best, self.seconds = 0, -math.inf, 0.0
-        self.rows: list[dict[str, Any]] = []  # of log.csv
+        self.rows: list[Row] = []
         self.recent: list[dict[str, float]] = []  # losses of the steps since the last row
         self.initial_sha256 = ""  # of the weights that the run started from
         self._clock = time.perf_counter()
@@ -125,13 +127,17 @@ class Trainer:
             out.mkdir(parents=True, exist_ok=True)
             save_config(config, out / "config.yaml")
 
-    def run(self, after_validation: Callable[[], None] = lambda: None) -> None:
+    def run(self, after_row: AfterRow = lambda row, scored: None) -> None:
         """Train to the last step, or until SIGINT or SIGTERM; then save.
 
         A second signal of a kind ends a lone process at once, with ``last.pt`` as it was.
 
         Args:
-            after_validation: called in the first process when ``log.csv`` has new scores.
+            after_row: called in the first process with each new row of the log (``step``,
+                ``time_s``, ``lr``, the losses); where the step was validated, the scores
+                (``val_pq_NAME``, ``val_recall_NAME``) are in the row and in ``log.csv``, and what
+                was scored is the second argument, else None. It must not draw torch's random
+                numbers: the run would not be the same without it.
 
         Raises:
             TrainingError: a loss or gradient that is not finite, or a data file that cannot be
@@ -144,7 +150,7 @@ class Trainer:
             with tqdm(
                 total=steps, initial=self.step, unit="step", smoothing=0.05, disable=self.rank > 0
             ) as bar:
-                self._loop(bar, after_validation)
+                self._loop(bar, after_row)
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
@@ -158,7 +164,7 @@ class Trainer:
         if dist.is_initialized():
             dist.destroy_process_group()
 
-    def _loop(self, bar: tqdm, after_validation: Callable[[], None]) -> None:
+    def _loop(self, bar: tqdm, after_row: AfterRow) -> None:
         train = self.config.train
         self._clock = time.perf_counter()
         for batch in self._batches():
@@ -177,11 +183,9 @@ class Trainer:
                 time_s = round(self._elapsed(), 1)
                 self.rows.append({"step": self.step, "time_s": time_s, "lr": lr, **means})
                 self.recent = []
-            if validate:
-                self._validate(bar)
-                if self.rank == 0:
-                    self._write_log()
-                    after_validation()
+            scored = self._validate(bar) if validate else None
+            if self.rank == 0 and (log or validate):
+                after_row(self.rows[-1], scored)
             stop = self._agreed_stop()
             if checkpoint or stop:
                 self._save("last.pt")
@@ -250,7 +254,7 @@ class Trainer:
             values /= self.world
         return values
 
-    def _validate(self, bar: tqdm) -> None:
+    def _validate(self, bar: tqdm) -> Segmenter:
         """Score the network, each process its share of the frames; fills the row of this step."""
         bar.set_postfix_str("validating")
         device: Any = self.device.type
@@ -266,10 +270,14 @@ class Trainer:
             self.rows[-1] |= {f"val_pq_{name}": r.pq, f"val_recall_{name}": r.recall_50}
         if self.rank == 0:
             scores = " ".join(f"{name} {100 * r.pq:.1f}" for name, r in result.per_class.items())
-            bar.write(f"step {self.step}: PQ {scores}")
+            bar.write(
+                f"step {self.step} of {self.config.train.steps}: PQ {scores}; {self._times()}"
+            )
+            self._write_log()
         if result.mean_pq > self.best:  # never where it is NaN: no object in any frame
             self.best = result.mean_pq
             self._save("best.pt")
+        return segmenter
 
     def _save(self, name: str) -> None:
         if self.rank:
@@ -358,6 +366,18 @@ class Trainer:
         self.seconds, self._clock = self.seconds + now - self._clock, now
         return self.seconds
 
+    def _times(self) -> str:
+        """How long the run took so far and will yet, at the pace since the validation before."""
+        train, so_far_s = self.config.train, self._elapsed()
+        if self.step == train.steps:
+            return f"{duration(so_far_s)} in all"
+        step_s = so_far_s / self.step
+        for row in self.rows:  # from that row's time to the last one's there is one validation
+            if row["step"] == self.step - train.validate_every:
+                step_s = (self.rows[-1]["time_s"] - row["time_s"]) / train.validate_every
+        left_s = step_s * (train.steps - self.step)
+        return f"{duration(so_far_s)} so far, {duration(left_s)} left"
+
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
         if self.world == 1:  # a second one ends the process at once
@@ -376,6 +396,14 @@ def learning_rate_factor(step: int, train: TrainConfig) -> float:
         return (step + 1) / train.warmup_steps
     done = (step - train.warmup_steps) / max(train.steps - train.warmup_steps, 1)
     return 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def duration(seconds: float) -> str:
+    """``45 s``, ``11 min``, ``2 h 5 min``: to about a percent."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _device() -> torch.device:

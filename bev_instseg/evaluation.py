@@ -22,6 +22,13 @@ def evaluate(
         refs: the frames; wrap them in a progress bar where they are many.
         config: says which names of the data sets are which class and which are void.
         each: called with the truth and the instances of each frame.
+
+    Returns:
+        The evaluator with all frames in it; `Evaluator.result` has the scores.
+
+    Raises:
+        ScanError, KittiError: a frame that cannot be read.
+        ValueError: classes of ``config`` that are not those of the segmenter, by name.
     """
     evaluator = Evaluator(segmenter.config.class_names)
     for ref in refs:

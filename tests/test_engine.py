@@ -25,7 +25,7 @@ from bev_instseg.checkpoint import load_model, load_state, save_state
 from bev_instseg.commands import train_kitti
 from bev_instseg.config import AugmentConfig, load_config, save_config
 from bev_instseg.datasets.sources import list_frames
-from bev_instseg.engine import LOSSES, Trainer, TrainingError, learning_rate_factor
+from bev_instseg.engine import LOSSES, Trainer, TrainingError, duration, learning_rate_factor
 from bev_instseg.evaluation import evaluate
 from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.network import BEVNet
@@ -420,13 +420,76 @@ def test_a_run_can_start_from_the_weights_of_another(straight, data, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_scores_are_in_the_log_when_validation_is_told_of(data, tmp_path):
-    seen = []
-    config = variant(make_tiny_config(), steps=3, validate_every=2, checkpoint_every=100)
-    trainer = trainer_of(config, data, tmp_path / "run")
-    trainer.run(lambda: seen.append(rows_of(tmp_path / "run")[-1]))
-    assert [row["step"] for row in seen] == ["2", "3"]
-    assert all(row["val_pq_vehicle"] for row in seen)
+def test_each_row_is_told_of_and_scores_are_in_the_log_by_then(data, tmp_path):
+    rows, logged = [], []
+
+    def note(row, scored):
+        rows.append(dict(row))
+        if scored is not None:
+            logged.append(rows_of(tmp_path)[-1])
+            result = evaluate(scored, trainer.validation, config).result()
+            assert result.per_class["vehicle"].pq == row["val_pq_vehicle"]
+
+    config = variant(make_tiny_config(), **AWKWARD)
+    trainer = trainer_of(config, data, tmp_path)
+    trainer.run(note)
+    assert rows == trainer.rows
+    assert [row["step"] for row in logged] == ["4", "8", "11"]
+    assert all(row["val_pq_vehicle"] for row in logged)
+
+
+def lines_of_time(config, data, out, monkeypatch, step_s, resume=False):
+    """What a run prints of its time if step ``i`` takes ``step_s(i)`` and a validation 120 s."""
+    now = [0.0]
+
+    class Scripted:
+        def result(self):
+            now[0] += 120
+            each = SimpleNamespace(pq=0.5, recall_50=0.0)
+            return SimpleNamespace(mean_pq=0.5, per_class={"vehicle": each})
+
+    def train_step(self, samples):
+        now[0] += step_s(self.step + 1)
+        return dict.fromkeys(LOSSES, 0.0)
+
+    monkeypatch.setattr(engine, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(engine, "evaluate", lambda *_: Scripted())
+    monkeypatch.setattr(Trainer, "_train_step", train_step)
+    lines = []
+    monkeypatch.setattr(engine.tqdm, "write", lines.append)
+    trainer_of(config, data, out, resume).run()
+    return lines
+
+
+def test_the_time_left_counts_validations_and_the_pace_of_late(data, tmp_path, monkeypatch):
+    times = {"steps": 12, "validate_every": 4, "log_every": 5, "checkpoint_every": 6}
+    config = variant(make_tiny_config(), **times)
+    lines = lines_of_time(
+        config, data, tmp_path / "a", monkeypatch, lambda step: 60 if step <= 4 else 30
+    )
+    assert lines == [
+        "step 4 of 12: PQ vehicle 50.0; 6 min so far, 12 min left",  # 90 s a step
+        "step 8 of 12: PQ vehicle 50.0; 10 min so far, 4 min left",  # 60 s
+        "step 12 of 12: PQ vehicle 50.0; 14 min in all",
+    ]
+    state = load_state(tmp_path / "a" / "last.pt")
+    assert state["seconds"] == 14 * 60
+    with monkeypatch.context() as patch:  # as if it had been stopped at step 6
+        patch.setattr(Trainer, "_agreed_stop", lambda self: self.step == 6)
+        lines = lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60)
+    lines += lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60, resume=True)
+    assert lines == [
+        "step 4 of 12: PQ vehicle 50.0; 6 min so far, 12 min left",
+        "step 8 of 12: PQ vehicle 50.0; 12 min so far, 6 min left",
+        "step 12 of 12: PQ vehicle 50.0; 18 min in all",
+    ]
+
+
+def test_durations_are_short():
+    seconds = (0.4, 99.4, 100, 90 * 60, 5999, 6000, 7500, 36_000)
+    assert [duration(s) for s in seconds] == [
+        *("0 s", "99 s", "2 min", "90 min", "1 h 40 min", "1 h 40 min", "2 h 5 min", "10 h 0 min"),
+    ]
 
 
 def test_nothing_is_not_resumed(data, tmp_path):
@@ -664,7 +727,9 @@ def test_two_processes_are_one_with_the_whole_batch(data, tmp_path, monkeypatch)
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.count("step 60: PQ") == 1
+    assert run.stdout.count("step 60 of 60: PQ") == 1
+    pictures = sorted(path.name for path in (tmp_path / "two" / "pictures").iterdir())
+    assert pictures == [f"step_000060_kitti_{name}.png" for name in "abc"]
     in_double(monkeypatch.setattr)
     trainer_of(config, data, tmp_path / "one").run()
     one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")

@@ -71,7 +71,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--axes",
         metavar="XYZ",
         help="where the file's x, y and z point, three of f(orward), b(ack), l(eft), r(ight), "
-        "u(p), d(own): KITTI flu, nuScenes rfu, a camera rdf; which way is forward cannot be found out",
+        "u(p), d(own): KITTI flu, nuScenes rfu, a camera rdf; forward is never found out",
     )
     reading.add_argument("--height", type=float, metavar="M", help="of the sensor above the ground")
 
