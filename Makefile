@@ -22,7 +22,7 @@ help: ## show this list
 
 demo: $(READY) ## segment the bundled sweep; labels and pictures go to demo_out/
 	@rm -rf demo_out
-	@$(BIN)/python tools/segment_scan.py demo/sequences/00/velodyne --out demo_out --png
+	@$(BIN)/python tools/segment_scan.py demo/sequences/00/velodyne --out demo_out --png --maps
 	@echo "Labels and pictures are in demo_out/:"
 	@find demo_out -type f | LC_ALL=C sort | sed 's/^/  /'
 
