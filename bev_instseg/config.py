@@ -20,9 +20,10 @@ class ClassConfig:
 
     Attributes:
         name: our name.
-        label: SemanticKITTI class written to ``.label`` files.
+        label: written to ``.label`` files for this class, 1..65535; SemanticKITTI's number for it,
+            or any other.
         kitti: KITTI object types that are this class.
-        semantickitti: SemanticKITTI classes that are this class.
+        semantickitti: classes in ``.label`` files (low 16 bits) that are this class.
         min_points: an instance with fewer points is dropped.
         max_height_m: points higher than this above the ground are not part of an instance.
     """
@@ -67,7 +68,20 @@ class SourceConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where frames come from and which of the data sets' own names are void."""
+    """Where frames come from and which of the data sets' own names are void.
+
+    A point of a void class neither trains nor scores; a class that is neither void nor in
+    `ClassConfig` is background.
+
+    Attributes:
+        sources: the data sets of the mixture.
+        void_kitti: KITTI object types that are void; DontCare always is.
+        void_semantickitti: classes in ``.label`` files that are void, 0 (unlabelled) among them.
+            Void goes before `ClassConfig`: a number in both is void.
+        box_floor_m: KITTI: points of a box less than this above its bottom are void, metres.
+        box_band_m: KITTI: points up to this far outside a box are void, metres.
+        image_size_px: KITTI: width and height of the camera's image; outside nobody looked.
+    """
 
     sources: tuple[SourceConfig, ...] = (SourceConfig(".", "kitti", ("train",), ("val",)),)
     void_kitti: tuple[str, ...] = ("Tram", "Misc")
@@ -188,7 +202,13 @@ class TrainConfig:
         min_object_points: an object with fewer points is void: too little to learn from.
         average_decay: the weights that are scored and saved are a moving average, of which each
             step keeps this part; early steps keep less.
-        precision: arithmetic of the convolutions.
+        learning_rate: the highest, after the warm-up; it then falls along a cosine.
+        weight_decay: of AdamW.
+        warmup_steps: the learning rate rises over so many steps.
+        clip_norm: a longer gradient is shortened to this.
+        precision: arithmetic of the convolutions; ``auto`` is ``bf16`` on GPUs and processors that
+            have it, and ``fp32`` on others, where it is several times faster.
+        seed: of the weights at the start and of all that is drawn.
         validate_every, log_every, checkpoint_every: intervals in steps.
         workers: loader processes; 0 loads in the training process.
         validate_frames: score only so many frames, spread over all; 0 scores all of them.
@@ -204,7 +224,7 @@ class TrainConfig:
     warmup_steps: int = 200
     clip_norm: float = 5.0
     average_decay: float = 0.999
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     seed: int = 0
     workers: int = 1
     validate_every: int = 1000
@@ -215,7 +235,23 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """Everything a run needs; ``configs/*.yaml`` hold only what differs from these defaults."""
+    """Everything a run needs; ``configs/*.yaml`` hold only what differs from these defaults.
+
+    Attributes:
+        grid: what the network sees of a sweep.
+        classes: the C classes, in the order of the seed maps.
+        data: where labelled frames come from.
+        model: size of the network.
+        loss: what it is trained on.
+        cluster: thresholds.
+        augment: random changes to training frames.
+        train: the training loop.
+
+    Raises:
+        ValueError: a number out of range, two classes of one name, a list that is not one number
+            per class where it must be, or a grid or crop that is no multiple of the network's
+            stride; one line that names the key.
+    """
 
     grid: BEVGrid = field(default_factory=BEVGrid)
     classes: tuple[ClassConfig, ...] = CLASSES
@@ -327,7 +363,8 @@ _RANGES = (
 def load_config(*paths: str | Path) -> Config:
     """Read YAML files over the defaults, each over those before it.
 
-    Mappings are merged key by key, lists of mappings (classes, sources) entry by entry.
+    Between files, mappings are merged key by key, and lists of mappings (classes, sources) that are
+    equally long entry by entry; any other list replaces the one before it.
 
     Raises:
         ConfigError: unreadable file, bad YAML, unknown key, wrong type or value; one line.
@@ -343,6 +380,10 @@ def override_config(base: Config, path: str | Path) -> Config:
 
     Mappings are merged key by key, and so is the list of classes entry by entry.
 
+    Args:
+        base: the configuration of the weights.
+        path: the YAML file.
+
     Raises:
         ConfigError: as `load_config`; or the file changes what the weights have fixed.
     """
@@ -355,14 +396,27 @@ def override_config(base: Config, path: str | Path) -> Config:
 
 
 def check_same_network(base: Config, config: Config) -> None:
-    """Raise ValueError unless weights trained under ``base`` can be used under ``config``."""
+    """Raise unless weights trained under ``base`` can be used under ``config``.
+
+    Raises:
+        ValueError: another ``model``, another ``grid.cell_m`` or another number of classes. All
+            else may differ, names of classes and the grid's range included.
+    """
     fixed = (config.model, config.grid.cell_m, len(config.classes))
     if fixed != (base.model, base.grid.cell_m, len(base.classes)):
         raise ValueError("model, grid.cell_m and the number of classes are fixed by the weights")
 
 
 def config_from_dict(tree: object, source: str = "configuration") -> Config:
-    """Build a Config from nested dictionaries and lists; ``source`` opens each error message."""
+    """Build a Config from nested dictionaries and lists.
+
+    Args:
+        tree: what `config_to_dict` returns; what is left out has its default.
+        source: opens each error message.
+
+    Raises:
+        ConfigError: unknown key, wrong type or value; one line.
+    """
     return build(Config, tree, "", source)
 
 
@@ -372,5 +426,9 @@ def config_to_dict(config: Any) -> dict:
 
 
 def save_config(config: Config, path: str | Path) -> None:
-    """Write the resolved configuration as YAML that `load_config` reads back."""
+    """Write the resolved configuration as YAML that `load_config` reads back.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
     Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")

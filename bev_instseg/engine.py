@@ -40,7 +40,7 @@ from bev_instseg.datasets.sources import FrameRef
 from bev_instseg.evaluation import evaluate
 from bev_instseg.losses import batch_losses
 from bev_instseg.models.batch import PillarBatch
-from bev_instseg.models.network import BEVNet
+from bev_instseg.models.network import BEVNet, native_dtype
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Pillars
 from bev_instseg.targets import PillarTargets
@@ -99,6 +99,8 @@ class Trainer:
                 f"train.batch_size {train.batch_size} cannot be shared by {self.world} processes"
             )
         self.device = _device()
+        native = native_dtype(self.device) == torch.bfloat16
+        self.bf16 = native if train.precision == "auto" else train.precision == "bf16"
         torch.manual_seed(train.seed)
         self.model = BEVNet(config).to(self.device)
         self.network = DistributedDataParallel(self.model) if self.world > 1 else self.model
@@ -221,8 +223,7 @@ class Trainer:
         config = self.config
         batch = PillarBatch.from_pillars([pillars for pillars, _ in samples]).to(self.device)
         self.network.train()
-        bf16 = config.train.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.network(batch)
         losses = batch_losses(
             embeddings,

@@ -15,6 +15,11 @@ class BEVGrid:
     have the shape ``(channels, nx, ny)`` and the flat index of a cell is ``ix * ny + iy``.
     Points outside the half-open ``z_range_m`` are outside the grid.
 
+    Attributes:
+        x_range_m, y_range_m: from and to, metres; whole numbers of cells.
+        z_range_m: from and to, metres.
+        cell_m: side of a cell, metres.
+
     Raises:
         ValueError: if a range is empty or not finite, or is no whole number of cells.
     """
@@ -73,7 +78,12 @@ class BEVGrid:
         return np.stack([x, y], axis=1).astype(np.float32)
 
     def window(self, ix: int, iy: int, nx: int, ny: int) -> "BEVGrid":
-        """The grid of ``nx x ny`` cells from cell ``(ix, iy)`` on; it may reach outside this."""
+        """The grid of ``nx x ny`` cells from cell ``(ix, iy)`` on; it may reach outside this one.
+
+        Args:
+            ix, iy: its first cell, counted in this grid; may be negative.
+            nx, ny: cells along x and y.
+        """
         x0 = self.x_range_m[0] + ix * self.cell_m
         y0 = self.y_range_m[0] + iy * self.cell_m
         return BEVGrid(

@@ -95,7 +95,11 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class Result:
-    """The measures of every class, by class name in the order of the class indices."""
+    """The measures of every class.
+
+    Attributes:
+        per_class: by class name, in the order of the class indices.
+    """
 
     per_class: dict[str, ClassResult]
 
@@ -147,11 +151,23 @@ class Evaluator:
         self.comparisons: list[Comparison] = []  # of the frames so far
 
     def add(self, frame: Frame, instances: Instances) -> None:
-        """Take in one frame; see `compare`."""
+        """Take in one frame.
+
+        Args:
+            frame: the truth.
+            instances: what was predicted for the same points.
+
+        Raises:
+            ValueError: see `compare`.
+        """
         self.comparisons.append(self.compare(frame, instances))
 
     def compare(self, frame: Frame, instances: Instances) -> Comparison:
-        """Compare one frame's instances with its truth.
+        """Compare one frame's instances with its truth; the evaluator does not change.
+
+        Args:
+            frame: the truth.
+            instances: what was predicted for the same points.
 
         Raises:
             ValueError: if the two differ in their number of points or in what class indices mean.
@@ -278,7 +294,15 @@ def overlap_table(
 
 
 def is_match(segments: NDArray[np.void], threshold: float = 0.5) -> NDArray[np.bool_]:
-    """(K,) bool: segments that have a partner of their class, so objects found or TP."""
+    """Which segments have a partner of their class: objects found, or predictions that are TP.
+
+    Args:
+        segments: (K,) of `SEGMENT`.
+        threshold: the IoU that a partner must exceed.
+
+    Returns:
+        (K,) bool.
+    """
     return segments["iou"] > threshold
 
 

@@ -12,7 +12,7 @@ import torch
 from bev_instseg.checkpoint import default_weights, load_model
 from bev_instseg.config import Config, check_same_network
 from bev_instseg.models.batch import PillarBatch
-from bev_instseg.models.network import BEVNet, inference_dtype
+from bev_instseg.models.network import BEVNet, native_dtype
 from bev_instseg.models.sparse import Sparse, has_spconv
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.cluster import Clusters, cluster
@@ -66,14 +66,18 @@ class Segmenter:
         self._config = config
         self.weights_sha256 = weights_sha256
         self._timing = threading.local()
-        self.network = model.folded(inference_dtype(self.device)).to(self.device)
+        self.network = model.folded(native_dtype(self.device)).to(self.device)
         self.sparse = "torch" if sparse == "auto" else sparse
         if sparse == "auto" and use_cuda and has_spconv():
             self.sparse = self._fastest()
 
     @property
     def config(self) -> Config:
-        """Grid, classes and thresholds in use."""
+        """Grid, classes and thresholds in use.
+
+        Raises:
+            ValueError: when set to one for another network.
+        """
         return self._config
 
     @config.setter
@@ -83,7 +87,15 @@ class Segmenter:
 
     @classmethod
     def from_pretrained(cls, device: Device = "auto", sparse: SparseChoice = "auto") -> "Segmenter":
-        """The network that comes with the package."""
+        """The network that comes with the package: vehicles, pedestrians and cyclists.
+
+        Args:
+            device, sparse: as for `Segmenter`.
+
+        Raises:
+            CheckpointError: its weights are damaged.
+            ValueError: as for `Segmenter`.
+        """
         return cls.from_checkpoint(default_weights(), device, sparse)
 
     @classmethod
@@ -95,8 +107,13 @@ class Segmenter:
     ) -> "Segmenter":
         """A network from ``.safetensors`` weights or from a training checkpoint ``.pt``.
 
+        Args:
+            path: the file; a ``.safetensors`` has its ``.json`` beside it.
+            device, sparse: as for `Segmenter`.
+
         Raises:
             CheckpointError: unreadable, damaged or foreign file.
+            ValueError: as for `Segmenter`.
         """
         model, config, sha256 = load_model(Path(path))
         return cls(model, config, device, sha256, sparse)
@@ -111,7 +128,10 @@ class Segmenter:
 
     @property
     def timing_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage of the last `segment` in this thread."""
+        """Milliseconds of each stage of the last `segment` in this thread; empty before it.
+
+        The stages are ``voxelize``, ``network``, ``cluster`` and ``assemble``.
+        """
         return getattr(self._timing, "ms", {})
 
     @property
@@ -153,6 +173,10 @@ class Segmenter:
 
         Args:
             points: (N, 4) float32 x, y, z in metres (x forward, y left, z up) and intensity 0..1.
+                Points outside the grid, NaN and infinite ones are in no instance.
+
+        Returns:
+            Its instances by falling score, with a label for each of the N points.
 
         Raises:
             ValueError: another shape or type.

@@ -178,6 +178,7 @@ class Instances:
         return len(self.classes)
 
     def __iter__(self) -> Iterator[Instance]:
+        """Each object, by falling score."""
         columns = self.classes, self.scores, self.num_points, self.boxes
         for number, (kind, score, count, box) in enumerate(zip(*columns, strict=True), 1):
             yield Instance(number, self.class_names[kind], float(score), int(count), box)

@@ -20,7 +20,16 @@ from bev_instseg.targets import PillarTargets, make_targets
 def list_sources(
     config: Config, data: Path, part: Literal["train", "val"]
 ) -> list[tuple[float, list[FrameRef]]]:
-    """Weight and frames of each source of a configuration, below the folder ``data``."""
+    """Weight and frames of each source of a configuration.
+
+    Args:
+        config: names the sources.
+        data: the folder that their paths start from.
+        part: which of their frames.
+
+    Raises:
+        ScanError, KittiError: a sequence, frame or split that is not there.
+    """
     return [
         (
             source.weight,
@@ -58,11 +67,14 @@ class TrainingSet:
         config: Config,
         databases: Sequence[Sequence[Cutout]] = (),
     ) -> None:
-        """Args:
-        sources: (weight, frames) of each data set; a source is drawn as often as its weight says.
-        config: classes, grid, augmentation and seed.
-        databases: what is pasted, into each sample from one of them, drawn evenly; none: the
-            objects of the frames themselves.
+        """Nothing is read yet.
+
+        Args:
+            sources: (weight, frames) of each data set; a source is drawn as often as its weight
+                says.
+            config: classes, grid, augmentation and seed.
+            databases: what is pasted, into each sample from one of them, drawn evenly; none: the
+                objects of the frames themselves.
 
         Raises:
             ValueError: no frames at all.
@@ -80,7 +92,11 @@ class TrainingSet:
         self._banks: list[list[list[Cutout]]] = []
 
     def load(self) -> None:
-        """Read all frames and cut out what is pasted, unless that is done."""
+        """Read all frames and cut out what is pasted, unless that is done.
+
+        Raises:
+            ScanError, KittiError: a file that cannot be used.
+        """
         if self._frames:
             return
         frames = [read_frame(ref, self.config) for ref in self.refs]
@@ -91,7 +107,11 @@ class TrainingSet:
         self._frames = frames
 
     def __getitem__(self, index: int) -> tuple[Pillars, PillarTargets]:
-        """Sample ``index``: any number >= 0; there is no end."""
+        """Sample ``index``: any number >= 0; there is no end.
+
+        Returns:
+            The pillars of the sample and what the network should say of each.
+        """
         self.load()
         config, train = self.config, self.config.train
         rng = np.random.default_rng([train.seed, index])

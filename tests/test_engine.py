@@ -640,6 +640,14 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
 # Learning
 
 
+@pytest.mark.parametrize("own", [torch.float32, torch.bfloat16])
+def test_the_machine_chooses_its_arithmetic(data, tmp_path, monkeypatch, own):
+    monkeypatch.setattr(engine, "native_dtype", lambda device: own)
+    config = variant(make_tiny_config(), precision="auto")
+    trainer = trainer_of(config, data, tmp_path / "run")
+    assert trainer.bf16 == (own == torch.bfloat16)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_network_learns_a_street_by_heart(data, tmp_path, precision):
     """From files to scores: train on one frame, load the weights, find its objects."""
@@ -689,7 +697,7 @@ def in_double(setattr):
             torch.Tensor.float = single
 
     setattr(engine, "BEVNet", network)
-    setattr(segmenter, "inference_dtype", lambda device: torch.float64)  # validation too
+    setattr(segmenter, "native_dtype", lambda device: torch.float64)  # validation too
     setattr(PillarBatch, "to", batch_to)
     setattr(Trainer, "_train_step", train_step)
 

@@ -275,7 +275,7 @@ def screen(tmp_path: Path) -> Iterator[Screen]:
 PROGRAM = """
 import sys
 sys.path[:0] = sys.argv[2:]
-from test_window import Sweeps, view, window
+from test_window import Sweeps, view_sweeps, window
 window.WIDTH_PX, window.HEIGHT_PX = 800, 500
 print(view_sweeps(["street", "broken", "empty"], Sweeps(), close_after_s=float(sys.argv[1])))
 """

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bev_instseg.models.network import inference_dtype
+from bev_instseg.models.network import native_dtype
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Machine:
         source = np.ones(1 << 26, np.uint8)
         target = np.empty_like(source)
         copy = measure(lambda: np.copyto(target, source), 9)
-        dtype = inference_dtype(device)
+        dtype = native_dtype(device)
         a = torch.randn(2048, 2048).to(device, dtype)
         with torch.inference_mode():
             gemm = measure(lambda: (a @ a)[0, 0].item(), 15)  # waits for a GPU

@@ -30,7 +30,7 @@ import re
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -128,7 +128,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
         print(f"{len(items) - len(todo)} of {len(items)} sweeps are done already")
 
     start = time.perf_counter()
-    outcomes = _run(arguments, segmenter, job, items, todo) if todo else {}
+    outcomes = _run(arguments, segmenter, job, todo, len(items)) if todo else {}
     seconds = time.perf_counter() - start
     errors = {item.name: outcome.error for item, outcome in outcomes.items() if outcome.error}
     finished = [item for item in items if item.name not in errors]
@@ -185,27 +185,21 @@ def _run(
     arguments: argparse.Namespace,
     segmenter: "Segmenter",
     job: "Job",
-    items: Sequence["Item"],
     todo: Sequence["Item"],
+    count: int,
 ) -> dict["Item", "Outcome"]:
     """Do the sweeps that are to do; says what was recognised in them, and what failed."""
     outcomes: dict[Item, Outcome] = {}
     said: set[str] = set()
     job.out.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as stack:
-        if arguments.ray is None:
-            steps = _on_this_machine(segmenter, job, todo, len(items))
-        else:
-            from bev_instseg.on_ray import segment_on_ray
+    if arguments.ray is None:
+        steps = _on_this_machine(segmenter, job, todo, count)
+    else:
+        from bev_instseg.on_ray import segment_on_ray
 
-            steps = segment_on_ray(
-                partial(make_segmenter, _with_absolute_paths(arguments)),
-                job,
-                todo,
-                arguments.ray,
-                use_gpu=arguments.device == "cuda",
-            )
-        stack.enter_context(closing(steps))
+        make = partial(make_segmenter, _with_absolute_paths(arguments))
+        steps = segment_on_ray(make, job, todo, arguments.ray, arguments.device == "cuda")
+    with closing(steps):
         for outcome in tqdm(steps, total=len(todo), unit="sweep", disable=len(todo) == 1):
             outcomes[outcome.item] = outcome
             lines = [f"note: {notice}" for notice in outcome.notices if notice not in said]
@@ -224,6 +218,7 @@ def _with_absolute_paths(arguments: argparse.Namespace) -> argparse.Namespace:
 def _on_this_machine(
     segmenter: "Segmenter", job: "Job", todo: Sequence["Item"], count: int
 ) -> Generator["Outcome", None, None]:
+    """The outcomes, in order; ``count`` sweeps are in the whole job, done ones among them."""
     from bev_instseg.batch import new_renderer, segment_item
     from bev_instseg.streaming import in_parallel
 

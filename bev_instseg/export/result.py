@@ -16,8 +16,8 @@ from bev_instseg.export.semantickitti import semantickitti_labels
 from bev_instseg.export.summary import encode_json
 from bev_instseg.structures import Instances
 
-_ENCODERS = {"ply": encode_ply, "pcd": encode_pcd, "laz": encode_laz}
-POINT_FORMATS = tuple(_ENCODERS)
+POINT_FORMATS = ("ply", "pcd", "laz")
+_ENCODERS = dict(zip(POINT_FORMATS, (encode_ply, encode_pcd, encode_laz), strict=True))
 HEADER_BYTES = 256  # MARK stands in these
 
 

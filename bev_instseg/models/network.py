@@ -67,7 +67,7 @@ class BEVNet(nn.Module):
         return PillarEmbeddings(together[:, :2], together[:, 2:5], together[:, 5:])
 
 
-def inference_dtype(device: torch.device) -> torch.dtype:
+def native_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where the device multiplies it itself; where it does not, float32 is faster."""
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)

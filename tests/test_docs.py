@@ -1,0 +1,223 @@
+"""The documentation does what it says: its commands run or parse, its links lead somewhere."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import ROOT, one_thread_environment
+
+import bev_instseg
+from bev_instseg.console import COMMANDS
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TOOL = re.compile(r"(?:^|[\s/])(?:bev-instseg\s+([a-z-]+)|tools/(\w+)\.py)(?=\s)(.*)", re.DOTALL)
+CONSOLE = "import sys; from bev_instseg.console import main; sys.exit(main())"
+# What of the tutorial is made smaller here: sweeps, beams' pulses and steps; nothing else.
+SMALLER = (
+    (r"--count \d+", "--count 1 --azimuths 450"),
+    (r" --workers \d+", ""),
+    (r"\bsteps: \d+", "steps: 1"),
+    (r"\bvalidate_every: \d+", "validate_every: 1"),
+)
+
+
+def read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def test_the_tutorial_runs(tmp_path: Path) -> None:
+    blocks = [body for kind, body in FENCE.findall(read(ROOT / "docs/tutorial.md")) if kind == "sh"]
+    script = "\n".join(blocks)
+    for long, short in SMALLER:
+        assert re.search(long, script), f"{long} is in the tutorial no more: mend SMALLER"
+        script = re.sub(long, short, script)
+    environment = one_thread_environment()
+    programs = tmp_path / "bin"  # the command of this checkout, installed or not
+    programs.mkdir()
+    for name, code in (("python", ""), ("bev-instseg", f"-c '{CONSOLE}'")):
+        (programs / name).write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {code} "$@"\n')
+        (programs / name).chmod(0o755)
+    environment["PATH"] = f"{programs}{os.pathsep}{environment['PATH']}"
+    work = tmp_path / "work"
+    work.mkdir()
+    run = subprocess.run(
+        ["bash", "-e", "-u", "-c", script],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert "1 sweeps, objects by class: [(10, " in run.stdout
+    for name in (
+        "before/01_000000.png",
+        "runs/own/weights.safetensors",
+        "runs/own/weights.json",
+        "runs/own/log.png",
+        "runs/own/log.csv",
+        "runs/own/best.pt",
+        "runs/own/last.pt",
+        "runs/own/config.yaml",
+        "runs/tuned/weights.safetensors",
+        "errors/errors.csv",
+        "results/000000.label",
+        "results/000000.json",
+        "results/000000.ply",
+        "data/mine/sequences/00/velodyne/000000.bin",
+    ):
+        assert (work / name).stat().st_size > 0, name
+    assert list((work / "runs/own/pictures").glob("step_*_01_000000.png"))
+    mine, theirs = (
+        (work / name / "velodyne/000000.bin").stat().st_size
+        for name in ("data/mine/sequences/00", "data/streets/sequences/01")
+    )
+    assert mine == theirs  # through .ply and back, no point got lost
+
+
+def command_lines(page: str) -> Iterator[tuple[ModuleType, str, bool]]:
+    """Tool, the words after it, and whether they are a whole command line."""
+    for _, body in FENCE.findall(page):
+        for line in body.replace("\\\n", " ").splitlines():
+            yield from _commands(line, True)
+    for span in re.findall(r"`([^`]+)`", FENCE.sub("", page)):
+        yield from _commands(span, False)
+
+
+def _commands(line: str, whole: bool) -> Iterator[tuple[ModuleType, str, bool]]:
+    if found := TOOL.search(line):
+        command, tool, words = found.groups()
+        name = COMMANDS[command][0] if command else tool
+        yield import_module(f"bev_instseg.commands.{name}"), words, whole
+
+
+@cache
+def options(tool: ModuleType) -> set[str]:
+    """What a tool's help says that it takes."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), pytest.raises(SystemExit):
+        tool.parse_arguments(["--help"], "tool")
+    return set(re.findall(r"--[a-z][\w-]*", text.getvalue().split("\noptions:")[1]))
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command up to what a shell takes for itself, without [brackets]."""
+    lexer = shlex.shlex(re.sub(r"[][]", "", line), posix=True, punctuation_chars="();<>&")
+    lexer.whitespace_split = True
+    words = []
+    for word in lexer:
+        if set(word) <= set("();<>&|"):
+            break
+        words.append(word)
+    return words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_command_lines_parse(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for tool, line, whole in command_lines(read(page)):
+        words = words_of(line)
+        if not whole or "..." in words:  # a mention: its options exist
+            unknown = {word for word in words if word.startswith("--")} - options(tool)
+            assert not unknown, f"{tool.__name__}: {line}"
+            continue
+        try:
+            tool.parse_arguments(words, "tool")
+        except SystemExit:
+            pytest.fail(f"{tool.__name__}{line}: {capsys.readouterr().err}")
+
+
+def test_command_lines_are_found() -> None:
+    """The test above can fail: it sees commands, mentions and continued lines."""
+    page = "```\npython tools/evaluate.py --data x \\\n  --split val  # now\n```\n"
+    page += "Or `bev-instseg\nsegment --pgn` and `tools/train_kitti.py`, `bev-instseg train ...`.\n"
+    found = [(tool.__name__[21:], words_of(line), w) for tool, line, w in command_lines(page)]
+    assert found == [
+        ("evaluate", ["--data", "x", "--split", "val"], True),
+        ("segment_scan", ["--pgn"], False),
+        ("train_kitti", ["..."], False),
+    ]
+    assert "--png" in options(import_module("bev_instseg.commands.segment_scan"))
+    assert sum(whole for page in PAGES for _, _, whole in command_lines(read(page))) > 15
+
+
+def anchors(page: str) -> set[str]:
+    """The fragments of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", FENCE.sub("", read(page))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, fragment = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.name}: {link}"
+        if fragment:
+            assert fragment in anchors(read(target)), f"{page.name}: {link}"
+
+
+@pytest.fixture(scope="module")
+def api_page() -> ModuleType:
+    pytest.importorskip("griffe")
+    spec = importlib.util.spec_from_file_location("api_page", ROOT / "scripts" / "api_page.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_api_page_is_up_to_date(api_page: ModuleType) -> None:
+    assert api_page.main(["--check"]) == 0, "run python scripts/api_page.py"
+
+
+def test_an_old_api_page_is_told(
+    api_page: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(api_page, "PAGE", tmp_path / "docs" / "api.md")
+    monkeypatch.setattr(api_page, "page", lambda: "now\n")
+    for before, code in ((None, 1), ("before\n", 1), ("now\n", 0)):
+        if before is not None:
+            api_page.PAGE.write_text(before)
+        monkeypatch.setattr(api_page, "ROOT", tmp_path)
+        assert api_page.main(["--check"]) == code
+    assert capsys.readouterr().out.count("docs/api.md: out of date; run python") == 2
+    api_page.PAGE.unlink()
+    assert api_page.main([]) == 0
+    assert api_page.PAGE.read_text() == "now\n"
+
+
+def test_the_api_page_has_all_that_is_public(api_page: ModuleType) -> None:
+    text = api_page.page()
+    for name in bev_instseg.__all__:
+        assert f"\n### `bev_instseg.{name}`\n" in text
+    for line in (
+        "load_config(*paths: str | Path) -> Config",
+        "    device: Literal['auto', 'cpu', 'cuda'] = 'auto',",
+        "timing_ms: dict[str, float]",
+        "- `ValueError`: if a range is empty or not finite, or is no whole number of cells.",
+        "- `tp, fp, fn`: counts at IoU > 0.5.",
+        "- (N,) int64 flat indices ``ix * ny + iy``, computed in float64.",
+        "class TrainingError(RuntimeError)",
+    ):
+        assert f"\n{line}\n" in text
+    assert "**Parameters**\n\n- `points`: (N, 4) float32" in text
+    assert set(re.findall(r"\]\(#(\w+)\)", text)) <= anchors(text)
