@@ -98,7 +98,7 @@ def entry(level: str, path: str, name: str, member: Any, meaning: dict[str, str]
         code = member.source if member.parent.is_module else f"{name}: {member.annotation}"
     else:
         code = member.signature().strip() or f"class {name}({', '.join(map(str, member.bases))})"
-    code = re.sub(r"\b\w+\b", lambda word: meaning.get(word[0], word[0]), code)
+    code = re.sub(r"\b\w+\b", lambda word: meaning.get(word[0], word[0]), code).replace("'", '"')
     if len(code) > LINE and (parts := re.fullmatch(r"(\w+\()(.*)(\).*?)", code)):
         names = "|".join(parameter.name for parameter in member.parameters)
         items = re.split(rf", (?=\*|(?:{names}): )", parts[2])
