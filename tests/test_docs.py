@@ -210,8 +210,7 @@ def test_the_api_page_has_all_that_is_public(api_page: ModuleType) -> None:
     for name in bev_instseg.__all__:
         assert f"\n### `bev_instseg.{name}`\n" in text
     for line in (
-        "load_config(*paths: str | Path) -> Config",
-        "    device: Literal['auto', 'cpu', 'cuda'] = 'auto',",
+        '    device: Literal["auto", "cpu", "cuda"] = "auto",',
         "timing_ms: dict[str, float]",
         "- `ValueError`: if a range is empty or not finite, or is no whole number of cells.",
         "- `tp, fp, fn`: counts at IoU > 0.5.",

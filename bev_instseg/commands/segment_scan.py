@@ -97,7 +97,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="ADDRESS",
-        help="on the workers of a Ray cluster (without ADDRESS: on this machine)",
+        help="on the workers of a Ray cluster, one a GPU or core; HOST:PORT, auto, or none: this machine",
     )
     return parser.parse_args(argv)
 
@@ -198,7 +198,7 @@ def _run(
         from bev_instseg.on_ray import segment_on_ray
 
         make = partial(make_segmenter, _with_absolute_paths(arguments))
-        steps = segment_on_ray(make, job, todo, arguments.ray, arguments.device == "cuda")
+        steps = segment_on_ray(make, job, todo, arguments.ray, arguments.device)
     with closing(steps):
         for outcome in tqdm(steps, total=len(todo), unit="sweep", disable=len(todo) == 1):
             outcomes[outcome.item] = outcome
