@@ -48,7 +48,8 @@ def segment_on_ray(
         address: of the cluster: ``HOST:PORT``, or ``auto`` for the one that this machine is part
             of. Empty is ``RAY_ADDRESS`` of the environment or, without it, a Ray of this machine
             alone that ends with the job.
-        device: "cuda" is a GPU for each worker, "cpu" a core; "auto" takes GPUs if the cluster has any.
+        device: of each worker: ``cuda`` is a GPU of its own, ``cpu`` a core, ``auto`` a GPU if the
+            cluster has any.
 
     Yields:
         What became of each sweep, once, in the order in which they are finished.
@@ -89,6 +90,7 @@ def _connect(address: str) -> None:
         raise ImportError("--ray needs Ray: pip install 'bev-instseg[ray]'") from None
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     start: dict[str, Any] = {}
+    hint = ""
     try:
         if address == "local":
             start = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
@@ -98,10 +100,11 @@ def _connect(address: str) -> None:
             if not port.isdecimal():
                 raise ValueError("an address is HOST:PORT or auto")
             socket.create_connection((host, int(port)), CONNECT_S).close()
+            hint = "; if its head wants a token, export RAY_AUTH_MODE=token"
         with _silent():
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **start)
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConnectionError(f"Ray at '{address}': {explain(error)}") from None
+        raise ConnectionError(f"Ray at '{address}': {explain(error)}{hint}") from None
 
 
 @contextmanager
