@@ -97,8 +97,8 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         nargs="?",
         const="",
         metavar="ADDRESS",
-        help="on a Ray cluster, a worker for each GPU or core: HOST:PORT, auto for the one that this "
-        "machine is part of, or nothing for a Ray of this machine alone",
+        help="on a Ray cluster, a worker for each GPU or core: HOST:PORT, or auto for the one that "
+        "this machine is part of; without ADDRESS a Ray of this machine alone",
     )
     return parser.parse_args(argv)
 
