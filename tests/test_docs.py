@@ -6,6 +6,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,21 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
         for name in ("data/mine/sequences/00", "data/streets/sequences/01")
     )
     assert mine == theirs  # through .ply and back, no point got lost
+
+
+def test_the_lines_of_python_in_the_readme_run(tmp_path: Path) -> None:
+    [lines] = [body for kind, body in FENCE.findall(read(ROOT / "README.md")) if kind == "python"]
+    [sweep] = (ROOT / "demo").rglob("*.bin")
+    shutil.copy(sweep, tmp_path / "sweep.bin")
+    environment = one_thread_environment()
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        environment.pop(name, None)
+    run = subprocess.run(
+        [sys.executable, "-c", lines], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    assert re.match(r"1 \w+ [01]\.\d\d [1-9]\d* \[.*\]\n2 ", run.stdout)
+    assert run.stderr.startswith("no display: ")
 
 
 def command_lines(page: str) -> Iterator[tuple[ModuleType, str, bool]]:

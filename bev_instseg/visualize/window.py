@@ -50,13 +50,16 @@ def view_sweeps(names: Sequence[str], load: Load, *, close_after_s: float | None
         True once the window was closed; False, with one line on stderr, if there is no display.
     """
     if reason := _no_window():
-        print(f"no display: {reason}; use --png", file=sys.stderr)
+        print(f"no display: {reason}; draw pictures instead (--png, draw_3d)", file=sys.stderr)
         return False
     import open3d as o3d
 
     vis = o3d.visualization.VisualizerWithKeyCallback()
     if not vis.create_window("bev_instseg", WIDTH_PX, HEIGHT_PX):
-        print("no display: Open3D could not open a window; use --png", file=sys.stderr)
+        print(
+            "no display: Open3D could not open a window; draw pictures instead (--png, draw_3d)",
+            file=sys.stderr,
+        )
         return False
     end = np.inf if close_after_s is None else time.monotonic() + close_after_s
     viewer = Viewer(vis, names, load)
