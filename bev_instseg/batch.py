@@ -121,8 +121,11 @@ def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
     """
     items: dict[Path, Item] = {}  # by real path: a file named twice is done once
     for source in inputs:
+        if not source.exists():
+            raise ScanError(f"{source}: no such sweep or folder; check the path")
         found = sorted(_sweeps_in(source, out.resolve())) if source.is_dir() else [source]
-        if source.suffix in POINT_SUFFIXES and source.resolve().parent == out.resolve():
+        result = source.suffix in POINT_SUFFIXES and source.resolve().parent == out.resolve()
+        if result or (not found and source.resolve().is_relative_to(out.resolve())):
             raise ScanError(f"{source}: lies where results go; choose another --out")
         if not found:
             raise ScanError(f"{source}: no sweeps in this folder ({', '.join(SUFFIXES)})")
@@ -134,7 +137,7 @@ def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
         if first.setdefault(item.name, item) is not item:
             raise ScanError(
                 f"{item.path}: named like {first[item.name].path}; "
-                "give them different --out folders"
+                "do one of them by itself, to another --out"
             )
     return list(items.values())
 

@@ -38,7 +38,7 @@ from bev_instseg.datasets.kitti import KittiError
 from bev_instseg.datasets.scan_io import ScanError, write_atomic
 from bev_instseg.datasets.sources import FrameRef
 from bev_instseg.evaluation import evaluate
-from bev_instseg.losses import batch_losses
+from bev_instseg.losses import BatchTargets, batch_losses
 from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.network import BEVNet, native_dtype
 from bev_instseg.segmenter import Segmenter
@@ -47,7 +47,8 @@ from bev_instseg.targets import PillarTargets
 from bev_instseg.training_set import TrainingSet
 
 LOSSES = ("loss", "instance", "smoothness", "seed")
-Sample = tuple[Pillars, PillarTargets]
+Batch = tuple[PillarBatch, BatchTargets]
+Tensors = list[Tensor] | tuple[Tensor, ...]
 Row = dict[str, Any]  # of log.csv
 AfterRow = Callable[[Row, Segmenter | None], None]
 
@@ -105,7 +106,10 @@ class Trainer:
         self.model = BEVNet(config).to(self.device)
         self.network = DistributedDataParallel(self.model) if self.world > 1 else self.model
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), train.learning_rate, weight_decay=train.weight_decay
+            self.model.parameters(),
+            train.learning_rate,
+            weight_decay=train.weight_decay,
+            fused=self.device.type == "cuda",
         )
         self.schedule = LambdaLR(self.optimizer, lambda step: learning_rate_factor(step, train))
         self.average = self._new_average()
@@ -194,18 +198,19 @@ class Trainer:
             if stop:
                 break
 
-    def _batches(self) -> Iterator[list[Sample]]:
+    def _batches(self) -> Iterator[Batch]:
         train = self.config.train
         local = train.batch_size // self.world
         first = [
             step * train.batch_size + self.rank * local for step in range(self.step, train.steps)
         ]
-        loader: DataLoader[Sample] = DataLoader(
+        loader: DataLoader[Batch] = DataLoader(
             self.training_set,  # type: ignore[arg-type]
             batch_sampler=[list(range(i, i + local)) for i in first],
             num_workers=train.workers,
             multiprocessing_context="spawn" if train.workers else None,
-            collate_fn=list,
+            collate_fn=stack,  # in the workers
+            pin_memory=self.device.type == "cuda",
             prefetch_factor=4 if train.workers else None,
             generator=torch.Generator(),  # its own, so that starting again moves no other
         )
@@ -219,17 +224,16 @@ class Trainer:
             name = f"{type(error).__module__}.{type(error).__qualname__}: "
             raise TrainingError(str(error).splitlines()[-1].removeprefix(name)) from None
 
-    def _train_step(self, samples: list[Sample]) -> dict[str, float]:
+    def _train_step(self, samples: Batch) -> dict[str, float]:
         config = self.config
-        batch = PillarBatch.from_pillars([pillars for pillars, _ in samples]).to(self.device)
+        batch, targets = samples[0].to(self.device), samples[1].to(self.device)
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.network(batch)
         losses = batch_losses(
             embeddings,
             batch.centres_m,
-            batch.counts,
-            [targets for _, targets in samples],
+            targets,
             config.loss,
             config.model.fixed_sigma_m,
         )
@@ -323,12 +327,14 @@ class Trainer:
         """The mean of the weights so far, the recent ones weighing more and more."""
         decay = self.config.train.average_decay
 
-        def mean(average: Tensor, weights: Tensor, count: Tensor | int) -> Tensor:
-            if not average.is_floating_point():  # a counter
-                return weights
-            return average.lerp(weights, max(1 - decay, 1 / (1 + 0.1 * float(count))))
+        def mean(average: Tensors, weights: Tensors, _: Tensor | int) -> None:
+            count = float(self.average.n_averaged)  # ours lies on the CPU: no waiting for a GPU
+            if average[0].is_floating_point():
+                torch._foreach_lerp_(average, weights, max(1 - decay, 1 / (1 + 0.1 * count)))
+            else:  # counters
+                torch._foreach_copy_(average, weights)
 
-        return AveragedModel(self.model, avg_fn=mean, use_buffers=True)
+        return AveragedModel(self.model, multi_avg_fn=mean, use_buffers=True)
 
     @property
     def averaged(self) -> BEVNet:
@@ -389,6 +395,12 @@ class Trainer:
             return self._stop
         flag = torch.tensor([float(self._stop)], device=self.device)
         return bool(self._mean_over_processes(flag).item() > 0)
+
+
+def stack(samples: Sequence[tuple[Pillars, PillarTargets]]) -> Batch:
+    """Samples as the tensors of a batch."""
+    pillars, targets = zip(*samples, strict=True)
+    return PillarBatch.from_pillars(pillars), BatchTargets.of(targets)
 
 
 def learning_rate_factor(step: int, train: TrainConfig) -> float:

@@ -12,7 +12,7 @@ from bev_instseg.datasets import augment
 from bev_instseg.datasets.compose import NOTHING, OBSTACLE_M, paste_some
 from bev_instseg.datasets.objects import Cutout, by_class, cut_objects, fingerprint
 from bev_instseg.datasets.sources import FrameRef, list_frames
-from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.ops.voxelize import on_grid, voxelize
 from bev_instseg.structures import Float32, Frame, Pillars
 from bev_instseg.targets import PillarTargets, make_targets
 
@@ -121,8 +121,8 @@ class TrainingSet:
         grid, around = config.grid, NOTHING
         if train.window_cells:
             grid = augment.random_window(frame, grid, train, config.model.stride, rng)
-            inside = grid.cell_of(frame.points) >= 0
-            around = frame.points[~inside & (height_m > OBSTACLE_M)]
+            inside = on_grid(frame.points, grid)
+            around = frame.points.compress(~inside & (height_m > OBSTACLE_M), axis=0)
             frame, height_m = augment.keep(frame, height_m, inside)
         if config.augment.enabled:
             most = (*config.augment.paste, config.augment.distractors)

@@ -68,8 +68,13 @@ def test_a_file_is_named_by_its_stem_and_done_once(archive: Path, tmp_path: Path
 def test_what_cannot_be_told_apart_is_refused(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(ScanError, match=r"monday/a\.bin: named like .*archive/a\.bin"):
         find_items([archive / "a.bin", archive / "monday"], tmp_path / "out")
-    with pytest.raises(ScanError, match=r"a\.ply: lies where results go; choose another --out"):
-        find_items([tmp_path / "out" / "a.ply"], tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.ply").touch()
+    for source, out in (("out/a.ply", "out"), ("out", "out"), ("archive", ".")):
+        with pytest.raises(ScanError, match=f"{source}: lies where results go; choose another"):
+            find_items([tmp_path / source], tmp_path / out)
+    with pytest.raises(ScanError, match=r"b\.bin: no such sweep or folder; check the path"):
+        find_items([archive / "a.bin", tmp_path / "b.bin"], tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ScanError, match=r"empty: no sweeps in this folder \(\.bin, "):
         find_items([tmp_path / "empty"], tmp_path / "out")

@@ -14,6 +14,7 @@ from torch.autograd import gradcheck
 
 from bev_instseg.config import LossConfig
 from bev_instseg.losses import (
+    BatchTargets,
     batch_losses,
     frame_losses,
     hinge_loss,
@@ -493,8 +494,7 @@ def test_batch_is_the_mean_of_its_frames() -> None:
     batch = batch_losses(
         stacked,
         torch.cat([case.cell_centres_m for case in cases]),
-        [len(case.cell_centres_m) for case in cases],
-        [case.targets for case in cases],
+        BatchTargets.of([case.targets for case in cases]),
         loss,
         FIXED_SIGMA_M,
     )
@@ -506,11 +506,9 @@ def test_batch_is_the_mean_of_its_frames() -> None:
 
 def test_batch_needs_the_truth_of_every_frame() -> None:
     case = Case()
-    counts = [len(case.cell_centres_m)]
-    with pytest.raises(ValueError, match="zip"):
-        batch_losses(
-            case.embeddings, case.cell_centres_m, counts, [case.targets] * 2, config(), 1.0
-        )
+    twice = BatchTargets.of([case.targets] * 2)
+    with pytest.raises(ValueError, match="truth of 26 pillars for 13"):
+        batch_losses(case.embeddings, case.cell_centres_m, twice, config(), 1.0)
 
 
 def test_weights_scale_the_parts() -> None:
@@ -519,8 +517,7 @@ def test_weights_scale_the_parts() -> None:
     batch = batch_losses(
         case.embeddings,
         case.cell_centres_m,
-        [len(case.cell_centres_m)],
-        [case.targets],
+        BatchTargets.of([case.targets]),
         only_seed,
         FIXED_SIGMA_M,
     )

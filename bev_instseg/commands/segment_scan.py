@@ -121,7 +121,9 @@ def segment_all(arguments: argparse.Namespace) -> int:
     items = find_items(arguments.inputs, arguments.out)
     if arguments.shard:
         first, step = arguments.shard
-        items = items[first - 1 :: step]
+        share = items[first - 1 :: step]
+        print(f"shard {first}/{step}: {len(share)} of {len(items)} sweeps")
+        items = share
     segmenter = _segmenter(arguments)
     job = _job(arguments, segmenter)
     todo = [item for item in items if arguments.overwrite or not job.is_done(item)]

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.config import AugmentConfig, TrainConfig
 from bev_instseg.grid import BEVGrid
+from bev_instseg.ops.voxelize import on_grid
 from bev_instseg.structures import Float32, Frame
 
 THIN_DEG = (0.3, 0.6)  # height of a stripe: about what lies between two beams
@@ -24,18 +25,20 @@ def turn_flip_scale(
     """Turn over the full circle, mirror half of the time, scale. Returns frame and heights."""
     yaw_rad = rng.uniform(0, 2 * np.pi)
     factor = np.float32(1 + rng.uniform(-config.scale, config.scale))
-    mirror = np.array([1, -1 if rng.random() < 0.5 else 1], np.float32)
+    side = np.float32(-1 if rng.random() < 0.5 else 1)
     points = frame.points.copy()
-    points[:, :2] = rotate(points[:, :2] * mirror, yaw_rad) * factor
+    points[:, 1] *= side
+    points[:, :2] = rotate(points[:, :2], yaw_rad) * factor
     points[:, 2] *= factor
-    centres = rotate(frame.centres_m * mirror, yaw_rad) * factor
+    centres = rotate(frame.centres_m * np.array([1, side], np.float32), yaw_rad) * factor
     turned = dataclasses.replace(frame, points=points, centres_m=centres.astype(np.float32))
     return turned, height_m * factor
 
 
 def keep(frame: Frame, height_m: Float32, mask: NDArray) -> tuple[Frame, Float32]:
     """The points of a frame selected by a mask or by indices; its objects stay numbered alike."""
-    return _kept(frame, mask), height_m[mask]
+    rows = np.flatnonzero(mask) if mask.dtype == np.bool_ else mask  # masks are slow in 2D
+    return _kept(frame, rows), height_m[rows]
 
 
 def random_window(
@@ -46,8 +49,7 @@ def random_window(
     nx, ny = grid.shape
     if cells >= max(nx, ny):
         return grid
-    on_grid = grid.cell_of(frame.points) >= 0
-    inside = np.flatnonzero(frame.labelled & on_grid)
+    inside = np.flatnonzero(frame.labelled & on_grid(frame.points, grid))
     owner = frame.instance[inside]
     present = np.unique(owner[owner > 0])
     if len(present) and rng.random() < train.object_windows:
@@ -74,7 +76,7 @@ def thin_beams(frame: Frame, config: AugmentConfig, rng: np.random.Generator) ->
     step, phase = np.deg2rad(rng.uniform(*THIN_DEG)), rng.uniform(0, 2)
     x, y, z = frame.points[:, :3].T
     stripe = np.floor(np.arctan2(z, np.hypot(x, y)) / step + phase)
-    return _kept(frame, stripe % 2 == 0)
+    return _kept(frame, np.flatnonzero(stripe % 2 == 0))
 
 
 def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Frame:
@@ -85,17 +87,18 @@ def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Fra
     np.clip(points[:, 3], 0, 1, out=points[:, 3])
     points[:, 3] **= np.float32(np.exp(rng.uniform(-1, 1) * config.intensity_gamma))
     changed = dataclasses.replace(frame, points=points)
-    changed = _kept(changed, rng.random(len(points)) >= rng.uniform(0, config.dropout))
+    kept = rng.random(len(points)) >= rng.uniform(0, config.dropout)
+    changed = _kept(changed, np.flatnonzero(kept))
     changed.points[:, 2] += rng.normal(0, config.height_noise_m, len(changed.points)).astype(
         np.float32
     )
     return changed
 
 
-def _kept(frame: Frame, mask: NDArray) -> Frame:
+def _kept(frame: Frame, rows: NDArray[np.integer]) -> Frame:
     return dataclasses.replace(
         frame,
-        points=frame.points[mask],
-        instance=frame.instance[mask],
-        labelled=frame.labelled[mask],
+        points=frame.points.take(rows, axis=0),
+        instance=frame.instance.take(rows),
+        labelled=frame.labelled.take(rows),
     )

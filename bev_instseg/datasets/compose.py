@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.datasets.augment import keep, rotate
 from bev_instseg.datasets.objects import DISTRACTOR, MIN_CUTOUT_POINTS, Cutout
+from bev_instseg.ops.compile import kernel
 from bev_instseg.structures import Float32, Frame
 
 PASTE_TRIES = 8
@@ -32,12 +33,12 @@ def paste_some(
     around: Float32 = NOTHING,
 ) -> tuple[Frame, Float32]:
     """Paste up to ``most[k]`` cutouts drawn from each list ``bank[k]``; see `paste`."""
+    scene = _Scene(frame, height_m)
     counts = [rng.integers(0, n + 1) for n in most]
     for class_index in rng.permutation(np.repeat(np.arange(len(most)), counts)):
         if own := bank[class_index]:
-            cutout = own[int(rng.integers(len(own)))]
-            frame, height_m = paste(frame, height_m, cutout, rng, around) or (frame, height_m)
-    return frame, height_m
+            _paste(scene, own[int(rng.integers(len(own)))], rng, around)
+    return scene.composed()
 
 
 def paste(
@@ -62,31 +63,100 @@ def paste(
     Returns:
         The new frame and heights, or None where no place was found.
     """
+    scene = _Scene(frame, height_m)
+    return scene.composed() if _paste(scene, cutout, rng, around) else None
+
+
+class _Scene:
+    """A frame while objects are set down in it, one after the other.
+
+    What hidden points are is only noted, and what is known of each point is kept, so that an
+    object costs little more than the points it touches.
+
+    Attributes:
+        frame, height_m: all points, hidden ones too, and their heights above the ground.
+        range_m: (N,) float32 horizontal distance of each from the sensor.
+        there: (N,) bool; False for the hidden.
+        ground, obstacle: (N,) bool; where an object may stand, and what it may not stand on.
+    """
+
+    def __init__(self, frame: Frame, height_m: Float32) -> None:
+        self.frame, self.height_m = frame, height_m
+        self.range_m = _range(frame.points)
+        self.there = np.ones(len(frame.points), np.bool_)
+        background = frame.instance == 0
+        self.ground = frame.labelled & background & (np.abs(height_m) < 0.2)
+        self.obstacle = (height_m > OBSTACLE_M) | ~background
+
+    def hide(self, rows: NDArray[np.integer]) -> None:
+        """Strike points out."""
+        self.there[rows] = self.ground[rows] = self.obstacle[rows] = False
+
+    def add(self, points: Float32, class_index: int, centre_m: NDArray, ground_m: float) -> None:
+        """One object more, the last; a distractor is background."""
+        height_m = points[:, 2] - ground_m
+        background = class_index == DISTRACTOR
+        self.frame = _with_object(self.frame, points, class_index, centre_m)
+        self.height_m = np.concatenate([self.height_m, height_m])
+        self.range_m = np.concatenate([self.range_m, _range(points)])
+        self.there = np.concatenate([self.there, np.ones(len(points), np.bool_)])
+        self.ground = np.concatenate([self.ground, background & (np.abs(height_m) < 0.2)])
+        self.obstacle = np.concatenate([self.obstacle, ~background | (height_m > OBSTACLE_M)])
+
+    def composed(self) -> tuple[Frame, Float32]:
+        """The frame without the hidden points, and the heights."""
+        if self.there.all():
+            return self.frame, self.height_m
+        return keep(self.frame, self.height_m, self.there)
+
+
+def _paste(scene: _Scene, cutout: Cutout, rng: np.random.Generator, around: Float32) -> bool:
+    """See `paste`; returns whether a place was found."""
     farther, mirrored = rng.uniform(1, FARTHEST), rng.random() < 0.5
     if len(set_down(cutout, farther, mirrored, 0, 0)) < MIN_CUTOUT_POINTS:
         farther = 1.0
     distance = np.float32(farther * cutout.range_m)
-    scene_x, scene_y = frame.points[:, 0], frame.points[:, 1]
-    ranges = np.hypot(scene_x, scene_y)
-    ground = frame.judged & (frame.instance == 0) & (np.abs(height_m) < 0.2)
-    places = np.flatnonzero(ground & (np.abs(ranges - distance) < 0.5))
+    places = _at_range(scene.range_m, scene.ground, distance)
     if not len(places):
-        return None
+        return False
     reach = np.hypot(*(cutout.points[:, :2] - cutout.centre_m).T).max() + CLEARANCE_M
-    obstacle = (height_m > OBSTACLE_M) | (frame.instance != 0)
     for place in rng.choice(places, PASTE_TRIES):
-        x, y, z = frame.points[place, :3]
-        centre = distance / ranges[place] * np.array([x, y])
-        if (obstacle & ((scene_x - centre[0]) ** 2 + (scene_y - centre[1]) ** 2 < reach**2)).any():
+        x, y, z = scene.frame.points[place, :3]
+        centre = distance / scene.range_m[place] * np.array([x, y])
+        if _occupied(scene.frame.points, scene.obstacle, centre[0], centre[1], reach**2):
             continue
-        ground_m = z - height_m[place]
+        ground_m = z - scene.height_m[place]
         points = set_down(cutout, farther, mirrored, math.atan2(y, x), ground_m)
-        points, hidden = _look(points, frame.points, around)
+        points, hidden = _look(points, scene.frame.points, scene.there, around)
         if len(points) >= MIN_CUTOUT_POINTS:
-            rest, rest_height = keep(frame, height_m, ~hidden)
-            pasted = _with_object(rest, points, cutout.class_index, centre)
-            return pasted, np.concatenate([rest_height, points[:, 2] - ground_m])
-    return None
+            scene.hide(hidden)
+            scene.add(points, cutout.class_index, centre, ground_m)
+            return True
+    return False
+
+
+def _range(points: Float32) -> Float32:
+    return np.hypot(points[:, 0], points[:, 1])
+
+
+@kernel
+def _at_range(range_m, ground, distance):  # type: ignore[no-untyped-def]
+    """Rows of the ground within half a metre of a distance from the sensor."""
+    rows = np.empty(len(range_m), np.int64)
+    count = 0
+    for i in range(len(range_m)):
+        rows[count] = i
+        count += ground[i] and abs(range_m[i] - distance) < np.float32(0.5)
+    return rows[:count].copy()
+
+
+@kernel
+def _occupied(points, obstacle, x, y, reach2):  # type: ignore[no-untyped-def]
+    """Whether an obstacle lies within a circle."""
+    for i in range(len(points)):
+        if obstacle[i] and (points[i, 0] - x) ** 2 + (points[i, 1] - y) ** 2 < reach2:
+            return True
+    return False
 
 
 def set_down(
@@ -114,36 +184,51 @@ def set_down(
         points[:, 1] *= -1
     points[:, 2] += ground_m
     if farther > 1:
-        points = points[np.sort(np.unique(_beam(points), return_index=True)[1])]
+        points = points.compress(_first(_beam(points)), axis=0)
     points[:, :2] = rotate(points[:, :2], azimuth_rad)
     return points
 
 
-def _look(points: Float32, scene: Float32, around: Float32) -> tuple[Float32, NDArray[np.bool_]]:
-    """What the sensor sees of an object, and which points of the scene the object hides.
+def _look(
+    points: Float32, scene: Float32, there: NDArray[np.bool_], around: Float32
+) -> tuple[Float32, NDArray[np.int64]]:
+    """What the sensor sees of an object, and which points ``there`` in the scene it hides.
 
     Of an object that stands behind more than a small part of its own number of points, nothing.
 
     Returns:
-        (K, 4) float32 points of the object and an (N,) bool mask over the scene's.
+        (K, 4) float32 points of the object and rows of the hidden.
     """
     outline = _outline(points)
-    hidden, in_front = _occlusion(outline, scene)
+    hidden, in_front = (rows[there[rows]] for rows in _occlusion(outline, scene))
     blockers = np.concatenate([scene[in_front], around[_occlusion(outline, around)[1]]])
     if len(blockers) > MOST_IN_FRONT * len(points):
         return NOTHING, hidden
+    if not len(blockers):
+        return points, hidden
     return points[~np.isin(_beam(points), _beam(blockers))], hidden
 
 
-def _beam(points: Float32) -> NDArray[np.int64]:
-    """(N,) number of the direction that each point is seen in."""
-    azimuth = np.arctan2(points[:, 1], points[:, 0])
-    elevation = np.arctan2(points[:, 2], np.hypot(points[:, 0], points[:, 1]))
-    across, up = (
-        np.floor(angle / step).astype(np.int64)
-        for angle, step in zip((azimuth, elevation), BEAM_RAD, strict=True)
-    )
-    return across * 1024 + up  # up lies within +-225
+@kernel
+def _beam(points):  # type: ignore[no-untyped-def]
+    """(N,) int64 number of the direction that each point is seen in."""
+    beam = np.empty(len(points), np.int64)
+    for i in range(len(points)):
+        x, y, z = points[i, 0], points[i, 1], points[i, 2]
+        across = np.floor(np.arctan2(y, x) / BEAM_RAD[0])
+        up = np.floor(np.arctan2(z, np.hypot(x, y)) / BEAM_RAD[1])
+        beam[i] = np.int64(across) * 1024 + np.int64(up)  # up lies within +-225
+    return beam
+
+
+@kernel
+def _first(numbers):  # type: ignore[no-untyped-def]
+    """(N,) bool whether no earlier number is the same."""
+    order = np.argsort(numbers, kind="mergesort")
+    first = np.ones(len(numbers), np.bool_)
+    for i in range(1, len(numbers)):
+        first[order[i]] = numbers[order[i]] != numbers[order[i - 1]]
+    return first
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,53 +247,68 @@ class _Outline:
     near_m: NDArray[np.floating]
 
 
+@kernel
+def _wrap(angle):  # type: ignore[no-untyped-def]
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
 def _outline(points: Float32) -> _Outline:
-    middle = math.atan2(*points[:, 1::-1].mean(0))
-    azimuth = _wrap(np.arctan2(points[:, 1], points[:, 0]) - middle)
+    return _Outline(*_span(points, math.atan2(*points[:, 1::-1].mean(0))))
+
+
+@kernel
+def _span(points, middle):  # type: ignore[no-untyped-def]
+    """The fields of the outline of points about a middle azimuth."""
+    azimuth = np.empty(len(points))
+    for i in range(len(points)):
+        azimuth[i] = _wrap(np.arctan2(points[i, 1], points[i, 0]) - middle)
     start = azimuth.min()
-    column = ((azimuth - start) / COLUMN_RAD).astype(np.int64)
-    count = column.max() + 1
-    range_m = np.hypot(points[:, 0], points[:, 1])
-    slope = points[:, 2] / np.maximum(range_m, 0.1)
+    count = int((azimuth.max() - start) / COLUMN_RAD) + 1
     low, high, near = np.full(count, np.inf), np.full(count, -np.inf), np.full(count, np.inf)
-    np.minimum.at(low, column, slope)
-    np.maximum.at(high, column, slope)
-    np.minimum.at(near, column, range_m)
-    return _Outline(middle + start, low, high, near)
+    for i in range(len(points)):
+        column = int((azimuth[i] - start) / COLUMN_RAD)
+        range_m = np.hypot(points[i, 0], points[i, 1])
+        slope = points[i, 2] / max(range_m, np.float32(0.1))
+        low[column], high[column] = min(low[column], slope), max(high[column], slope)
+        near[column] = min(near[column], range_m)
+    return middle + start, low, high, near
 
 
-def _occlusion(outline: _Outline, scene: Float32) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _occlusion(outline: _Outline, scene: Float32) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which scene points an object hides and which stand in front of it.
 
     Both lie inside its outline, the former farther off, the latter nearer by `IN_FRONT_M`.
 
     Returns:
-        (N,) bool mask of the hidden, and indices of those in front.
+        Rows of the hidden, and of those in front.
     """
-    width = len(outline.low) * COLUMN_RAD
-    index = _sector(scene, outline.start_rad + width / 2, width / 2)
-    x, y, z = scene[index, :3].T
-    column = (_wrap(np.arctan2(y, x) - outline.start_rad) / COLUMN_RAD).astype(np.int64)
-    column = np.clip(column, 0, len(outline.low) - 1)
-    range_m = np.hypot(x, y)
-    slope = z / np.maximum(range_m, 0.1)
-    inside = (slope >= outline.low[column]) & (slope <= outline.high[column])
-    hidden = np.zeros(len(scene), np.bool_)
-    hidden[index[inside & (range_m > outline.near_m[column])]] = True
-    return hidden, index[inside & (range_m < outline.near_m[column] - IN_FRONT_M)]
-
-
-def _sector(points: Float32, azimuth_rad: float, half_rad: float) -> NDArray[np.int64]:
-    """Indices of the points within ``half_rad`` of an azimuth."""
-    x, y = points[:, 0], points[:, 1]
-    cos, sin = np.float32(math.cos(azimuth_rad)), np.float32(math.sin(azimuth_rad))
-    along = x * cos + y * sin
+    half_rad = len(outline.low) * COLUMN_RAD / 2
+    middle_rad = outline.start_rad + half_rad
     half_rad = min(half_rad, 1.5)  # of a quarter turn at most: objects do not surround the sensor
-    return np.flatnonzero(np.abs(y * cos - x * sin) <= along * np.float32(math.tan(half_rad)))
+    angles = math.cos(middle_rad), math.sin(middle_rad), math.tan(half_rad)
+    lines = outline.start_rad, outline.low, outline.high, outline.near_m
+    return _behind_and_before(scene, *map(np.float32, angles), *lines)
 
 
-def _wrap(angle: NDArray[np.floating]) -> NDArray[np.floating]:
-    return (angle + np.pi) % (2 * np.pi) - np.pi
+@kernel
+def _behind_and_before(scene, cos, sin, tan, start, low, high, near):  # type: ignore[no-untyped-def]
+    """See `_occlusion`; the sector that holds the outline is told without its points' azimuths."""
+    behind, before = np.empty(len(scene), np.int64), np.empty(len(scene), np.int64)
+    num_behind = num_before = 0
+    for i in range(len(scene)):
+        x, y = scene[i, 0], scene[i, 1]
+        if not abs(y * cos - x * sin) <= (x * cos + y * sin) * tan:
+            continue
+        column = min(max(int(_wrap(np.arctan2(y, x) - start) / COLUMN_RAD), 0), len(low) - 1)
+        range_m = np.hypot(x, y)
+        if low[column] <= scene[i, 2] / max(range_m, np.float32(0.1)) <= high[column]:
+            if range_m > near[column]:
+                behind[num_behind] = i
+                num_behind += 1
+            elif range_m < near[column] - IN_FRONT_M:
+                before[num_before] = i
+                num_before += 1
+    return behind[:num_behind].copy(), before[:num_before].copy()
 
 
 def _with_object(frame: Frame, points: Float32, class_index: int, centre_m: NDArray) -> Frame:

@@ -44,6 +44,13 @@ class Level:
             self.shape,
         )
 
+    def pin_memory(self) -> "Level":
+        """The same where a GPU can fetch it by itself."""
+        neighbours, slot, cells = (
+            part.pin_memory() for part in (self.neighbours, self.slot, self.cells)
+        )
+        return Level(neighbours, slot, self.num_parents, cells, self.shape)
+
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
@@ -88,6 +95,11 @@ class Pyramid:
         """The same on a device."""
         levels = tuple(level.to(device) for level in self.levels)
         return Pyramid(levels, self.cells.to(device, non_blocking=True), self.shape)
+
+    def pin_memory(self) -> "Pyramid":
+        """The same where a GPU can fetch it by itself."""
+        levels = tuple(level.pin_memory() for level in self.levels)
+        return Pyramid(levels, self.cells.pin_memory(), self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,5 +146,14 @@ class PillarBatch:
             self.features.to(device, non_blocking=True),
             self.centres_m.to(device, non_blocking=True),
             self.pyramid.to(device),
+            self.counts,
+        )
+
+    def pin_memory(self) -> "PillarBatch":
+        """The same where a GPU can fetch it by itself."""
+        return PillarBatch(
+            self.features.pin_memory(),
+            self.centres_m.pin_memory(),
+            self.pyramid.pin_memory(),
             self.counts,
         )

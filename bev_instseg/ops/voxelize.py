@@ -76,6 +76,15 @@ def voxelize(points: NDArray[np.float32], grid: BEVGrid) -> Pillars:
     return Pillars(grid, cells, features, pillar_of, height)
 
 
+def on_grid(points: NDArray[np.float32], grid: BEVGrid) -> NDArray[np.bool_]:
+    """(N,) whether each of (N, 4) points lies on the grid: `BEVGrid.cell_of`, ten times as fast."""
+    (x0, _), (y0, _), (z0, z1) = grid.x_range_m, grid.y_range_m, grid.z_range_m
+    nx, ny = grid.shape
+    cell_of, occupied = np.empty(len(points), np.int32), np.empty(nx * ny, np.uint8)
+    _find_cells(0, len(points), points, cell_of, occupied, x0, y0, z0, z1, grid.cell_m, nx, ny)
+    return cell_of >= 0
+
+
 def _ranges(count: int, middle: int | None) -> list[tuple[int, int]]:
     """0..count in one range, or in two that meet in the middle."""
     return [(0, count)] if middle is None else [(0, middle), (middle, count)]
