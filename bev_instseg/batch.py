@@ -6,6 +6,7 @@
 
 import hashlib
 import json
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -21,13 +22,19 @@ from bev_instseg.datasets.kitti import Calibration, read_calibration
 from bev_instseg.datasets.mounting import Mounting, turn
 from bev_instseg.datasets.scan_io import ScanError
 from bev_instseg.datasets.sweep import SUFFIXES, Sweep, read_sweep, stem_of
-from bev_instseg.export import POINT_FORMATS, Cloud, result_paths, write_result
+from bev_instseg.export import (
+    PICTURES,
+    POINT_FORMATS,
+    Cloud,
+    is_result,
+    result_paths,
+    write_result,
+)
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize import Renderer, draw_bev, draw_maps, write_html
 
-PICTURES = {"png": ".png", "3d": "_3d.png", "maps": "_maps.png", "html": ".html"}
 POINT_SUFFIXES = tuple(f".{name}" for name in POINT_FORMATS)
 DRAWING = threading.Lock()  # one picture at a time
 
@@ -79,18 +86,29 @@ class Job:
         return self.out / f"{item.name}{PICTURES[kind]}"
 
     def is_done(self, item: Item) -> bool:
-        """Whether the files of a sweep are there, made with the same settings.
+        """Whether the files of a sweep are there: of the same file, calibration and settings.
 
-        The picture ``3d`` may be missing: not every machine can draw it.
+        The sweep's file must be as large as it was, and older than the results. The picture ``3d``
+        may be missing: not every machine can draw it.
         """
         paths = self.paths(item)
         if not all(path.exists() for path in paths):
             return False
         try:
             tree = json.loads(paths[0].read_bytes())
-        except (OSError, ValueError):
+            sweep = item.path.stat()
+            wanted = {
+                "settings": self.settings,
+                "sweep_bytes": sweep.st_size,
+                "calibration": _calibration_sha256(self, item),
+            }
+            return (
+                wanted.items() <= tree.items()
+                and paths[1].stat().st_size == 4 * tree["num_points"]
+                and paths[0].stat().st_mtime_ns >= sweep.st_mtime_ns
+            )
+        except (OSError, ValueError, KeyError, AttributeError):
             return False
-        return isinstance(tree, dict) and tree.get("settings") == self.settings
 
 
 @dataclass(frozen=True)
@@ -111,24 +129,25 @@ class Outcome:
 
 
 def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
-    """The sweeps named or lying anywhere in the folders named, in order; none that lies in ``out``.
+    """The sweeps named or lying anywhere in the folders named, in order.
 
     Results of a folder's sweep are named by its path below that folder, those of a file by its
-    stem. Hidden files and folders are left out.
+    stem. In folders, hidden files and folders are left out, and points that this package wrote.
 
     Raises:
         ScanError: nothing to do, or two files whose results would have the same name.
     """
     items: dict[Path, Item] = {}  # by real path: a file named twice is done once
     for source in inputs:
+        if source.suffix in POINT_SUFFIXES and source.resolve().parent == out.resolve():
+            raise ScanError(f"{source}: lies where results go; choose another --out")
         if not source.exists():
             raise ScanError(f"{source}: no such sweep or folder; check the path")
-        found = sorted(_sweeps_in(source, out.resolve())) if source.is_dir() else [source]
-        result = source.suffix in POINT_SUFFIXES and source.resolve().parent == out.resolve()
-        if result or (not found and source.resolve().is_relative_to(out.resolve())):
-            raise ScanError(f"{source}: lies where results go; choose another --out")
+        found = _sweeps_in(source) if source.is_dir() else [source]
         if not found:
-            raise ScanError(f"{source}: no sweeps in this folder ({', '.join(SUFFIXES)})")
+            raise ScanError(
+                f"{source}: no sweeps in this folder ({', '.join(SUFFIXES)}; results do not count)"
+            )
         for path in found:
             below = path.relative_to(source).parent if source.is_dir() else Path()
             items.setdefault(path.resolve(), Item(path, (below / stem_of(path)).as_posix()))
@@ -142,15 +161,25 @@ def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
     return list(items.values())
 
 
-def _sweeps_in(folder: Path, out: Path) -> list[Path]:
-    paths = (path for path in folder.rglob("*") if path.name.lower().endswith(SUFFIXES))
-    return [
-        path
-        for path in paths
-        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not path.resolve().is_relative_to(out)
-        and path.is_file()
-    ]
+def _sweeps_in(folder: Path) -> list[Path]:
+    """In order; what a link leads to is left out if it is there without the link, too."""
+    found: dict[Path, Path] = {}
+    seen = set()
+    for parent, below, names in os.walk(folder, followlinks=True):
+        real = Path(parent).resolve()
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        if real in seen:  # a link leads back up
+            below.clear()
+            continue
+        seen.add(real)
+        for path in (Path(parent) / name for name in names if not name.startswith(".")):
+            if not path.name.lower().endswith(SUFFIXES) or not path.is_file():
+                continue
+            if path.suffix in POINT_SUFFIXES and is_result(path):
+                continue
+            if not path.is_symlink() or path.resolve() not in found:
+                found[path.resolve()] = path
+    return sorted(found.values())
 
 
 def fingerprint(segmenter: Segmenter, mounting: Mounting) -> str:
@@ -194,16 +223,17 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
 
 
 def _write(segmenter: Segmenter, job: Job, item: Item, sweep: Sweep, instances: Instances) -> None:
-    for kind in PICTURES:
-        job.picture(item, kind).unlink(missing_ok=True)  # of an earlier run
+    calibration = _calibration(job, item, sweep)
     extra = {
         "sweep": item.path.name,
+        "sweep_bytes": item.path.stat().st_size,
         "axes": sweep.axes,
         "origin_m": list(sweep.origin_m),
         "notices": list(sweep.notices),
         "grid": asdict(segmenter.config.grid),
         "weights_sha256": segmenter.weights_sha256,
         "settings": job.settings,
+        "calibration": _calibration_sha256(job, item),
     }
     target = job.out / item.name
     write_result(
@@ -214,20 +244,31 @@ def _write(segmenter: Segmenter, job: Job, item: Item, sweep: Sweep, instances: 
         segmenter.config.classes,
         extra,
         job.formats,
-        _calibration(job, item, sweep),
+        calibration,
         segmenter.config.data.image_size_px,
+        job.pictures,
     )
 
 
 def _calibration(job: Job, item: Item, sweep: Sweep) -> Calibration | None:
     """From the sensor frame to the camera: a calibration starts from the file's coordinates."""
-    if job.calibration is None:
+    path = _calibration_path(job, item)
+    if path is None:
         return None
-    path = job.calibration
-    given = read_calibration(path / f"{Path(item.name).name}.txt" if path.is_dir() else path)
+    given = read_calibration(path)
     from_file = turn(sweep.axes).T
     translation = given.to_camera(np.array([sweep.origin_m]))[0]
     return replace(given, rotation=given.rotation @ from_file, translation=translation)
+
+
+def _calibration_path(job: Job, item: Item) -> Path | None:
+    path = job.calibration
+    return path / f"{Path(item.name).name}.txt" if path and path.is_dir() else path
+
+
+def _calibration_sha256(job: Job, item: Item) -> str | None:
+    path = _calibration_path(job, item)
+    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _draw(

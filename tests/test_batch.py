@@ -52,11 +52,30 @@ def test_a_folder_is_searched_to_its_depth_and_results_mirror_it(
     assert [item.name for item in items] == ["a", "monday/a", "monday/night/b", "tuesday/c"]
 
 
-def test_results_below_the_folder_are_no_sweeps(archive: Path) -> None:
-    (archive / "out" / "monday").mkdir(parents=True)
-    (archive / "out" / "monday" / "a.ply").write_bytes(b"")
-    assert len(find_items([archive], archive / "out")) == len(DRIVES)
-    assert len(find_items([archive], archive / "elsewhere")) == len(DRIVES) + 1
+def test_results_below_the_folder_are_no_sweeps(archive: Path, segmenter: Segmenter) -> None:
+    job = job_of(segmenter, archive / "out", formats=("ply",))
+    item = find_items([archive], job.out)[1]
+    assert segment_item(segmenter, job, None, item).error == ""
+    assert (archive / "out" / "monday" / "a.ply").exists()
+    for out in ("out", "elsewhere", "."):
+        assert len(find_items([archive], archive / out)) == len(DRIVES)
+    (archive / "monday" / "of_others.ply").write_bytes(b"ply")
+    assert len(find_items([archive], job.out)) == len(DRIVES) + 1
+
+
+def test_links_are_followed(archive: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "all").symlink_to(archive)
+    (archive / "monday" / "up").symlink_to(archive)
+    (archive / "0.bin").symlink_to(archive / "a.bin")
+    items = find_items([linked], tmp_path / "out")
+    assert [item.name for item in items] == [
+        "all/a",
+        "all/monday/a",
+        "all/monday/night/b",
+        "all/tuesday/c",
+    ]
 
 
 def test_a_file_is_named_by_its_stem_and_done_once(archive: Path, tmp_path: Path) -> None:
@@ -70,9 +89,8 @@ def test_what_cannot_be_told_apart_is_refused(archive: Path, tmp_path: Path) -> 
         find_items([archive / "a.bin", archive / "monday"], tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.ply").touch()
-    for source, out in (("out/a.ply", "out"), ("out", "out"), ("archive", ".")):
-        with pytest.raises(ScanError, match=f"{source}: lies where results go; choose another"):
-            find_items([tmp_path / source], tmp_path / out)
+    with pytest.raises(ScanError, match=r"a\.ply: lies where results go; choose another --out"):
+        find_items([tmp_path / "out" / "a.ply"], tmp_path / "out")
     with pytest.raises(ScanError, match=r"b\.bin: no such sweep or folder; check the path"):
         find_items([archive / "a.bin", tmp_path / "b.bin"], tmp_path / "out")
     (tmp_path / "empty").mkdir()
@@ -103,7 +121,28 @@ def test_done_is_what_is_whole_and_made_with_the_same_settings(
         path.unlink()
         assert not job.is_done(item)
         path.write_bytes(kept)
+    label = tmp_path / "out" / "monday" / "a.label"
+    label.write_bytes(label.read_bytes()[:-4])
+    assert not job.is_done(item)
     (tmp_path / "out" / "monday" / "a.json").write_text("[]")
+    assert not job.is_done(item)
+
+
+def test_another_sweep_or_calibration_of_that_name_is_to_do(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    calibration = tmp_path / "calib.txt"
+    calibration.write_text(CALIBRATION)
+    item = Item(archive / "a.bin", "a")
+    job = job_of(segmenter, tmp_path / "out", calibration=calibration)
+    assert segment_item(segmenter, job, None, item).error == ""
+    assert job.is_done(item)
+    calibration.write_text(CALIBRATION.replace("700", "710"))
+    assert not job.is_done(item)
+    calibration.write_text(CALIBRATION)
+    assert job.is_done(item)
+    assert not job.is_done(Item(archive / "monday" / "night" / "b.npy", "a"))
+    os.utime(item.path, (2e9, 2e9))  # written anew
     assert not job.is_done(item)
 
 
@@ -199,8 +238,11 @@ def test_pictures_of_an_earlier_run_do_not_stay(
     item = Item(archive / "a.bin", "a")
     segment_item(segmenter, job_of(segmenter, tmp_path, pictures=("png", "maps")), None, item)
     assert {path.name for path in tmp_path.glob("*.png")} == {"a.png", "a_maps.png"}
-    segment_item(segmenter, job_of(segmenter, tmp_path), None, item)
+    segment_item(segmenter, job_of(segmenter, tmp_path, formats=("ply",)), None, item)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"a.png", "a_maps.png"}
+    segment_item(segmenter, job_of(segmenter, tmp_path, settings="other"), None, item)
     assert not list(tmp_path.glob("*.png"))
+    assert not (tmp_path / "a.ply").exists()
     instances = read_instances(tmp_path / "a.label", tmp_path / "a.json")
     found = segmenter.segment(street(STREETS["a"])[0])
     assert np.array_equal(instances.labels, found.labels)

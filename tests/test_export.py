@@ -9,10 +9,11 @@ import pytest
 
 from bev_instseg.config import CLASSES
 from bev_instseg.datasets.kitti import Calibration
-from bev_instseg.datasets.scan_io import read_labels
+from bev_instseg.datasets.scan_io import ScanError, read_labels, write_atomic
 from bev_instseg.export import (
     Cloud,
     instances_to_dict,
+    read_instances,
     result_paths,
     semantickitti_labels,
     write_result,
@@ -94,7 +95,7 @@ def test_class_labels_are_checked() -> None:
 
 def test_dictionary_lists_the_objects() -> None:
     tree = instances_to_dict(instances(), {"sweep": "a.bin"})
-    assert list(tree) == ["sweep", "num_points", "class_names", "instances"]
+    assert list(tree) == ["about", "sweep", "num_points", "class_names", "instances"]
     assert (tree["num_points"], tree["class_names"]) == (6, list(NAMES))
     first, second = tree["instances"]
     assert first == {
@@ -115,8 +116,8 @@ def test_dictionary_lists_the_objects() -> None:
 
 def test_extra_entries_may_repeat_but_not_contradict() -> None:
     tree = instances_to_dict(instances(), {"num_points": 6, "sweep": "a.bin"})
-    assert list(tree) == ["num_points", "sweep", "class_names", "instances"]
-    for extra in ({"instances": []}, {"num_points": 5}, {"class_names": ["car"]}):
+    assert list(tree) == ["about", "num_points", "sweep", "class_names", "instances"]
+    for extra in ({"about": "me"}, {"instances": []}, {"num_points": 5}, {"class_names": ["car"]}):
         with pytest.raises(ValueError, match=f"entry '{next(iter(extra))}'"):
             instances_to_dict(instances(), extra)
 
@@ -163,10 +164,17 @@ def test_a_name_may_hold_folders(tmp_path: Path) -> None:
     assert all(path.is_file() for path in paths)
 
 
-def test_what_is_not_written_anew_goes(tmp_path: Path) -> None:
+def test_what_says_something_else_goes(tmp_path: Path) -> None:
     write(tmp_path, "ply", "pcd", calibration=CAMERA)
     (tmp_path / "b.ply").write_bytes((tmp_path / "a.ply").read_bytes())
-    write(tmp_path, "pcd")
+    (tmp_path / "a_maps.png").touch()
+    everything = ["a.json", "a.label", "a.pcd", "a.ply", "a.txt", "a_maps.png", "b.ply"]
+    for extra in ({}, {"calibration": "another"}):  # the same: what is not written anew stays
+        write_result(tmp_path, "a", cloud(), instances(), CLASSES, extra, ("pcd",))
+        assert names(tmp_path) == everything
+    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {}, pictures=("maps",))
+    assert names(tmp_path) == [name for name in everything if name != "a_maps.png"]
+    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {"settings": 1}, ("pcd",))
     assert names(tmp_path) == ["a.json", "a.label", "a.pcd", "b.ply"]
 
 
@@ -176,36 +184,47 @@ def test_what_is_not_written_anew_goes(tmp_path: Path) -> None:
         ("a.ply", "ply\nformat ascii 1.0\nelement vertex 0\nend_header\n"),
         ("a.pcd", "VERSION 0.7\nFIELDS x y z\n"),
         ("a.txt", "Car 0 0 0 1 2 3 4 1.5 1.6 4 1 2 20 0\n"),  # the truth: 15 fields
-        ("a.json", '{"objects": []}'),
+        ("a.txt", ""),
+        ("a.json", '{"instances": []}'),
+        ("a.label", "1234"),
+        ("a.png", "a photograph"),
+        ("a.html", "<p>"),
     ],
 )
 def test_files_of_others_stay(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
     path.write_text(content)
-    if name != "a.json":
+    if name not in ("a.json", "a.label"):
         write(tmp_path)
         assert path.read_text() == content
         (tmp_path / "a.label").unlink()
         (tmp_path / "a.json").unlink()
     with pytest.raises(ValueError, match=f"^{path}: is there already") as caught:
-        write(tmp_path, "ply", "pcd", calibration=CAMERA)
+        write_result(
+            *(tmp_path, "a", cloud(), instances(), CLASSES, {}, ("ply", "pcd"), CAMERA),
+            pictures=("png", "html"),
+        )
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == [name]
     assert path.read_text() == content
 
 
-def test_an_older_json_goes_before_anything_is_replaced(
+def test_a_json_stands_for_what_is_written_to_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "ply")
 
     def full_disk(path: Path, data: bytes) -> None:
-        raise OSError(28, "No space left on device", str(path))
+        if path.suffix == ".label":
+            raise OSError(28, "No space left on device", str(path))
+        write_atomic(path, data)
 
     monkeypatch.setattr("bev_instseg.export.result.write_atomic", full_disk)
     with pytest.raises(OSError, match="No space left"):
         write(tmp_path, "ply")
-    assert names(tmp_path) == ["a.label", "a.ply"]
+    assert names(tmp_path) == ["a.json", "a.label", "a.ply"]
+    with pytest.raises(ScanError):
+        read_instances(tmp_path / "a.label", tmp_path / "a.json")
     monkeypatch.undo()
     write(tmp_path)  # and the next run clears up after the one that failed
     assert names(tmp_path) == ["a.json", "a.label"]

@@ -139,7 +139,7 @@ def test_laz_of_ours_is_known_from_those_of_others(tmp_path: Path) -> None:
     laspy = pytest.importorskip("laspy")
     pytest.importorskip("lazrs")
     path = Path(written(tmp_path, "laz", cloud(), instances()))
-    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {})
+    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {"run": 2})
     assert not path.exists()
     laspy.LasData(laspy.LasHeader(version="1.4", point_format=7)).write(str(path))
     write_result(tmp_path, "a", cloud(), instances(), CLASSES, {})

@@ -270,6 +270,7 @@ def test_npy_with_more_columns(write: Write) -> None:
         (np.zeros((5, 4), np.int32), "int32 of shape (5, 4)"),
         (np.zeros(5, [("x", "f4"), ("y", "f4"), ("i", "f4")]), "no field z among x, y, i"),
         (np.zeros(5, [("x", "f4"), ("y", "f4"), ("z", "f4", 2)]), "one number a point each"),
+        (np.zeros((4, 100), np.float32), "shape (4, 100), not (N, 3 or more): transpose it"),
         (np.array([{}, None]), "allow_pickle"),
     ],
 )

@@ -99,6 +99,15 @@ def test_both_spellings_of_the_calibration_are_one(tmp_path):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
+def test_a_calibration_of_odometry_has_rectified_axes(tmp_path):
+    lines = CALIBRATION.replace("Tr_velo_to_cam", "Tr").splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("R0_rect"))
+    one = read_calibration(write_text(tmp_path / "object.txt", CALIBRATION))  # R0_rect is 1
+    other = read_calibration(write_text(tmp_path / "odometry.txt", text))
+    for name in ("rotation", "translation", "projection"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

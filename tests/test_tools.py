@@ -182,8 +182,10 @@ def test_shards_share_the_sweeps(
     assert {path.name for path in out.glob("*.label")} == {"a.label", "c.label"}
     assert segment_scan.main([*arguments, "--shard", "2/2"]) == 0
     assert {path.name for path in out.glob("*.label")} == {"a.label", "b.label", "c.label"}
-    assert {path.name for path in out.glob("*.csv")} == {"summary_1_of_2.csv"}
-    assert "b: " in capsys.readouterr().out
+    assert segment_scan.main([*arguments, "--shard", "4/4"]) == 0  # nothing
+    summaries = {"summary_1_of_2.csv", "summary_2_of_2.csv", "summary_4_of_4.csv"}
+    assert {path.name for path in out.glob("*.csv")} == summaries
+    assert "shard 2/2: 1 of 3 sweeps" in capsys.readouterr().out
     for wrong in ("0/2", "3/2", "2", "a/b"):
         with pytest.raises(SystemExit):
             segment_scan.main([*arguments, "--shard", wrong])

@@ -11,7 +11,8 @@ What is recognised in a file (five floats a point, intensities of 0..255, anothe
 For each sweep NAME (in a folder: its path below that), DIR gets
   NAME.label     uint32 per point, in input order: low 16 bits SemanticKITTI class (vehicle 10,
                  pedestrian 30, cyclist 31, none 0), high 16 bits instance 1..K by falling score
-  NAME.json      per instance: class, score, points, oriented box; grid, weights, what was assumed
+  NAME.json      per instance: class, score, points, oriented box (x forward, y left, z up, about
+                 "origin_m" of the file, if that says so); grid, weights, what was assumed
   NAME.ply .pcd .laz   the points with instance, class and score (--ply, --pcd, --laz)
   NAME.txt       boxes with scores as KITTI's label_2 has them (--calib)
   NAME.png NAME_3d.png   from above, and in 3D (--png)
@@ -25,7 +26,7 @@ code is 2.
 """
 
 import argparse
-import importlib.util
+import importlib
 import re
 import sys
 import time
@@ -49,7 +50,8 @@ if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.batch import Item, Job, Outcome
     from bev_instseg.segmenter import Segmenter
 
-EXTRAS = {"laz": ("laspy", "las"), "html": ("viser", "web")}  # option: package, extra
+# Option: what it imports, and the extra that brings it.
+EXTRAS = {"laz": (("laspy", "lazrs"), "las"), "html": (("viser",), "web")}
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/segment_scan.py") -> int:
@@ -70,6 +72,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     reading.add_argument(
         "--axes",
         metavar="XYZ",
+        type=str.lower,
         help="where the file's x, y and z point, three of f(orward), b(ack), l(eft), r(ight), "
         "u(p), d(own): KITTI flu, nuScenes rfu, a camera rdf; forward is never found out",
     )
@@ -115,9 +118,14 @@ def segment_all(arguments: argparse.Namespace) -> int:
     """Label every sweep; returns the exit code."""
     from bev_instseg.batch import find_items
 
-    for option, (package, extra) in EXTRAS.items():
-        if getattr(arguments, option) and importlib.util.find_spec(package) is None:
-            raise ImportError(f"--{option} needs {package}: pip install 'bev-instseg[{extra}]'")
+    for option, (packages, extra) in EXTRAS.items():
+        for package in packages if getattr(arguments, option) else ():
+            try:
+                importlib.import_module(package)
+            except ImportError:
+                raise ImportError(
+                    f"--{option} needs {package}: pip install 'bev-instseg[{extra}]'"
+                ) from None
     items = find_items(arguments.inputs, arguments.out)
     if arguments.shard:
         first, step = arguments.shard
@@ -136,10 +144,11 @@ def segment_all(arguments: argparse.Namespace) -> int:
     errors = {item.name: outcome.error for item, outcome in outcomes.items() if outcome.error}
     finished = [item for item in items if item.name not in errors]
     timings = [outcome.timing_ms for outcome in outcomes.values() if not outcome.error]
-    if len(items) == 1 and finished:
+    alone = len(items) == 1 and not arguments.shard and not arguments.inputs[0].is_dir()
+    if alone and finished:
         spent = f"; {sum(timings[0].values()):.0f} ms" if timings else ""
         print(f"{items[0].name}: {read_instances(*_result(job, items[0]))}{spent}")
-    elif len(items) > 1:
+    elif not alone:
         print(f"{len(finished)} of {len(items)} sweeps labelled in {arguments.out}", end="")
         print(f", {len(timings) / seconds:.1f} a second" if timings else "")
         print(_medians(timings), end="")
@@ -250,6 +259,7 @@ def _sum_up(
     print(summary_table(sweeps, class_names))
     first, step = arguments.shard or (1, 1)
     name = "summary.csv" if step == 1 else f"summary_{first}_of_{step}.csv"
+    arguments.out.mkdir(parents=True, exist_ok=True)
     write_atomic(arguments.out / name, summary_csv(sweeps, class_names).encode())
 
 

@@ -110,6 +110,8 @@ def _read_npy(data: NDArray[np.uint8]) -> Table:
             f"{array.dtype} of shape {array.shape}, not floats of shape (N, 3 or more) "
             "or a structured array with x, y, z"
         )
+    if len(array) <= 5 < array.shape[1]:
+        raise ValueError(f"shape {array.shape}, not (N, 3 or more): transpose it")
     wide = np.float64 if array.itemsize > 4 else np.float32
     values = np.require(array[:, :4], wide, ("C_CONTIGUOUS", "WRITEABLE"))
     return Table(values, (MORE_COLUMNS,) if array.shape[1] > 4 else ())

@@ -69,7 +69,9 @@ class Label:
 
 
 def read_calibration(path: str | Path) -> Calibration:
-    """Read P2, R0_rect and Tr_velo_to_cam (tracking files spell them R_rect, Tr_velo_cam).
+    """Read P2, R0_rect and Tr_velo_to_cam, or what else KITTI's files call them.
+
+    Tracking files have R_rect and Tr_velo_cam, odometry (and so SemanticKITTI) files Tr alone.
 
     Raises:
         KittiError: unreadable file or a missing or malformed matrix.
@@ -91,8 +93,9 @@ def read_calibration(path: str | Path) -> Calibration:
             f"{path}: no matrix {' or '.join(names)} of {shape[0]} x {shape[1]} finite numbers"
         )
 
-    rectify = matrix((3, 3), "R0_rect", "R_rect")
-    velo_to_cam = matrix((3, 4), "Tr_velo_to_cam", "Tr_velo_cam")
+    odometry = "Tr" in matrices
+    rectify = np.eye(3) if odometry else matrix((3, 3), "R0_rect", "R_rect")
+    velo_to_cam = matrix((3, 4), *(["Tr"] if odometry else ["Tr_velo_to_cam", "Tr_velo_cam"]))
     rotation = rectify @ velo_to_cam[:, :3]
     if abs(np.linalg.det(rotation) - 1) > 0.01:
         raise KittiError(f"{path}: R0_rect and Tr_velo_to_cam are no rotation")

@@ -11,14 +11,22 @@
 
 from bev_instseg.export.points import Cloud
 from bev_instseg.export.reading import read_instances
-from bev_instseg.export.result import POINT_FORMATS, result_paths, write_result
+from bev_instseg.export.result import (
+    PICTURES,
+    POINT_FORMATS,
+    is_result,
+    result_paths,
+    write_result,
+)
 from bev_instseg.export.semantickitti import semantickitti_labels
 from bev_instseg.export.summary import instances_to_dict
 
 __all__ = [
+    "PICTURES",
     "POINT_FORMATS",
     "Cloud",
     "instances_to_dict",
+    "is_result",
     "read_instances",
     "result_paths",
     "semantickitti_labels",

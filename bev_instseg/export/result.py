@@ -1,5 +1,6 @@
 """All the files of a segmented sweep, written so that what is there belongs together."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,14 @@ from bev_instseg.export.pcd import encode_pcd
 from bev_instseg.export.ply import encode_ply
 from bev_instseg.export.points import MARK, Cloud, point_records
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.export.summary import encode_json
+from bev_instseg.export.summary import instances_to_dict, json_bytes
 from bev_instseg.structures import Instances
 
 POINT_FORMATS = ("ply", "pcd", "laz")
 _ENCODERS = dict(zip(POINT_FORMATS, (encode_ply, encode_pcd, encode_laz), strict=True))
+PICTURES = {"png": ".png", "3d": "_3d.png", "maps": "_maps.png", "html": ".html"}
 HEADER_BYTES = 256  # MARK stands in these
+UNFINISHED = {"about": MARK, "unfinished": True}  # the .json while the other files are written
 
 
 def result_paths(
@@ -53,14 +56,15 @@ def write_result(
     formats: Sequence[str] = (),
     calibration: Calibration | None = None,
     image_size_px: tuple[int, int] = DataConfig.image_size_px,
+    pictures: Sequence[str] = (),
 ) -> list[Path]:
     """Write the files of a sweep into a folder; folders that are missing are made.
 
-    Each is written whole or not at all, and the ``.json`` comes last: where there is one, all files
-    of the sweep are there and belong to it. So an older ``.json`` is removed first, and then the
-    older point files and the ``.txt`` that are not written anew. A recording is safe: of
-    ``.ply``, ``.pcd``, ``.laz``, ``.txt`` and ``.json``, only files that this function wrote are
-    removed or replaced.
+    Each is written whole or not at all, and the ``.json`` comes last: where it is whole, all files
+    of the sweep are there and belong to it. Until then one that says ``unfinished`` stands there.
+    Point files, ``.txt`` and pictures of an earlier run stay if the new ``.json`` says the same as
+    the old one, and go if not. Files of others are safe: point files and ``.json`` tell whose they
+    are; a ``.label``, ``.txt`` or picture is replaced or removed only beside a ``.json`` of ours.
 
     Args:
         out_dir: the folder.
@@ -72,6 +76,7 @@ def write_result(
         formats: point files beside the ``.label``, out of `POINT_FORMATS`.
         calibration: of a camera, for the ``.txt``; None writes none.
         image_size_px: width and height of the camera's image.
+        pictures: that the caller draws next, out of `PICTURES`; older ones are removed.
 
     Returns:
         The paths, as `result_paths` has them.
@@ -91,7 +96,8 @@ def write_result(
     if len(cloud.xyz) != len(instances.labels):
         raise ValueError(f"{len(cloud.xyz)} points, but labels for {len(instances.labels)}")
     words = semantickitti_labels(instances, [c.label for c in classes])
-    files = {"label": words.astype("<u4").tobytes(), "json": encode_json(instances, extra)}
+    tree = instances_to_dict(instances, extra)
+    files = {"label": words.astype("<u4").tobytes(), "json": json_bytes(tree)}
     if formats:
         records = point_records(cloud, instances, classes)
         files |= {name: _ENCODERS[name](records) for name in POINT_FORMATS if name in formats}
@@ -99,27 +105,51 @@ def write_result(
         lines = kitti_lines(instances, classes, calibration, image_size_px)
         files["txt"] = "".join(line + "\n" for line in lines).encode()
 
-    for path in paths[1:]:
-        if path.exists() and not _is_ours(path):
+    last = paths[-1]
+    known = _is_marked(last)
+    drawn = [Path(out_dir) / f"{stem}{PICTURES[kind]}" for kind in pictures]
+    for path in [*paths, *drawn]:
+        if path.exists() and not _is_ours(path, known):
             raise ValueError(
                 f"{path}: is there already and is no result of this package; "
                 "give another output folder"
             )
-    paths[0].parent.mkdir(parents=True, exist_ok=True)
-    paths[-1].unlink(missing_ok=True)
-    for path in result_paths(out_dir, stem, POINT_FORMATS, calibrated=True):
-        if path not in paths and path.exists() and _is_ours(path):
+    last.parent.mkdir(parents=True, exist_ok=True)
+    same = known and _says(last, tree)
+    write_atomic(last, json_bytes(UNFINISHED))
+    possible = [Path(out_dir) / f"{stem}{suffix}" for suffix in PICTURES.values()]
+    possible += result_paths(out_dir, stem, POINT_FORMATS, calibrated=True)
+    for path in drawn if same else possible:
+        if path not in paths and path.exists() and _is_ours(path, known):
             path.unlink()
     for path in paths:
         write_atomic(path, files[path.suffix[1:]])
     return paths
 
 
-def _is_ours(path: Path) -> bool:
-    """Whether `write_result` wrote a file, or one that is as good as the same."""
-    if path.suffix == ".json":
-        return b'"instances": [' in path.read_bytes()
-    if path.suffix == ".txt":  # labels of KITTI have 15 fields, detections 16
-        return all(len(line.split()) == 16 for line in path.read_bytes().splitlines())
+def _is_ours(path: Path, known: bool) -> bool:
+    """Whether this package wrote a file; ``known`` if it wrote the ``.json`` beside it."""
+    return _is_marked(path) if path.suffix[1:] in (*POINT_FORMATS, "json") else known
+
+
+def _is_marked(path: Path) -> bool:
+    return path.is_file() and is_result(path)
+
+
+def _says(path: Path, tree: Mapping[str, Any]) -> bool:
+    """Whether a ``.json`` holds the same; the calibration is of no account but to the ``.txt``."""
+    try:
+        old = json.loads(path.read_bytes())
+    except ValueError:
+        return False
+    return {**old, "calibration": None} == {**json.loads(json_bytes(tree)), "calibration": None}
+
+
+def is_result(path: Path) -> bool:
+    """Whether a point file or ``.json`` says that this package wrote it.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
     with open(path, "rb") as file:
         return MARK.encode() in file.read(HEADER_BYTES)

@@ -4,23 +4,25 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from bev_instseg.export.points import MARK
 from bev_instseg.structures import Instances
 
 
 def instances_to_dict(instances: Instances, extra: Mapping[str, Any]) -> dict[str, Any]:
-    """What the ``.json`` file holds: ``extra``, then what `read_instances` needs.
+    """What the ``.json`` file holds: ``about``, ``extra``, then what `read_instances` needs.
 
-    That is ``num_points`` of the sweep, ``class_names``, and ``instances`` by falling score. Metres
-    are rounded to a millimetre, scores and radians to 1e-4. Instance ``id`` is the number in
-    ``Instances.labels`` and in the high 16 bits of the ``.label`` file; the box is centred on
-    ``centre_m`` and ``yaw_rad`` is the heading of its length.
+    ``about`` tells this package's files from others. The last are ``num_points`` of the sweep,
+    ``class_names``, and ``instances`` by falling score. Metres are rounded to a millimetre, scores
+    and radians to 1e-4. Instance ``id`` is the number in ``Instances.labels`` and in the high 16
+    bits of the ``.label`` file; the box is centred on ``centre_m`` and ``yaw_rad`` is the heading
+    of its length.
 
     Args:
         instances: the objects of a sweep.
         extra: more top-level entries (grid, weights, timing); anything JSON can hold.
 
     Raises:
-        ValueError: if ``extra`` has one of the three entries and it says something else.
+        ValueError: if ``extra`` has one of these entries and it says something else.
     """
     objects = []
     for k, num_points in enumerate(instances.num_points.tolist()):
@@ -41,15 +43,16 @@ def instances_to_dict(instances: Instances, extra: Mapping[str, Any]) -> dict[st
                 },
             }
         )
+    head = {"about": MARK}
     own = {
         "num_points": len(instances.labels),
         "class_names": list(instances.class_names),
         "instances": objects,
     }
-    for key in own:
-        if key in extra and extra[key] != own[key]:
+    for key, value in (head | own).items():
+        if key in extra and extra[key] != value:
             raise ValueError(f"extra has an entry '{key}' that is not that of the instances")
-    return {**extra, **own}
+    return {**head, **extra, **own}
 
 
 def encode_json(instances: Instances, extra: Mapping[str, Any]) -> bytes:
@@ -59,5 +62,9 @@ def encode_json(instances: Instances, extra: Mapping[str, Any]) -> bytes:
         ValueError: as `instances_to_dict`, or a number that is not finite (not valid JSON).
         TypeError: if ``extra`` holds what JSON cannot.
     """
-    tree = instances_to_dict(instances, extra)
+    return json_bytes(instances_to_dict(instances, extra))
+
+
+def json_bytes(tree: Mapping[str, Any]) -> bytes:
+    """A ``.json`` file of this package; errors as `encode_json`."""
     return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

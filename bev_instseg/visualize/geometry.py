@@ -134,7 +134,8 @@ def _letters(text: str) -> tuple[Float, Ints]:
     """(V, 2) vertices in pixels, right and up from the base line, and (T, 3) triangles."""
     from open3d.t.geometry import TriangleMesh
 
-    mesh = TriangleMesh.create_text(text, depth=0)
+    plain = text.encode("ascii", "replace").decode()  # Open3D has no other letters
+    mesh = TriangleMesh.create_text(plain, depth=0)
     if mesh.is_empty():  # blanks
         return np.zeros((0, 2)), np.zeros((0, 3), int)
     scale = (TEXT_PX - 2 * MARGIN_PX) / CAPITAL
