@@ -39,35 +39,41 @@ class Parser(argparse.ArgumentParser):
 
 
 def _suggest(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word, known, 1, 0.5)
+    near = get_close_matches(word, known, 1, 0.6)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def new_parser(doc: str | None, prog: str) -> Parser:
     """A parser whose help is the tool's docstring as it stands, %(prog)s filled in.
 
+    What it parses to has the entry ``program``, the name that messages start with.
+
     Args:
         doc: the docstring.
         prog: how the user called the tool.
     """
-    return Parser(prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(program=prog.removeprefix("python tools/").removesuffix(".py"))
+    return parser
 
 
-def run(name: str, main: Callable[[], int], *expected: type[Exception]) -> int:
+def run(program: str, main: Callable[[], int], *expected: type[Exception]) -> int:
     """Run a tool: what it cannot do is one line on stderr and exit code 2; Ctrl-C is 130.
 
     Args:
-        name: of the tool, for the message.
+        program: what messages start with.
         main: does the work and returns the exit code.
         expected: errors beyond the usual ones that are the user's to mend, not the programmer's.
     """
     try:
         return main()
     except (*expected, ValueError, OSError, MemoryError, ImportError) as error:  # type: ignore[misc]
-        print(f"{name}: {explain(error)}", file=sys.stderr)
+        print(f"{program}: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{name}: stopped; what was finished stays", file=sys.stderr)
+        print(f"{program}: stopped; what was finished stays", file=sys.stderr)
         return 130
 
 

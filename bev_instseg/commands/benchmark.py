@@ -35,7 +35,8 @@ STREAM = 2000
 
 def main(argv: list[str] | None = None, prog: str = "python tools/benchmark.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("benchmark", partial(benchmark, parse_arguments(argv, prog)))
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(benchmark, arguments))
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:

@@ -37,7 +37,8 @@ from bev_instseg.training_set import list_sources
 
 def main(argv: list[str] | None = None, prog: str = "python tools/calibrate.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("calibrate", partial(calibrate, parse_arguments(argv, prog)))
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(calibrate, arguments))
 
 
 def calibrate(arguments: argparse.Namespace) -> int:

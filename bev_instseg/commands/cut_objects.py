@@ -36,7 +36,8 @@ from bev_instseg.training_set import TrainingSet, list_sources, read_frame
 
 def main(argv: list[str] | None = None, prog: str = "python tools/cut_objects.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("cut_objects", partial(cut_all, parse_arguments(argv, prog)))
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(cut_all, arguments))
 
 
 def cut_all(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None, prog: str = "python tools/evaluate.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("evaluate", partial(evaluate_all, parse_arguments(argv, prog)))
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(evaluate_all, arguments))
 
 
 def evaluate_all(arguments: argparse.Namespace) -> int:

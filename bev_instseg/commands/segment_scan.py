@@ -56,7 +56,8 @@ EXTRAS = {"laz": (("laspy", "lazrs"), "las"), "html": (("viser",), "web")}
 
 def main(argv: list[str] | None = None, prog: str = "python tools/segment_scan.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("segment_scan", partial(segment_all, parse_arguments(argv, prog)))
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(segment_all, arguments))
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
@@ -217,7 +218,7 @@ def _run(
             lines = [f"note: {notice}" for notice in outcome.notices if notice not in said]
             said.update(outcome.notices)
             for line in [*lines, *([outcome.error] if outcome.error else [])]:
-                tqdm.write(f"segment_scan: {line}", file=sys.stderr)
+                tqdm.write(f"{arguments.program}: {line}", file=sys.stderr)
     return outcomes
 
 

@@ -24,7 +24,8 @@ from bev_instseg.datasets.semantickitti import write_frame
 
 def main(argv: list[str] | None = None, prog: str = "python tools/self_label.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("self_label", partial(label_all, parse_arguments(argv, prog)))
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(label_all, arguments))
 
 
 def label_all(arguments: argparse.Namespace) -> int:

@@ -42,7 +42,8 @@ from bev_instseg.strict_yaml import build, read_yaml
 
 def main(argv: list[str] | None = None, prog: str = "python tools/simulate.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("simulate", partial(simulate_all, parse_arguments(argv, prog)))
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(simulate_all, arguments))
 
 
 def simulate_all(arguments: argparse.Namespace) -> int:

@@ -35,7 +35,8 @@ from bev_instseg.training_set import TrainingSet, list_sources
 
 def main(argv: list[str] | None = None, prog: str = "python tools/train_kitti.py") -> int:
     """Run the tool; returns the exit code."""
-    return run("train_kitti", partial(train, parse_arguments(argv, prog)), TrainingError)
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(train, arguments), TrainingError)
 
 
 def train(arguments: argparse.Namespace) -> int:
