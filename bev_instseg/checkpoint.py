@@ -157,7 +157,7 @@ def _read_weights(path: Path) -> tuple[Any, Any, str]:
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError):
         raise CheckpointError(
             f"{path}: no weights of bev_instseg, or damaged; "
-            "give a .safetensors with its .json beside it, or a .pt of tools/train_kitti.py"
+            "give a .safetensors with its .json beside it, or a .pt that training left"
         ) from None
 
 

@@ -174,7 +174,7 @@ class AugmentConfig:
         thin: part of the sweeps that are left about half of their beams.
         paste: objects pasted from other frames, at most, per class.
         distractors: pieces of background that a network took for objects, pasted as background,
-            at most; only a database of tools/cut_objects.py has them.
+            at most; only a database of bev-instseg cut-objects has them.
     """
 
     enabled: bool = True

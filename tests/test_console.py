@@ -123,3 +123,10 @@ def test_the_console_is_installed(tmp_path: Path) -> None:
     )
     assert run.returncode == 2
     assert "absent.bin: " in run.stderr
+
+
+def test_messages_start_with_what_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", "none.bin", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("bev-instseg segment: none.bin: no such sweep")

@@ -6,7 +6,7 @@ Examples:
       --weights runs/first/weights.safetensors --out calibration.yaml
 
 The frames are the training frames of the sources that the configuration names below --data and,
-with --simulated, all frames of folders made by tools/simulate.py; each source counts equally. The
+with --simulated, all of folders that bev-instseg simulate made; each source counts equally. The
 network runs once on each frame; all of it is kept in memory, some 5 MB a frame.
 
 Printed are every setting tried with its PQ per class, and how well scores agree with the part of
@@ -170,7 +170,7 @@ def write(path: Path, config: Config, num_frames: dict[str, int]) -> None:
         "classes": [{"name": c.name, "min_points": c.min_points} for c in config.classes],
     }
     counts = ", ".join(f"{count} of {name}" for name, count in num_frames.items())
-    text = f"# tools/calibrate.py, from frames: {counts}\n" + yaml.safe_dump(
+    text = f"# bev-instseg calibrate, from frames: {counts}\n" + yaml.safe_dump(
         tree, default_flow_style=None, sort_keys=False
     )
     write_atomic(path, text.encode())
@@ -192,7 +192,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         default=[],
         type=Path,
         metavar="DIR",
-        help="folders of tools/simulate.py",
+        help="folders of bev-instseg simulate",
     )
     add_network_arguments(parser)
     parser.add_argument(

@@ -1,10 +1,10 @@
-"""Cut the labelled objects out of training frames, for tools/train_kitti.py to paste into others.
+"""Cut the labelled objects out of training frames, for training to paste into others.
 
 Examples:
   %(prog)s --config configs/mixed.yaml --data ~/data --out objects.npz
   %(prog)s --config configs/mixed.yaml --data ~/data --out hard.npz \\
       --distractors runs/first/weights.safetensors
-Then tools/train_kitti.py --objects objects.npz pastes them into whatever it trains on.
+Then bev-instseg train --objects objects.npz pastes them into whatever it trains on.
 
 With --distractors a network looks at the frames, too, and what it takes for objects although it is
 background goes into the file: training pastes it as background.

@@ -5,9 +5,9 @@ Examples:
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/first --resume
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/second --tensorboard
   %(prog)s --config sim.yaml --data ~/sim --out runs/sim --objects objects.npz
-      objects that tools/cut_objects.py found in real frames, pasted into simulated ones
+      objects that bev-instseg cut-objects found in real frames, pasted into simulated ones
 
-Several GPUs or processes: torchrun --nproc-per-node 2 tools/train_kitti.py ... (same numbers).
+Several GPUs: torchrun --nproc-per-node 2 --no-python bev-instseg train ... (same numbers).
 Stop it with Ctrl-C: it saves and leaves (a second Ctrl-C does not wait for that); --resume goes on
 as if it had never stopped.
 
@@ -75,8 +75,8 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         default=[],
         type=Path,
         metavar="NPZ",
-        help="paste these, of tools/cut_objects.py, from each file as often (default: the training "
-        "frames' own)",
+        help="paste these, of bev-instseg cut-objects, from each file as often (default: the "
+        "training frames' own)",
     )
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="go on from RUN_DIR/last.pt")

@@ -152,7 +152,7 @@ def load_objects(path: str | Path, class_names: Sequence[str]) -> list[Cutout]:
     except OSError as error:
         raise ObjectsError(
             f"{path}: cannot be read ({error.strerror or error}); "
-            "check the path or make it with tools/cut_objects.py"
+            "check the path or make it with bev-instseg cut-objects"
         ) from None
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -160,7 +160,7 @@ def load_objects(path: str | Path, class_names: Sequence[str]) -> list[Cutout]:
         cutouts, found = _take_apart(arrays), arrays["class_names"].tolist()
     except Exception:  # whatever NumPy, zip and zlib make of bytes that are not theirs
         raise ObjectsError(
-            f"{path}: no database of objects, or damaged; make it again with tools/cut_objects.py"
+            f"{path}: no database of objects, or damaged: make it anew by bev-instseg cut-objects"
         ) from None
     if found != list(class_names):
         raise ObjectsError(
