@@ -159,9 +159,7 @@ def load_objects(path: str | Path, class_names: Sequence[str]) -> list[Cutout]:
             arrays = dict(file)
         cutouts, found = _take_apart(arrays), arrays["class_names"].tolist()
     except Exception:  # whatever NumPy, zip and zlib make of bytes that are not theirs
-        raise ObjectsError(
-            f"{path}: no database of objects, or damaged: make it anew by bev-instseg cut-objects"
-        ) from None
+        raise ObjectsError(f"{path}: no database of objects, or damaged; make it again") from None
     if found != list(class_names):
         raise ObjectsError(
             f"{path}: its classes are {', '.join(found)}, the configuration's "
