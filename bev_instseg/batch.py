@@ -135,7 +135,8 @@ def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
     stem. In folders, hidden files and folders are left out, and points that this package wrote.
 
     Raises:
-        ScanError: nothing to do, or two files whose results would have the same name.
+        ScanError: nothing to do, results that a link in ``out`` would lead out of it, or two files
+            whose results would have the same name.
     """
     items: dict[Path, Item] = {}  # by real path: a file named twice is done once
     for source in inputs:
@@ -153,6 +154,11 @@ def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
             items.setdefault(path.resolve(), Item(path, (below / stem_of(path)).as_posix()))
     first: dict[str, Item] = {}
     for item in items.values():
+        target = (out / item.name).parent.resolve()
+        if not target.is_relative_to(out.resolve()):
+            raise ScanError(
+                f"{item.path}: its results would go to {target}, behind a link; choose another --out"
+            )
         if first.setdefault(item.name, item) is not item:
             raise ScanError(
                 f"{item.path}: named like {first[item.name].path}; "

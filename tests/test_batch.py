@@ -76,6 +76,8 @@ def test_links_are_followed(archive: Path, tmp_path: Path) -> None:
         "all/monday/night/b",
         "all/tuesday/c",
     ]
+    with pytest.raises(ScanError, match=r"results would go to .*archive, behind a link; choose"):
+        find_items([linked], linked)
 
 
 def test_a_file_is_named_by_its_stem_and_done_once(archive: Path, tmp_path: Path) -> None:
