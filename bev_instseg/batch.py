@@ -157,7 +157,8 @@ def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
         target = (out / item.name).parent.resolve()
         if not target.is_relative_to(out.resolve()):
             raise ScanError(
-                f"{item.path}: its results would go to {target}, behind a link; choose another --out"
+                f"{item.path}: its results would go to {target}, behind a link; "
+                "choose another --out"
             )
         if first.setdefault(item.name, item) is not item:
             raise ScanError(
