@@ -18,7 +18,7 @@ For each sweep NAME (in a folder: its path below that), DIR gets
   NAME.png NAME_3d.png   from above, and in 3D (--png)
   NAME.html      a page for any browser, to turn about in (--html)
   NAME_maps.png  what the network thinks: seeds, offsets, sigmas (--maps)
-and of several sweeps summary.csv, a line for each.
+and of a folder summary.csv, a line for each sweep.
 
 What is done with the same weights and settings is left alone, so a job that was stopped goes on
 when it is given again. A sweep that cannot be read is reported, the others are done, and the exit
@@ -145,14 +145,14 @@ def segment_all(arguments: argparse.Namespace) -> int:
     errors = {item.name: outcome.error for item, outcome in outcomes.items() if outcome.error}
     finished = [item for item in items if item.name not in errors]
     timings = [outcome.timing_ms for outcome in outcomes.values() if not outcome.error]
-    alone = len(items) == 1 and not arguments.shard and not arguments.inputs[0].is_dir()
-    if alone and finished:
+    if len(items) == 1 and finished:
         spent = f"; {sum(timings[0].values()):.0f} ms" if timings else ""
         print(f"{items[0].name}: {read_instances(*_result(job, items[0]))}{spent}")
-    elif not alone:
+    elif len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps labelled in {arguments.out}", end="")
         print(f", {len(timings) / seconds:.1f} a second" if timings else "")
         print(_medians(timings), end="")
+    if len(items) != 1 or arguments.shard or arguments.inputs[0].is_dir():
         _sum_up(arguments, segmenter.config.class_names, job, items, errors)
     if arguments.view and finished:
         _view(job, finished)
@@ -250,14 +250,15 @@ def _sum_up(
     items: Sequence["Item"],
     errors: dict[str, str],
 ) -> None:
-    """Print the table per class and write the CSV of all sweeps."""
+    """Print the table per class, of more than one sweep, and write the CSV."""
     sweeps = [
         failed(item.name, errors[item.name])
         if item.name in errors
         else read_summary(item.name, _result(job, item)[1])
         for item in items
     ]
-    print(summary_table(sweeps, class_names))
+    if len(sweeps) > 1:
+        print(summary_table(sweeps, class_names))
     first, step = arguments.shard or (1, 1)
     name = "summary.csv" if step == 1 else f"summary_{first}_of_{step}.csv"
     arguments.out.mkdir(parents=True, exist_ok=True)
