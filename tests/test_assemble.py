@@ -17,7 +17,7 @@ MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS = 0.125, (4.5, 2.5), (3, 2)
 GRID = BEVGrid((0.0, 8.0), (0.0, 8.0), cell_m=1.0)
 
 
-def assembled(points, labels, instances, calibration=(), score_threshold=0.0):
+def assembled(points, labels, instances, calibration=(), score_threshold=0.0, sensor_m=(0, 0)):
     """Instances of points (pillar, height_m), given each pillar's label and (class, score) each."""
     pillar, height = np.array(points, np.float64).reshape(-1, 2).T
     pillar = pillar.astype(np.int32)
@@ -31,6 +31,7 @@ def assembled(points, labels, instances, calibration=(), score_threshold=0.0):
     )
     xyz = np.zeros((len(pillar), 4), np.float32)
     xyz[:, :2] = np.append(pillars.centres_m, [[99, 99]], axis=0)[pillar]
+    xyz[:, :2] -= sensor_m
     xyz[:, 2] = height - 2
     classes, scores = np.array(instances, np.float64).reshape(-1, 2).T
     clusters = Clusters(
@@ -48,6 +49,21 @@ def assembled(points, labels, instances, calibration=(), score_threshold=0.0):
     assert result.class_names == NAMES
     np.testing.assert_array_equal(result.boxes, oriented_boxes(xyz, result.labels, len(result)))
     return result
+
+
+def test_what_is_around_the_sensor_carries_it():
+    labels = np.zeros(64, int)  # pillar 8 i + j is centred at (i + 0.5, j + 0.5)
+    labels[[0, 1, 8, 9]], labels[[36, 37, 38]], labels[[62, 63]] = 2, 1, 3
+    points = [(pillar, 1) for pillar in np.flatnonzero(labels)]
+    instances = [(CAR, 0.7), (CAR, 0.9), (PERSON, 0.5)]
+    for sensor_m, expected in (
+        ((3, 3), [1] * 4 + [2] * 3 + [3] * 2),
+        ((1, 1), [0] * 4 + [1] * 3 + [2] * 2),
+    ):
+        result = assembled(points, labels, instances, sensor_m=sensor_m)
+        assert result.labels.tolist() == expected
+    assert result.classes.tolist() == [CAR, PERSON]
+    np.testing.assert_array_equal(result.scores, np.float32([0.7, 0.5]))
 
 
 def just_below(value):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.ops.cluster import Clusters
@@ -24,8 +25,10 @@ def assemble(
 ) -> Instances:
     """Give each point the instance of its pillar, if its height above the ground allows.
 
+    What the sensor would stand inside of is the vehicle that carries it, and dropped.
+
     Args:
-        points: (N, 4) float32 of the sweep.
+        points: (N, 4) float32 of the sweep, the sensor at x = y = 0.
         pillars: its pillars, P of them.
         clusters: instance of each pillar.
         class_names: C names.
@@ -53,16 +56,27 @@ def assemble(
     enough = size >= np.maximum(np.asarray(min_points)[clusters.classes], 1)
     kept = np.flatnonzero(enough & (scores >= np.float32(score_threshold)))
     kept = kept[np.argsort(-scores[kept], kind="stable")]
-    number: Int32 = np.zeros(len(clusters.classes) + 1, np.int32)
+    labels = _numbered(kept, len(clusters.classes))[owner]
+    boxes = oriented_boxes(points, labels, len(kept))
+    carries = _around_sensor(boxes)
+    if carries.any():
+        labels = _numbered(np.flatnonzero(~carries), len(kept))[labels]
+        kept, boxes = kept[~carries], boxes[~carries]
+    return Instances(labels, clusters.classes[kept], scores[kept], boxes, tuple(class_names))
+
+
+def _numbered(kept: NDArray[np.intp], count: int) -> Int32:
+    """New numbers 1..K of those kept, by old number 0..count; 0 for the others."""
+    number: Int32 = np.zeros(count + 1, np.int32)
     number[kept + 1] = np.arange(1, len(kept) + 1)
-    labels = number[owner]
-    return Instances(
-        labels,
-        clusters.classes[kept],
-        scores[kept],
-        oriented_boxes(points, labels, len(kept)),
-        tuple(class_names),
-    )
+    return number
+
+
+def _around_sensor(boxes: Float32) -> NDArray[np.bool_]:
+    """(K,) whether x = y = 0 lies inside each of (K, 7) boxes seen from above."""
+    x, y, _, length, width, _, yaw_rad = boxes.T
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return (abs(x * cos + y * sin) < length / 2) & (abs(y * cos - x * sin) < width / 2)
 
 
 @kernel
