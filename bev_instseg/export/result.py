@@ -121,7 +121,7 @@ def write_result(
     possible += result_paths(out_dir, stem, POINT_FORMATS, calibrated=True)
     for path in drawn if same else possible:
         if path not in paths and path.exists() and _is_ours(path, known):
-            path.unlink()
+            path.unlink(missing_ok=True)  # two may run at once
     for path in paths:
         write_atomic(path, files[path.suffix[1:]])
     return paths
