@@ -224,9 +224,9 @@ class Trainer:
             name = f"{type(error).__module__}.{type(error).__qualname__}: "
             raise TrainingError(str(error).splitlines()[-1].removeprefix(name)) from None
 
-    def _train_step(self, samples: Batch) -> dict[str, float]:
+    def _train_step(self, stacked: Batch) -> dict[str, float]:
         config = self.config
-        batch, targets = samples[0].to(self.device), samples[1].to(self.device)
+        batch, targets = stacked[0].to(self.device), stacked[1].to(self.device)
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             embeddings = self.network(batch)

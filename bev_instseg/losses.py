@@ -218,7 +218,8 @@ def frame_losses(
         frame, one without objects or judged pillars included.
     """
     batch = BatchTargets.of([targets])
-    return _parts(embeddings, cell_centres_m, batch, config, fixed_sigma_m)
+    losses = batch_losses(embeddings, cell_centres_m, batch, config, fixed_sigma_m)
+    return {name: losses[name] for name in ("instance", "smoothness", "seed")}
 
 
 def batch_losses(
@@ -230,6 +231,8 @@ def batch_losses(
 ) -> dict[str, Tensor]:
     """Named losses of a batch: the mean over its frames of each part, and their weighted ``loss``.
 
+    Nothing here waits for a GPU.
+
     Args:
         embeddings, cell_centres_m: of the pillars of all frames, one frame after the other.
         targets: truth of the same pillars, on the same device.
@@ -239,23 +242,6 @@ def batch_losses(
     """
     if targets.num_pillars != len(embeddings.seed):
         raise ValueError(f"truth of {targets.num_pillars} pillars for {len(embeddings.seed)}")
-    parts = _parts(embeddings, cell_centres_m, targets, config, fixed_sigma_m)
-    parts["loss"] = (
-        config.instance_weight * parts["instance"]
-        + config.smoothness_weight * parts["smoothness"]
-        + config.seed_weight * parts["seed"]
-    )
-    return parts
-
-
-def _parts(
-    embeddings: Embeddings,
-    cell_centres_m: Tensor,
-    targets: BatchTargets,
-    config: LossConfig,
-    fixed_sigma_m: float,
-) -> dict[str, Tensor]:
-    """See `frame_losses`; nothing here waits for a GPU."""
     judged, mine, owner = targets.judged, targets.mine, targets.owner
     num_objects, share = len(targets.classes), targets.object_share
     seed, centre_m, log_precision = (
@@ -294,7 +280,13 @@ def _parts(
     if len(judged):
         weights = config.foreground_weight
         parts["seed"] = seed_loss(seed, phi, pillar_class, weights, targets.pillar_share)
-    return {name: part + nothing for name, part in parts.items()}
+    parts = {name: part + nothing for name, part in parts.items()}
+    parts["loss"] = (
+        config.instance_weight * parts["instance"]
+        + config.smoothness_weight * parts["smoothness"]
+        + config.seed_weight * parts["seed"]
+    )
+    return parts
 
 
 def _own_membership(

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bev_instseg.datasets.compose import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
 from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
 from bev_instseg.ops.sites import Sites
@@ -150,3 +151,54 @@ def find_sites(cells, shape):
     parents, parent = np.unique(above, return_inverse=True)
     slot = 4 * parent + 2 * (ix % 2) + iy % 2
     return Sites(np.stack(neighbours, axis=1), slot.astype(np.int64), parents.astype(np.int32))
+
+
+def beam(points):
+    """Number of the direction that each point is seen in."""
+    x, y, z = points[:, :3].T.astype(np.float64)
+    azimuth, elevation = np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
+    across, up = (
+        np.floor(angle / step).astype(np.int64)
+        for angle, step in zip((azimuth, elevation), BEAM_RAD, strict=True)
+    )
+    return across * 1024 + up
+
+
+def _azimuth(points):
+    x, y = points[:, :2].T.astype(np.float64)
+    return np.arctan2(y, x)
+
+
+def _wrap(angle):
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def outline(points):
+    """Start, and lowest and highest slope and nearest range by column of azimuth."""
+    middle = np.arctan2(*points[:, 1::-1].mean(0).astype(np.float64))
+    azimuth = _wrap(_azimuth(points) - middle)
+    start = azimuth.min()
+    column = ((azimuth - start) / COLUMN_RAD).astype(np.int64)
+    count = column.max() + 1
+    range_m = np.hypot(points[:, 0], points[:, 1])
+    slope = points[:, 2] / np.maximum(range_m, np.float32(0.1))
+    low, high, near = np.full(count, np.inf), np.full(count, -np.inf), np.full(count, np.inf)
+    np.minimum.at(low, column, slope)
+    np.maximum.at(high, column, slope)
+    np.minimum.at(near, column, range_m)
+    return middle + start, low, high, near
+
+
+def occlusion(start, low, high, near, scene):
+    """Rows of the points behind an outline, and of those in front."""
+    half = len(low) * COLUMN_RAD / 2
+    cos, sin = np.float32(np.cos(start + half)), np.float32(np.sin(start + half))
+    x, y, z = scene[:, :3].T
+    sector = np.abs(y * cos - x * sin) <= (x * cos + y * sin) * np.float32(np.tan(min(half, 1.5)))
+    column = (_wrap(_azimuth(scene) - start) / COLUMN_RAD).astype(np.int64)
+    column = np.clip(column, 0, len(low) - 1)
+    range_m = np.hypot(x, y)
+    slope = z / np.maximum(range_m, np.float32(0.1))
+    inside = sector & (slope >= low[column]) & (slope <= high[column])
+    behind = inside & (range_m > near[column])
+    return np.flatnonzero(behind), np.flatnonzero(inside & (range_m < near[column] - IN_FRONT_M))

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import reference
 from scenes import (
     CAR,
     GRID,
@@ -15,6 +16,7 @@ from scenes import (
     slope,
 )
 
+import bev_instseg.datasets.compose as compose
 from bev_instseg.config import AugmentConfig, TrainConfig
 from bev_instseg.datasets.augment import (
     jitter,
@@ -377,3 +379,43 @@ def test_an_empty_frame_stays_empty():
     _, frame = everything(empty_frame(), np.zeros(0, np.float32), 0)
     assert frame.points.shape == (0, 4)
     assert frame.instance.shape == (0,)
+
+
+# The kernels
+
+
+def around_the_sensor(rng, count, reach_m=30.0):
+    """Points in all directions, some of them at the very sensor."""
+    points = rng.uniform(-reach_m, reach_m, (count, 4)).astype(np.float32)
+    points[:, 2] = rng.uniform(-2, 2, count)
+    points[: count // 20] *= np.float32(0.001)
+    return points
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [0, 1, 3000])
+def test_kernels_equal_their_references(seed, count):
+    rng = generator(seed)
+    scene = around_the_sensor(rng, count)
+    np.testing.assert_array_equal(compose._beam(scene), reference.beam(scene))
+    numbers = rng.integers(0, 1 + count // 3, count)
+    first = np.isin(np.arange(count), np.unique(numbers, return_index=True)[1])
+    np.testing.assert_array_equal(compose._first(numbers), first)
+    range_m, chosen = np.hypot(scene[:, 0], scene[:, 1]), rng.random(count) < 0.5
+    distance = np.float32(rng.uniform(0, 30))
+    near = np.flatnonzero(chosen & (np.abs(range_m - distance) < 0.5))
+    np.testing.assert_array_equal(compose._at_range(range_m, chosen, distance), near)
+    x, y, reach2 = rng.uniform(-10, 10, 3)
+    inside = (scene[:, 0] - x) ** 2 + (scene[:, 1] - y) ** 2 < reach2
+    assert compose._occupied(scene, chosen, x, y, reach2) == (chosen & inside).any()
+
+    thing = around_the_sensor(rng, int(rng.integers(1, 300)), 1.0)
+    thing[:, :2] += rng.uniform(-12, 12, 2).astype(np.float32)
+    outline, expected = compose._outline(thing), reference.outline(thing)
+    found = (outline.start_rad, outline.low, outline.high, outline.near_m)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(
+        compose._occlusion(outline, scene), reference.occlusion(*expected, scene), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)

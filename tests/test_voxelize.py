@@ -10,7 +10,7 @@ import reference
 
 import bev_instseg.ops.voxelize as voxelize_module
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.voxelize import FEATURES, SLICES, voxelize
+from bev_instseg.ops.voxelize import FEATURES, SLICES, on_grid, voxelize
 
 WIDE = BEVGrid((-10.0, 10.0), (-10.0, 10.0))
 ONE_TILE = BEVGrid((0.0, 1.6), (-1.6, 0.0), (-10.0, 60.0))  # the ground is flat in a single tile
@@ -58,6 +58,7 @@ def assert_keeps_the_rules(pillars, points):
     grid, owner = pillars.grid, pillars.point_to_pillar
     cell = grid.cell_of(points)
     np.testing.assert_array_equal(owner >= 0, cell >= 0)
+    np.testing.assert_array_equal(on_grid(points, grid), cell >= 0)
     np.testing.assert_array_equal(pillars.cells[owner[owner >= 0]], cell[cell >= 0])
     assert (np.diff(pillars.cells) > 0).all()
     np.testing.assert_array_equal(np.isnan(pillars.point_height_m), owner < 0)

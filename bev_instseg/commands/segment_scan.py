@@ -20,9 +20,9 @@ For each sweep NAME (in a folder: its path below that), DIR gets
   NAME_maps.png  what the network thinks: seeds, offsets, sigmas (--maps)
 and of a folder summary.csv, a line for each sweep.
 
-What is done with the same weights and settings is left alone, so a job that was stopped goes on
-when it is given again. A sweep that cannot be read is reported, the others are done, and the exit
-code is 2.
+What is done of the same file with the same weights and settings is left alone, so a job that was
+stopped goes on when it is given again. Files that are not this tool's are never replaced. A sweep
+that cannot be read is reported, the others are done, and the exit code is 2.
 """
 
 import argparse
@@ -135,6 +135,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
         items = share
     segmenter = _segmenter(arguments)
     job = _job(arguments, segmenter)
+    job.out.mkdir(parents=True, exist_ok=True)
     todo = [item for item in items if arguments.overwrite or not job.is_done(item)]
     if len(todo) < len(items):
         print(f"{len(items) - len(todo)} of {len(items)} sweeps are done already")
@@ -204,7 +205,6 @@ def _run(
     """Do the sweeps that are to do; says what was recognised in them, and what failed."""
     outcomes: dict[Item, Outcome] = {}
     said: set[str] = set()
-    job.out.mkdir(parents=True, exist_ok=True)
     if arguments.ray is None:
         steps = _on_this_machine(segmenter, job, todo, count)
     else:
@@ -261,7 +261,6 @@ def _sum_up(
         print(summary_table(sweeps, class_names))
     first, step = arguments.shard or (1, 1)
     name = "summary.csv" if step == 1 else f"summary_{first}_of_{step}.csv"
-    arguments.out.mkdir(parents=True, exist_ok=True)
     write_atomic(arguments.out / name, summary_csv(sweeps, class_names).encode())
 
 

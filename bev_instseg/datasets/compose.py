@@ -210,12 +210,18 @@ def _look(
 
 
 @kernel
+def _azimuth(x, y):  # type: ignore[no-untyped-def]
+    """Of float32, in float64: libraries differ in the last bit, which must not choose a column."""
+    return np.arctan2(np.float64(y), np.float64(x))
+
+
+@kernel
 def _beam(points):  # type: ignore[no-untyped-def]
     """(N,) int64 number of the direction that each point is seen in."""
     beam = np.empty(len(points), np.int64)
     for i in range(len(points)):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        across = np.floor(np.arctan2(y, x) / BEAM_RAD[0])
+        x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
+        across = np.floor(_azimuth(x, y) / BEAM_RAD[0])
         up = np.floor(np.arctan2(z, np.hypot(x, y)) / BEAM_RAD[1])
         beam[i] = np.int64(across) * 1024 + np.int64(up)  # up lies within +-225
     return beam
@@ -261,7 +267,7 @@ def _span(points, middle):  # type: ignore[no-untyped-def]
     """The fields of the outline of points about a middle azimuth."""
     azimuth = np.empty(len(points))
     for i in range(len(points)):
-        azimuth[i] = _wrap(np.arctan2(points[i, 1], points[i, 0]) - middle)
+        azimuth[i] = _wrap(_azimuth(points[i, 0], points[i, 1]) - middle)
     start = azimuth.min()
     count = int((azimuth.max() - start) / COLUMN_RAD) + 1
     low, high, near = np.full(count, np.inf), np.full(count, -np.inf), np.full(count, np.inf)
@@ -299,7 +305,7 @@ def _behind_and_before(scene, cos, sin, tan, start, low, high, near):  # type: i
         x, y = scene[i, 0], scene[i, 1]
         if not abs(y * cos - x * sin) <= (x * cos + y * sin) * tan:
             continue
-        column = min(max(int(_wrap(np.arctan2(y, x) - start) / COLUMN_RAD), 0), len(low) - 1)
+        column = min(max(int(_wrap(_azimuth(x, y) - start) / COLUMN_RAD), 0), len(low) - 1)
         range_m = np.hypot(x, y)
         if low[column] <= scene[i, 2] / max(range_m, np.float32(0.1)) <= high[column]:
             if range_m > near[column]:

@@ -55,16 +55,11 @@ def instances_to_dict(instances: Instances, extra: Mapping[str, Any]) -> dict[st
     return {**head, **extra, **own}
 
 
-def encode_json(instances: Instances, extra: Mapping[str, Any]) -> bytes:
-    """The bytes of the ``.json`` file, the same for the same input.
+def json_bytes(tree: Mapping[str, Any]) -> bytes:
+    """The bytes of a ``.json`` file, the same for the same input.
 
     Raises:
-        ValueError: as `instances_to_dict`, or a number that is not finite (not valid JSON).
-        TypeError: if ``extra`` holds what JSON cannot.
+        ValueError: a number that is not finite (not valid JSON).
+        TypeError: what JSON cannot hold.
     """
-    return json_bytes(instances_to_dict(instances, extra))
-
-
-def json_bytes(tree: Mapping[str, Any]) -> bytes:
-    """A ``.json`` file of this package; errors as `encode_json`."""
     return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,6 +1,6 @@
 """Pillars of several sweeps as tensors: the seam between NumPy and torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from bev_instseg.ops.sites import Shape, find_sites
 from bev_instseg.structures import Int32, Pillars
+
+Change = Callable[[Tensor], Tensor]
 
 SPARSE_LEVELS = 2  # strides 1 and 2 of the grid are computed at occupied cells only
 
@@ -34,21 +36,9 @@ class Level:
     shape: Shape
     found: dict[str, Any] = field(default_factory=dict)
 
-    def to(self, device: torch.device | str) -> "Level":
-        """The same on a device."""
-        return Level(
-            self.neighbours.to(device, non_blocking=True),
-            self.slot.to(device, non_blocking=True),
-            self.num_parents,
-            self.cells.to(device, non_blocking=True),
-            self.shape,
-        )
-
-    def pin_memory(self) -> "Level":
-        """The same where a GPU can fetch it by itself."""
-        neighbours, slot, cells = (
-            part.pin_memory() for part in (self.neighbours, self.slot, self.cells)
-        )
+    def each(self, change: Change) -> "Level":
+        """With its tensors changed."""
+        neighbours, slot, cells = map(change, (self.neighbours, self.slot, self.cells))
         return Level(neighbours, slot, self.num_parents, cells, self.shape)
 
 
@@ -91,15 +81,10 @@ class Pyramid:
             cells, shape = sites.parents, (shape[0], shape[1] // 2, shape[2] // 2)
         return Pyramid(tuple(levels), torch.from_numpy(cells).long(), shape)
 
-    def to(self, device: torch.device | str) -> "Pyramid":
-        """The same on a device."""
-        levels = tuple(level.to(device) for level in self.levels)
-        return Pyramid(levels, self.cells.to(device, non_blocking=True), self.shape)
-
-    def pin_memory(self) -> "Pyramid":
-        """The same where a GPU can fetch it by itself."""
-        levels = tuple(level.pin_memory() for level in self.levels)
-        return Pyramid(levels, self.cells.pin_memory(), self.shape)
+    def each(self, change: Change) -> "Pyramid":
+        """With its tensors changed."""
+        levels = tuple(level.each(change) for level in self.levels)
+        return Pyramid(levels, change(self.cells), self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,18 +127,12 @@ class PillarBatch:
 
     def to(self, device: torch.device | str) -> "PillarBatch":
         """The same batch on a device."""
-        return PillarBatch(
-            self.features.to(device, non_blocking=True),
-            self.centres_m.to(device, non_blocking=True),
-            self.pyramid.to(device),
-            self.counts,
-        )
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "PillarBatch":
         """The same where a GPU can fetch it by itself."""
-        return PillarBatch(
-            self.features.pin_memory(),
-            self.centres_m.pin_memory(),
-            self.pyramid.pin_memory(),
-            self.counts,
-        )
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Change) -> "PillarBatch":
+        features, centres_m = change(self.features), change(self.centres_m)
+        return PillarBatch(features, centres_m, self.pyramid.each(change), self.counts)
