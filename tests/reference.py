@@ -1,5 +1,7 @@
 """Plain NumPy voxelize, ground and cluster, from the docstrings and equations: slow and obvious."""
 
+import math
+
 import numpy as np
 
 from bev_instseg.datasets.compose import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
@@ -125,7 +127,8 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             dx, dy = (centre - centre[i]).T
             squared = xx * dx**2 + 2 * xy * dx * dy + yy * dy**2
-            inside = member & (np.exp(-squared / 2) > 0.5)  # phi; false for NaN
+            # phi = exp(-squared / 2) > 0.5, without an exponential to round; false for NaN
+            inside = member & (squared < 2 * math.log(2))
         free = inside & (labels == 0)
         if free.any() and free.sum() >= min_free * inside.sum():
             count += 1
@@ -153,15 +156,29 @@ def find_sites(cells, shape):
     return Sites(np.stack(neighbours, axis=1), slot.astype(np.int64), parents.astype(np.int32))
 
 
+# Angles: two libraries may round arctan2 differently, so what falls within EDGE of the edge of a
+# beam or column (as part of its width) is not compared.
+EDGE = 1e-9
+
+
 def beam(points):
-    """Number of the direction that each point is seen in."""
+    """Number of the direction that each point is seen in, and whether it is clear of all edges."""
     x, y, z = points[:, :3].T.astype(np.float64)
-    azimuth, elevation = np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
-    across, up = (
-        np.floor(angle / step).astype(np.int64)
-        for angle, step in zip((azimuth, elevation), BEAM_RAD, strict=True)
-    )
-    return across * 1024 + up
+    angles = np.arctan2(y, x), np.arctan2(z, np.sqrt(x * x + y * y))
+    across, up = (angle / step for angle, step in zip(angles, BEAM_RAD, strict=True))
+    clear = off_edge(across) & off_edge(up)
+    return np.floor(across).astype(np.int64) * 1024 + np.floor(up).astype(np.int64), clear
+
+
+def off_edge(position):
+    """Whether positions, counted in columns, are clear of the edge of a column."""
+    return np.abs(position - np.round(position)) > EDGE
+
+
+def range_of(points):
+    """(N,) float32 horizontal distance from the sensor."""
+    x, y = points[:, :2].T.astype(np.float64)
+    return np.sqrt(x * x + y * y).astype(np.float32)
 
 
 def _azimuth(points):
@@ -178,9 +195,11 @@ def outline(points):
     middle = np.arctan2(*points[:, 1::-1].mean(0).astype(np.float64))
     azimuth = _wrap(_azimuth(points) - middle)
     start = azimuth.min()
-    column = ((azimuth - start) / COLUMN_RAD).astype(np.int64)
+    position = (azimuth - start) / COLUMN_RAD
+    assert off_edge(position[position > 0]).all(), "choose other points: one is on an edge"
+    column = position.astype(np.int64)
     count = column.max() + 1
-    range_m = np.hypot(points[:, 0], points[:, 1])
+    range_m = range_of(points)
     slope = points[:, 2] / np.maximum(range_m, np.float32(0.1))
     low, high, near = np.full(count, np.inf), np.full(count, -np.inf), np.full(count, np.inf)
     np.minimum.at(low, column, slope)
@@ -190,15 +209,19 @@ def outline(points):
 
 
 def occlusion(start, low, high, near, scene):
-    """Rows of the points behind an outline, and of those in front."""
+    """Rows of the points behind an outline, of those in front, and of those too near an edge."""
     half = len(low) * COLUMN_RAD / 2
-    cos, sin = np.float32(np.cos(start + half)), np.float32(np.sin(start + half))
+    cos, sin, tan = (
+        np.float32(value)
+        for value in (math.cos(start + half), math.sin(start + half), math.tan(min(half, 1.5)))
+    )
     x, y, z = scene[:, :3].T
-    sector = np.abs(y * cos - x * sin) <= (x * cos + y * sin) * np.float32(np.tan(min(half, 1.5)))
-    column = (_wrap(_azimuth(scene) - start) / COLUMN_RAD).astype(np.int64)
-    column = np.clip(column, 0, len(low) - 1)
-    range_m = np.hypot(x, y)
+    across, ahead = np.abs(y * cos - x * sin), (x * cos + y * sin) * tan
+    position = _wrap(_azimuth(scene) - start) / COLUMN_RAD
+    clear = off_edge(position) & (np.abs(across - ahead) > 1e-5 * np.abs(x) + 1e-5 * np.abs(y))
+    column = np.clip(position.astype(np.int64), 0, len(low) - 1)
+    range_m = range_of(scene)
     slope = z / np.maximum(range_m, np.float32(0.1))
-    inside = sector & (slope >= low[column]) & (slope <= high[column])
-    behind = inside & (range_m > near[column])
-    return np.flatnonzero(behind), np.flatnonzero(inside & (range_m < near[column] - IN_FRONT_M))
+    inside = (across <= ahead) & (slope >= low[column]) & (slope <= high[column])
+    behind, front = range_m > near[column], range_m < near[column] - IN_FRONT_M
+    return np.flatnonzero(inside & behind), np.flatnonzero(inside & front), np.flatnonzero(~clear)

@@ -10,6 +10,8 @@ from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.voxelize import FEATURES, voxelize
 from bev_instseg.structures import Pillars
 
+pytestmark = pytest.mark.kernel
+
 NAMES = ("car", "person")
 CAR, PERSON = 0, 1
 NONE = -1  # the pillar of a point outside the grid

@@ -24,6 +24,8 @@ from bev_instseg.datasets.augment import (
 )
 from bev_instseg.ops.voxelize import voxelize
 
+pytestmark = pytest.mark.kernel
+
 # Turning
 
 

@@ -1,7 +1,11 @@
+import math
+
 import numpy as np
 import pytest
 
 from bev_instseg.ops.boxes import oriented_boxes
+
+pytestmark = pytest.mark.kernel
 
 
 def reference(points, labels, num_instances):
@@ -11,7 +15,7 @@ def reference(points, labels, num_instances):
         x, y, z = points[labels == k + 1, :3].astype(np.float64).T
         least = np.inf
         for degrees in range(90):
-            c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+            c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
             u, v = x * c + y * s, x * -s + y * c
             along, across = u.max() - u.min(), v.max() - v.min()
             edges = [u - u.min(), u.max() - u, v - v.min(), v.max() - v]

@@ -7,6 +7,8 @@ import reference
 from bev_instseg.ops.cluster import MARGIN_SQUARED, cluster
 from bev_instseg.structures import PillarEmbeddings
 
+pytestmark = pytest.mark.kernel
+
 ROUND = (1.0, 0.0, 1.0)  # a precision: sigma 1 m, so the margin is at sqrt(2 ln 2) = 1.177 m
 NARROW = (400.0, 0.0, 400.0)  # margin at 0.059 m
 

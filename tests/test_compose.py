@@ -38,6 +38,8 @@ from bev_instseg.datasets.compose import (
 )
 from bev_instseg.datasets.objects import DISTRACTOR, MIN_CUTOUT_POINTS, Cutout
 
+pytestmark = pytest.mark.kernel
+
 GROUND_M = -1.7
 
 
@@ -397,11 +399,14 @@ def around_the_sensor(rng, count, reach_m=30.0):
 def test_kernels_equal_their_references(seed, count):
     rng = generator(seed)
     scene = around_the_sensor(rng, count)
-    np.testing.assert_array_equal(compose._beam(scene), reference.beam(scene))
+    beams, clear = reference.beam(scene)
+    assert clear.mean() > 0.99 if count else True
+    np.testing.assert_array_equal(compose._beam(scene)[clear], beams[clear])
+    np.testing.assert_array_equal(compose._range(scene), reference.range_of(scene))
     numbers = rng.integers(0, 1 + count // 3, count)
     first = np.isin(np.arange(count), np.unique(numbers, return_index=True)[1])
     np.testing.assert_array_equal(compose._first(numbers), first)
-    range_m, chosen = np.hypot(scene[:, 0], scene[:, 1]), rng.random(count) < 0.5
+    range_m, chosen = reference.range_of(scene), rng.random(count) < 0.5
     distance = np.float32(rng.uniform(0, 30))
     near = np.flatnonzero(chosen & (np.abs(range_m - distance) < 0.5))
     np.testing.assert_array_equal(compose._at_range(range_m, chosen, distance), near)
@@ -412,10 +417,12 @@ def test_kernels_equal_their_references(seed, count):
     thing = around_the_sensor(rng, int(rng.integers(1, 300)), 1.0)
     thing[:, :2] += rng.uniform(-12, 12, 2).astype(np.float32)
     outline, expected = compose._outline(thing), reference.outline(thing)
-    found = (outline.start_rad, outline.low, outline.high, outline.near_m)
-    for ours, theirs in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+    assert outline.start_rad == pytest.approx(expected[0], rel=0, abs=1e-12)
     for ours, theirs in zip(
-        compose._occlusion(outline, scene), reference.occlusion(*expected, scene), strict=True
+        (outline.low, outline.high, outline.near_m), expected[1:], strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+    *sides, doubtful = reference.occlusion(*expected, scene)
+    assert len(doubtful) <= 0.01 * count
+    for ours, theirs in zip(compose._occlusion(outline, scene), sides, strict=True):
+        np.testing.assert_array_equal(np.setdiff1d(ours, doubtful), np.setdiff1d(theirs, doubtful))

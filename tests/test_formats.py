@@ -16,6 +16,8 @@ from bev_instseg.datasets.files import ScanError
 from bev_instseg.datasets.mounting import Mounting
 from bev_instseg.datasets.sweep import SUFFIXES, read_sweep, stem_of
 
+pytestmark = pytest.mark.kernel
+
 Points = NDArray[np.float32]
 PCD_TYPES = {"f": "F", "u": "U", "i": "I"}
 PLY_TYPES = {"f4": "float", "f8": "double", "u1": "uchar", "u2": "ushort", "i4": "int"}

@@ -7,6 +7,8 @@ import reference
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS, estimate_ground
 
+pytestmark = pytest.mark.kernel
+
 GRID = BEVGrid((-12.8, 12.8), (-12.8, 12.8))  # 16 x 16 tiles of 1.6 m
 ALL = np.arange(128 * 128, dtype=np.int32)
 X, Y = GRID.centres_m(ALL).astype(np.float64).T

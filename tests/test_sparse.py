@@ -12,6 +12,8 @@ from bev_instseg.models.batch import Level, Pyramid
 from bev_instseg.models.sparse import SparseDown, SubmanifoldConv, has_spconv
 from bev_instseg.ops.sites import find_sites
 
+pytestmark = pytest.mark.kernel
+
 SHAPES = [(1, 4, 4), (2, 8, 4), (3, 12, 20), (1, 4, 40)]
 
 

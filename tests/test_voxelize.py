@@ -12,6 +12,8 @@ import bev_instseg.ops.voxelize as voxelize_module
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import FEATURES, SLICES, on_grid, voxelize
 
+pytestmark = pytest.mark.kernel
+
 WIDE = BEVGrid((-10.0, 10.0), (-10.0, 10.0))
 ONE_TILE = BEVGrid((0.0, 1.6), (-1.6, 0.0), (-10.0, 60.0))  # the ground is flat in a single tile
 GRIDS = {

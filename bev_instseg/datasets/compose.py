@@ -136,7 +136,15 @@ def _paste(scene: _Scene, cutout: Cutout, rng: np.random.Generator, around: Floa
 
 
 def _range(points: Float32) -> Float32:
-    return np.hypot(points[:, 0], points[:, 1])
+    """(N,) float32 horizontal distance of each point from the sensor, the kernels' `_range_of`."""
+    x, y = points[:, :2].T.astype(np.float64)
+    return np.sqrt(x * x + y * y).astype(np.float32)
+
+
+@kernel
+def _range_of(x, y):  # type: ignore[no-untyped-def]
+    """float32 by a float64 square root, which every processor rounds alike; hypot is not."""
+    return np.float32(np.sqrt(np.float64(x) * np.float64(x) + np.float64(y) * np.float64(y)))
 
 
 @kernel
@@ -211,7 +219,11 @@ def _look(
 
 @kernel
 def _azimuth(x, y):  # type: ignore[no-untyped-def]
-    """Of float32, in float64: libraries differ in the last bit, which must not choose a column."""
+    """Azimuth of a float32 position, in float64.
+
+    Libraries and processors differ in the last bit of arctan2, so a point within about 1e-15 rad of
+    the edge of a column or beam may fall to either side.
+    """
     return np.arctan2(np.float64(y), np.float64(x))
 
 
@@ -222,7 +234,7 @@ def _beam(points):  # type: ignore[no-untyped-def]
     for i in range(len(points)):
         x, y, z = np.float64(points[i, 0]), np.float64(points[i, 1]), np.float64(points[i, 2])
         across = np.floor(_azimuth(x, y) / BEAM_RAD[0])
-        up = np.floor(np.arctan2(z, np.hypot(x, y)) / BEAM_RAD[1])
+        up = np.floor(np.arctan2(z, np.sqrt(x * x + y * y)) / BEAM_RAD[1])
         beam[i] = np.int64(across) * 1024 + np.int64(up)  # up lies within +-225
     return beam
 
@@ -273,7 +285,7 @@ def _span(points, middle):  # type: ignore[no-untyped-def]
     low, high, near = np.full(count, np.inf), np.full(count, -np.inf), np.full(count, np.inf)
     for i in range(len(points)):
         column = int((azimuth[i] - start) / COLUMN_RAD)
-        range_m = np.hypot(points[i, 0], points[i, 1])
+        range_m = _range_of(points[i, 0], points[i, 1])
         slope = points[i, 2] / max(range_m, np.float32(0.1))
         low[column], high[column] = min(low[column], slope), max(high[column], slope)
         near[column] = min(near[column], range_m)
@@ -306,7 +318,7 @@ def _behind_and_before(scene, cos, sin, tan, start, low, high, near):  # type: i
         if not abs(y * cos - x * sin) <= (x * cos + y * sin) * tan:
             continue
         column = min(max(int(_wrap(_azimuth(x, y) - start) / COLUMN_RAD), 0), len(low) - 1)
-        range_m = np.hypot(x, y)
+        range_m = _range_of(x, y)
         if low[column] <= scene[i, 2] / max(range_m, np.float32(0.1)) <= high[column]:
             if range_m > near[column]:
                 behind[num_behind] = i

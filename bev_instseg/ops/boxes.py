@@ -11,13 +11,16 @@ seen as a bare L, two sides and nothing between, from the L's diagonal: both rec
 same area.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.ops.compile import kernel
 
-_COS = np.cos(np.deg2rad(np.arange(90)))
-_SIN = np.sin(np.deg2rad(np.arange(90)))
+# By the C library, not by NumPy, whose sines differ in the last bit between processors.
+_COS = np.array([math.cos(math.radians(degrees)) for degrees in range(90)])
+_SIN = np.array([math.sin(math.radians(degrees)) for degrees in range(90)])
 # The axes of all rectangles: heading h lies along row h, across it row h + 90.
 _AXIS_X, _AXIS_Y = np.concatenate([_COS, -_SIN]), np.concatenate([_SIN, _COS])
 

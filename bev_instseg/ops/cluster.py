@@ -1,5 +1,6 @@
 """Bandwidth-aware clustering: greedy by seed, each seed with its own Gaussian."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from bev_instseg.ops.compile import kernel
 from bev_instseg.structures import Float32, Int32, PillarEmbeddings
 
-MARGIN_SQUARED = 2 * np.log(2.0)  # squared Mahalanobis distance at which phi = 0.5
+MARGIN_SQUARED = 2 * math.log(2)  # squared Mahalanobis distance at which phi = 0.5
 BUCKET_M = 1.0  # about the half size of an object
 MOST_BUCKETS = 256  # along x and along y; what lies beyond is in the outermost
 
