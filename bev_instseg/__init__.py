@@ -14,7 +14,7 @@ from bev_instseg.grid import BEVGrid
 from bev_instseg.structures import Float32, Frame, Instance, Instances, PillarEmbeddings, Pillars
 
 if TYPE_CHECKING:
-    from bev_instseg.datasets.scan_io import read_scan
+    from bev_instseg.io.sweep import read_scan
     from bev_instseg.segmenter import Segmenter
 
 __version__ = "0.1.0"
@@ -54,7 +54,7 @@ def __getattr__(name: str) -> object:
 
         return Segmenter
     if name == "read_scan":
-        from bev_instseg.datasets.scan_io import read_scan
+        from bev_instseg.io.sweep import read_scan
 
         return read_scan
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,22 +12,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bev_instseg.config import (
-    Config,
-    ConfigError,
-    check_same_network,
-    config_from_dict,
-    config_to_dict,
-)
-from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.config import Config, check_same_network, config_from_dict, config_to_dict
+from bev_instseg.exceptions import CheckpointError, ConfigError
+from bev_instseg.file_io import write_atomic
 from bev_instseg.models.network import BEVNet
 
 FORMAT = "bev_instseg/1"
 _CARD = ("format", "sha256", "class_names", "config")  # what `save_weights` puts there itself
-
-
-class CheckpointError(ValueError):
-    """A file of weights that cannot be used; one line with the file, the reason, the remedy."""
 
 
 def default_weights() -> Path:

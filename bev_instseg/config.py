@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 import yaml
 
+from bev_instseg.exceptions import ConfigError
 from bev_instseg.grid import BEVGrid
-from bev_instseg.strict_yaml import ConfigError, build, merge, plain, read_yaml
+from bev_instseg.strict_yaml import build, merge, plain, read_yaml
 
 Layout = Literal["kitti", "semantickitti"]
 Bandwidth = Literal["fixed", "scalar", "elliptical", "oriented"]

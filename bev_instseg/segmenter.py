@@ -11,8 +11,8 @@ import torch
 
 from bev_instseg.checkpoint import default_weights, load_model
 from bev_instseg.config import Config, check_same_network
-from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.network import BEVNet, native_dtype
+from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import Sparse, has_spconv
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.cluster import Clusters, cluster

@@ -8,11 +8,9 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
+from bev_instseg.exceptions import ConfigError
+
 T = TypeVar("T")
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the file and the key."""
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

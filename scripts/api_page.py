@@ -29,7 +29,7 @@ MODULES = {
     "AugmentConfig TrainConfig load_config override_config save_config config_from_dict "
     "config_to_dict check_same_network",
     ".datasets.sweep": "read_sweep Sweep SUFFIXES",
-    ".datasets.mounting": "Mounting SENSORS",
+    ".datasets.setup": "Mounting SENSORS",
     ".export": "",
     ".visualize": "",
     ".datasets.sources": "detect_layout list_frames FrameRef",

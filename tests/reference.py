@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
-from bev_instseg.datasets.compose import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
 from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
-from bev_instseg.ops.sites import Sites
+from bev_instseg.ops.neighbours import CellNeighbours
 from bev_instseg.ops.voxelize import FEATURES, SLICE_FLOOR_M, SLICE_M, SLICES
 from bev_instseg.structures import Pillars
+from bev_instseg.training.paste import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
 
 
 def voxelize(points, grid):
@@ -153,7 +153,9 @@ def find_sites(cells, shape):
     above = np.ravel_multi_index((b, ix // 2, iy // 2), (batch, nx // 2, ny // 2))
     parents, parent = np.unique(above, return_inverse=True)
     slot = 4 * parent + 2 * (ix % 2) + iy % 2
-    return Sites(np.stack(neighbours, axis=1), slot.astype(np.int64), parents.astype(np.int32))
+    return CellNeighbours(
+        np.stack(neighbours, axis=1), slot.astype(np.int64), parents.astype(np.int32)
+    )
 
 
 # Angles: two libraries may round arctan2 differently, so what falls within EDGE of the edge of a

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from bev_instseg.datasets.objects import Cutout
 from bev_instseg.grid import BEVGrid
 from bev_instseg.structures import Frame
+from bev_instseg.training.cutouts import Cutout
 
 GRID = BEVGrid((-25.6, 25.6), (-25.6, 25.6), (-5.0, 5.0), 0.4)  # 128 x 128
 CAR, PERSON = 0, 1

@@ -14,7 +14,8 @@ from scenes import (
 )
 
 from bev_instseg.config import AugmentConfig, TrainConfig
-from bev_instseg.datasets.augment import (
+from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.training.augment import (
     jitter,
     keep,
     random_window,
@@ -22,7 +23,6 @@ from bev_instseg.datasets.augment import (
     thin_beams,
     turn_flip_scale,
 )
-from bev_instseg.ops.voxelize import voxelize
 
 pytestmark = pytest.mark.kernel
 

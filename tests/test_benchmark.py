@@ -9,12 +9,12 @@ import pytest
 from conftest import ROOT
 
 from bev_instseg import Segmenter, read_scan
-from bev_instseg.benchmark import decoders, growth, peers, runtimes, streaming
+from bev_instseg.benchmark import decoders, growth, peers, runtimes, throughput
 from bev_instseg.benchmark.growth import Growth
 from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.benchmark.report import compare, table
 from bev_instseg.checkpoint import default_weights, load_model
-from bev_instseg.commands import benchmark
+from bev_instseg.cli import benchmark
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import voxelize
 
@@ -113,7 +113,7 @@ def test_what_is_missing_is_said(segmenter, monkeypatch):
 
 
 def test_streaming_measures_rate_and_memory(segmenter):
-    found = streaming.stream(segmenter, [DEMO], 12)
+    found = throughput.stream(segmenter, [DEMO], 12)
     assert found["sweeps_s"] > 0
     assert found["serial_sweeps_s"] > 0
     assert 50 < found["early_mb"] <= found["peak_mb"] + 1
@@ -213,8 +213,8 @@ def test_torch_is_one_of_the_runtimes(segmenter):
 
 
 def test_a_cold_start_is_timed_step_by_step(tmp_path):
-    found = streaming.cold_start(DEMO)
-    assert list(found) == list(streaming.COLD_STEPS)
+    found = throughput.cold_start(DEMO)
+    assert list(found) == list(throughput.COLD_STEPS)
     assert all(0 <= seconds < 60 for seconds in found.values())
     with pytest.raises(RuntimeError, match=r"absent\.bin: cold start failed: .*no such"):
-        streaming.cold_start(tmp_path / "absent.bin")
+        throughput.cold_start(tmp_path / "absent.bin")

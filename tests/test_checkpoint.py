@@ -7,7 +7,6 @@ import torch
 
 from bev_instseg import checkpoint
 from bev_instseg.checkpoint import (
-    CheckpointError,
     default_weights,
     load_model,
     load_state,
@@ -16,6 +15,7 @@ from bev_instseg.checkpoint import (
     save_with_config,
 )
 from bev_instseg.config import ClusterConfig, Config, config_to_dict
+from bev_instseg.exceptions import CheckpointError
 from bev_instseg.models.network import BEVNet
 
 

@@ -9,7 +9,6 @@ from bev_instseg import BEVGrid
 from bev_instseg.config import (
     CLASSES,
     Config,
-    ConfigError,
     LossConfig,
     TrainConfig,
     config_from_dict,
@@ -18,6 +17,7 @@ from bev_instseg.config import (
     override_config,
     save_config,
 )
+from bev_instseg.exceptions import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))

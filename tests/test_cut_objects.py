@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from scenes import crate
 
-from bev_instseg.commands import cut_objects, train_kitti
+from bev_instseg.cli import cut_objects
+from bev_instseg.cli import train as train_command
 from bev_instseg.config import Config, save_config
-from bev_instseg.datasets.objects import DISTRACTOR, Cutout, load_objects, save_objects
 from bev_instseg.structures import Float32, Frame, Instances
-from bev_instseg.training_set import TrainingSet
+from bev_instseg.training.cutouts import DISTRACTOR, Cutout, load_objects, save_objects
+from bev_instseg.training.training_set import TrainingSet
 
 
 @pytest.fixture
@@ -93,9 +94,9 @@ def test_training_pastes_the_objects_of_the_file(
         given.append(samples.databases)
         raise ValueError("far enough")
 
-    monkeypatch.setattr(train_kitti, "Trainer", trainer)
+    monkeypatch.setattr(train_command, "Trainer", trainer)
     for more in ([], ["--objects", path, path]):
-        assert train_kitti.main([*arguments, "--out", str(tmp_path / "run"), *more]) == 2
+        assert train_command.main([*arguments, "--out", str(tmp_path / "run"), *more]) == 2
     assert [[len(cutouts) for cutouts in databases] for databases in given] == [[], [12, 12]]
 
 
@@ -114,7 +115,7 @@ def test_a_file_that_does_not_fit_stops_the_training(
     if names:
         save_objects(path, [], names)
     out = str(tmp_path / "run")
-    assert train_kitti.main([*arguments, "--out", out, "--objects", str(path)]) == 2
+    assert train_command.main([*arguments, "--out", out, "--objects", str(path)]) == 2
     complaint = capsys.readouterr().err
     assert complaint.startswith(f"train_kitti: {path}: {says}")
     assert len(complaint.splitlines()) == 1

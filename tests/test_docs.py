@@ -19,12 +19,12 @@ import pytest
 from conftest import ROOT, one_thread_environment
 
 import bev_instseg
-from bev_instseg.console import COMMANDS
+from bev_instseg.cli.main import COMMANDS
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOOL = re.compile(r"(?:^|[\s/])(?:bev-instseg\s+([a-z-]+)|tools/(\w+)\.py)(?=\s)(.*)", re.DOTALL)
-CONSOLE = "import sys; from bev_instseg.console import main; sys.exit(main())"
+CONSOLE = "import sys; from bev_instseg.cli.main import main; sys.exit(main())"
 # What of the tutorial is made smaller here: sweeps, beams' pulses and steps; nothing else.
 SMALLER = (
     (r"--count \d+", "--count 1 --azimuths 450"),
@@ -116,7 +116,7 @@ def _commands(line: str, whole: bool) -> Iterator[tuple[ModuleType, str, bool]]:
     if found := TOOL.search(line):
         command, tool, words = found.groups()
         name = COMMANDS[command][0] if command else tool
-        yield import_module(f"bev_instseg.commands.{name}"), words, whole
+        yield import_module(f"bev_instseg.cli.{name}"), words, whole
 
 
 @cache
@@ -164,7 +164,7 @@ def test_command_lines_are_found() -> None:
         ("segment_scan", ["--pgn"], False),
         ("train_kitti", ["..."], False),
     ]
-    assert "--png" in options(import_module("bev_instseg.commands.segment_scan"))
+    assert "--png" in options(import_module("bev_instseg.cli.segment"))
     assert sum(whole for page in PAGES for _, _, whole in command_lines(read(page))) > 15
 
 

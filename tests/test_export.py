@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bev_instseg.config import CLASSES
-from bev_instseg.datasets.kitti import Calibration
-from bev_instseg.datasets.scan_io import ScanError, read_labels, write_atomic
+from bev_instseg.datasets.kitti import CameraCalibration
+from bev_instseg.exceptions import ScanError
 from bev_instseg.export import (
     Cloud,
     instances_to_dict,
@@ -18,12 +18,14 @@ from bev_instseg.export import (
     semantickitti_labels,
     write_result,
 )
+from bev_instseg.file_io import write_atomic
+from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Instances
 
 NAMES = ("vehicle", "pedestrian", "cyclist")
 CLASS_LABELS = (10, 30, 31)
 # Camera axes: x right = -y, y down = -z, z forward = x. 700 px, middle (620, 180).
-CAMERA = Calibration(
+CAMERA = CameraCalibration(
     np.array([(0.0, -1, 0), (0, 0, -1), (1, 0, 0)]),
     np.zeros(3),
     np.array([(700.0, 0, 620, 0), (0, 700, 180, 0), (0, 0, 1, 0)]),
@@ -49,7 +51,7 @@ def cloud(n: int = 6, dtype: type = np.float32) -> Cloud:
     return Cloud(xyz, rng.uniform(0, 1, n).astype(np.float32))
 
 
-def write(out: Path, *formats: str, calibration: Calibration | None = None) -> list[str]:
+def write(out: Path, *formats: str, calibration: CameraCalibration | None = None) -> list[str]:
     """Write the sweep "a"; the names of the files returned."""
     paths = write_result(out, "a", cloud(), instances(), CLASSES, {}, formats, calibration)
     return [path.name for path in paths]

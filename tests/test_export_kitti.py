@@ -8,7 +8,7 @@ import pytest
 from test_export import CAMERA, cloud, instances
 
 from bev_instseg.config import CLASSES, ClassConfig
-from bev_instseg.datasets.kitti import Calibration, Label, parse_labels, points_in_box
+from bev_instseg.datasets.kitti import CameraCalibration, Label, parse_labels, points_in_box
 from bev_instseg.export import write_result
 from bev_instseg.export.kitti import kitti_lines
 from bev_instseg.structures import Instances
@@ -28,7 +28,7 @@ def found(boxes: list[tuple[float, ...]], classes: list[int] | None = None) -> I
     )
 
 
-def lines_of(boxes: list[tuple[float, ...]], camera: Calibration = CAMERA) -> list[str]:
+def lines_of(boxes: list[tuple[float, ...]], camera: CameraCalibration = CAMERA) -> list[str]:
     return kitti_lines(found(boxes), CLASSES, camera, SIZE_PX)
 
 
@@ -46,7 +46,7 @@ def test_a_line_is_that_of_the_hand() -> None:
     )
 
 
-def turned_camera() -> Calibration:
+def turned_camera() -> CameraCalibration:
     """A camera that looks a little down, to the left and aslant, with a lever arm."""
     turn = np.eye(3)
     for axis, angle in ((0, 0.02), (1, 0.03), (2, -0.01)):
@@ -56,12 +56,12 @@ def turned_camera() -> Calibration:
         step[i, j], step[j, i] = -np.sin(angle), np.sin(angle)
         turn = step @ turn
     projection = np.array([(721.5, 0, 609.6, 44.9), (0, 721.5, 172.9, 0.2), (0, 0, 1, 0.003)])
-    return Calibration(turn @ CAMERA.rotation, np.array([0.01, -0.07, -0.27]), projection)
+    return CameraCalibration(turn @ CAMERA.rotation, np.array([0.01, -0.07, -0.27]), projection)
 
 
 @pytest.mark.parametrize("yaw_rad", [-3.0, -1.57, -0.4, 0.0, 0.9, 2.5, 3.14])
 @pytest.mark.parametrize("camera", [CAMERA, turned_camera()], ids=["straight", "turned"])
-def test_a_label_comes_back(camera: Calibration, yaw_rad: float) -> None:
+def test_a_label_comes_back(camera: CameraCalibration, yaw_rad: float) -> None:
     label = Label(
         "Van", np.zeros(4), np.array([1.9, 1.7, 4.2]), np.array([-3.2, 1.6, 14.0]), yaw_rad
     )

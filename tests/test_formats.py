@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bev_instseg.datasets.files import ScanError
-from bev_instseg.datasets.mounting import Mounting
-from bev_instseg.datasets.sweep import SUFFIXES, read_sweep, stem_of
+from bev_instseg.exceptions import ScanError
+from bev_instseg.io.formats import SUFFIXES
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.sweep import read_sweep, stem_of
 
 pytestmark = pytest.mark.kernel
 
@@ -129,10 +130,10 @@ def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
 Write = Callable[[str, bytes], Path]
 
 
-def refusal(path: Path, mounting: Mounting | None = None) -> str:
+def refusal(path: Path, setup: SensorSetup | None = None) -> str:
     """The message of the ScanError, checked to be one line that names the file."""
     with pytest.raises(ScanError) as caught:
-        read_sweep(path, mounting)
+        read_sweep(path, setup)
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
@@ -187,12 +188,12 @@ def test_nuscenes_is_recognised(write: Write, suffix: str, num_points: int) -> N
 def test_a_given_format_wins(write: Write) -> None:
     points = sweep_of(40)
     path = write(".bin", five(points))
-    sweep = read_sweep(path, Mounting("nuscenes"))
+    sweep = read_sweep(path, SensorSetup("nuscenes"))
     assert equal(sweep.points, points)
     assert sweep.notices == ()
-    assert len(read_sweep(path, Mounting("kitti", axes="flu")).points) == 50
+    assert len(read_sweep(path, SensorSetup("kitti", axes="flu")).points) == 50
     path = write(".bin", points[:39].tobytes())
-    message = refusal(path, Mounting("nuscenes"))
+    message = refusal(path, SensorSetup("nuscenes"))
     assert "624 bytes are 4 bytes over" in message
     assert "20 bytes: float32 x, y, z, intensity, ring" in message
 

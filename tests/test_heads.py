@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 import bev_instseg
-from bev_instseg.losses import membership
 from bev_instseg.models.heads import (
     ELONGATION_LIMIT,
     LOG_PRECISION_LIMIT,
@@ -19,6 +18,7 @@ from bev_instseg.models.heads import (
     margin_m,
     precision_matrix,
 )
+from bev_instseg.training.losses import membership
 
 CHANNELS: dict[Bandwidth, int] = {"fixed": 0, "scalar": 1, "elliptical": 2, "oriented": 3}
 LEARNED: tuple[Bandwidth, ...] = ("scalar", "elliptical", "oriented")

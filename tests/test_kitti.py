@@ -8,8 +8,7 @@ from conftest import CAR, ROOT, SIZES_M, STREETS, Thing, kitti_label, street, wr
 
 from bev_instseg.config import CLASSES, DataConfig
 from bev_instseg.datasets.kitti import (
-    Calibration,
-    KittiError,
+    CameraCalibration,
     Label,
     frame_names,
     points_in_box,
@@ -17,7 +16,7 @@ from bev_instseg.datasets.kitti import (
     read_frame,
     read_labels,
 )
-from bev_instseg.datasets.scan_io import ScanError
+from bev_instseg.exceptions import KittiError, ScanError
 
 DATA = DataConfig()
 VEHICLE, PEDESTRIAN, CYCLIST = 0, 1, 2
@@ -445,6 +444,6 @@ def test_a_calibration_knows_its_inverse():
     rotation = np.array(
         [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
     )
-    calibration = Calibration(rotation, np.array([1.0, -2, 3]), np.eye(3, 4))
+    calibration = CameraCalibration(rotation, np.array([1.0, -2, 3]), np.eye(3, 4))
     xyz = np.random.default_rng(0).normal(size=(50, 3))
     np.testing.assert_allclose(calibration.to_sensor(calibration.to_camera(xyz)), xyz, atol=1e-12)

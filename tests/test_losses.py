@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from bev_instseg.config import LossConfig
-from bev_instseg.losses import (
+from bev_instseg.models.heads import Bandwidth, Embeddings, margin_m, precision_matrix
+from bev_instseg.training.losses import (
     BatchTargets,
     batch_losses,
     frame_losses,
@@ -25,8 +26,7 @@ from bev_instseg.losses import (
     seed_loss,
     smoothness_loss,
 )
-from bev_instseg.models.heads import Bandwidth, Embeddings, margin_m, precision_matrix
-from bev_instseg.targets import PillarTargets
+from bev_instseg.training.targets import PillarTargets
 
 Float = NDArray[np.float64]
 InstanceLoss = Literal["regression", "hinge", "lovasz"]

@@ -20,7 +20,7 @@ from bev_instseg.visualize.maps import (
     GAP_PX,
     HEAD_PX,
     MAP_PX,
-    MOST_ARROWS,
+    MAX_ARROWS,
     NEITHER,
     ROWS,
     WINDOW_M,
@@ -283,11 +283,11 @@ def test_arrows_end_at_embeddings() -> None:
     assert apart.min(axis=1).max() < 1e-6
     np.testing.assert_allclose(begin + end, embeddings.centre_m[pillar], atol=1e-5)
     size = np.bincount(clusters.labels)[1:]
-    assert size.max() > 2 * MOST_ARROWS > MOST_ARROWS > size.min()
+    assert size.max() > 2 * MAX_ARROWS > MAX_ARROWS > size.min()
     drawn_of = np.bincount(clusters.labels[pillar], minlength=4)
     assert drawn_of[0] == 0
-    assert (drawn_of[1:] <= MOST_ARROWS).all()
-    assert (drawn_of[1:] >= np.minimum(size, MOST_ARROWS / 2)).all()
+    assert (drawn_of[1:] <= MAX_ARROWS).all()
+    assert (drawn_of[1:] >= np.minimum(size, MAX_ARROWS / 2)).all()
 
 
 @pytest.mark.parametrize("num_points", [0, 500])

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from bev_instseg.metrics import ClassResult, Evaluator, Result, overlap_table
+from bev_instseg.evaluation.metrics import ClassResult, Evaluator, Result, overlap_table
 from bev_instseg.structures import Frame, Instances
 
 NAMES = ("car", "person")

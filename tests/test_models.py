@@ -14,10 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from bev_instseg.config import Config, ModelConfig
 from bev_instseg.grid import BEVGrid
 from bev_instseg.models.backbone import Backbone
-from bev_instseg.models.batch import PillarBatch, Pyramid
 from bev_instseg.models.heads import Embeddings, precision_matrix
 from bev_instseg.models.network import BEVNet
 from bev_instseg.models.norm import GlobalBatchNorm, Normed
+from bev_instseg.models.pillar_batch import PillarBatch, Pyramid
 from bev_instseg.models.pillar_features import PillarFeatures
 from bev_instseg.ops.voxelize import FEATURES
 from bev_instseg.structures import Pillars

@@ -14,12 +14,12 @@ import pytest
 import torch
 from conftest import STREETS, street
 
-from bev_instseg import on_ray
-from bev_instseg.batch import Item, Job, Outcome, fingerprint, segment_item
-from bev_instseg.datasets.mounting import Mounting
-from bev_instseg.on_ray import segment_on_ray
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.jobs import on_ray
+from bev_instseg.jobs.in_threads import run_in_threads
+from bev_instseg.jobs.job import Item, Job, Outcome, fingerprint, segment_item
+from bev_instseg.jobs.on_ray import segment_on_ray
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.streaming import in_parallel
 
 COUNT = 24
 KILLS_ONCE, KILLS = 4009, 4022  # points of the sweeps that kill their workers, if they are to
@@ -60,7 +60,9 @@ def items(tmp_path: Path) -> list[Item]:
 @pytest.fixture
 def job(tmp_path: Path, weights: str) -> Job:
     segmenter = Segmenter.from_checkpoint(weights, "cpu")
-    return Job(tmp_path / "out", fingerprint(segmenter, Mounting()), Mounting(), formats=("ply",))
+    return Job(
+        tmp_path / "out", fingerprint(segmenter, SensorSetup()), SensorSetup(), formats=("ply",)
+    )
 
 
 def maker(weights: str, kills: Path | None = None, sleep_s: float = 0.0) -> Callable[[], Segmenter]:
@@ -94,7 +96,7 @@ def run_here(weights: str, job: Job, items: list[Item]) -> tuple[list[Outcome], 
     """The outcomes and files of one process."""
     job = replace(job, out=job.out.with_name("here"))
     work = partial(segment_item, Segmenter.from_checkpoint(weights, "cpu"), job, None)
-    steps = in_parallel(items, len(items), work, torch.device("cpu"))
+    steps = run_in_threads(items, len(items), work, torch.device("cpu"))
     return [outcome.result() for _, outcome in steps], files(job.out)
 
 

@@ -8,8 +8,8 @@ from conftest import ROOT
 
 from bev_instseg import Segmenter, read_scan
 from bev_instseg.checkpoint import default_weights
-from bev_instseg.datasets.sources import list_frames
-from bev_instseg.evaluation import evaluate
+from bev_instseg.datasets.frames import list_frames
+from bev_instseg.evaluation.score_frames import score_frames
 
 DEMO = ROOT / "demo"
 
@@ -27,7 +27,7 @@ def test_weights_come_with_their_hash_names_and_card() -> None:
 def test_the_bundled_sweep_is_segmented_well() -> None:
     segmenter = Segmenter.from_pretrained("cpu")
     refs = list_frames(DEMO, "semantickitti", ["00"])
-    result = evaluate(segmenter, refs, segmenter.config).result().per_class
+    result = score_frames(segmenter, refs, segmenter.config).result().per_class
     assert result["vehicle"].tp + result["vehicle"].fn >= 12
     assert result["vehicle"].pq > 0.7
     assert result["pedestrian"].recall_50 > 0.2

@@ -14,7 +14,7 @@ from test_visualize import scene, street
 from bev_instseg.visualize import draw_3d, instance_colours, render, window
 from bev_instseg.visualize.camera import start_camera
 from bev_instseg.visualize.render import HEIGHT_PX, WIDTH_PX, Renderer
-from bev_instseg.visualize.scene import make_scene
+from bev_instseg.visualize.scene3d import make_scene
 
 TITLE_PX = 30  # it is written above
 

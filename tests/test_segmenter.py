@@ -7,12 +7,13 @@ import torch
 from conftest import STREETS, street
 
 import bev_instseg.segmenter as segmenter_module
-from bev_instseg.checkpoint import CheckpointError, save_state, save_weights
+from bev_instseg.checkpoint import save_state, save_weights
 from bev_instseg.config import ClusterConfig, config_to_dict
-from bev_instseg.datasets.sources import list_frames
-from bev_instseg.evaluation import evaluate
-from bev_instseg.models.batch import PillarBatch
+from bev_instseg.datasets.frames import list_frames
+from bev_instseg.evaluation.score_frames import score_frames
+from bev_instseg.exceptions import CheckpointError
 from bev_instseg.models.network import BEVNet
+from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import has_spconv
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
@@ -206,10 +207,10 @@ def test_an_unknown_device_is_refused(model, config):
 
 def test_evaluation_is_over_the_frames_given(segmenter, config, kitti_root):
     refs = list_frames(kitti_root, "kitti", ["train", "val"])
-    result = evaluate(segmenter, refs, config).result()
+    result = score_frames(segmenter, refs, config).result()
     counted = [r.tp + r.fn for r in result.per_class.values()]
     assert counted == [5, 3, 2]  # the things of streets a, b and c
-    nothing = evaluate(segmenter, [], config).result()
+    nothing = score_frames(segmenter, [], config).result()
     assert np.isnan(nothing.mean_pq)
 
 

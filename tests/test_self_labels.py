@@ -7,14 +7,15 @@ import pytest
 from conftest import STREETS, street
 
 from bev_instseg.checkpoint import save_weights
-from bev_instseg.commands import self_label
+from bev_instseg.cli import self_label
 from bev_instseg.config import Config
-from bev_instseg.datasets.scan_io import read_labels, read_scan
 from bev_instseg.grid import BEVGrid
+from bev_instseg.io.labels import read_labels
+from bev_instseg.io.sweep import read_scan
 from bev_instseg.models.network import BEVNet
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.self_labels import BACKGROUND, self_labels
 from bev_instseg.structures import Instances, PillarEmbeddings
+from bev_instseg.training.self_labels import BACKGROUND, self_labels
 
 GRID = BEVGrid((-8.0, 8.0), (-8.0, 8.0), (-3.0, 3.0), 1.0)
 

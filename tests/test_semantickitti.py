@@ -5,8 +5,8 @@ import pytest
 from conftest import STREETS, street
 
 from bev_instseg.config import CLASSES, DataConfig
-from bev_instseg.datasets.scan_io import ScanError
 from bev_instseg.datasets.semantickitti import frame_names, read_frame
+from bev_instseg.exceptions import ScanError
 
 DATA = DataConfig()
 VEHICLE, PEDESTRIAN, CYCLIST = 0, 1, 2

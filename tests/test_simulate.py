@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bev_instseg.commands import simulate
-from bev_instseg.datasets.kitti import KittiError
-from bev_instseg.datasets.scan_io import read_labels, read_scan
-from bev_instseg.datasets.simulate import (
+from bev_instseg.cli import simulate
+from bev_instseg.exceptions import KittiError
+from bev_instseg.io.labels import read_labels
+from bev_instseg.io.sweep import read_scan
+from bev_instseg.simulate import (
     HDL64,
     THINGS,
     read_layouts,
     simulate_sweep,
     sweep_paths,
 )
-from bev_instseg.datasets.simulate.clutter import CLUTTER
-from bev_instseg.datasets.simulate.layouts import put_layout
-from bev_instseg.datasets.simulate.lorries import (
+from bev_instseg.simulate.clutter import CLUTTER
+from bev_instseg.simulate.kitti_layouts import put_layout
+from bev_instseg.simulate.lorries import (
     articulated,
     bus,
     digger,
@@ -29,12 +30,12 @@ from bev_instseg.datasets.simulate.lorries import (
     tipper,
     trailer,
 )
-from bev_instseg.datasets.simulate.people import cyclist, motorcyclist, pedestrian, sitter
-from bev_instseg.datasets.simulate.sensor import SENSORS, draw_sensor
-from bev_instseg.datasets.simulate.shapes import Mesh, fitted
-from bev_instseg.datasets.simulate.site import PERSON, Site
-from bev_instseg.datasets.simulate.street import Street
-from bev_instseg.datasets.simulate.vehicles import car, panel_van, pickup, van
+from bev_instseg.simulate.meshes import Mesh, fitted
+from bev_instseg.simulate.people import cyclist, motorcyclist, pedestrian, sitter
+from bev_instseg.simulate.sensor import SENSOR_MODELS, draw_sensor
+from bev_instseg.simulate.street_builder import PERSON, Site
+from bev_instseg.simulate.street_plan import Street
+from bev_instseg.simulate.vehicles import car, panel_van, pickup, van
 
 ROOT = Path(__file__).resolve().parent.parent
 COARSE = replace(HDL64, azimuths=260)
@@ -265,9 +266,9 @@ def test_no_layouts_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
 # Sensors
 
 
-@pytest.mark.parametrize("name", SENSORS)
+@pytest.mark.parametrize("name", SENSOR_MODELS)
 def test_a_sensor_has_its_beams(name: str) -> None:
-    sensor = replace(SENSORS[name], azimuths=500)
+    sensor = replace(SENSOR_MODELS[name], azimuths=500)
     points, _ = simulate_sweep(1, sensor)
     elevation = np.degrees(np.arcsin(points[:, 2] / np.linalg.norm(points[:, :3], axis=1)))
     nearest = np.abs(elevation[:, None] - sensor.elevations_deg).argmin(axis=1)

@@ -8,9 +8,9 @@ import reference
 import torch
 from torch import Tensor, nn
 
-from bev_instseg.models.batch import Level, Pyramid
+from bev_instseg.models.pillar_batch import Level, Pyramid
 from bev_instseg.models.sparse import SparseDown, SubmanifoldConv, has_spconv
-from bev_instseg.ops.sites import find_sites
+from bev_instseg.ops.neighbours import find_neighbours
 
 pytestmark = pytest.mark.kernel
 
@@ -29,7 +29,7 @@ def test_sites_equal_the_reference(shape, part, shuffled):
     cells = random_cells(shape, part)
     if shuffled:
         np.random.default_rng(1).shuffle(cells)
-    ours, theirs = find_sites(cells, shape), reference.find_sites(cells, shape)
+    ours, theirs = find_neighbours(cells, shape), reference.find_sites(cells, shape)
     for name in ("neighbours", "slot", "parents"):
         assert getattr(ours, name).dtype == getattr(theirs, name).dtype
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
@@ -37,7 +37,7 @@ def test_sites_equal_the_reference(shape, part, shuffled):
 
 def test_sites_worked_by_hand():
     """Cells (0, 1), (1, 1) and (3, 3) of a grid of 4 x 4, and (0, 1) of a second one."""
-    sites = find_sites(np.array([1, 5, 15, 17], np.int32), (2, 4, 4))
+    sites = find_neighbours(np.array([1, 5, 15, 17], np.int32), (2, 4, 4))
     expected = np.full((4, 9), 4)
     expected[:, 4] = [0, 1, 2, 3]
     expected[0, 7], expected[1, 1] = 1, 0
@@ -105,7 +105,7 @@ def test_submanifold_is_a_dense_convolution_at_occupied_cells(shape, part, spars
 def test_down_is_a_dense_convolution_of_stride_2(shape):
     torch.manual_seed(0)
     cells = random_cells(shape, 0.3)
-    sites = find_sites(cells, shape)
+    sites = find_neighbours(cells, shape)
     where, parents = torch.from_numpy(cells).long(), torch.from_numpy(sites.parents).long()
     layer = SparseDown(3, 5).double()
     x = torch.randn(len(cells), 3, dtype=torch.float64, requires_grad=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bev_instseg.datasets.scan_io import ScanError
-from bev_instseg.summary import (
+from bev_instseg.exceptions import ScanError
+from bev_instseg.jobs.summary import (
     SweepSummary,
     failed,
     flags,

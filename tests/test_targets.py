@@ -6,7 +6,7 @@ import pytest
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import Frame, Pillars
-from bev_instseg.targets import PillarTargets, make_targets
+from bev_instseg.training.targets import PillarTargets, make_targets
 
 GRID = BEVGrid((0.0, 4.0), (0.0, 4.0), (-1.0, 1.0), 1.0)
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 from conftest import STREETS, street, write_semantickitti
 
-from bev_instseg import batch
 from bev_instseg.checkpoint import load_model
-from bev_instseg.commands import calibrate, evaluate, segment_scan
+from bev_instseg.cli import calibrate, evaluate
+from bev_instseg.cli import segment as segment_command
 from bev_instseg.config import override_config
+from bev_instseg.jobs import job as job_module
 from bev_instseg.segmenter import Segmenter
 
 
@@ -30,7 +31,7 @@ def test_a_folder_gives_labels_json_and_pictures(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new" / "out"
-    code = segment_scan.main([str(sweeps), "--out", str(out), "--weights", weights, "--png"])
+    code = segment_command.main([str(sweeps), "--out", str(out), "--weights", weights, "--png"])
     assert code == 0
     said = capsys.readouterr()
     assert "3 of 3 sweeps labelled" in said.out
@@ -66,7 +67,7 @@ def test_one_sweep_is_summed_up_in_a_line(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [str(sweeps / "a.bin"), "--out", str(tmp_path / "out"), "--weights", weights]
-    assert segment_scan.main(arguments) == 0
+    assert segment_command.main(arguments) == 0
     line = capsys.readouterr().out
     assert line.startswith("a: ")
     assert " vehicle, " in line
@@ -78,7 +79,7 @@ def test_a_bad_sweep_is_reported_and_the_rest_done(
 ) -> None:
     (sweeps / "b.bin").write_bytes(b"cut short")
     out = tmp_path / "out"
-    assert segment_scan.main([str(sweeps), "--out", str(out), "--weights", weights]) == 2
+    assert segment_command.main([str(sweeps), "--out", str(out), "--weights", weights]) == 2
     said = capsys.readouterr()
     assert "2 of 3 sweeps labelled" in said.out
     complaints = [line for line in said.err.splitlines() if line.startswith("segment_scan: ")]
@@ -96,15 +97,17 @@ def test_whatever_goes_wrong_with_a_sweep_names_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write = batch.write_result
+    write = job_module.write_result
 
     def fails_on_b(out: Path, stem: str, *rest: Any) -> None:
         if stem == "b":
             raise MemoryError
         write(out, stem, *rest)
 
-    monkeypatch.setattr(batch, "write_result", fails_on_b)
-    assert segment_scan.main([str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]) == 2
+    monkeypatch.setattr(job_module, "write_result", fails_on_b)
+    assert (
+        segment_command.main([str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]) == 2
+    )
     said = capsys.readouterr()
     assert f"segment_scan: {sweeps / 'b.bin'}: MemoryError" in said.err.splitlines()
     assert "2 of 3 sweeps labelled" in said.out
@@ -114,7 +117,7 @@ def test_a_sweep_named_twice_is_done_once(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = [str(sweeps), str(sweeps / "a.bin"), str(sweeps / ".." / "velodyne" / "b.bin")]
-    assert segment_scan.main([*inputs, "--out", str(tmp_path / "o"), "--weights", weights]) == 0
+    assert segment_command.main([*inputs, "--out", str(tmp_path / "o"), "--weights", weights]) == 0
     assert "3 of 3 sweeps labelled" in capsys.readouterr().out
 
 
@@ -128,16 +131,16 @@ def test_ctrl_c_is_one_line(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bev_instseg.streaming.in_parallel", interrupted)
+    monkeypatch.setattr("bev_instseg.jobs.in_threads.run_in_threads", interrupted)
     arguments = [str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]
-    assert segment_scan.main(arguments) == 130
+    assert segment_command.main(arguments) == 130
     assert capsys.readouterr().err.splitlines()[-1].startswith("segment_scan: stopped")
 
 
 def test_an_empty_sweep_is_a_sweep(weights: str, tmp_path: Path) -> None:
     (tmp_path / "none.bin").write_bytes(b"")
     arguments = [str(tmp_path / "none.bin"), "--out", str(tmp_path), "--weights", weights, "--png"]
-    assert segment_scan.main(arguments) == 0
+    assert segment_command.main(arguments) == 0
     assert (tmp_path / "none.label").read_bytes() == b""
     assert json.loads((tmp_path / "none.json").read_text())["instances"] == []
 
@@ -145,7 +148,7 @@ def test_an_empty_sweep_is_a_sweep(weights: str, tmp_path: Path) -> None:
 def test_config_moves_thresholds(sweeps: Path, weights: str, tmp_path: Path) -> None:
     (tmp_path / "strict.yaml").write_text("cluster: {seed_threshold: 1.0}\n")
     arguments = [str(sweeps), "--out", str(tmp_path / "out"), "--weights", weights]
-    assert segment_scan.main([*arguments, "--config", str(tmp_path / "strict.yaml")]) == 0
+    assert segment_command.main([*arguments, "--config", str(tmp_path / "strict.yaml")]) == 0
     for name in STREETS:
         assert not np.fromfile(tmp_path / "out" / f"{name}.label", np.uint32).any()
 
@@ -155,21 +158,21 @@ def test_what_is_done_is_left_alone(
 ) -> None:
     out = tmp_path / "out"
     arguments = [str(sweeps), "--out", str(out), "--weights", weights]
-    assert segment_scan.main([str(sweeps / "b.bin"), *arguments[1:]]) == 0
+    assert segment_command.main([str(sweeps / "b.bin"), *arguments[1:]]) == 0
     before = (out / "b.json").stat().st_mtime_ns
     capsys.readouterr()
-    assert segment_scan.main(arguments) == 0
+    assert segment_command.main(arguments) == 0
     said = capsys.readouterr().out
     assert said.startswith("1 of 3 sweeps are done already\n3 of 3 sweeps labelled")
     assert (out / "b.json").stat().st_mtime_ns == before
     table = said[said.index("| class") :]
-    assert segment_scan.main(arguments) == 0
+    assert segment_command.main(arguments) == 0
     assert capsys.readouterr().out.endswith(table)
     assert (out / "b.json").stat().st_mtime_ns == before
-    assert segment_scan.main([*arguments, "--overwrite"]) == 0
+    assert segment_command.main([*arguments, "--overwrite"]) == 0
     assert (out / "b.json").stat().st_mtime_ns > before
     (tmp_path / "strict.yaml").write_text("cluster: {seed_threshold: 1.0}\n")
-    assert segment_scan.main([*arguments, "--config", str(tmp_path / "strict.yaml")]) == 0
+    assert segment_command.main([*arguments, "--config", str(tmp_path / "strict.yaml")]) == 0
     assert not np.fromfile(out / "b.label", np.uint32).any()
 
 
@@ -178,17 +181,17 @@ def test_shards_share_the_sweeps(
 ) -> None:
     out = tmp_path / "out"
     arguments = [str(sweeps), "--out", str(out), "--weights", weights]
-    assert segment_scan.main([*arguments, "--shard", "1/2"]) == 0
+    assert segment_command.main([*arguments, "--shard", "1/2"]) == 0
     assert {path.name for path in out.glob("*.label")} == {"a.label", "c.label"}
-    assert segment_scan.main([*arguments, "--shard", "2/2"]) == 0
+    assert segment_command.main([*arguments, "--shard", "2/2"]) == 0
     assert {path.name for path in out.glob("*.label")} == {"a.label", "b.label", "c.label"}
-    assert segment_scan.main([*arguments, "--shard", "4/4"]) == 0  # nothing
+    assert segment_command.main([*arguments, "--shard", "4/4"]) == 0  # nothing
     summaries = {"summary_1_of_2.csv", "summary_2_of_2.csv", "summary_4_of_4.csv"}
     assert {path.name for path in out.glob("*.csv")} == summaries
     assert "shard 2/2: 1 of 3 sweeps" in capsys.readouterr().out
     for wrong in ("0/2", "3/2", "2", "a/b"):
         with pytest.raises(SystemExit):
-            segment_scan.main([*arguments, "--shard", wrong])
+            segment_command.main([*arguments, "--shard", wrong])
         assert "must be I/N with I from 1 to N" in capsys.readouterr().err
 
 
@@ -201,7 +204,7 @@ def test_what_is_recognised_is_said_once(
         points = street(things)[0] * np.float32([1, 1, 1, 255])
         points.tofile(folder / f"{name}.bin")
     arguments = [str(tmp_path / "drive"), "--out", str(tmp_path / "out"), "--weights", weights]
-    assert segment_scan.main(arguments) == 0
+    assert segment_command.main(arguments) == 0
     notes = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
     assert len(notes) == 1
     assert "255" in notes[0]
@@ -225,7 +228,9 @@ def test_the_options_of_reading_reach_the_reader(
         (turned / "a.bin", ["--sensor", "nuscenes", "--format", "kitti"]),
     ):
         out = tmp_path / f"out{len(results)}"
-        assert segment_scan.main([str(path), "--out", str(out), "--weights", weights, *more]) == 0
+        assert (
+            segment_command.main([str(path), "--out", str(out), "--weights", weights, *more]) == 0
+        )
         results.append((out / "a.label").read_bytes())
     assert results[0] == results[1] == results[2]
 
@@ -264,7 +269,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     Path("typo.yaml").write_text("cluster: {seed: 0.5}\n")
     if "--weights" not in arguments:
         arguments = [*arguments, "--weights", weights]
-    assert segment_scan.main([*arguments, "--out", "out"]) == 2
+    assert segment_command.main([*arguments, "--out", "out"]) == 2
     complaint = capsys.readouterr().err
     assert complaint.startswith("segment_scan: ")
     assert says in complaint
@@ -282,7 +287,7 @@ def test_view_without_a_display_says_so_and_goes_on(
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     arguments = [str(sweeps / "a.bin"), "--out", str(tmp_path / "out"), "--weights", weights]
-    assert segment_scan.main([*arguments, "--view"]) == 0
+    assert segment_command.main([*arguments, "--view"]) == 0
     said = capsys.readouterr()
     assert "no display" in said.err
     assert said.out.startswith("a: ")

@@ -6,13 +6,13 @@ import pytest
 from conftest import STREETS, write_kitti
 
 from bev_instseg.config import AugmentConfig, TrainConfig
-from bev_instseg.datasets import compose
-from bev_instseg.datasets.kitti import KittiError
-from bev_instseg.datasets.objects import MIN_CUTOUT_POINTS, cut_objects
-from bev_instseg.datasets.sources import list_frames
+from bev_instseg.datasets.frames import list_frames
+from bev_instseg.exceptions import KittiError
 from bev_instseg.ops.voxelize import FEATURES, voxelize
-from bev_instseg.targets import make_targets
-from bev_instseg.training_set import TrainingSet, list_sources, read_frame
+from bev_instseg.training import paste as paste_module
+from bev_instseg.training.cutouts import MIN_CUTOUT_POINTS, cut_objects
+from bev_instseg.training.targets import make_targets
+from bev_instseg.training.training_set import TrainingSet, list_sources, read_frame
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def test_each_sample_pastes_from_one_of_the_databases(sources, kitti_root, tiny_
 
 def test_what_the_window_cuts_off_may_stand_in_front(sources, tiny_config, monkeypatch):
     seen = []
-    paste_some = compose.paste_some
+    paste_some = paste_module.paste_some
     monkeypatch.setattr(
-        "bev_instseg.training_set.paste_some",
+        "bev_instseg.training.training_set.paste_some",
         lambda *args: seen.append((args[0], args[-1])) or paste_some(*args),
     )
     samples = TrainingSet(sources, tiny_config)

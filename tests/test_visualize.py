@@ -34,7 +34,7 @@ from bev_instseg.visualize.camera import (
     place_texts,
     start_camera,
 )
-from bev_instseg.visualize.scene import COLOURINGS, Colouring, make_scene
+from bev_instseg.visualize.scene3d import COLOURINGS, Colouring, make_scene
 
 NAMES = ("vehicle", "pedestrian", "cyclist")
 RANGE_M = 50.0

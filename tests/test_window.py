@@ -16,7 +16,7 @@ from test_visualize import scene, street
 
 from bev_instseg.structures import Instances
 from bev_instseg.visualize import instance_colours, view_sweeps, window
-from bev_instseg.visualize.scene import COLOURINGS, make_scene
+from bev_instseg.visualize.scene3d import COLOURINGS, make_scene
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Wayland")
 WAIT_S = 60

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/commands/benchmark.py, or `--help`."""
+"""For a checkout; see bev_instseg/cli/benchmark.py, or `--help`."""
 
-from bev_instseg.commands.benchmark import main
+from bev_instseg.cli.benchmark import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

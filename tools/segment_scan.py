@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/commands/segment_scan.py, or `--help`."""
+"""For a checkout; see bev_instseg/cli/segment.py, or `--help`."""
 
-from bev_instseg.commands.segment_scan import main
+from bev_instseg.cli.segment import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/commands/self_label.py, or `--help`."""
+"""For a checkout; see bev_instseg/cli/self_label.py, or `--help`."""
 
-from bev_instseg.commands.self_label import main
+from bev_instseg.cli.self_label import main
 
 if __name__ == "__main__":
     raise SystemExit(main())

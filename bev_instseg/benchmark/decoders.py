@@ -8,8 +8,8 @@ from tqdm import tqdm
 
 from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.config import ClusterConfig
-from bev_instseg.datasets.sources import FrameRef
-from bev_instseg.metrics import ClassResult, Evaluator
+from bev_instseg.datasets.frames import FrameRef
+from bev_instseg.evaluation.metrics import ClassResult, Evaluator
 from bev_instseg.ops.cluster import Clusters, cluster
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter

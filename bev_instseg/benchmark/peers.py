@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.benchmark.measure import Timing, measure
-from bev_instseg.datasets.scan_io import read_scan
+from bev_instseg.io.sweep import read_scan
 
 DBSCAN_EPS_M = 0.5
 MIN_POINTS = 10

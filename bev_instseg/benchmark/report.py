@@ -9,18 +9,13 @@ from typing import Any
 
 from bev_instseg.benchmark.growth import Growth
 from bev_instseg.benchmark.measure import Timing
+from bev_instseg.tables import markdown_table
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table, its columns aligned; all but the first to the right."""
     cells = [list(head), *([_cell(value) for value in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    sides = ["<", *">" * (len(head) - 1)]
-    return "\n".join(
-        f"| {' | '.join(map('{:{}{}}'.format, row, sides, widths))} |"
-        for row in [cells[0], rule, *cells[1:]]
-    )
+    return markdown_table(cells)
 
 
 def spread(timing: Timing) -> list[float]:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.config import Config
-from bev_instseg.models.batch import SPARSE_LEVELS
 from bev_instseg.models.network import BEVNet
+from bev_instseg.models.pillar_batch import SPARSE_LEVELS
 
 
 class _Dense(nn.Module):

@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from bev_instseg.benchmark.measure import Machine, Timing
-from bev_instseg.datasets.sweep import read_sweep
 from bev_instseg.export import Cloud, write_result
-from bev_instseg.models.batch import PillarBatch
+from bev_instseg.io.sweep import read_sweep
+from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
 

@@ -8,19 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
-from bev_instseg.datasets.mounting import SENSORS
-from bev_instseg.datasets.sweep import read_sweep
+from bev_instseg.exceptions import KittiError
+from bev_instseg.io.sensor_setup import KNOWN_SENSORS
+from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame
 
 Float64 = NDArray[np.float64]
 
 
-class KittiError(ValueError):
-    """A KITTI file that cannot be used; the message names file and reason in one line."""
-
-
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class CameraCalibration:
     """From the sensor to the image: ``pixel ~ projection @ [rotation @ xyz + translation; 1]``.
 
     Attributes:
@@ -68,7 +65,7 @@ class Label:
     yaw_rad: float
 
 
-def read_calibration(path: str | Path) -> Calibration:
+def read_calibration(path: str | Path) -> CameraCalibration:
     """Read P2, R0_rect and Tr_velo_to_cam, or what else KITTI's files call them.
 
     Tracking files have R_rect and Tr_velo_cam, odometry (and so SemanticKITTI) files Tr alone.
@@ -99,7 +96,7 @@ def read_calibration(path: str | Path) -> Calibration:
     rotation = rectify @ velo_to_cam[:, :3]
     if abs(np.linalg.det(rotation) - 1) > 0.01:
         raise KittiError(f"{path}: R0_rect and Tr_velo_to_cam are no rotation")
-    return Calibration(rotation, rectify @ velo_to_cam[:, 3], matrix((3, 4), "P2"))
+    return CameraCalibration(rotation, rectify @ velo_to_cam[:, 3], matrix((3, 4), "P2"))
 
 
 def read_labels(path: str | Path) -> list[Label]:
@@ -179,7 +176,7 @@ def read_frame(
     scan = folder / "velodyne" / f"{name}.bin"
     if not scan.exists():
         scan = folder / "velodyne_reduced" / f"{name}.bin"
-    points = read_sweep(scan, SENSORS["kitti"]).points
+    points = read_sweep(scan, KNOWN_SENSORS["kitti"]).points
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
     xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image
     camera = calibration.to_camera(xyz)

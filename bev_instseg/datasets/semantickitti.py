@@ -7,13 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
-from bev_instseg.datasets.scan_io import (
-    ScanError,
-    read_labels,
-    read_scan,
-    write_atomic,
-    write_labels,
-)
+from bev_instseg.exceptions import ScanError
+from bev_instseg.file_io import write_atomic
+from bev_instseg.io.labels import read_labels, write_labels
+from bev_instseg.io.sweep import read_scan
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Frame
 

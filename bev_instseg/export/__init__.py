@@ -9,8 +9,9 @@
 ====================  ==============================================================
 """
 
+from bev_instseg.export.instances_json import instances_to_dict
 from bev_instseg.export.points import Cloud
-from bev_instseg.export.reading import read_instances
+from bev_instseg.export.read_back import read_instances
 from bev_instseg.export.result import (
     PICTURES,
     POINT_FORMATS,
@@ -19,7 +20,6 @@ from bev_instseg.export.result import (
     write_result,
 )
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.export.summary import instances_to_dict
 
 __all__ = [
     "PICTURES",

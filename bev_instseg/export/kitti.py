@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig
-from bev_instseg.datasets.kitti import Calibration
+from bev_instseg.datasets.kitti import CameraCalibration
 from bev_instseg.structures import Instances
 
 NEAR_M = 0.1  # what is nearer to the image plane is not seen
@@ -21,7 +21,7 @@ _EDGES = np.array(
 def kitti_lines(
     instances: Instances,
     classes: Sequence[ClassConfig],
-    calibration: Calibration,
+    calibration: CameraCalibration,
     image_size_px: tuple[int, int],
 ) -> list[str]:
     """One line for each box whose centre is in front of the camera and which the image shows.

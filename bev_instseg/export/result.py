@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from bev_instseg.config import ClassConfig, DataConfig
-from bev_instseg.datasets.kitti import Calibration
-from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.datasets.kitti import CameraCalibration
+from bev_instseg.export.instances_json import instances_to_dict, json_bytes
 from bev_instseg.export.kitti import kitti_lines
 from bev_instseg.export.las import encode_laz
 from bev_instseg.export.pcd import encode_pcd
 from bev_instseg.export.ply import encode_ply
 from bev_instseg.export.points import MARK, Cloud, point_records
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.export.summary import instances_to_dict, json_bytes
+from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Instances
 
 POINT_FORMATS = ("ply", "pcd", "laz")
@@ -54,7 +54,7 @@ def write_result(
     classes: Sequence[ClassConfig],
     extra: Mapping[str, Any],
     formats: Sequence[str] = (),
-    calibration: Calibration | None = None,
+    calibration: CameraCalibration | None = None,
     image_size_px: tuple[int, int] = DataConfig.image_size_px,
     pictures: Sequence[str] = (),
 ) -> list[Path]:

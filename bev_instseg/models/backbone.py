@@ -5,8 +5,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from bev_instseg.models.batch import SPARSE_LEVELS, Level, Pyramid
 from bev_instseg.models.norm import Normed
+from bev_instseg.models.pillar_batch import SPARSE_LEVELS, Level, Pyramid
 from bev_instseg.models.sparse import SparseDown, SubmanifoldConv
 
 

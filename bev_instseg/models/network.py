@@ -7,9 +7,9 @@ from torch import nn
 
 from bev_instseg.config import Config
 from bev_instseg.models.backbone import Backbone
-from bev_instseg.models.batch import PillarBatch
 from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
 from bev_instseg.models.norm import Normed
+from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.pillar_features import PillarFeatures
 from bev_instseg.models.sparse import Sparse, SubmanifoldConv
 from bev_instseg.structures import PillarEmbeddings

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bev_instseg.models.batch import Level
-from bev_instseg.ops.sites import TAPS
+from bev_instseg.models.pillar_batch import Level
+from bev_instseg.ops.neighbours import TAPS
 
 Sparse = Literal["torch", "spconv"]
 

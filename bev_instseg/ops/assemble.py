@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.ops.cluster import Clusters
-from bev_instseg.ops.compile import kernel
-from bev_instseg.ops.probability import probability
+from bev_instseg.ops.kernel import kernel
+from bev_instseg.ops.score import probability
 from bev_instseg.structures import Float32, Instances, Int32, Pillars
 
 

@@ -16,7 +16,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.ops.compile import kernel
+from bev_instseg.ops.kernel import kernel
 
 # By the C library, not by NumPy, whose sines differ in the last bit between processors.
 _COS = np.array([math.cos(math.radians(degrees)) for degrees in range(90)])

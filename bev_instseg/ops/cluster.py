@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bev_instseg.ops.compile import kernel
+from bev_instseg.ops.kernel import kernel
 from bev_instseg.structures import Float32, Int32, PillarEmbeddings
 
 MARGIN_SQUARED = 2 * math.log(2)  # squared Mahalanobis distance at which phi = 0.5
 BUCKET_M = 1.0  # about the half size of an object
-MOST_BUCKETS = 256  # along x and along y; what lies beyond is in the outermost
+MAX_BUCKETS = 256  # along x and along y; what lies beyond is in the outermost
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def _bucket(centre, active):  # type: ignore[no-untyped-def]
     shape = np.ones(2, np.int64)
     for axis in range(2):
         if low[axis] <= high[axis]:
-            shape[axis] = int(min((high[axis] - low[axis]) // BUCKET_M + 1, MOST_BUCKETS))
+            shape[axis] = int(min((high[axis] - low[axis]) // BUCKET_M + 1, MAX_BUCKETS))
     start = np.zeros(shape[0] * shape[1] + 1, np.int64)
     at = np.full(len(active), -1, np.int64)
     for n in range(len(active)):

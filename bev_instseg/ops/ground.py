@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.compile import kernel
+from bev_instseg.ops.kernel import kernel
 
 TILE_CELLS = 8  # a tile is TILE_CELLS x TILE_CELLS cells: 1.6 m at 0.2 m cells
 OUTLIER_M = 0.4  # a tile this far below the median of its neighbourhood is a ghost return

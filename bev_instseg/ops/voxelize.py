@@ -4,8 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.compile import at_once, kernel
 from bev_instseg.ops.ground import estimate_ground
+from bev_instseg.ops.kernel import at_once, kernel
 from bev_instseg.structures import Pillars
 
 SLICES = 10  # points are counted in height slices: below the first edge, between edges, above

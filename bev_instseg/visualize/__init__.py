@@ -5,11 +5,10 @@ Matplotlib, Open3D and viser are imported by the functions that draw with them.
 
 from bev_instseg.colours import instance_colours
 from bev_instseg.visualize.bev import draw_bev
-from bev_instseg.visualize.errors import draw_errors, draw_reliability
+from bev_instseg.visualize.boxes import box_corners
 from bev_instseg.visualize.maps import draw_maps
 from bev_instseg.visualize.render import Renderer, draw_3d
-from bev_instseg.visualize.shapes import box_corners
-from bev_instseg.visualize.training import draw_training
+from bev_instseg.visualize.training_curves import draw_training
 from bev_instseg.visualize.web import write_html
 from bev_instseg.visualize.window import view_sweeps
 
@@ -18,9 +17,7 @@ __all__ = [
     "box_corners",
     "draw_3d",
     "draw_bev",
-    "draw_errors",
     "draw_maps",
-    "draw_reliability",
     "draw_training",
     "instance_colours",
     "view_sweeps",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bev_instseg.colours import instance_colours
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize.bev_map import Rings, fill_map, new_maps, save_png
-from bev_instseg.visualize.shapes import box_corners
+from bev_instseg.visualize.boxes import box_corners
 
 MISSED, FALSE = "#9333ea", "#f97316"  # of the rings
 

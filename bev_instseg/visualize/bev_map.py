@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Instances
-from bev_instseg.visualize.shapes import grey_of
+from bev_instseg.visualize.boxes import grey_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from bev_instseg.ops.cluster import MARGIN_SQUARED, Clusters
 from bev_instseg.ops.voxelize import FEATURES
 from bev_instseg.structures import Float32, Instances, PillarEmbeddings, Pillars
 from bev_instseg.visualize.bev_map import DPI, PAPER, outlines_of, place_texts, save_png
-from bev_instseg.visualize.shapes import box_corners, grey_of
+from bev_instseg.visualize.boxes import box_corners, grey_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ COLUMNS, ROWS = 3, 2
 MAP_PX, GAP_PX, HEAD_PX = 960, 40, 144  # side of a map, room beside it, room for the words above it
 TITLE_PT, CAPTION_PT, TEXT_PT = 17.0, 13.0, 10.5  # readable when the picture is 900 pixels wide
 TITLE_LENGTH = 20
-MOST_ARROWS = 40  # of a cluster
+MAX_ARROWS = 40  # of a cluster
 NEITHER = (0.45, 0.45, 0.45)  # colour of a cluster that became no instance
 TALL_M = 3.0  # pillars as tall or taller are darkest
 HEIGHT = FEATURES.index("height_max_m")
@@ -57,7 +57,7 @@ def draw_maps(
     2. pillars, darker where taller;
     3. seed: each pillar in the colour of its likeliest class, the stronger the higher its seed;
     4. offset: arrows from the centres of clustered pillars to their embeddings e_i = x_i + o_i,
-       at most `MOST_ARROWS` for each cluster;
+       at most `MAX_ARROWS` for each cluster;
     5. sigma: all pillars at their embeddings, and about those of the pillars that opened a cluster
        the margin phi = 0.5 (`margin_ellipses`) with its longer semi-axis;
     6. points, boxes and scores of the instances.
@@ -328,7 +328,7 @@ def draw_offsets(
     clusters: Clusters,
     colours: Float,
 ) -> "Quiver":
-    """Draw the offsets of clustered pillars, evenly thinned to `MOST_ARROWS` of a cluster.
+    """Draw the offsets of clustered pillars, evenly thinned to `MAX_ARROWS` of a cluster.
 
     Args:
         axes: a map, x up and y to the left.
@@ -343,7 +343,7 @@ def draw_offsets(
     arrows = [np.zeros(0, np.int64)]
     for k in range(1, len(colours)):
         members = np.flatnonzero(clusters.labels == k)
-        arrows.append(members[:: -(-len(members) // MOST_ARROWS)])
+        arrows.append(members[:: -(-len(members) // MAX_ARROWS)])
     member = np.concatenate(arrows)
     (x, y), (to_x, to_y) = pillars.centres_m[member].T, embeddings.centre_m[member].T
     return axes.quiver(

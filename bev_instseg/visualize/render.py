@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize.camera import start_camera
-from bev_instseg.visualize.geometry import (
+from bev_instseg.visualize.open3d_scene import (
     box_mesh,
     cloud,
     set_camera,
     show_plainly,
     text_mesh,
 )
-from bev_instseg.visualize.scene import Scene, make_scene
+from bev_instseg.visualize.scene3d import Scene3d, make_scene
 
 WIDTH_PX, HEIGHT_PX = 1600, 1000
 FINER = 2  # drawn so many times larger and then averaged: without that texts cannot be read
@@ -98,7 +98,7 @@ class Renderer:
     ) -> None:
         self.close()
 
-    def _ask(self, request: tuple[Scene, str]) -> bytes:
+    def _ask(self, request: tuple[Scene3d, str]) -> bytes:
         """The PNG of a scene and its title; a child that fails at it is replaced once."""
         for last_try in (False, True):
             self._start_child()
@@ -184,7 +184,7 @@ def serve() -> None:
             answers.flush()
 
 
-def _png(vis: Any, scene: Scene, title: str) -> bytes:
+def _png(vis: Any, scene: Scene3d, title: str) -> bytes:
     from matplotlib.image import imsave
 
     camera = start_camera((WIDTH_PX, HEIGHT_PX))

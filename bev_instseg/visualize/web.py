@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from bev_instseg.colours import linear_of
-from bev_instseg.datasets.scan_io import write_atomic
+from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize.camera import EYE_M, TARGET_M, VIEW_RAD
-from bev_instseg.visualize.scene import COLOURINGS, EDGE_M, make_scene
+from bev_instseg.visualize.scene3d import COLOURINGS, EDGE_M, make_scene
 
 POINT_M = 0.045
 CAPTION = (

@@ -12,7 +12,7 @@ import numpy as np
 
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize.camera import start_camera
-from bev_instseg.visualize.geometry import (
+from bev_instseg.visualize.open3d_scene import (
     box_mesh,
     cloud,
     get_camera,
@@ -20,7 +20,7 @@ from bev_instseg.visualize.geometry import (
     show_plainly,
     text_mesh,
 )
-from bev_instseg.visualize.scene import COLOURINGS, Colouring, Scene, make_scene
+from bev_instseg.visualize.scene3d import COLOURINGS, Colouring, Scene3d, make_scene
 
 Load = Callable[[int], tuple[Float32, Instances]]
 
@@ -90,7 +90,7 @@ class Viewer:
         self._index, self._colouring, self._with_boxes = 0, COLOURINGS[0], True
         self._sweep: tuple[Float32, Instances] | None = None
         self._texts: Any = None  # of this scene, as `_camera` sees them
-        self._scene: Scene | None = None
+        self._scene: Scene3d | None = None
         show_plainly(vis, POINT_PX)
         self._camera = start_camera(get_camera(vis).size_px)
         set_camera(vis, self._camera)
@@ -154,7 +154,7 @@ class Viewer:
             self._camera = get_camera(self._vis)
             self._add_texts(scene)
 
-    def _add_texts(self, scene: Scene) -> None:
+    def _add_texts(self, scene: Scene3d) -> None:
         self._texts = text_mesh(scene, self._camera)
         self._vis.add_geometry(self._texts, reset_bounding_box=False)
 

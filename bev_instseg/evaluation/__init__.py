@@ -1,0 +1,1 @@
+"""Scoring predictions against labels, and fitting scores and thresholds."""

@@ -1,0 +1,1 @@
+"""Reading points: sweeps of any format, and the labels that go with them."""

@@ -1,0 +1,71 @@
+"""Where sparse layers look: the neighbours of occupied cells, and the cells of a coarser grid."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.ops.kernel import kernel
+from bev_instseg.structures import Int32
+
+Shape = tuple[int, int, int]
+TAPS = 9  # of a 3 x 3 kernel, row by row: (-1, -1), (-1, 0), .. (1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class CellNeighbours:
+    """Occupied cells of a stack of B grids, and what lies around and above them.
+
+    Attributes:
+        neighbours: (P, 9) int32 number of the occupied cell at each tap of a 3 x 3 kernel, P where
+            the cell is empty or outside its grid; tap 4 is the cell itself.
+        slot: (P,) int64 ``4 * parent + child``, where the parent is a row of ``parents`` and child
+            ``2 * (ix % 2) + iy % 2`` the quarter of it that the cell is.
+        parents: (Q,) int32 occupied cells of the grids of (nx / 2) x (ny / 2) cells, rising.
+    """
+
+    neighbours: Int32
+    slot: NDArray[np.int64]
+    parents: Int32
+
+
+def find_neighbours(cells: Int32, shape: Shape) -> CellNeighbours:
+    """Look around and above each occupied cell.
+
+    Args:
+        cells: (P,) int32 flat index into (B, nx, ny), no cell twice, in any order.
+        shape: (B, nx, ny); nx and ny are even.
+    """
+    return CellNeighbours(*_find(cells, *shape))
+
+
+@kernel
+def _find(cells, batch, nx, ny):  # type: ignore[no-untyped-def]
+    count = len(cells)
+    number = np.full(batch * nx * ny, count, np.int32)
+    for p in range(count):
+        number[cells[p]] = p
+    parent_number = np.full(batch * nx * ny // 4, -1, np.int32)
+    neighbours = np.full((count, TAPS), count, np.int32)
+    slot = np.empty(count, np.int64)
+    for p in range(count):
+        row, iy = cells[p] // ny, cells[p] % ny  # row = sweep * nx + ix, and nx is even
+        ix = row % nx
+        for dx in range(-1, 2):
+            for dy in range(-1, 2):
+                if 0 <= ix + dx < nx and 0 <= iy + dy < ny:
+                    neighbours[p, 3 * dx + dy + 4] = number[cells[p] + dx * ny + dy]
+        slot[p] = np.int64(row // 2) * (ny // 2) + iy // 2  # at first the parent's cell
+        parent_number[slot[p]] = 0
+    num_parents = 0
+    for c in range(len(parent_number)):
+        if parent_number[c] == 0:
+            parent_number[c] = num_parents
+            num_parents += 1
+    parents = np.empty(num_parents, np.int32)
+    for p in range(count):
+        parent = parent_number[slot[p]]
+        parents[parent] = slot[p]
+        row, iy = cells[p] // ny, cells[p] % ny
+        slot[p] = np.int64(parent) * 4 + row % 2 * 2 + iy % 2
+    return neighbours, slot, parents

@@ -1,0 +1,1 @@
+"""Training: samples, losses, the training loop and its report."""

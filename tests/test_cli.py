@@ -1,0 +1,132 @@
+"""The console: commands by name, help with examples that run, suggestions for what is misspelt."""
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import ROOT
+
+from bev_instseg import __version__
+from bev_instseg.cli.main import COMMANDS, main
+
+MODULES = sorted(module for module, _ in COMMANDS.values())
+
+
+def command(name: str) -> ModuleType:
+    return import_module(f"bev_instseg.cli.{name}")
+
+
+def examples(doc: str) -> list[str]:
+    """The command lines in a tool's help, continued lines joined."""
+    joined = doc.replace("\\\n", " ")
+    return [line.split("%(prog)s", 1)[1] for line in joined.splitlines() if "%(prog)s" in line]
+
+
+def test_every_tool_is_a_command() -> None:
+    tools = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
+    assert tools == MODULES
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_help_shows_two_examples_that_parse(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    doc = command(name).__doc__
+    assert doc is not None
+    lines = examples(doc)
+    assert len(lines) >= 2
+    for line in lines:
+        command(name).parse_arguments(shlex.split(line), "tool")
+    with pytest.raises(SystemExit) as caught:
+        command(name).main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert text.count(f"\n  python tools/{name}.py ") >= 2
+    assert "%(prog)s" not in text
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_file_in_tools_runs_the_command(name: str) -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--nonsense"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith(f"python tools/{name}.py: unknown option --nonsense")
+    assert len(run.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["segmnt"], "unknown command segmnt; did you mean segment?"),
+        (["self_label"], "did you mean self-label?"),
+        (["xyz"], "unknown command xyz; there are segment, train, "),
+    ],
+)
+def test_a_command_that_is_none(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["segment", "a.bin", "--ouput", "x"], "unknown option --ouput; did you mean --out?"),
+        (["segment", "a.bin", "--out", "x", "--pgn"], "unknown option --pgn; did you mean --png?"),
+        (["segment", "a.bin", "--wieghts=x"], "unknown option --wieghts; did you mean --weights?"),
+        (["segment", "a.bin", "--out", "x", "--device", "cud"], "'cud' (choose from"),
+        (["segment", "a.bin", "--out", "x", "--device", "cud"], "; did you mean cuda?"),
+        (["train", "--zzz"], "unknown option --zzz (--help has examples)"),
+        (["segment", "a.bin"], "the following arguments are required: --out"),
+    ],
+)
+def test_a_wrong_option_suggests_the_right_one(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"bev-instseg {words[0]}: ")
+    assert says in line
+    assert len(line.splitlines()) == 1
+
+
+def test_the_console_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for name in COMMANDS:
+        assert re.search(rf"^  {name} +\w+", text, re.MULTILINE)
+    assert main([]) == 2
+    assert capsys.readouterr().out == text
+
+
+def test_the_console_is_installed(tmp_path: Path) -> None:
+    program = Path(sys.executable).parent / "bev-instseg"
+    if not program.exists():
+        pytest.skip("the package is not installed beside this Python")
+    run = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+    assert run.stdout == f"{__version__}\n"
+    run = subprocess.run(
+        [program, "segment", tmp_path / "absent.bin", "--out", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 2
+    assert "absent.bin: " in run.stderr
+
+
+def test_messages_start_with_what_was_typed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["segment", "none.bin", "--out", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err.startswith("bev-instseg segment: none.bin: no such sweep")

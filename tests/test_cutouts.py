@@ -1,0 +1,181 @@
+import io
+
+import numpy as np
+import pytest
+from scenes import CAR, PERSON, crate, empty_frame, frame_of, generator
+
+from bev_instseg.exceptions import ObjectsError
+from bev_instseg.structures import Instances
+from bev_instseg.training.cutouts import (
+    DISTRACTOR,
+    MIN_CUTOUT_POINTS,
+    Cutout,
+    by_class,
+    cut_distractors,
+    cut_objects,
+    fingerprint,
+    load_objects,
+    save_objects,
+)
+
+NAMES = ("vehicle", "pedestrian")
+
+
+def test_cutouts_are_the_known_points_of_objects_with_enough():
+    per_object = MIN_CUTOUT_POINTS + 2
+    points = np.zeros((3 * per_object, 4), np.float32)
+    points[:, 0] = np.arange(len(points))
+    points[:, 2] = -9
+    instance = np.repeat([1, 2, 0], per_object)
+    labelled = np.arange(len(points)) % per_object >= 1
+    height = np.arange(len(points), dtype=np.float32) / 10
+    height[1] = np.nan
+    frame = frame_of(points, instance, [PERSON, CAR], [[3, 4], [1, 2]], labelled)
+    first, second = cut_objects(frame, height)
+    assert first.points[:, 0].tolist() == list(range(2, per_object))  # exactly enough
+    np.testing.assert_array_equal(first.points[:, 2], height[2:per_object])
+    assert (first.class_index, first.centre_m.tolist(), first.origin) == (PERSON, [3, 4], "test")
+    assert first.range_m == 5
+    np.testing.assert_allclose(first.size_m, [14, 0, 1.4], atol=1e-5)
+    assert (second.class_index, len(second.points)) == (CAR, per_object - 1)
+    height[2] = np.nan
+    assert [cutout.class_index for cutout in cut_objects(frame, height)] == [CAR]
+    assert cut_objects(empty_frame(), np.zeros(0, np.float32)) == []
+    assert (frame.points[:, 2] == -9).all()
+
+
+def test_the_size_is_that_of_the_box_around_a_turned_object():
+    turn = np.array([[0.8, 0.6], [-0.6, 0.8]])
+    box = crate(size_m=(4.0, 1.5, 1.2), count=4000).points
+    box[:, :2] = (box[:, :2] - [10, 0]) @ turn + [3, -7]
+    (cutout,) = cut_objects(frame_of(box, np.ones(4000), [CAR], [[3, -7]]), box[:, 2])
+    np.testing.assert_allclose(cutout.size_m, [4.0, 1.5, 1.2], atol=0.05)
+
+
+def test_a_fingerprint_tells_databases_apart():
+    one, other = [crate(), crate((8.0, 1.0))], [crate(kind=PERSON)]
+    assert fingerprint([]) == ""
+    assert fingerprint([one, other]) == fingerprint([list(one), list(other)])
+    kinds = ([], [[]], [one], [other], [one, other], [other, one], [one[:1], one[1:]], [one[::-1]])
+    assert len({fingerprint(databases) for databases in kinds}) == len(kinds)
+
+
+def test_objects_are_sorted_by_class_and_distractors_come_last():
+    objects = [crate(kind=kind) for kind in (PERSON, CAR, DISTRACTOR, PERSON)]
+    assert by_class(objects, 3) == [[objects[1]], [objects[0], objects[3]], [], [objects[2]]]
+
+
+def test_distractors_are_false_alarms_on_known_background():
+    n = MIN_CUTOUT_POINTS
+    # What was predicted: an object found, background, background of too few points, background
+    # that nobody labelled, and a piece of an object that was missed.
+    truth = np.repeat([1, 0, 0, 0, 2, 2], [20, n + 5, n - 1, 30, 10, 20]).astype(np.int32)
+    labels = np.repeat([1, 2, 3, 4, 5, 0], [20, n + 5, n - 1, 30, 10, 20]).astype(np.int32)
+    labelled = labels != 4
+    points = np.zeros((len(truth), 4), np.float32)
+    points[:, 0] = np.arange(len(truth)) / 10
+    frame = frame_of(points, truth, [CAR, CAR], [[0, 0], [0, 0]], labelled)
+    boxes = np.arange(35, dtype=np.float32).reshape(5, 7)
+    classes, scores = np.array([CAR, PERSON, CAR, CAR, CAR], np.int32), np.ones(5, np.float32)
+    instances = Instances(labels, classes, scores, boxes, NAMES)
+    height = np.full(len(truth), 0.7, np.float32)
+    height[22] = np.nan
+    (cutout,) = cut_distractors(frame, height, instances)
+    assert (cutout.class_index, cutout.origin) == (DISTRACTOR, "test")
+    np.testing.assert_array_equal(cutout.points[:, 0], points[[20, 21, *range(23, 25 + n)], 0])
+    assert (cutout.points[:, 2] == np.float32(0.7)).all()
+    assert cutout.centre_m.tolist() == [7, 8]
+    np.testing.assert_allclose(cutout.size_m, [(n + 4) / 10, 0, 0], atol=1e-4)
+
+
+def some_objects(count=5):
+    rng = generator(2)
+    return [
+        Cutout(
+            rng.normal(size=(n, 4)).astype(np.float32),
+            int(rng.integers(DISTRACTOR, 2)),
+            rng.normal(size=2).astype(np.float32),
+            rng.random(3).astype(np.float32),
+            f"kitti/{i:06}",
+        )
+        for i, n in enumerate(rng.integers(1, 50, count))
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_a_database_returns_what_was_put_in(count, tmp_path):
+    objects = some_objects(count)
+    save_objects(tmp_path / "one.npz", objects, NAMES)
+    loaded = load_objects(tmp_path / "one.npz", NAMES)
+    assert len(loaded) == count
+    for one, other in zip(objects, loaded, strict=True):
+        for name in ("points", "centre_m", "size_m"):
+            mine, theirs = getattr(one, name), getattr(other, name)
+            assert mine.dtype == theirs.dtype
+            assert mine.tobytes() == theirs.tobytes()
+        assert (one.class_index, one.origin) == (other.class_index, other.origin)
+    save_objects(tmp_path / "two.npz", loaded, NAMES)
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 2  # no temporary files
+
+
+def damaged(data, how):
+    if how == "cut short":
+        return data[: len(data) // 2]
+    if how == "a bit flipped":
+        middle = len(data) // 2  # in the points
+        return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+    if how == "an array":
+        body = io.BytesIO()
+        np.save(body, np.zeros(3))
+        return body.getvalue()
+    if how == "empty":
+        return b""
+    arrays = dict(np.load(io.BytesIO(data)))
+    if how == "an array missing":
+        del arrays["offsets"]
+    elif how == "another format":
+        arrays["format"] = np.array("objects/7")
+    elif how == "offsets":
+        arrays["offsets"][-1] += 1
+    elif how == "class":
+        arrays["classes"][0] = 2
+    elif how == "nan":
+        arrays["points"][3] = np.nan
+    elif how == "float64":
+        arrays["points"] = arrays["points"].astype(np.float64)
+    elif how == "pickle":
+        arrays["origins"] = arrays["origins"].astype(object)
+    body = io.BytesIO()
+    np.savez(body, **arrays)
+    return body.getvalue()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        *("cut short", "a bit flipped", "an array", "empty", "an array missing"),
+        *("another format", "offsets", "class", "nan", "float64", "pickle"),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_refused_in_one_line(how, tmp_path):
+    path = tmp_path / "objects.npz"
+    save_objects(path, some_objects(), NAMES)
+    path.write_bytes(damaged(path.read_bytes(), how))
+    with pytest.raises(ObjectsError) as caught:
+        load_objects(path, NAMES)
+    says = str(caught.value)
+    assert says.startswith(f"{path}: no database of objects, or damaged; make it again")
+    assert "\n" not in says
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ObjectsError, match=r"absent\.npz: cannot be read \(No such file"):
+        load_objects(tmp_path / "absent.npz", NAMES)
+
+
+@pytest.mark.parametrize("names", [("vehicle",), ("pedestrian", "vehicle"), (*NAMES, "cyclist")])
+def test_objects_of_other_classes_are_refused(names, tmp_path):
+    save_objects(tmp_path / "objects.npz", some_objects(), NAMES)
+    with pytest.raises(ObjectsError, match="its classes are vehicle, pedestrian, the config"):
+        load_objects(tmp_path / "objects.npz", names)

@@ -1,0 +1,254 @@
+"""A folder job: which sweeps, where results go, what is done already."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CALIBRATION, STREETS, street
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.export import read_instances
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.jobs.job import Item, Job, find_items, fingerprint, segment_item
+from bev_instseg.segmenter import Segmenter
+
+DRIVES = ("a.bin", "monday/a.bin", "monday/night/b.npy", "tuesday/c.pcd.bin")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """Sweeps in folders, and what is none of them."""
+    root = tmp_path / "archive"
+    points = street(STREETS["a"])[0]
+    for name in DRIVES:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".npy"):
+            np.save(path, points)
+        elif name.endswith(".pcd.bin"):
+            rings = np.arange(len(points)) % 32
+            np.column_stack([points, rings]).astype(np.float32).tofile(path)
+        else:
+            points.tofile(path)
+    for name in (".hidden.bin", ".cache/x.bin", "monday/readme.txt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
+@pytest.fixture
+def segmenter(weights: str) -> Segmenter:
+    return Segmenter.from_checkpoint(weights, "cpu")
+
+
+def test_a_folder_is_searched_to_its_depth_and_results_mirror_it(
+    archive: Path, tmp_path: Path
+) -> None:
+    items = find_items([archive], tmp_path / "out")
+    assert [item.path for item in items] == [archive / name for name in DRIVES]
+    assert [item.name for item in items] == ["a", "monday/a", "monday/night/b", "tuesday/c"]
+
+
+def test_results_below_the_folder_are_no_sweeps(archive: Path, segmenter: Segmenter) -> None:
+    job = job_of(segmenter, archive / "out", formats=("ply",))
+    item = find_items([archive], job.out)[1]
+    assert segment_item(segmenter, job, None, item).error == ""
+    assert (archive / "out" / "monday" / "a.ply").exists()
+    for out in ("out", "elsewhere", "."):
+        assert len(find_items([archive], archive / out)) == len(DRIVES)
+    (archive / "monday" / "of_others.ply").write_bytes(b"ply")
+    assert len(find_items([archive], job.out)) == len(DRIVES) + 1
+
+
+def test_links_are_followed(archive: Path, tmp_path: Path) -> None:
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "all").symlink_to(archive)
+    (archive / "monday" / "up").symlink_to(archive)
+    (archive / "0.bin").symlink_to(archive / "a.bin")
+    items = find_items([linked], tmp_path / "out")
+    assert [item.name for item in items] == [
+        "all/a",
+        "all/monday/a",
+        "all/monday/night/b",
+        "all/tuesday/c",
+    ]
+    with pytest.raises(ScanError, match=r"results would go to .*archive, behind a link; choose"):
+        find_items([linked], linked)
+
+
+def test_a_file_is_named_by_its_stem_and_done_once(archive: Path, tmp_path: Path) -> None:
+    inputs = [archive / "tuesday" / "c.pcd.bin", archive / "tuesday", archive / "a.bin"]
+    items = find_items(inputs, tmp_path / "out")
+    assert [item.name for item in items] == ["c", "a"]
+
+
+def test_what_cannot_be_told_apart_is_refused(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(ScanError, match=r"monday/a\.bin: named like .*archive/a\.bin"):
+        find_items([archive / "a.bin", archive / "monday"], tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.ply").touch()
+    with pytest.raises(ScanError, match=r"a\.ply: lies where results go; choose another --out"):
+        find_items([tmp_path / "out" / "a.ply"], tmp_path / "out")
+    with pytest.raises(ScanError, match=r"b\.bin: no such sweep or folder; check the path"):
+        find_items([archive / "a.bin", tmp_path / "b.bin"], tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ScanError, match=r"empty: no sweeps in this folder \(\.bin, "):
+        find_items([tmp_path / "empty"], tmp_path / "out")
+
+
+def job_of(segmenter: Segmenter, out: Path, **changes: object) -> Job:
+    job = Job(out, fingerprint(segmenter, SensorSetup()), SensorSetup())
+    return dataclasses.replace(job, **changes)  # type: ignore[arg-type]
+
+
+def test_done_is_what_is_whole_and_made_with_the_same_settings(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    item = Item(archive / "a.bin", "monday/a")
+    job = job_of(segmenter, tmp_path / "out", formats=("ply",), pictures=("png",))
+    assert not job.is_done(item)
+    outcome = segment_item(segmenter, job, None, item)
+    assert outcome.error == ""
+    assert job.is_done(item)
+    assert not dataclasses.replace(job, settings="other").is_done(item)
+    assert not dataclasses.replace(job, formats=("ply", "pcd")).is_done(item)
+    assert not dataclasses.replace(job, pictures=("png", "maps")).is_done(item)
+    assert dataclasses.replace(job, pictures=("png", "3d")).is_done(item)
+    for path in job.paths(item):
+        kept = path.read_bytes()
+        path.unlink()
+        assert not job.is_done(item)
+        path.write_bytes(kept)
+    label = tmp_path / "out" / "monday" / "a.label"
+    label.write_bytes(label.read_bytes()[:-4])
+    assert not job.is_done(item)
+    (tmp_path / "out" / "monday" / "a.json").write_text("[]")
+    assert not job.is_done(item)
+
+
+def test_another_sweep_or_calibration_of_that_name_is_to_do(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    calibration = tmp_path / "calib.txt"
+    calibration.write_text(CALIBRATION)
+    item = Item(archive / "a.bin", "a")
+    job = job_of(segmenter, tmp_path / "out", calibration=calibration)
+    assert segment_item(segmenter, job, None, item).error == ""
+    assert job.is_done(item)
+    calibration.write_text(CALIBRATION.replace("700", "710"))
+    assert not job.is_done(item)
+    calibration.write_text(CALIBRATION)
+    assert job.is_done(item)
+    assert not job.is_done(Item(archive / "monday" / "night" / "b.npy", "a"))
+    os.utime(item.path, (2e9, 2e9))  # written anew
+    assert not job.is_done(item)
+
+
+def test_settings_are_what_decides_what_is_found(segmenter: Segmenter) -> None:
+    before = fingerprint(segmenter, SensorSetup())
+    assert before == fingerprint(segmenter, SensorSetup())
+    assert before != fingerprint(segmenter, SensorSetup(axes="rfu"))
+    config = segmenter.config
+    cluster = dataclasses.replace(config.cluster, score_threshold=0.123)
+    segmenter.config = dataclasses.replace(config, cluster=cluster)
+    assert before != fingerprint(segmenter, SensorSetup())
+    segmenter.config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=1))
+    assert before == fingerprint(segmenter, SensorSetup())
+
+
+def test_every_format_gives_the_labels_of_its_bin(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    items = find_items([archive], tmp_path / "out")
+    job = job_of(segmenter, tmp_path / "out")
+    outcomes = [segment_item(segmenter, job, None, item) for item in items]
+    assert [outcome.error for outcome in outcomes] == [""] * len(items)
+    labels = {(job.out / f"{item.name}.label").read_bytes() for item in items}
+    assert len(labels) == 1
+    assert np.frombuffer(labels.pop(), np.uint32).any()
+    (notice,) = outcomes[-1].notices
+    assert "nuScenes" in notice
+    tree = json.loads((job.out / "tuesday" / "c.json").read_text())
+    assert tree["notices"] == [notice]
+    assert tree["sweep"] == "c.pcd.bin"
+
+
+def test_the_same_sweep_gives_the_same_bytes(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    item = Item(archive / "a.bin", "a")
+    everything = {"formats": ("ply", "pcd"), "pictures": ("png", "maps")}
+    files = []
+    for folder in ("one", "two"):
+        job = job_of(segmenter, tmp_path / folder, **everything)
+        segment_item(segmenter, job, None, item)
+        files.append({path.name: path.read_bytes() for path in sorted(job.out.iterdir())})
+    assert files[0] == files[1]
+    assert set(files[0]) == {"a.label", "a.json", "a.ply", "a.pcd", "a.png", "a_maps.png"}
+
+
+def test_boxes_of_a_camera_come_with_its_calibration(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "calib").mkdir()
+    (tmp_path / "calib" / "a.txt").write_text(CALIBRATION)
+    item = Item(archive / "a.bin", "monday/a")
+    texts = []
+    for calibration in (tmp_path / "calib", tmp_path / "calib" / "a.txt"):
+        job = job_of(segmenter, tmp_path / "out", calibration=calibration)
+        assert segment_item(segmenter, job, None, item).error == ""
+        texts.append((job.out / "monday" / "a.txt").read_text())
+    assert texts[0] == texts[1]
+    assert all(len(line.split()) == 16 for line in texts[0].splitlines())
+    assert texts[0]
+    rdf = street(STREETS["a"])[0][:, [1, 2, 0, 3]] * np.float32([-1, -1, 1, 1])
+    rdf.tofile(tmp_path / "a.bin")
+    (tmp_path / "rdf.txt").write_text(
+        CALIBRATION.replace("0 -1 0 0 0 0 -1 0 1 0 0 0", "1 0 0 0 0 1 0 0 0 0 1 0")
+    )
+    changes = {
+        "calibration": tmp_path / "rdf.txt",
+        "setup": SensorSetup(axes="rdf", height_m=3.0),
+    }
+    job = job_of(segmenter, tmp_path / "turned", **changes)
+    assert segment_item(segmenter, job, None, Item(tmp_path / "a.bin", "a")).error == ""
+    lines = (job.out / "a.txt").read_text().splitlines()
+    for line, expected in zip(lines, texts[0].splitlines(), strict=True):
+        numbers = [[float(word) for word in text.split()[1:]] for text in (line, expected)]
+        assert numbers[0] == pytest.approx(numbers[1], abs=0.02)
+    missing = segment_item(segmenter, job_of(segmenter, tmp_path, calibration=tmp_path), None, item)
+    assert "a.txt: cannot be read" in missing.error
+
+
+def test_what_fails_says_so_and_leaves_nothing_half_done(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.bin").write_bytes(b"cut short")
+    item = Item(tmp_path / "bad.bin", "bad")
+    job = job_of(segmenter, tmp_path / "out")
+    outcome = segment_item(segmenter, job, None, item)
+    assert outcome.error.startswith(f"{item.path}: ")
+    assert outcome.timing_ms == {}
+    assert not job.out.exists()
+    assert not job.is_done(item)
+
+
+def test_pictures_of_an_earlier_run_do_not_stay(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    item = Item(archive / "a.bin", "a")
+    segment_item(segmenter, job_of(segmenter, tmp_path, pictures=("png", "maps")), None, item)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"a.png", "a_maps.png"}
+    segment_item(segmenter, job_of(segmenter, tmp_path, formats=("ply",)), None, item)
+    assert {path.name for path in tmp_path.glob("*.png")} == {"a.png", "a_maps.png"}
+    segment_item(segmenter, job_of(segmenter, tmp_path, settings="other"), None, item)
+    assert not list(tmp_path.glob("*.png"))
+    assert not (tmp_path / "a.ply").exists()
+    instances = read_instances(tmp_path / "a.label", tmp_path / "a.json")
+    found = segmenter.segment(street(STREETS["a"])[0])
+    assert np.array_equal(instances.labels, found.labels)
+    assert os.listdir(tmp_path / "archive")

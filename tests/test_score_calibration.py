@@ -1,0 +1,246 @@
+"""Scores as probabilities: worked by hand, and fitted to what is known."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bev_instseg.config import Config, load_config
+from bev_instseg.evaluation.metrics import ClassResult, Result
+from bev_instseg.evaluation.reliability import reliability
+from bev_instseg.evaluation.score_calibration import (
+    IDENTITY,
+    RIDGE,
+    Predictions,
+    balance,
+    fit,
+    judge,
+)
+from bev_instseg.evaluation.threshold_search import (
+    MIN_GAIN,
+    MIN_POINTS,
+    SCORE_THRESHOLDS,
+    SEED_THRESHOLDS,
+    mean_pq,
+    scored_classes,
+    search,
+    search_steps,
+)
+from bev_instseg.exceptions import ConfigError
+from bev_instseg.ops.score import evidence, probability
+from bev_instseg.structures import Frame, Instances
+
+SAME = (0.0, 1.0, 0.0)
+
+
+def predictions(scores, right, num_points=None, classes=None, weights=None):
+    count = len(scores)
+    return Predictions(
+        np.array(scores, np.float32),
+        np.zeros(count, np.int32) if classes is None else np.array(classes, np.int32),
+        np.full(count, 20, np.int32) if num_points is None else np.array(num_points, np.int32),
+        np.array(right, bool),
+        np.ones(count) if weights is None else np.array(weights, np.float64),
+    )
+
+
+def probability_of(seeds, num_points, classes, calibration):
+    result = probability(
+        np.array(seeds, np.float32),
+        np.array(classes, np.int32),
+        np.array(num_points, np.int32),
+        calibration,
+    )
+    assert result.dtype == np.float32
+    return result
+
+
+def test_probabilities_worked_by_hand():
+    # Odds are e^a (s / (1 - s))^b n^c. Class 0: e^a = 1/4, b = 2, c = 0.5; class 1: 1, 0, -1.
+    calibration = ((-np.log(4), 2.0, 0.5), (0.0, 0.0, -1.0))
+    seeds, num_points, classes = [0.5, 0.8, 0.8, 0.2, 0.9], [16, 16, 1, 64, 3], [0, 0, 0, 0, 1]
+    # 1/4 * 1 * 4 = 1; 1/4 * 16 * 4 = 16; 1/4 * 16 * 1 = 4; 1/4 * 1/16 * 8 = 1/8; 1/3
+    expected = [1 / 2, 16 / 17, 4 / 5, 1 / 9, 1 / 4]
+    result = probability_of(seeds, num_points, classes, calibration)
+    np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_the_identity_gives_the_clipped_seed():
+    seeds = [0.0, 1e-5, 0.01, 0.3, 0.999, 1.0]
+    result = probability_of(seeds, [1, 2, 3, 4, 5, 0], [0] * 6, (SAME,))
+    np.testing.assert_allclose(result, np.clip(seeds, 1e-4, 1 - 1e-4), rtol=1e-5)
+
+
+def test_extremes_stay_numbers():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        calibration = ((1e6,) * 3, (-1e6,) * 3, SAME)
+        result = probability_of([0.9, 0.9, 0.5], [0, 100, 5], [0, 1, 2], calibration)
+        assert result.tolist() == [1.0, 0.0, 0.5]
+        assert len(probability_of([], [], [], (SAME,))) == 0
+
+
+def drawn(rng, count, theta, index=0):
+    """Predictions that are right as often as theta says."""
+    seeds = rng.uniform(0.2, 0.99, count)
+    num_points = np.exp(rng.uniform(np.log(10), np.log(2000), count)).astype(int)
+    odds = np.exp(theta[0]) * (seeds / (1 - seeds)) ** theta[1] * num_points ** theta[2]
+    right = rng.uniform(size=count) < odds / (1 + odds)
+    return predictions(seeds, right, num_points, [index] * count)
+
+
+def test_the_fit_finds_what_the_predictions_were_drawn_from():
+    rng = np.random.default_rng(0)
+    thetas = ((-3.0, 1.5, 0.4), (1.0, 0.5, -0.3))
+    joined = Predictions.join([drawn(rng, 40_000, theta, k) for k, theta in enumerate(thetas)])
+    np.testing.assert_allclose(fit(joined, 2), thetas, atol=0.12)
+
+
+def test_the_fit_is_the_minimum_of_the_loss():
+    joined = drawn(np.random.default_rng(1), 30, (-2.0, 1.0, 0.3))
+    weights = np.random.default_rng(2).uniform(0.1, 3, 30)
+    joined = dataclasses.replace(joined, weights=weights)
+    x, y = evidence(joined.scores, joined.num_points), joined.right
+
+    def loss(theta):
+        p = 1 / (1 + np.exp(-x @ theta))
+        data = -np.sum(weights * np.where(y, np.log(p), np.log(1 - p)))
+        return data + RIDGE / 2 * np.sum((theta - IDENTITY) ** 2)
+
+    (theta,) = fit(joined, 1)
+    for step in 1e-3 * np.concatenate([np.eye(3), -np.eye(3)]):
+        assert loss(np.array(theta)) < loss(np.array(theta) + step)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_all_right_or_all_wrong_stays_finite(right):
+    seeds = np.linspace(0.3, 0.99, 500)
+    joined = predictions(seeds, [right] * 500, np.arange(10, 510))
+    (theta,) = fit(joined, 1)
+    assert np.abs(theta).max() < 20
+    after = probability_of(seeds, joined.num_points, [0] * 500, (theta,))
+    assert (after > 0.95).all() if right else (after < 0.05).all()
+
+
+def test_a_class_without_predictions_keeps_its_seed():
+    nothing = predictions([], [])
+    assert fit(nothing, 2) == (SAME, SAME)
+    some = predictions([0.9, 0.5, 0.7], [True, False, True], classes=[1, 1, 1])
+    assert fit(some, 3)[0] == fit(some, 3)[2] == SAME
+    # A single one moves it a little only.
+    (theta,) = fit(predictions([0.9], [True]), 1)
+    assert 0.9 < probability_of([0.9], [20], [0], (theta,))[0] < 0.99
+
+
+def test_a_weight_of_two_is_the_prediction_twice():
+    twice = predictions([0.9, 0.9, 0.4, 0.6], [True, True, False, True])
+    weighted = predictions([0.9, 0.4, 0.6], [True, False, True], weights=[2, 1, 1])
+    np.testing.assert_allclose(fit(twice, 1), fit(weighted, 1), atol=1e-6)
+
+
+def test_each_data_set_weighs_the_same():
+    one, other = predictions([0.1], [False]), predictions([0.9, 0.8, 0.7], [True] * 3)
+    joined = balance([one, predictions([], []), other])
+    assert joined.weights.tolist() == pytest.approx([2, 2 / 3, 2 / 3, 2 / 3])
+    assert joined.right.tolist() == [False, True, True, True]
+    assert len(balance([predictions([], [])]).scores) == 0
+
+
+def test_reliability_worked_by_hand():
+    scores, right = [0.25, 0.2, 0.95, 1.0, 0.9], [True, False, True, True, False]
+    weights = np.array([1.0, 3, 2, 1, 1])
+    result = reliability(np.array(scores, np.float32), np.array(right), weights)
+    assert result.count.tolist() == [0, 0, 2, 0, 0, 0, 0, 0, 0, 3]
+    assert result.score[2] == pytest.approx((0.25 + 0.6) / 4)
+    assert result.right[2] == pytest.approx(1 / 4)
+    assert result.score[9] == pytest.approx((1.9 + 1.0 + 0.9) / 4)
+    assert result.right[9] == pytest.approx(3 / 4)
+    assert np.isnan(result.score[[0, 1, 3, 8]]).all()
+    # Both bins hold half of the weight: (|0.2125 - 0.25| + |0.95 - 0.75|) / 2
+    assert result.error == pytest.approx((0.0375 + 0.2) / 2)
+    assert np.isnan(reliability(np.zeros(0, np.float32), np.zeros(0, bool)).error)
+
+
+def test_the_verdict_is_that_of_the_evaluator():
+    truth = np.repeat([1, 1, 2, 0, 0, 2], [12, 8, 10, 15, 5, 2]).astype(np.int32)
+    labels = np.repeat([1, 0, 2, 3, 4, 0], [12, 8, 10, 15, 5, 2]).astype(np.int32)
+    frame = Frame(
+        *("street", np.ones((52, 4), np.float32), truth, np.ones(52, bool)),
+        *(np.array([0, 1], np.int32), np.zeros((2, 2), np.float32)),
+    )
+    scores = np.array([0.9, 0.8, 0.7, 0.6], np.float32)
+    instances = Instances(
+        *(labels, np.array([0, 0, 1, 1], np.int32), scores),
+        *(np.zeros((4, 7), np.float32), ("car", "person")),
+    )
+    verdict = judge(frame, instances)
+    # 12 of 20 points is right; another class is wrong; background is wrong; 5 points don't count.
+    assert verdict.right.tolist() == [True, False, False]
+    assert verdict.num_points.tolist() == [12, 10, 15]
+    assert verdict.classes.tolist() == [0, 0, 1]
+    assert verdict.scores.tolist() == scores[:3].tolist()
+    assert verdict.weights.tolist() == [1, 1, 1]
+
+
+def result_of(*pqs):
+    """A result from the PQ of each class."""
+    nothing = ClassResult(*[0] * len(dataclasses.fields(ClassResult)))
+    return Result({str(k): dataclasses.replace(nothing, pq=pq) for k, pq in enumerate(pqs)})
+
+
+def test_mean_pq_is_over_the_classes_with_a_vote():
+    results = [result_of(0.9, 0.5, 0.0), result_of(0.5, 0.0, 0.7), result_of(0.1, 0.1, 0.1)]
+    assert mean_pq(results, [{0, 1}, {0}, set()]) == pytest.approx((0.7 + 0.5) / 2)
+    assert np.isnan(mean_pq(results, [set(), set(), set()]))
+
+
+def test_a_class_votes_where_it_has_ten_counted_objects():
+    def sample(objects, kind, points_each):
+        instance = np.repeat(np.arange(1, objects + 1), points_each).astype(np.int32)
+        points, known = np.ones((len(instance), 4), np.float32), np.ones(len(instance), bool)
+        classes, centres = np.full(objects, kind, np.int32), np.zeros((objects, 2), np.float32)
+        return SimpleNamespace(frame=Frame("f", points, instance, known, classes, centres))
+
+    data_sets = [
+        [sample(6, 0, 10), sample(4, 0, 12), sample(9, 1, 20), sample(30, 2, 9)],
+        [sample(9, 0, 10), sample(10, 1, 10)],
+        [],
+    ]
+    assert scored_classes(data_sets, 3) == [{0}, {1}, set()]
+
+
+def test_the_search_finds_thresholds_that_depend_on_each_other():
+    def score(config):
+        c, points = config.cluster, [kind.min_points for kind in config.classes]
+        together = -abs((1 - c.seed_threshold) - c.score_threshold) - abs(c.score_threshold - 0.5)
+        return together - abs(points[1] - 20) / 10 + (c.min_height_m == 0.05)
+
+    best = search(score, Config(), search_steps(3))
+    assert (best.cluster.seed_threshold, best.cluster.score_threshold) == (0.5, 0.5)
+    assert best.cluster.min_height_m == 0.05
+    assert [kind.min_points for kind in best.classes] == [10, 20, 8]  # the others as they were
+    assert len(search_steps(3)[0](Config())) == len(SEED_THRESHOLDS) * len(SCORE_THRESHOLDS)
+    assert len(search_steps(3)[1](Config())) == len(MIN_POINTS)
+
+
+@pytest.mark.parametrize("gain", [0.0, MIN_GAIN / 2, np.nan])
+def test_the_search_stays_where_nothing_is_to_be_gained(gain):
+    start = Config()
+    assert search(lambda config: 0.5 + gain * (config != start), start, search_steps(3)) == start
+
+
+def test_a_configuration_has_a_triple_for_each_class(tmp_path: Path):
+    path = tmp_path / "calibration.yaml"
+    path.write_text("cluster: {calibration: [[0, 1, 0], [-2, 1.5, 0.25], [1, 2, 3]]}")
+    assert load_config(path).cluster.calibration == (SAME, (-2.0, 1.5, 0.25), (1.0, 2.0, 3.0))
+    for text, says in (
+        ("cluster: {calibration: [[0, 1, 0]]}", "cluster.calibration has 1 triples for 3 classes"),
+        ("cluster: {calibration: [[0, 1], [0, 1], [0, 1]]}", "must be a list of 3"),
+        ("cluster: {score_threshold: 1.5}", "cluster.score_threshold must lie in 0..1"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=says):
+            load_config(path)

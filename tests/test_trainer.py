@@ -1,0 +1,752 @@
+import csv
+import dataclasses
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import (
+    ROOT,
+    STREETS,
+    make_tiny_config,
+    one_thread_environment,
+    write_kitti,
+    write_semantickitti,
+)
+from scenes import crate
+
+from bev_instseg import segmenter
+from bev_instseg.checkpoint import load_model, load_state, save_state
+from bev_instseg.cli import train as train_command
+from bev_instseg.config import AugmentConfig, load_config, save_config
+from bev_instseg.datasets.frames import list_frames
+from bev_instseg.evaluation.score_frames import score_frames
+from bev_instseg.exceptions import TrainingError
+from bev_instseg.models.network import BEVNet
+from bev_instseg.models.pillar_batch import PillarBatch
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.training import trainer as trainer_module
+from bev_instseg.training.trainer import LOSSES, Trainer, duration, learning_rate_factor
+from bev_instseg.training.training_set import TrainingSet
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+TOOL = ROOT / "tools" / "train_kitti.py"
+COLUMNS = ["step", "time_s", "lr", *LOSSES]
+SCORES = [
+    f"val_{what}_{n}" for n in ("vehicle", "pedestrian", "cyclist") for what in ("pq", "recall")
+]
+# Intervals of which none is a multiple of another.
+AWKWARD = {"steps": 11, "log_every": 3, "validate_every": 4, "checkpoint_every": 5}
+
+
+def variant(config, **train):
+    return dataclasses.replace(config, train=dataclasses.replace(config.train, **train))
+
+
+def trainer_of(config, data, out, resume=False, initial=None):
+    """A trainer on the sources of the configuration, as the tool makes it."""
+    sources, validation = [], []
+    for source in config.data.sources:
+        root = data / source.path
+        sources.append((source.weight, list_frames(root, source.layout, source.train)))
+        validation += list_frames(root, source.layout, source.val)
+    return Trainer(config, TrainingSet(sources, config), validation, out, resume, initial)
+
+
+def rows_of(out):
+    """The rows of log.csv without their times."""
+    with open(out / "log.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if k != "time_s"} for row in csv.DictReader(file)]
+
+
+def assert_equal(one, other, path="state"):
+    """Equality of nested dictionaries and lists of tensors and numbers, bit by bit."""
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), path
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one.keys() - {"time_s", "seconds"}:
+            assert_equal(one[key], other[key], f"{path}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(other), path
+        for i, pair in enumerate(zip(one, other, strict=True)):
+            assert_equal(*pair, f"{path}[{i}]")
+    else:
+        assert one == other or (one != one and other != other), path
+
+
+def assert_same_run(one, other):
+    """Two folders hold the same run to the bit, but for its times."""
+    assert_equal(load_state(one / "last.pt"), load_state(other / "last.pt"))
+    assert rows_of(one) == rows_of(other)
+    assert (one / "weights.safetensors").read_bytes() == (
+        other / "weights.safetensors"
+    ).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Both data sets, as the tiny configuration names them."""
+    root = tmp_path_factory.mktemp("data")
+    write_kitti(root / "kitti", {"train": ["a", "b"], "val": ["c"]})
+    write_semantickitti(root / "semantickitti", {"00": ["a", "b"], "01": ["c"]})
+    return root
+
+
+@pytest.fixture(scope="module")
+def straight(data, tmp_path_factory):
+    """A run of awkward intervals from start to end."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    out = tmp_path_factory.mktemp("straight") / "run"
+    trainer_of(variant(make_tiny_config(), **AWKWARD), data, out).run()
+    torch.set_num_threads(before)
+    return out
+
+
+# The run's folder
+
+
+def test_a_run_leaves_everything_it_should(straight, data):
+    names = {path.name for path in straight.iterdir()}
+    assert names == {
+        *("config.yaml", "log.csv", "last.pt", "best.pt"),
+        *("weights.safetensors", "weights.json"),
+    }
+    config = variant(make_tiny_config(), **AWKWARD)
+    assert load_config(straight / "config.yaml") == config
+    last = load_state(straight / "last.pt")
+    assert last["step"] == 11
+    model, its_config, _ = load_model(straight / "weights.safetensors")
+    assert its_config == config
+    assert_equal(model.state_dict(), last["model"])
+
+
+def test_the_log_has_a_row_at_each_interval_and_at_the_end(straight):
+    with open(straight / "log.csv", newline="") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    assert reader.fieldnames == COLUMNS + SCORES
+    assert [int(row["step"]) for row in rows] == [3, 4, 6, 8, 9, 11]
+    scored = [int(row["step"]) for row in rows if row["val_pq_vehicle"]]
+    assert scored == [4, 8, 11]
+    times = [float(row["time_s"]) for row in rows]
+    assert times == sorted(times)
+    for row in rows:
+        parts = [float(row[name]) for name in ("instance", "smoothness", "seed")]
+        assert math.isclose(float(row["loss"]), parts[0] + parts[1] + 10 * parts[2], rel_tol=1e-5)
+        assert float(row["lr"]) == pytest.approx(
+            2e-3
+            * learning_rate_factor(int(row["step"]), variant(make_tiny_config(), **AWKWARD).train)
+        )
+
+
+def test_a_row_is_the_mean_of_the_steps_since_the_last(straight, data, tmp_path):
+    trainer_of(variant(make_tiny_config(), **AWKWARD | {"log_every": 1}), data, tmp_path).run()
+    each = {int(row["step"]): row for row in rows_of(tmp_path)}
+    assert list(each) == list(range(1, 12))
+    before = 0
+    for row in rows_of(straight):
+        steps = range(before + 1, int(row["step"]) + 1)
+        for name in LOSSES:
+            mean = sum(float(each[step][name]) for step in steps) / len(steps)
+            assert float(row[name]) == pytest.approx(mean, rel=1e-12)
+        before = int(row["step"])
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
+def test_saved_is_the_moving_average_of_the_weights(data, tmp_path, monkeypatch, decay):
+    trained = []
+    step = Trainer._train_step
+
+    def noting(trainer, batch):
+        losses = step(trainer, batch)
+        trained.append({k: v.clone() for k, v in trainer.model.state_dict().items()})
+        return losses
+
+    monkeypatch.setattr(Trainer, "_train_step", noting)
+    config = variant(make_tiny_config(), steps=6, validate_every=100, average_decay=decay)
+    trainer_of(config, data, tmp_path).run()
+    model, _, _ = load_model(tmp_path / "weights.safetensors")
+    for name, saved in model.state_dict().items():
+        mean = trained[0][name]
+        for count, weights in enumerate(trained[1:], 1):
+            share = max(1 - decay, 1 / (1 + 0.1 * count))
+            if mean.is_floating_point():
+                mean = mean + share * (weights[name] - mean)
+        if mean.is_floating_point():
+            torch.testing.assert_close(saved, mean)
+    assert_equal(load_state(tmp_path / "last.pt")["trained"], trained[-1])
+
+
+def test_states_are_saved_exactly_at_their_steps(data, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(
+        trainer_module, "save_state", lambda path, state: saved.append((path.name, state["step"]))
+    )
+    scores = iter([0.2, 0.5, 0.3])
+
+    class Scripted:
+        def result(self):
+            each = SimpleNamespace(pq=next(scores), recall_50=0.0)
+            return SimpleNamespace(mean_pq=each.pq, per_class={"vehicle": each})
+
+    monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Scripted())
+    trainer = trainer_of(variant(make_tiny_config(), **AWKWARD), data, tmp_path)
+    trainer.run()
+    assert saved == [
+        *[("best.pt", 4), ("last.pt", 5), ("best.pt", 8)],
+        *[("last.pt", 10), ("last.pt", 11)],
+    ]
+    assert trainer.best == 0.5
+
+
+def test_without_objects_to_score_there_is_no_best(tmp_path, data, monkeypatch):
+    monkeypatch.setitem(STREETS, "bare", ())
+    write_kitti(tmp_path, {"val": ["bare"]})
+    config = variant(make_tiny_config(), steps=2, validate_every=1)
+    refs = list_frames(data / "kitti", "kitti", ["train"])
+    samples = TrainingSet([(1, refs)], config)
+    for name, validation in (
+        ("nan", list_frames(tmp_path, "kitti", ["val"])),
+        ("none", []),
+    ):
+        out = tmp_path / name
+        Trainer(config, samples, validation, out).run()
+        assert load_state(out / "last.pt")["best"] == -math.inf
+        assert not (out / "best.pt").exists()
+        assert ("val_pq_vehicle" in rows_of(out)[0]) == bool(validation)
+
+
+def test_validation_may_be_of_some_frames_only(data, tmp_path):
+    refs = list_frames(data / "kitti", "kitti", ["train", "val"]) * 4  # 12
+    for count, expected in ((0, 12), (5, 5), (99, 12)):
+        config = variant(make_tiny_config(), validate_frames=count)
+        trainer = Trainer(config, TrainingSet([(1, refs)], config), refs, tmp_path / str(count))
+        assert len(trainer.validation) == expected
+    config = variant(make_tiny_config(), validate_frames=3)
+    numbered = [dataclasses.replace(refs[0], name=str(i)) for i in range(12)]
+    trainer = Trainer(config, TrainingSet([(1, refs)], config), numbered, tmp_path / "spread")
+    assert [ref.name for ref in trainer.validation] == ["0", "4", "8"]
+
+
+# Stopping and going on
+
+DRIVER = f"""
+import os, runpy, signal, sys, threading, time
+from bev_instseg.training.trainer import Trainer
+from bev_instseg.training.training_set import TrainingSet
+
+number, at, whom = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+step, sample = Trainer._train_step, TrainingSet.__getitem__
+
+def train_step(self, batch):
+    losses = step(self, batch)
+    if whom == "self" and self.step + 1 == at:
+        os.kill(os.getpid(), number)
+    if whom == "group" and self.step + 2 == at:  # while the loop waits for the next batch
+        threading.Timer(0.2, os.killpg, (0, number)).start()
+    return losses
+
+def slow_sample(self, index):
+    time.sleep(0.3)
+    return sample(self, index)
+
+if whom == "group":
+    TrainingSet.__getitem__ = slow_sample
+if __name__ == "__main__":
+    Trainer._train_step = train_step
+    sys.exit(runpy.run_path({str(TOOL)!r}, run_name="tool")["main"](sys.argv[4:]))
+"""
+
+
+def run_until(number, at, whom, config, data, out, tmp_path):
+    """Run the tool in its own process group until it sends itself a signal before step ``at``."""
+    (tmp_path / "driver.py").write_text(DRIVER)
+    save_config(config, tmp_path / "config.yaml")
+    return subprocess.run(
+        [
+            *(sys.executable, tmp_path / "driver.py", str(int(number)), str(at), whom),
+            *("--config", tmp_path / "config.yaml", "--data", data, "--out", out),
+        ],
+        env=one_thread_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "whom", "workers", "at"),
+    [(signal.SIGTERM, "self", 0, 7), (signal.SIGINT, "group", 1, 4)],  # as Ctrl-C does
+)
+def test_a_stopped_run_goes_on_as_if_never_stopped(
+    straight, data, tmp_path, number, whom, workers, at
+):
+    config = variant(make_tiny_config(), **AWKWARD, workers=workers)
+    out = tmp_path / "run"
+    stopped = run_until(number, at, whom, config, data, out, tmp_path)
+    assert stopped.returncode == 0, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    step = load_state(out / "last.pt")["step"]
+    assert step == at or (whom == "group" and at < step < 11)  # a timer may be late
+    assert f"stopped at step {step} of 11" in stopped.stdout
+    assert not (out / "weights.safetensors").exists()
+    assert (out / "log.png").exists()
+    state = load_state(out / "last.pt")
+    state["config"]["train"]["workers"] = 0  # which gives the same samples
+    save_state(out / "last.pt", state)
+    trainer_of(variant(config, workers=0), data, out, resume=True).run()
+    assert_same_run(straight, out)
+
+
+def test_a_killed_run_goes_on_from_its_last_checkpoint(straight, data, tmp_path):
+    config, out = variant(make_tiny_config(), **AWKWARD), tmp_path / "run"
+    killed = run_until(signal.SIGKILL, 9, "self", config, data, out, tmp_path)
+    assert killed.returncode == -signal.SIGKILL
+    assert load_state(out / "last.pt")["step"] == 5  # between two rows of the log
+    trainer_of(config, data, out, resume=True).run()
+    assert_same_run(straight, out)
+
+
+@pytest.mark.parametrize("at", range(1, 11))
+def test_stopping_after_any_step_changes_nothing(straight, data, tmp_path, at, monkeypatch):
+    config = variant(make_tiny_config(), **AWKWARD)
+    trainer = trainer_of(config, data, tmp_path)
+    monkeypatch.setattr(trainer, "_agreed_stop", lambda: trainer.step == at)
+    trainer.run()
+    trainer_of(config, data, tmp_path, resume=True).run()
+    assert_same_run(straight, tmp_path)
+
+
+def test_a_finished_run_can_be_resumed_and_stays_the_same(straight, data, tmp_path):
+    config = variant(make_tiny_config(), **AWKWARD)
+    save_state(tmp_path / "last.pt", load_state(straight / "last.pt"))
+    trainer_of(config, data, tmp_path, resume=True).run()
+    assert (tmp_path / "weights.json").exists()
+    weights = [(out / "weights.safetensors").read_bytes() for out in (straight, tmp_path)]
+    assert weights[0] == weights[1]
+
+
+def test_the_best_state_can_stand_in_for_the_last(straight, data, tmp_path):
+    state = load_state(straight / "best.pt")
+    assert state["step"] in (4, 8, 11)
+    assert state["rows"][-1]["step"] == state["step"]  # its own scores included
+    assert state["rows"][-1]["val_pq_vehicle"] >= 0
+    save_state(tmp_path / "last.pt", state)
+    trainer_of(variant(make_tiny_config(), **AWKWARD), data, tmp_path, resume=True).run()
+    assert_same_run(straight, tmp_path)
+
+
+def test_a_state_of_before_partial_rows_were_kept_can_be_resumed(straight, data, tmp_path):
+    state = load_state(straight / "best.pt")
+    assert state.pop("recent") == []
+    save_state(tmp_path / "last.pt", state)
+    trainer_of(variant(make_tiny_config(), **AWKWARD), data, tmp_path, resume=True).run()
+    assert_same_run(straight, tmp_path)
+
+
+def test_the_first_signal_stops_and_the_second_would_kill(data, tmp_path, monkeypatch):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    config = make_tiny_config()
+    trainer = trainer_of(config, data, tmp_path)
+    step, save, found = trainer._train_step, trainer._save, []
+
+    def train_step(batch):
+        if trainer.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(batch)
+
+    def watch(name):
+        found.extend(signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT))
+        save(name)
+
+    monkeypatch.setattr(trainer, "_train_step", train_step)
+    monkeypatch.setattr(trainer, "_save", watch)
+    trainer.run()
+    assert trainer.step == 3
+    assert found == [signal.SIG_DFL, trainer._ask_to_stop]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# Refusals
+
+
+def refused(config, data, out, resume, *words):
+    with pytest.raises(TrainingError) as caught:
+        trainer_of(config, data, out, resume)
+    assert "\n" not in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_run_is_not_overwritten(straight, data):
+    before = {path.name: path.read_bytes() for path in straight.iterdir()}
+    refused(
+        make_tiny_config(), data, straight, False, "last.pt", "a run is here already", "--resume"
+    )
+    assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
+
+
+def test_another_configuration_is_not_resumed(straight, data):
+    before = {path.name: path.read_bytes() for path in straight.iterdir()}
+    config = variant(make_tiny_config(), **AWKWARD, learning_rate=1e-4)
+    refused(config, data, straight, True, "last.pt", "another configuration", "config.yaml")
+    assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
+
+
+def test_a_run_with_other_objects_is_not_resumed(straight, data):
+    config = variant(make_tiny_config(), **AWKWARD)
+    samples = trainer_of(config, data, straight, resume=True).training_set
+    samples = TrainingSet([(1.0, samples.refs)], config, [[crate()]])
+    with pytest.raises(TrainingError, match="made with other --objects"):
+        Trainer(config, samples, [], straight, resume=True)
+
+
+def test_a_run_can_start_from_the_weights_of_another(straight, data, tmp_path):
+    weights = straight / "weights.safetensors"
+    trainer = trainer_of(make_tiny_config(), data, tmp_path / "run", initial=weights)
+    assert trainer.step == 0
+    assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
+    other = dataclasses.replace(
+        make_tiny_config(), model=dataclasses.replace(make_tiny_config().model, widths=(4, 8, 8))
+    )
+    with pytest.raises(TrainingError, match=r"weights\.safetensors: of another network"):
+        trainer_of(other, data, tmp_path / "other", initial=weights)
+    assert not (tmp_path / "other").exists()
+
+
+def test_each_row_is_told_of_and_scores_are_in_the_log_by_then(data, tmp_path):
+    rows, logged = [], []
+
+    def note(row, scored):
+        rows.append(dict(row))
+        if scored is not None:
+            logged.append(rows_of(tmp_path)[-1])
+            result = score_frames(scored, trainer.validation, config).result()
+            assert result.per_class["vehicle"].pq == row["val_pq_vehicle"]
+
+    config = variant(make_tiny_config(), **AWKWARD)
+    trainer = trainer_of(config, data, tmp_path)
+    trainer.run(note)
+    assert rows == trainer.rows
+    assert [row["step"] for row in logged] == ["4", "8", "11"]
+    assert all(row["val_pq_vehicle"] for row in logged)
+
+
+def lines_of_time(config, data, out, monkeypatch, step_s, resume=False):
+    """What a run prints of its time if step ``i`` takes ``step_s(i)`` and a validation 120 s."""
+    now = [0.0]
+
+    class Scripted:
+        def result(self):
+            now[0] += 120
+            each = SimpleNamespace(pq=0.5, recall_50=0.0)
+            return SimpleNamespace(mean_pq=0.5, per_class={"vehicle": each})
+
+    def train_step(self, samples):
+        now[0] += step_s(self.step + 1)
+        return dict.fromkeys(LOSSES, 0.0)
+
+    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Scripted())
+    monkeypatch.setattr(Trainer, "_train_step", train_step)
+    lines = []
+    monkeypatch.setattr(trainer_module.tqdm, "write", lines.append)
+    trainer_of(config, data, out, resume).run()
+    return lines
+
+
+def test_the_time_left_counts_validations_and_the_pace_of_late(data, tmp_path, monkeypatch):
+    times = {"steps": 12, "validate_every": 4, "log_every": 5, "checkpoint_every": 6}
+    config = variant(make_tiny_config(), **times)
+    lines = lines_of_time(
+        config, data, tmp_path / "a", monkeypatch, lambda step: 60 if step <= 4 else 30
+    )
+    assert lines == [
+        "step 4 of 12: PQ vehicle 50.0; 6 min so far, 12 min left",  # 90 s a step
+        "step 8 of 12: PQ vehicle 50.0; 10 min so far, 4 min left",  # 60 s
+        "step 12 of 12: PQ vehicle 50.0; 14 min in all",
+    ]
+    state = load_state(tmp_path / "a" / "last.pt")
+    assert state["seconds"] == 14 * 60
+    with monkeypatch.context() as patch:  # as if it had been stopped at step 6
+        patch.setattr(Trainer, "_agreed_stop", lambda self: self.step == 6)
+        lines = lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60)
+    lines += lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60, resume=True)
+    assert lines == [
+        "step 4 of 12: PQ vehicle 50.0; 6 min so far, 12 min left",
+        "step 8 of 12: PQ vehicle 50.0; 12 min so far, 6 min left",
+        "step 12 of 12: PQ vehicle 50.0; 18 min in all",
+    ]
+
+
+def test_durations_are_short():
+    seconds = (0.4, 99.4, 100, 90 * 60, 5999, 6000, 7500, 36_000)
+    assert [duration(s) for s in seconds] == [
+        *("0 s", "99 s", "2 min", "90 min", "1 h 40 min", "1 h 40 min", "2 h 5 min", "10 h 0 min"),
+    ]
+
+
+def test_nothing_is_not_resumed(data, tmp_path):
+    refused(make_tiny_config(), data, tmp_path / "none", True, "last.pt", "no run to resume")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_broken_state_is_not_resumed(straight, data, tmp_path):
+    config = variant(make_tiny_config(), **AWKWARD)
+    path = tmp_path / "last.pt"
+    state = load_state(straight / "last.pt")
+    whole = (straight / "last.pt").read_bytes()
+    path.write_bytes(whole[:1000])
+    refused(config, data, tmp_path, True, "last.pt", "damaged")
+    path.write_bytes(whole[: len(whole) // 2] + b"?" + whole[len(whole) // 2 + 1 :])
+    refused(config, data, tmp_path, True, "last.pt", "damaged")
+    for key in ("model", "optimizer", "schedule", "rows", "step"):
+        save_state(path, {k: v for k, v in state.items() if k != key})
+        refused(config, data, tmp_path, True, "last.pt", "no training state")
+    save_state(path, state | {"model": {}})
+    refused(config, data, tmp_path, True, "last.pt", "no training state")
+    save_state(path, {})
+    refused(config, data, tmp_path, True, "last.pt", "another configuration")
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    refused(make_tiny_config(), data, tmp_path, False, "batch_size 2", "3 processes")
+
+
+# Things that go wrong on the way
+
+
+def nan_loss(losses):
+    losses["loss"] = losses["loss"] * math.nan
+    return losses
+
+
+def nan_part(losses):
+    losses["seed"] = losses["seed"] * math.inf
+    return losses
+
+
+def nan_gradient(losses):
+    losses["loss"] = losses["loss"] + (0 * losses["loss"]).sqrt()  # 0, of infinite slope
+    return losses
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"), [(nan_loss, "loss"), (nan_part, "seed"), (nan_gradient, "gradient norm")]
+)
+def test_a_number_that_is_not_finite_ends_the_run(data, tmp_path, monkeypatch, capsys, spoil, word):
+    config = variant(make_tiny_config(), checkpoint_every=3, steps=9)
+    save_config(config, tmp_path / "config.yaml")
+    out, count, original = tmp_path / "run", itertools.count(1), trainer_module.batch_losses
+
+    def losses(*args):
+        found = original(*args)
+        return spoil(found) if next(count) == 5 else found
+
+    monkeypatch.setattr(trainer_module, "batch_losses", losses)
+    arguments = ["--config", tmp_path / "config.yaml", "--data", data, "--out", out]
+    assert train_command.main([str(a) for a in arguments]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "train_kitti" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"train_kitti: {out}: {word} is ")
+    assert "at step 5" in lines[0]
+    assert load_state(out / "last.pt")["step"] == 3
+    assert all(value.isfinite().all() for value in load_state(out / "last.pt")["model"].values())
+    assert not (out / "weights.safetensors").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_data_file_ends_the_run_in_one_line(tmp_path, capsys, workers):
+    root = write_kitti(tmp_path / "kitti", {"train": ["a", "b"], "val": ["c"]})
+    (root / "training" / "label_2" / "b.txt").write_text("Car\n")
+    config = variant(make_tiny_config(), workers=workers)
+    source = config.data.sources[0]
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=(source,)))
+    save_config(config, tmp_path / "config.yaml")
+    arguments = ["--config", tmp_path / "config.yaml", "--data", tmp_path, "--out", tmp_path / "r"]
+    assert train_command.main([str(a) for a in arguments]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    path = root / "training" / "label_2" / "b.txt"
+    assert last == f"train_kitti: {path}: line 1 is no KITTI label of 15 fields"
+
+
+def test_frames_without_points_or_objects_train(tmp_path, monkeypatch):
+    monkeypatch.setitem(STREETS, "bare", ())
+    root = write_kitti(tmp_path / "kitti", {"train": ["bare"]})
+    config = variant(make_tiny_config(), steps=2, log_every=1)
+    refs = list_frames(root, "kitti", ["train"])
+    for name in ("bare", "empty"):
+        out = tmp_path / name
+        Trainer(config, TrainingSet([(1, refs)], config), [], out).run()
+        for row in rows_of(out):
+            assert float(row["instance"]) == float(row["smoothness"]) == 0
+            assert (float(row["seed"]) > 0) == (name == "bare")
+        (root / "training" / "velodyne" / "bare.bin").write_bytes(b"")
+
+
+# The tool
+
+
+def test_the_tool_explains_itself(capsys):
+    with pytest.raises(SystemExit) as caught:
+        train_command.main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for word in ("--config", "--data", "--out", "--resume", "torchrun", "Ctrl-C"):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"--config": "none.yaml"}, ["none.yaml", "cannot read the configuration"]),
+        ({"--data": "nowhere"}, ["train.txt", "cannot be read"]),
+        ({"--resume": None}, ["last.pt", "no run to resume"]),
+    ],
+)
+def test_the_tool_refuses_in_one_line(data, tmp_path, monkeypatch, capsys, change, words):
+    monkeypatch.chdir(tmp_path)
+    save_config(make_tiny_config(), tmp_path / "config.yaml")
+    options = {"--config": "config.yaml", "--data": str(data), "--out": "run"} | change
+    assert train_command.main([word for pair in options.items() for word in pair if word]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("train_kitti: ")
+    assert captured.err.count("\n") == 1
+    for word in words:
+        assert word in captured.err
+
+
+def test_learning_rate_warms_up_and_falls_to_nothing():
+    train = variant(make_tiny_config(), steps=110, warmup_steps=10).train
+    factors = [learning_rate_factor(step, train) for step in range(111)]
+    assert factors[0] == 0.1
+    assert factors[9] == factors[10] == 1
+    assert factors[60] == pytest.approx(0.5)
+    assert factors[110] == 0
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert learning_rate_factor(500, train) == 0
+    assert learning_rate_factor(0, variant(make_tiny_config(), warmup_steps=0).train) == 1
+
+
+# Learning
+
+
+@pytest.mark.parametrize("own", [torch.float32, torch.bfloat16])
+def test_the_machine_chooses_its_arithmetic(data, tmp_path, monkeypatch, own):
+    monkeypatch.setattr(trainer_module, "native_dtype", lambda device: own)
+    config = variant(make_tiny_config(), precision="auto")
+    trainer = trainer_of(config, data, tmp_path / "run")
+    assert trainer.bf16 == (own == torch.bfloat16)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_network_learns_a_street_by_heart(data, tmp_path, precision):
+    """From files to scores: train on one frame, load the weights, find its objects."""
+    config = variant(
+        make_tiny_config(),
+        **{"steps": 100, "window_cells": 0, "learning_rate": 1e-2, "warmup_steps": 10},
+        **{"log_every": 20, "validate_every": 1000, "precision": precision},
+    )
+    config = dataclasses.replace(config, augment=AugmentConfig(enabled=False))
+    refs = list_frames(data / "kitti", "kitti", ["train"])[1:]  # street b: one of each class
+    Trainer(config, TrainingSet([(1, refs)], config), refs, tmp_path).run()
+    losses = [float(row["loss"]) for row in rows_of(tmp_path)]
+    assert losses[-1] < 0.1 * losses[0]
+    result = score_frames(
+        Segmenter.from_checkpoint(tmp_path / "weights.safetensors", "cpu"), refs, config
+    ).result()
+    for name, each in result.per_class.items():
+        assert (each.tp, each.fp, each.fn) == (1, 0, 0), name
+        assert each.pq > 0.8, name
+    assert float(rows_of(tmp_path)[-1]["val_pq_vehicle"]) == result.per_class["vehicle"].pq
+
+
+def in_double(setattr):
+    """Let trainers work in double precision, where a sum's order matters 1e-14 and not 1e-7.
+
+    In single precision, a value that rounding moves across the kink of a ReLU changes a gradient
+    by far more than rounding, and Adam divides small gradients by themselves.
+    """
+    to, step, single = PillarBatch.to, Trainer._train_step, torch.Tensor.float
+
+    def network(config):
+        model = BEVNet(config).double()
+        model.heads.out.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
+        return model
+
+    def batch_to(self, device):
+        batch = to(self, device)
+        return dataclasses.replace(
+            batch, features=batch.features.double(), centres_m=batch.centres_m.double()
+        )
+
+    def train_step(self, samples):
+        torch.Tensor.float = torch.Tensor.double
+        try:
+            return step(self, samples)
+        finally:
+            torch.Tensor.float = single
+
+    setattr(trainer_module, "BEVNet", network)
+    setattr(segmenter, "native_dtype", lambda device: torch.float64)  # validation too
+    setattr(PillarBatch, "to", batch_to)
+    setattr(Trainer, "_train_step", train_step)
+
+
+def test_two_processes_are_one_with_the_whole_batch(data, tmp_path, monkeypatch):
+    """Losses of each step, so gradients and batch norm too; and the validation they share."""
+    config = variant(
+        make_tiny_config(),
+        **{"steps": 60, "batch_size": 4, "learning_rate": 1e-2, "log_every": 1},
+        **{"validate_every": 60, "window_cells": 0},
+    )
+    source = dataclasses.replace(config.data.sources[0], val=("train", "val"))
+    config = dataclasses.replace(
+        config,
+        augment=AugmentConfig(enabled=False),
+        data=dataclasses.replace(config.data, sources=(source,)),
+    )
+    save_config(config, tmp_path / "config.yaml")
+    (tmp_path / "driver.py").write_text(
+        f"import runpy, sys\n"
+        f"sys.path.insert(0, {str(ROOT / 'tests')!r})\n"
+        f"from test_trainer import in_double\n"
+        f"in_double(setattr)\n"
+        f"sys.exit(runpy.run_path({str(TOOL)!r}, run_name='tool')['main'](sys.argv[1:]))\n"
+    )
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+            *("--nproc-per-node", "2", tmp_path / "driver.py"),
+            *("--config", tmp_path / "config.yaml", "--data", data, "--out", tmp_path / "two"),
+        ],
+        env=one_thread_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("step 60 of 60: PQ") == 1
+    pictures = sorted(path.name for path in (tmp_path / "two" / "pictures").iterdir())
+    assert pictures == [f"step_000060_kitti_{name}.png" for name in "abc"]
+    in_double(monkeypatch.setattr)
+    trainer_of(config, data, tmp_path / "one").run()
+    one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
+    assert [row["step"] for row in one] == [row["step"] for row in two]
+    for row, same in zip(one, two, strict=True):
+        for name in LOSSES:
+            assert float(same[name]) == pytest.approx(float(row[name]), rel=1e-6), row["step"]
+    for name in SCORES:  # of all three frames, though each process scored but one or two
+        assert float(two[-1][name]) == pytest.approx(float(one[-1][name]))
+        assert float(two[-1][name]) > 0.1
