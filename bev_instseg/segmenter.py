@@ -1,7 +1,7 @@
-"""A sweep in, its instances out: NumPy at both ends, torch in between."""
+"""From a sweep to its instances: NumPy at both ends, torch in between."""
 
+import copy
 import os
-import threading
 import time
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,24 +13,34 @@ from bev_instseg.checkpoint import default_weights, load_model
 from bev_instseg.config import Config, check_same_network
 from bev_instseg.models.network import BEVNet, native_dtype
 from bev_instseg.models.pillar_batch import PillarBatch
-from bev_instseg.models.sparse import Sparse, has_spconv
-from bev_instseg.ops.assemble import assemble
-from bev_instseg.ops.cluster import Clusters, cluster
+from bev_instseg.models.sparse import SparseBackend, has_spconv
+from bev_instseg.ops.assemble import AssemblyRules, assemble
+from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.structures import Float32, Instances, PillarEmbeddings, Pillars
+from bev_instseg.structures import (
+    Clusters,
+    Float32,
+    Instances,
+    PillarEmbeddings,
+    Pillars,
+    Segmentation,
+)
 
 Device = Literal["auto", "cpu", "cuda"]
-SparseChoice = Literal["auto", "torch", "spconv"]
+SparseBackendChoice = Literal["auto", "torch", "spconv"]
 
 
 class Segmenter:
-    """Segments sweeps with a trained network; fit to be used by several threads at once.
+    """Segments sweeps with a trained network; several threads may share one.
+
+    A segmenter does not change: `with_config` and `with_sparse_backend` return another one.
 
     Attributes:
-        config: grid, classes and thresholds in use; may be set to one for the same network.
-        weights_sha256: hash of the weights, empty for a network made in memory.
-        device: what the network runs on.
-        network: what is computed with, folded for inference.
+        config: Grid, classes and thresholds in use.
+        weights_sha256: Hash of the weights; empty for a network made in memory.
+        device: The torch device that the network runs on.
+        sparse_backend: The library that computes the sparse convolutions.
+        network: The network, folded for inference.
     """
 
     def __init__(
@@ -39,188 +49,195 @@ class Segmenter:
         config: Config,
         device: Device = "auto",
         weights_sha256: str = "",
-        sparse: SparseChoice = "auto",
+        sparse_backend: SparseBackendChoice = "auto",
     ) -> None:
-        """Args:
-            model: a network built for ``config``; what is used is a copy, folded for inference.
-            config: see `bev_instseg.config`.
+        """Copy a network and fold it for inference.
+
+        Args:
+            model: A network built for ``config``; it is not changed.
+            config: Grid, classes and thresholds.
             device: ``auto`` takes a GPU where there is one.
-            weights_sha256: passed on to the results.
-            sparse: who computes the sparse convolutions. ``auto`` is plain torch on a CPU, where it
-                is faster, and on a GPU whichever is measured to be, if spconv is installed.
+            weights_sha256: Hash of the weights, kept for results.
+            sparse_backend: Library for the sparse convolutions. ``auto`` takes torch on a CPU, where
+                it is faster, and on a GPU the faster one by measurement, if spconv is installed.
 
         Raises:
-            ValueError: ``cuda`` or ``spconv`` asked for and not to be had, or another name.
+            ValueError: ``cuda`` or ``spconv`` is asked for but not available, or the name is
+                unknown.
         """
-        if sparse not in get_args(SparseChoice):
-            names = ", ".join(get_args(SparseChoice))
-            raise ValueError(f"sparse must be one of {names}, got {sparse!r}")
-        if sparse == "spconv" and not has_spconv():
-            raise ValueError("sparse spconv: not installed; pip install 'bev-instseg[gpu]'")
+        if sparse_backend not in get_args(SparseBackendChoice):
+            names = ", ".join(get_args(SparseBackendChoice))
+            raise ValueError(f"sparse_backend must be one of {names}, got {sparse_backend!r}")
+        if sparse_backend == "spconv" and not has_spconv():
+            raise ValueError("spconv is not installed; pip install 'bev-instseg[gpu]'")
         if device not in get_args(Device):
             raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
         if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device cuda: no CUDA device here; use --device cpu or auto")
+            raise ValueError("device cuda: no CUDA device found; use --device cpu or auto")
         use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        self.device = torch.device("cuda" if use_cuda else "cpu")
-        self._config = config
+        self.config = config
         self.weights_sha256 = weights_sha256
-        self._timing = threading.local()
+        self.device = torch.device("cuda" if use_cuda else "cpu")
         self.network = model.folded(native_dtype(self.device)).to(self.device)
-        self.sparse = "torch" if sparse == "auto" else sparse
-        if sparse == "auto" and use_cuda and has_spconv():
-            self.sparse = self._fastest()
-
-    @property
-    def config(self) -> Config:
-        """Grid, classes and thresholds in use.
-
-        Raises:
-            ValueError: when set to one for another network.
-        """
-        return self._config
-
-    @config.setter
-    def config(self, config: Config) -> None:
-        check_same_network(self._config, config)
-        self._config = config
+        self.sparse_backend: SparseBackend = "torch" if sparse_backend == "auto" else sparse_backend
+        if sparse_backend == "auto" and use_cuda and has_spconv():
+            self.sparse_backend = self._fastest_sparse_backend()
+        self.network.set_sparse_backend(self.sparse_backend)
 
     @classmethod
-    def from_pretrained(cls, device: Device = "auto", sparse: SparseChoice = "auto") -> "Segmenter":
-        """The network that comes with the package: vehicles, pedestrians and cyclists.
+    def from_pretrained(
+        cls, device: Device = "auto", sparse_backend: SparseBackendChoice = "auto"
+    ) -> "Segmenter":
+        """Load the network that comes with the package: vehicles, pedestrians and cyclists.
 
         Args:
-            device, sparse: as for `Segmenter`.
+            device: As for `Segmenter`.
+            sparse_backend: As for `Segmenter`.
 
         Raises:
-            CheckpointError: its weights are damaged.
-            ValueError: as for `Segmenter`.
+            CheckpointError: The weights are damaged.
+            ValueError: As for `Segmenter`.
         """
-        return cls.from_checkpoint(default_weights(), device, sparse)
+        return cls.from_checkpoint(default_weights(), device, sparse_backend)
 
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | os.PathLike,
+        path: str | os.PathLike[str],
         device: Device = "auto",
-        sparse: SparseChoice = "auto",
+        sparse_backend: SparseBackendChoice = "auto",
     ) -> "Segmenter":
-        """A network from ``.safetensors`` weights or from a training checkpoint ``.pt``.
+        """Load a network from ``.safetensors`` weights or from a training checkpoint ``.pt``.
 
         Args:
-            path: the file; a ``.safetensors`` has its ``.json`` beside it.
-            device, sparse: as for `Segmenter`.
+            path: The file; a ``.safetensors`` has its ``.json`` beside it.
+            device: As for `Segmenter`.
+            sparse_backend: As for `Segmenter`.
 
         Raises:
-            CheckpointError: unreadable, damaged or foreign file.
-            ValueError: as for `Segmenter`.
+            CheckpointError: The file cannot be read, is damaged or is not a checkpoint.
+            ValueError: As for `Segmenter`.
         """
         model, config, sha256 = load_model(Path(path))
-        return cls(model, config, device, sha256, sparse)
+        return cls(model, config, device, sha256, sparse_backend)
 
-    def warm_up(self) -> None:
-        """Compile and allocate now what the first sweep would otherwise wait for."""
-        self.segment(np.zeros((1, 4), np.float32))
+    def with_config(self, config: Config) -> "Segmenter":
+        """Return a segmenter with the same network and other thresholds, class names or range.
 
-    def infer(self, pillars: Pillars) -> PillarEmbeddings:
-        """What the network says of the P pillars of a sweep, in their order."""
-        return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
+        Args:
+            config: A configuration of the same network.
 
-    @property
-    def timing_ms(self) -> dict[str, float]:
-        """Milliseconds of each stage of the last `segment` in this thread; empty before it.
-
-        The stages are ``voxelize``, ``network``, ``cluster`` and ``assemble``.
+        Raises:
+            ValueError: The configuration is for a different network.
         """
-        return getattr(self._timing, "ms", {})
+        check_same_network(self.config, config)
+        other = copy.copy(self)
+        other.config = config
+        return other
 
-    @property
-    def sparse(self) -> Sparse:
-        """Who computes the sparse convolutions."""
-        return self._sparse
+    def with_sparse_backend(self, sparse_backend: SparseBackend) -> "Segmenter":
+        """Return a segmenter with a copy of the network whose sparse layers use another library.
 
-    @sparse.setter
-    def sparse(self, sparse: Sparse) -> None:
-        self.network.compute_sparse_with(sparse)
-        self._sparse = sparse
-
-    def _fastest(self) -> Sparse:
-        """Who computes the sparse convolutions sooner here, by about as many pillars as a sweep's.
-
-        Plain torch where spconv is installed but does not work.
+        Args:
+            sparse_backend: ``torch`` or ``spconv``.
         """
-        rng = np.random.default_rng(0)
-        points = rng.uniform((-40, -40, -1, 0), (40, 40, 1, 1), (16_000, 4)).astype(np.float32)
-        pillars = voxelize(points, self.config.grid)
-        seconds: dict[Sparse, float] = {}
-        for sparse in get_args(Sparse):
-            self.sparse = sparse
-            samples = []
-            for _ in range(6):
-                start = time.perf_counter()
-                try:
-                    self.infer(pillars)
-                except (ImportError, OSError, RuntimeError):
-                    if sparse == "torch":
-                        raise
-                    return "torch"
-                samples.append(time.perf_counter() - start)
-            seconds[sparse] = min(samples)
-        return min(seconds, key=seconds.__getitem__)
+        other = copy.copy(self)
+        other.network = copy.deepcopy(self.network)
+        other.network.set_sparse_backend(sparse_backend)
+        other.sparse_backend = sparse_backend
+        return other
 
     def segment(self, points: Float32) -> Instances:
-        """The instances of one sweep.
+        """Find the instances of one sweep.
 
         Args:
             points: (N, 4) float32 x, y, z in metres (x forward, y left, z up) and intensity 0..1.
-                Points outside the grid, NaN and infinite ones are in no instance.
+                Points outside the grid and points that are NaN or infinite get label 0.
 
         Returns:
-            Its instances by falling score, with a label for each of the N points.
+            The instances by falling score, with a label for each of the N points.
 
         Raises:
-            ValueError: another shape or type.
+            ValueError: The array has the wrong shape or dtype.
+        """
+        return self.segment_with_maps(points).instances
+
+    def segment_with_maps(self, points: Float32) -> Segmentation:
+        """Find the instances of one sweep and return everything computed on the way.
+
+        Args:
+            points: (N, 4) float32, as for `segment`.
+
+        Returns:
+            Pillars, embeddings, clusters, instances, and the time that each stage took.
+
+        Raises:
+            ValueError: The array has the wrong shape or dtype.
         """
         clock = [time.perf_counter()]
         pillars = voxelize(points, self.config.grid)
         clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
-        clusters = self.cluster(embeddings)
+        clusters = cluster_pillars(embeddings, self.config)
         clock.append(time.perf_counter())
-        instances = self.assemble(points, pillars, clusters)
+        instances = assemble(points, pillars, clusters, assembly_rules(self.config))
         clock.append(time.perf_counter())
         stages = ("voxelize", "network", "cluster", "assemble")
-        self._timing.ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
-        return instances
+        timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
+        return Segmentation(pillars, embeddings, clusters, instances, timing_ms)
 
-    def cluster(self, embeddings: PillarEmbeddings) -> Clusters:
-        """The P pillars that `infer` spoke of, grouped into instances."""
-        thresholds = self.config.cluster
-        return cluster(
-            embeddings,
-            thresholds.seed_threshold,
-            thresholds.member_threshold,
-            thresholds.min_free,
-        )
+    def infer(self, pillars: Pillars) -> PillarEmbeddings:
+        """Run the network on the P pillars of a sweep; the embeddings are in their order."""
+        return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
 
-    def assemble(self, points: Float32, pillars: Pillars, clusters: Clusters) -> Instances:
-        """The instances of clustered pillars, by the heights, sizes and scores that are allowed.
+    def warm_up(self) -> None:
+        """Compile and allocate now what the first sweep would otherwise wait for."""
+        self.segment(np.zeros((1, 4), np.float32))
 
-        Args:
-            points: (N, 4) float32, as for `segment`.
-            pillars: of these points.
-            clusters: instance of each of the pillars.
+    def _fastest_sparse_backend(self) -> SparseBackend:
+        """Return the faster sparse backend, timed on input of a sweep's size.
+
+        Returns torch if spconv is installed but does not work.
         """
-        config = self.config
-        return assemble(
-            points,
-            pillars,
-            clusters,
-            config.class_names,
-            config.cluster.min_height_m,
-            [c.max_height_m for c in config.classes],
-            [c.min_points for c in config.classes],
-            config.cluster.calibration,
-            config.cluster.score_threshold,
-        )
+        rng = np.random.default_rng(0)
+        points = rng.uniform((-40, -40, -1, 0), (40, 40, 1, 1), (16_000, 4)).astype(np.float32)
+        pillars = voxelize(points, self.config.grid)
+        seconds: dict[SparseBackend, float] = {}
+        for backend in get_args(SparseBackend):
+            self.network.set_sparse_backend(backend)
+            samples = []
+            for _ in range(6):
+                start = time.perf_counter()
+                try:
+                    self.infer(pillars)
+                except (ImportError, OSError, RuntimeError):
+                    if backend == "torch":
+                        raise
+                    return "torch"
+                samples.append(time.perf_counter() - start)
+            seconds[backend] = min(samples)
+        return min(seconds, key=seconds.__getitem__)
+
+
+def cluster_pillars(embeddings: PillarEmbeddings, config: Config) -> Clusters:
+    """Group P pillars into instances by the thresholds of a configuration; see `cluster`."""
+    thresholds = config.cluster
+    return cluster(
+        embeddings,
+        thresholds.seed_threshold,
+        thresholds.member_threshold,
+        thresholds.min_free,
+    )
+
+
+def assembly_rules(config: Config) -> AssemblyRules:
+    """Return the heights, sizes and scores that a configuration asks of an instance."""
+    return AssemblyRules(
+        class_names=config.class_names,
+        min_height_m=config.cluster.min_height_m,
+        max_height_m=tuple(c.max_height_m for c in config.classes),
+        min_points=tuple(c.min_points for c in config.classes),
+        calibration=config.cluster.calibration,
+        score_threshold=config.cluster.score_threshold,
+    )

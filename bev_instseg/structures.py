@@ -126,6 +126,33 @@ class PillarEmbeddings:
 
 
 @dataclass(frozen=True, eq=False)
+class Clusters:
+    """Pillars grouped into instances.
+
+    Attributes:
+        labels: (P,) int32; 0 for none, 1..K in the order in which the instances were opened.
+        classes: (K,) int32 class with the largest sum of seeds over the instance's pillars.
+        scores: (K,) float32 mean seed of that class over the instance's pillars, 0..1.
+        openers: (K,) int32 pillar whose seed and margin opened each instance.
+
+    Raises:
+        ValueError: An array has the wrong dtype or shape.
+    """
+
+    labels: Int32
+    classes: Int32
+    scores: Float32
+    openers: Int32
+
+    def __post_init__(self) -> None:
+        k = len(self.classes)
+        check_array("labels", self.labels, np.int32, None)
+        check_array("classes", self.classes, np.int32, k)
+        check_array("scores", self.scores, np.float32, k)
+        check_array("openers", self.openers, np.int32, k)
+
+
+@dataclass(frozen=True, eq=False)
 class Instance:
     """One object of a sweep, as iterating over `Instances` gives it.
 
@@ -192,3 +219,22 @@ class Instances:
     def num_points(self) -> Int32:
         """(K,) int32 points of each instance."""
         return np.bincount(self.labels, minlength=len(self) + 1)[1:].astype(np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Everything computed for one sweep on the way from its points to its instances.
+
+    Attributes:
+        pillars: The P occupied cells.
+        embeddings: What the network predicts for these pillars.
+        clusters: The pillars, grouped.
+        instances: The objects, with a label for each point.
+        timing_ms: Milliseconds of the stages ``voxelize``, ``network``, ``cluster``, ``assemble``.
+    """
+
+    pillars: Pillars
+    embeddings: PillarEmbeddings
+    clusters: Clusters
+    instances: Instances
+    timing_ms: dict[str, float]

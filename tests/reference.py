@@ -4,11 +4,10 @@ import math
 
 import numpy as np
 
-from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
 from bev_instseg.ops.neighbours import CellNeighbours
 from bev_instseg.ops.voxelize import FEATURES, SLICE_FLOOR_M, SLICE_M, SLICES
-from bev_instseg.structures import Pillars
+from bev_instseg.structures import Clusters, Pillars
 from bev_instseg.training.paste import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
 
 
@@ -119,7 +118,7 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
     member = (best >= np.float32(member_threshold)) & np.isfinite(centre).all(axis=1)
     opener = member & (best >= np.float32(seed_threshold))
     labels = np.zeros(len(seed), np.int32)
-    count = 0
+    openers = []
     for i in sorted(np.flatnonzero(opener), key=lambda i: (-best[i], i)):
         if labels[i]:
             continue
@@ -131,16 +130,17 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
             inside = member & (squared < 2 * math.log(2))
         free = inside & (labels == 0)
         if free.any() and free.sum() >= min_free * inside.sum():
-            count += 1
-            labels[free] = count
+            openers.append(i)
+            labels[free] = len(openers)
 
+    count = len(openers)
     classes, scores = np.zeros(count, np.int32), np.zeros(count, np.float32)
     for k in range(count):
         own = seed[labels == k + 1]
         total = np.cumsum(own, axis=0)[-1]  # one pillar after the other
         classes[k] = np.argmax(total)
         scores[k] = total[classes[k]] / len(own)
-    return Clusters(labels, classes, scores)
+    return Clusters(labels, classes, scores, np.array(openers, np.int32))
 
 
 def find_sites(cells, shape):

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.assemble import assemble
+from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.boxes import oriented_boxes
-from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.voxelize import FEATURES, voxelize
-from bev_instseg.structures import Pillars
+from bev_instseg.structures import Clusters, Pillars
 
 pytestmark = pytest.mark.kernel
 
@@ -36,11 +35,14 @@ def assembled(points, labels, instances, calibration=(), score_threshold=0.0, se
     xyz[:, :2] -= sensor_m
     xyz[:, 2] = height - 2
     classes, scores = np.array(instances, np.float64).reshape(-1, 2).T
+    openers = np.zeros(len(classes), np.int32)
     clusters = Clusters(
-        np.array(labels, np.int32), classes.astype(np.int32), scores.astype(np.float32)
+        np.array(labels, np.int32), classes.astype(np.int32), scores.astype(np.float32), openers
     )
-    limits = MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS
-    result = assemble(xyz, pillars, clusters, NAMES, *limits, calibration, score_threshold)
+    rules = AssemblyRules(
+        NAMES, MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS, calibration, score_threshold
+    )
+    result = assemble(xyz, pillars, clusters, rules)
     for name, dtype in (
         ("labels", np.int32),
         ("classes", np.int32),
@@ -155,10 +157,26 @@ def test_instances_below_the_score_threshold_are_dropped_and_the_rest_numbered_a
 def test_an_instance_without_points_is_dropped_even_if_none_are_asked_for():
     points = np.ones((2, 4), np.float32)
     pillars = voxelize(points, GRID)
-    clusters = Clusters(np.ones(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32))
+    clusters = Clusters(
+        np.ones(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32), np.zeros(1, np.int32)
+    )
     for min_points in (0, 1, 2):  # at height 0 both points are ground
-        assert len(assemble(points, pillars, clusters, ("car",), 0.1, [4.0], [min_points])) == 0
-        assert len(assemble(points, pillars, clusters, ("car",), 0.0, [4.0], [min_points])) == 1
+        assert (
+            len(
+                assemble(
+                    points, pillars, clusters, AssemblyRules(("car",), 0.1, (4.0,), (min_points,))
+                )
+            )
+            == 0
+        )
+        assert (
+            len(
+                assemble(
+                    points, pillars, clusters, AssemblyRules(("car",), 0.0, (4.0,), (min_points,))
+                )
+            )
+            == 1
+        )
 
 
 def test_empty_sweep():

@@ -154,10 +154,11 @@ def test_settings_are_what_decides_what_is_found(segmenter: Segmenter) -> None:
     assert before != fingerprint(segmenter, SensorSetup(axes="rfu"))
     config = segmenter.config
     cluster = dataclasses.replace(config.cluster, score_threshold=0.123)
-    segmenter.config = dataclasses.replace(config, cluster=cluster)
-    assert before != fingerprint(segmenter, SensorSetup())
-    segmenter.config = dataclasses.replace(config, train=dataclasses.replace(config.train, steps=1))
-    assert before == fingerprint(segmenter, SensorSetup())
+    other = segmenter.with_config(dataclasses.replace(config, cluster=cluster))
+    assert before != fingerprint(other, SensorSetup())
+    train = dataclasses.replace(config.train, steps=1)
+    other = segmenter.with_config(dataclasses.replace(config, train=train))
+    assert before == fingerprint(other, SensorSetup())
 
 
 def test_every_format_gives_the_labels_of_its_bin(

@@ -8,12 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from bev_instseg.config import ClusterConfig
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.assemble import assemble
-from bev_instseg.ops.cluster import Clusters, cluster
+from bev_instseg.ops.assemble import AssemblyRules, assemble
+from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.structures import Instances, PillarEmbeddings, Pillars
+from bev_instseg.structures import Clusters, Instances, PillarEmbeddings, Segmentation
 from bev_instseg.visualize import instance_colours, maps
 from bev_instseg.visualize.maps import (
     COLUMNS,
@@ -29,14 +28,12 @@ from bev_instseg.visualize.maps import (
     draw_offsets,
     instance_of_cluster,
     margin_ellipses,
-    openers,
     seed_colours,
 )
 
 GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (-10.0, 10.0), 0.4)
 NAMES = ("vehicle", "pedestrian", "cyclist")
 SEED, MEMBER, FREE = 0.5, 0.2, 0.6
-THRESHOLDS = ClusterConfig(seed_threshold=SEED, member_threshold=MEMBER, min_free=FREE)
 OBLIQUE = np.float32([0.4, -0.4, 1.2])  # a precision: the margin is long at 22.5 degrees from x
 LONG_WAY = np.array([np.cos(np.pi / 8), np.sin(np.pi / 8)])
 CARS = np.array([(20.0, 10.0), (14.0, 4.0)])
@@ -106,7 +103,7 @@ def test_openers_are_those_of_the_clustering() -> None:
         embeddings = random_embeddings(seed)
         clusters = cluster(embeddings, SEED, MEMBER, FREE)
         opened, others = opened_by(embeddings, clusters)
-        assert openers(embeddings, clusters, THRESHOLDS).tolist() == opened
+        assert clusters.openers.tolist() == opened
         passed_over += others
     assert passed_over > 20
 
@@ -120,12 +117,10 @@ def test_opener_is_not_a_larger_seed_that_was_passed_over() -> None:
         np.float32([(2 * np.log(2) / m**2, 0, 2 * np.log(2) / m**2) for m in margin_m]),
         np.float32(seed)[:, None],
     )
-    assert cluster(embeddings, SEED, MEMBER, 0.5).labels.tolist() == [1, 1, 2, 2]
     clusters = cluster(embeddings, SEED, MEMBER, FREE)
     assert clusters.labels.tolist() == [1, 1, 2, 2]
-    assert openers(embeddings, clusters, THRESHOLDS).tolist() == [0, 3]
-    generous = ClusterConfig(member_threshold=MEMBER, min_free=0.5)
-    assert openers(embeddings, clusters, generous).tolist() == [0, 2]
+    assert clusters.openers.tolist() == [0, 3]
+    assert cluster(embeddings, SEED, MEMBER, 0.5).openers.tolist() == [0, 2]
 
 
 def instances_at(boxes: list[tuple[float, float, float]], classes: list[int]) -> Instances:
@@ -181,7 +176,7 @@ def test_colours_of_seeds() -> None:
     np.testing.assert_allclose(rgb[2], (204 + np.array([0xC8, 0x1E, 0x3A])) / 2)
 
 
-def street() -> tuple[np.ndarray, Pillars, PillarEmbeddings, Clusters, Instances]:
+def street() -> tuple[np.ndarray, Segmentation]:
     """Ground and two cars whose pillars point at their hearts, then a clump that is dropped."""
     rng = np.random.default_rng(0)
     ground = np.column_stack([rng.uniform(-50, 50, (4000, 2)), np.full(4000, -1.7)])
@@ -203,12 +198,15 @@ def street() -> tuple[np.ndarray, Pillars, PillarEmbeddings, Clusters, Instances
     precision = np.tile(OBLIQUE, (len(centre), 1))
     embeddings = PillarEmbeddings(centre, precision, seed)
     clusters = cluster(embeddings, SEED, MEMBER, FREE)
-    instances = assemble(points, pillars, clusters, NAMES, 0.2, (4.0,) * 3, (50,) * 3)
-    return points, pillars, embeddings, clusters, instances
+    instances = assemble(
+        points, pillars, clusters, AssemblyRules(NAMES, 0.2, (4.0,) * 3, (50,) * 3)
+    )
+    return points, Segmentation(pillars, embeddings, clusters, instances, {})
 
 
 def test_clusters_and_what_became_of_them() -> None:
-    _, pillars, _, clusters, instances = street()
+    _, found = street()
+    pillars, clusters, instances = found.pillars, found.clusters, found.instances
     assert len(clusters.classes) == 3
     assert len(instances) == 2
     assert instance_of_cluster(pillars, clusters, instances).tolist() == [0, 1, 2, 0]
@@ -243,10 +241,11 @@ def where(
 
 
 def test_the_picture_shows_what_is_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, _, embeddings, clusters, _ = street()
+    points, segmentation = street()
+    embeddings, opener = segmentation.embeddings, segmentation.clusters.openers
     middle = np.array([17.0, 4.0])
     monkeypatch.setattr(maps, "busiest_centre_m", lambda *_: middle)
-    draw_maps(*street(), THRESHOLDS, tmp_path / "a.png", title="street")
+    draw_maps(points, segmentation, tmp_path / "a.png", title="street")
     assert os.listdir(tmp_path) == ["a.png"]
     _, cells, seeds, offsets, sigmas, found = drawn(tmp_path / "a.png")
 
@@ -257,7 +256,6 @@ def test_the_picture_shows_what_is_where(tmp_path: Path, monkeypatch: pytest.Mon
     assert (to_heart.min(axis=1) < 2.3).all()
     assert (np.count_nonzero(to_heart < 2.3, axis=0) > [9000, 9000, 200]).all()
 
-    opener = openers(embeddings, clusters, THRESHOLDS)
     margin_m = margin_ellipses(OBLIQUE[None])[0][0]
     for k, (heart, rgb) in enumerate(zip(CARS, instance_colours(2), strict=True)):
         offset = where(sigmas, rgb, middle) - embeddings.centre_m[opener[k]]
@@ -274,7 +272,8 @@ def test_the_picture_shows_what_is_where(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_arrows_end_at_embeddings() -> None:
-    _, pillars, embeddings, clusters, _ = street()
+    _, found = street()
+    pillars, embeddings, clusters = found.pillars, found.embeddings, found.clusters
     axes = Figure().add_subplot()
     arrows = draw_offsets(axes, pillars, embeddings, clusters, np.zeros((4, 3)))
     begin, end = np.stack([arrows.Y, arrows.X], 1), np.stack([arrows.V, arrows.U], 1)
@@ -298,14 +297,16 @@ def test_nothing_to_draw(tmp_path: Path, num_points: int) -> None:
     nothing = np.zeros((len(pillars.cells), 3), np.float32)
     embeddings = PillarEmbeddings(pillars.centres_m, nothing, nothing)
     clusters = cluster(embeddings, SEED, MEMBER, FREE)
-    instances = assemble(points, pillars, clusters, NAMES, 0.2, (4.0,) * 3, (50,) * 3)
-    sweep = points, pillars, embeddings, clusters, instances, THRESHOLDS
-    draw_maps(*sweep, tmp_path / "a.png", title="x" * 200 + "$a_")
+    instances = assemble(
+        points, pillars, clusters, AssemblyRules(NAMES, 0.2, (4.0,) * 3, (50,) * 3)
+    )
+    segmentation = Segmentation(pillars, embeddings, clusters, instances, {})
+    draw_maps(points, segmentation, tmp_path / "a.png", title="x" * 200 + "$a_")
     cells = drawn(tmp_path / "a.png")[1]
     assert (np.mean(cells == 1) > 0.98) == (num_points == 0)  # but the sensor and the scale
 
 
 def test_drawing_where_there_is_no_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="none"):
-        draw_maps(*street(), THRESHOLDS, tmp_path / "none" / "a.png", title="street")
+        draw_maps(*street(), tmp_path / "none" / "a.png", title="street")
     assert os.listdir(tmp_path) == []

@@ -165,10 +165,8 @@ def test_a_stopped_job_leaves_whole_results_and_goes_on(address, weights, job, i
 def test_a_worker_that_cannot_do_the_job_ends_it(address, weights, job, items):
     def other() -> Segmenter:
         segmenter = Segmenter.from_checkpoint(weights, "cpu")
-        segmenter.config = replace(
-            segmenter.config, cluster=replace(segmenter.config.cluster, min_free=0.75)
-        )
-        return segmenter
+        cluster = replace(segmenter.config.cluster, min_free=0.75)
+        return segmenter.with_config(replace(segmenter.config, cluster=cluster))
 
     for new_segmenter, why in (
         (maker(f"{weights}.gone"), "tiny.safetensors.gone"),

@@ -15,8 +15,9 @@ from bev_instseg.exceptions import CheckpointError
 from bev_instseg.models.network import BEVNet
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import has_spconv
+from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.segmenter import Segmenter
+from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
 
 
 @pytest.fixture
@@ -94,9 +95,28 @@ def test_the_same_sweep_gives_the_same_instances(segmenter, model, config, point
 
 
 def test_thresholds_can_be_changed(segmenter, points):
+    before = segmenter.config
+    strict = dataclasses.replace(before, cluster=ClusterConfig(1.0, 0.0, 0.0))
+    assert len(segmenter.with_config(strict).segment(points)) == 0
+    assert segmenter.config is before  # the first segmenter stays as it was
     assert len(segmenter.segment(points)) > 0
-    segmenter.config = dataclasses.replace(segmenter.config, cluster=ClusterConfig(1.0, 0.0, 0.0))
-    assert len(segmenter.segment(points)) == 0
+    other = dataclasses.replace(before, model=dataclasses.replace(before.model, bandwidth="scalar"))
+    with pytest.raises(ValueError, match="are fixed by the weights"):
+        segmenter.with_config(other)
+
+
+def test_maps_are_those_of_the_stages(segmenter, points):
+    found = segmenter.segment_with_maps(points)
+    pillars = voxelize(points, segmenter.config.grid)
+    np.testing.assert_array_equal(found.pillars.features, pillars.features)
+    np.testing.assert_array_equal(found.embeddings.seed, segmenter.infer(pillars).seed)
+    clusters = cluster_pillars(found.embeddings, segmenter.config)
+    np.testing.assert_array_equal(found.clusters.labels, clusters.labels)
+    np.testing.assert_array_equal(found.clusters.openers, clusters.openers)
+    assert (clusters.labels[clusters.openers] == np.arange(1, len(clusters.openers) + 1)).all()
+    assert_same(found.instances, segmenter.segment(points))
+    rules = assembly_rules(segmenter.config)
+    assert_same(found.instances, assemble(points, pillars, clusters, rules))
 
 
 def test_scores_can_be_calibrated_and_asked_to_be_high(segmenter, points):
@@ -107,15 +127,14 @@ def test_scores_can_be_calibrated_and_asked_to_be_high(segmenter, points):
         cluster = dataclasses.replace(segmenter.config.cluster, **changes)
         return dataclasses.replace(segmenter.config, cluster=cluster)
 
-    segmenter.config = with_cluster(calibration=(a_b_c,) * 3)
+    segmenter = segmenter.with_config(with_cluster(calibration=(a_b_c,) * 3))
     after = segmenter.segment(points)
     s = before.scores.astype(np.float64)
     odds = np.exp(-3) * s / (1 - s) * before.num_points
     np.testing.assert_allclose(after.scores, np.sort(odds / (1 + odds))[::-1], rtol=1e-5)
 
     middle = float(np.median(after.scores))
-    segmenter.config = with_cluster(score_threshold=middle)
-    high = segmenter.segment(points)
+    high = segmenter.with_config(with_cluster(score_threshold=middle)).segment(points)
     assert 0 < len(high) < len(after)
     np.testing.assert_array_equal(high.scores, after.scores[after.scores >= np.float32(middle)])
     np.testing.assert_array_equal(high.labels, np.where(after.labels <= len(high), after.labels, 0))
@@ -165,10 +184,9 @@ def test_a_strided_sweep_is_as_good(segmenter, points):
 
 
 def test_each_stage_is_timed(segmenter, points):
-    assert segmenter.timing_ms == {}
-    segmenter.segment(points)
-    assert list(segmenter.timing_ms) == ["voxelize", "network", "cluster", "assemble"]
-    assert all(0 < value < 60_000 for value in segmenter.timing_ms.values())
+    timing_ms = segmenter.segment_with_maps(points).timing_ms
+    assert list(timing_ms) == ["voxelize", "network", "cluster", "assemble"]
+    assert all(0 < value < 60_000 for value in timing_ms.values())
 
 
 def test_both_formats_of_weights_give_the_same_segmenter(
@@ -194,7 +212,7 @@ def test_missing_weights_are_named(tmp_path):
 
 def test_a_gpu_that_is_not_there_is_refused(model, config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="device cuda: no CUDA device here") as caught:
+    with pytest.raises(ValueError, match="device cuda: no CUDA device found") as caught:
         Segmenter(model, config, "cuda")
     assert "\n" not in str(caught.value)
     assert Segmenter(model, config, "auto").device.type == "cpu"
@@ -215,12 +233,14 @@ def test_evaluation_is_over_the_frames_given(segmenter, config, kitti_root):
 
 
 def test_who_computes_the_sparse_layers_can_be_forced(model, config, points, monkeypatch):
-    with pytest.raises(ValueError, match="sparse must be one of auto, torch, spconv, got 'dense'"):
-        Segmenter(model, config, "cpu", sparse="dense")  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match="sparse_backend must be one of auto, torch, spconv, got 'dense'"
+    ):
+        Segmenter(model, config, "cpu", sparse_backend="dense")  # type: ignore[arg-type]
     monkeypatch.setattr(segmenter_module, "has_spconv", lambda: False)
-    with pytest.raises(ValueError, match=r"spconv: not installed; pip install .*gpu"):
-        Segmenter(model, config, "cpu", sparse="spconv")
-    assert Segmenter(model, config, "cpu").sparse == "torch"
+    with pytest.raises(ValueError, match=r"spconv is not installed; pip install .*gpu"):
+        Segmenter(model, config, "cpu", sparse_backend="spconv")
+    assert Segmenter(model, config, "cpu").sparse_backend == "torch"
 
 
 def test_the_faster_one_is_chosen(model, config, monkeypatch):
@@ -229,28 +249,29 @@ def test_the_faster_one_is_chosen(model, config, monkeypatch):
 
     def infer(pillars):
         assert 5_000 < len(pillars.cells) < 50_000 or config.grid.cell_m != 0.2
-        time.sleep(took[segmenter.sparse])
-        if broken and segmenter.sparse == "spconv":
+        time.sleep(took[chosen[-1]])
+        if broken and chosen[-1] == "spconv":
             raise ImportError("libcudart")
 
-    broken = False
+    broken, chosen = False, []
     monkeypatch.setattr(segmenter, "infer", infer)
-    assert segmenter._fastest() == "spconv"
+    monkeypatch.setattr(segmenter.network, "set_sparse_backend", chosen.append)
+    assert segmenter._fastest_sparse_backend() == "spconv"
     broken = True
-    assert segmenter._fastest() == "torch"
+    assert segmenter._fastest_sparse_backend() == "torch"
     broken, took["torch"] = False, 0.0
-    assert segmenter._fastest() == "torch"
+    assert segmenter._fastest_sparse_backend() == "torch"
 
 
 @pytest.mark.skipif(not has_spconv(), reason="spconv is not installed")
 def test_spconv_gives_the_same_instances(model, config, points, one_thread):
-    one, other = (Segmenter(model, config, "cpu", sparse=s) for s in ("torch", "spconv"))
+    one, other = (Segmenter(model, config, "cpu", sparse_backend=s) for s in ("torch", "spconv"))
     pillars = voxelize(points, config.grid)
     for name in ("seed", "centre_m", "precision"):
         np.testing.assert_allclose(
             getattr(one.infer(pillars), name), getattr(other.infer(pillars), name), atol=0.02
         )
-    assert other.sparse == "spconv"
+    assert other.sparse_backend == "spconv"
     assert len(other.segment(points)) > 0
     assert len(other.segment(np.zeros((0, 4), np.float32))) == 0
     state = torch.get_rng_state()
@@ -263,12 +284,12 @@ def test_spconv_gives_the_same_instances(model, config, points, one_thread):
 @pytest.mark.skipif(not has_spconv(), reason="spconv is not installed")
 def test_spconv_agrees_on_a_gpu_and_the_faster_is_chosen(model, config, points):
     cpu = Segmenter(model, config, "cpu")
-    gpu = Segmenter(model, config, "cuda", sparse="spconv")
+    gpu = Segmenter(model, config, "cuda", sparse_backend="spconv")
     pillars = voxelize(points, config.grid)
     for name in ("seed", "centre_m"):
         one, other = (getattr(s.infer(pillars), name) for s in (cpu, gpu))
         np.testing.assert_allclose(one, other, atol=0.05)
-    assert Segmenter(model, config, "cuda").sparse in ("torch", "spconv")
+    assert Segmenter(model, config, "cuda").sparse_backend in ("torch", "spconv")
 
 
 @pytest.mark.gpu

@@ -14,10 +14,15 @@ from bev_instseg.io.labels import read_labels
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.models.network import BEVNet
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.structures import Instances, PillarEmbeddings
+from bev_instseg.structures import Clusters, Instances, PillarEmbeddings, Segmentation
 from bev_instseg.training.self_labels import BACKGROUND, self_labels
 
 GRID = BEVGrid((-8.0, 8.0), (-8.0, 8.0), (-3.0, 3.0), 1.0)
+
+
+def nothing_clustered(num_pillars: int) -> Clusters:
+    none = np.zeros(0, np.int32)
+    return Clusters(np.zeros(num_pillars, np.int32), none, none.astype(np.float32), none)
 
 
 def test_sure_objects_quiet_background_and_void_between() -> None:
@@ -34,9 +39,10 @@ def test_sure_objects_quiet_background_and_void_between() -> None:
         np.zeros((2, 7), np.float32),
         ("vehicle", "pedestrian"),
     )
-    labels = self_labels(instances, pillars, maps, (10, 30), sure=0.9, empty=0.1)
+    found = Segmentation(pillars, maps, nothing_clustered(4), instances, {})
+    labels = self_labels(found, (10, 30), sure=0.9, empty=0.1)
     assert labels.tolist() == [10 | 1 << 16, 0, 0, BACKGROUND, 0]
-    labels = self_labels(instances, pillars, maps, (10, 30), sure=0.7, empty=0.3)
+    labels = self_labels(found, (10, 30), sure=0.7, empty=0.3)
     assert labels.tolist() == [10 | 1 << 16, 30 | 2 << 16, BACKGROUND, BACKGROUND, 0]
 
 
@@ -49,7 +55,8 @@ def test_a_sweep_without_points() -> None:
     none = np.zeros(0, np.int32)
     boxes = np.zeros((0, 7), np.float32)
     instances = Instances(none, none, np.zeros(0, np.float32), boxes, ("vehicle",))
-    assert self_labels(instances, pillars, maps, (10,), 0.9, 0.1).shape == (0,)
+    found = Segmentation(pillars, maps, nothing_clustered(0), instances, {})
+    assert self_labels(found, (10,), 0.9, 0.1).shape == (0,)
 
 
 def test_the_tool_writes_a_data_set(

@@ -81,7 +81,7 @@ def test_submanifold_is_a_dense_convolution_at_occupied_cells(shape, part, spars
     tolerance = 1e-7 if sparse == "torch" else 1e-4
     close = partial(torch.testing.assert_close, rtol=tolerance, atol=tolerance)
     layer = SubmanifoldConv(3, 5).to(dtype)
-    layer.sparse = sparse
+    layer.backend = sparse
     x = torch.randn(len(cells), 3, dtype=dtype, requires_grad=True)
     ours = layer(x, level_of(cells, shape))
     with torch.no_grad():
@@ -128,7 +128,7 @@ def test_down_is_a_dense_convolution_of_stride_2(shape):
 def test_no_cells(sparse):
     level = level_of(np.zeros(0, np.int32), (1, 4, 4))
     submanifold = SubmanifoldConv(3, 5)
-    submanifold.sparse = sparse
+    submanifold.backend = sparse
     for layer in (submanifold, SparseDown(3, 5)):
         x = torch.zeros(0, 3, requires_grad=True)
         y = layer(x, level)

@@ -390,7 +390,7 @@ def test_calibrate_finds_thresholds_that_the_tools_take(
     points = street(STREETS["c"])[0]
     seeds = segmenter.segment(points).scores
     cluster = dataclasses.replace(base.cluster, calibration=found.cluster.calibration)
-    segmenter.config = dataclasses.replace(base, cluster=cluster)
+    segmenter = segmenter.with_config(dataclasses.replace(base, cluster=cluster))
     assert segmenter.segment(points).scores.mean() < seeds.mean() - 0.2
     # No class has ten objects here: nothing to tell thresholds by, so they stay.
     assert dataclasses.replace(found, cluster=base.cluster) == base

@@ -10,10 +10,11 @@ from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.config import ClusterConfig
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.metrics import ClassResult, Evaluator
-from bev_instseg.ops.cluster import Clusters, cluster
+from bev_instseg.ops.assemble import assemble
+from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.segmenter import Segmenter
-from bev_instseg.structures import Int32, PillarEmbeddings, Pillars
+from bev_instseg.segmenter import Segmenter, assembly_rules
+from bev_instseg.structures import Clusters, Int32, PillarEmbeddings, Pillars
 
 DBSCAN_EPS_M = 0.4
 PEAK_RADIUS_CELLS = 3  # a peak is the largest seed this far around
@@ -115,6 +116,7 @@ def compare_decoders(
     evaluators = {name: Evaluator(names) for name in DECODERS}
     samples: dict[str, list[float]] = {name: [] for name in DECODERS}
     missing: dict[str, str] = {}
+    rules = assembly_rules(config)
     for ref in tqdm(refs, desc="decoders", unit="frame"):
         frame = ref.read(config.classes, config.data)
         pillars = voxelize(frame.points, config.grid)
@@ -127,7 +129,7 @@ def compare_decoders(
                 continue
             run = partial(decode, pillars, maps, config.cluster)
             samples[name].append(measure(run, repeats, 0).median_ms)
-            evaluators[name].add(frame, segmenter.assemble(frame.points, pillars, clusters))
+            evaluators[name].add(frame, assemble(frame.points, pillars, clusters, rules))
     return {
         name: missing[name]
         if name in missing
@@ -153,4 +155,8 @@ def _clusters(labels: Int32, maps: PillarEmbeddings) -> Clusters:
     classes = sums[1:].argmax(1).astype(np.int32)
     size = np.maximum(np.bincount(labels, minlength=count + 1)[1:], 1)
     scores = sums[1:][np.arange(count), classes] / size
-    return Clusters(labels.astype(np.int32), classes, scores.astype(np.float32))
+    best = maps.seed.max(1)
+    order = np.argsort(best, kind="stable")
+    openers = np.zeros(count + 1, np.int32)
+    openers[labels[order]] = order  # the last write wins: the highest seed
+    return Clusters(labels.astype(np.int32), classes, scores.astype(np.float32), openers[1:])

@@ -1,5 +1,6 @@
 """The whole network with its sparse convolutions by plain torch and by spconv."""
 
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -8,7 +9,7 @@ import torch
 from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.models.pillar_batch import PillarBatch
-from bev_instseg.models.sparse import Sparse, has_spconv
+from bev_instseg.models.sparse import SparseBackend, has_spconv
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
 
@@ -20,17 +21,15 @@ def compare_sparse(segmenter: Segmenter, path: Path, repeats: int) -> dict[str, 
     """
     pillars = voxelize(read_scan(path), segmenter.config.grid)
     rows: dict[str, Timing | str] = {}
-    chosen = segmenter.sparse
-    for sparse in get_args(Sparse):
-        if sparse == "spconv" and not has_spconv():
-            rows[sparse] = "not measured: not installed; pip install '.[gpu]'"
+    for backend in get_args(SparseBackend):
+        if backend == "spconv" and not has_spconv():
+            rows[backend] = "not measured: not installed; pip install '.[gpu]'"
             continue
-        segmenter.sparse = sparse
-        rows[sparse] = measure(lambda: segmenter.infer(pillars), repeats)
+        this = segmenter.with_sparse_backend(backend)
+        rows[backend] = measure(partial(this.infer, pillars), repeats)
         if segmenter.device.type == "cuda":
             batch = PillarBatch.from_pillars([pillars])
-            rows[f"{sparse}, on the GPU alone"] = _by_events(segmenter, batch, repeats)
-    segmenter.sparse = chosen
+            rows[f"{backend}, on the GPU alone"] = _by_events(this, batch, repeats)
     return rows
 
 

@@ -39,14 +39,16 @@ def time_stages(
                 start = time.perf_counter()
                 sweep = read_sweep(path)
                 read = time.perf_counter()
-                instances = segmenter.segment(sweep.points)
+                segmentation = segmenter.segment_with_maps(sweep.points)
                 end = time.perf_counter()
                 cloud = Cloud(sweep.xyz, sweep.points[:, 3])
-                write_result(out, path.stem, cloud, instances, segmenter.config.classes, {})
+                write_result(
+                    out, path.stem, cloud, segmentation.instances, segmenter.config.classes, {}
+                )
                 written = time.perf_counter()
                 if not repeat:
                     continue  # the first of a sweep finds cold caches
-                row = {"read": 1000 * (read - start), **segmenter.timing_ms}
+                row = {"read": 1000 * (read - start), **segmentation.timing_ms}
                 row |= {WHOLE: 1000 * (end - start), "write": 1000 * (written - end)}
                 whole.append(row[WHOLE])
                 for stage, value in row.items():
@@ -62,8 +64,7 @@ def floors(segmenter: Segmenter, paths: Sequence[Path], machine: Machine) -> dic
     Network: its multiplications and additions at the rate of a large matrix product.
     """
     voxel_bytes, flops, pillars_of, points_of = [], [], [], []
-    model, chosen = segmenter.network, segmenter.sparse
-    segmenter.sparse = "torch"
+    model = segmenter.with_sparse_backend("torch").network  # spconv's work is not counted
     for path in paths:
         points = read_sweep(path).points
         pillars = voxelize(points, segmenter.config.grid)
@@ -71,11 +72,10 @@ def floors(segmenter: Segmenter, paths: Sequence[Path], machine: Machine) -> dic
         voxel_bytes.append(points.nbytes + sum(array.nbytes for array in arrays))
         batch = PillarBatch.from_pillars([pillars]).to(segmenter.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(batch)  # by torch: nobody counts what spconv does
+            model(batch)
         flops.append(counter.get_total_flops())
         pillars_of.append(len(pillars.cells))
         points_of.append(len(points))
-    segmenter.sparse = chosen
     return {
         "points": float(np.median(points_of)),
         "pillars": float(np.median(pillars_of)),

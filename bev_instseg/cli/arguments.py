@@ -123,7 +123,7 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     else:
         segmenter = Segmenter.from_checkpoint(arguments.weights, arguments.device, arguments.sparse)
     if arguments.config is not None:
-        segmenter.config = override_config(segmenter.config, arguments.config)
+        segmenter = segmenter.with_config(override_config(segmenter.config, arguments.config))
     return segmenter
 
 

@@ -71,7 +71,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
         read_samples(segmenter, tqdm(refs, desc=name, unit="frame"))
         for name, refs in frames.items()
     ]
-    raw = judge_all(segmenter, data_sets, fit_settings(present))
+    raw = judge_all(data_sets, fit_settings(present))
     fitted = fit(raw, len(present.classes))
     calibration = tuple((round(a, 4), round(b, 4), round(c, 4)) for a, b, c in fitted)
 
@@ -84,7 +84,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     def score(config: Config) -> float:
         if config not in tried:
-            tried[config] = score_all(segmenter, data_sets, config)
+            tried[config] = score_all(data_sets, config)
         progress.update()
         return mean_pq(tried[config], votes)
 
@@ -93,7 +93,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     means = {config: mean_pq(results, votes) for config, results in tried.items()}
     print(thresholds_table(list(frames), tried, means, best))
-    print(f"\n{reliability_table(raw, judge_all(segmenter, data_sets, best))}")
+    print(f"\n{reliability_table(raw, judge_all(data_sets, best))}")
     write(arguments.out, best, {name: len(refs) for name, refs in frames.items()})
     if arguments.save:
         weights = arguments.weights or default_weights()

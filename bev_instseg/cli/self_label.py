@@ -30,7 +30,6 @@ def main(argv: list[str] | None = None, prog: str = "python tools/self_label.py"
 
 def label_all(arguments: argparse.Namespace) -> int:
     """Label every sweep; returns the exit code."""
-    from bev_instseg.ops.voxelize import voxelize  # numba and torch: not for --help
     from bev_instseg.training.self_labels import BACKGROUND, self_labels
 
     scans = sorted(arguments.sweeps.glob("*.bin"))
@@ -44,10 +43,8 @@ def label_all(arguments: argparse.Namespace) -> int:
     void = background = objects = 0
     for frame, path in enumerate(tqdm(scans, unit="sweep")):
         points = read_scan(path)
-        pillars = voxelize(points, segmenter.config.grid)
-        maps = segmenter.infer(pillars)
-        instances = segmenter.assemble(points, pillars, segmenter.cluster(maps))
-        labels = self_labels(instances, pillars, maps, kinds, arguments.sure, arguments.empty)
+        found = segmenter.segment_with_maps(points)
+        labels = self_labels(found, kinds, arguments.sure, arguments.empty)
         write_frame(arguments.out, "00", frame, points, labels)
         void += int((labels == 0).sum())
         background += int((labels == BACKGROUND).sum())

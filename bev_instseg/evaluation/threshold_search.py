@@ -10,8 +10,9 @@ from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.metrics import Evaluator, Result
 from bev_instseg.evaluation.score_calibration import Predictions, balance, judge
+from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.segmenter import Segmenter
+from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
 from bev_instseg.structures import Frame, Instances, PillarEmbeddings, Pillars
 
 SEED_THRESHOLDS = (0.9, 0.8, 0.7, 0.5, 0.3)  # the higher is the faster, and taken of equals
@@ -43,33 +44,28 @@ def read_samples(segmenter: Segmenter, refs: Iterable[FrameRef]) -> list[Inferre
     return samples
 
 
-def decode(segmenter: Segmenter, sample: InferredFrame, config: Config) -> Instances:
-    """The instances of a sample under a configuration, which the segmenter then has."""
-    segmenter.config = config
-    clusters = segmenter.cluster(sample.maps)
-    return segmenter.assemble(sample.frame.points, sample.pillars, clusters)
+def decode(sample: InferredFrame, config: Config) -> Instances:
+    """The instances of a sample under a configuration."""
+    clusters = cluster_pillars(sample.maps, config)
+    return assemble(sample.frame.points, sample.pillars, clusters, assembly_rules(config))
 
 
-def judge_all(
-    segmenter: Segmenter, data_sets: Sequence[Sequence[InferredFrame]], config: Config
-) -> Predictions:
+def judge_all(data_sets: Sequence[Sequence[InferredFrame]], config: Config) -> Predictions:
     """The counted predictions of all samples, each data set weighted equally."""
     return balance(
         [
-            Predictions.join([judge(s.frame, decode(segmenter, s, config)) for s in samples])
+            Predictions.join([judge(s.frame, decode(s, config)) for s in samples])
             for samples in data_sets
         ]
     )
 
 
-def score_all(
-    segmenter: Segmenter, data_sets: Sequence[Sequence[InferredFrame]], config: Config
-) -> list[Result]:
+def score_all(data_sets: Sequence[Sequence[InferredFrame]], config: Config) -> list[Result]:
     """The measures of each data set under a configuration."""
     evaluators = [Evaluator(config.class_names) for _ in data_sets]
     for evaluator, samples in zip(evaluators, data_sets, strict=True):
         for sample in samples:
-            evaluator.add(sample.frame, decode(segmenter, sample, config))
+            evaluator.add(sample.frame, decode(sample, config))
     return [evaluator.result() for evaluator in evaluators]
 
 

@@ -30,9 +30,8 @@ from bev_instseg.export import (
 from bev_instseg.io.formats import SUFFIXES
 from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation
 from bev_instseg.io.sweep import Sweep, read_sweep, stem_of
-from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.structures import Float32, Instances
+from bev_instseg.structures import Float32, Instances, Segmentation
 from bev_instseg.visualize import Renderer, draw_bev, draw_maps, write_html
 
 POINT_SUFFIXES = tuple(f".{name}" for name in POINT_FORMATS)
@@ -215,13 +214,13 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
         start = time.perf_counter()
         sweep = read_sweep(item.path, job.setup)
         timing_ms = {"read": 1000 * (time.perf_counter() - start)}
-        instances = segmenter.segment(sweep.points)
-        timing_ms |= segmenter.timing_ms
+        segmentation = segmenter.segment_with_maps(sweep.points)
+        timing_ms |= segmentation.timing_ms
         start = time.perf_counter()
-        _write(segmenter, job, item, sweep, instances)
+        _write(segmenter, job, item, sweep, segmentation.instances)
         timing_ms["write"] = 1000 * (time.perf_counter() - start)
         with DRAWING:
-            notices = _draw(segmenter, job, renderer, item, sweep.points, instances)
+            notices = _draw(job, renderer, item, sweep.points, segmentation)
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         reason = explain(error)
         about = "" if str(item.path) in reason else f"{item.path}: "
@@ -279,15 +278,10 @@ def _calibration_sha256(job: Job, item: Item) -> str | None:
 
 
 def _draw(
-    segmenter: Segmenter,
-    job: Job,
-    renderer: Renderer | None,
-    item: Item,
-    points: Float32,
-    instances: Instances,
+    job: Job, renderer: Renderer | None, item: Item, points: Float32, segmentation: Segmentation
 ) -> list[str]:
     """Draw what the job wants; says what cannot be drawn on this machine."""
-    notices = []
+    notices, instances = [], segmentation.instances
     for kind in job.pictures:
         path = job.picture(item, kind)
         if kind == "png":
@@ -295,11 +289,7 @@ def _draw(
         elif kind == "html":
             write_html(points, instances, path, title=item.name)
         elif kind == "maps":
-            pillars = voxelize(points, segmenter.config.grid)
-            embeddings = segmenter.infer(pillars)
-            maps = pillars, embeddings, segmenter.cluster(embeddings)
-            thresholds = segmenter.config.cluster
-            draw_maps(points, *maps, instances, thresholds, path, title=item.name)
+            draw_maps(points, segmentation, path, title=item.name)
         elif renderer is not None:
             try:
                 renderer.draw(points, instances, path, title=item.name)

@@ -11,7 +11,7 @@ from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
 from bev_instseg.models.norm import Normed
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.pillar_features import PillarFeatures
-from bev_instseg.models.sparse import Sparse, SubmanifoldConv
+from bev_instseg.models.sparse import SparseBackend, SubmanifoldConv
 from bev_instseg.structures import PillarEmbeddings
 
 
@@ -48,11 +48,11 @@ class BEVNet(nn.Module):
             part.to(dtype)
         return copied.requires_grad_(False)
 
-    def compute_sparse_with(self, sparse: Sparse) -> None:
-        """Choose who computes the sparse convolutions; the weights stay the same."""
+    def set_sparse_backend(self, backend: SparseBackend) -> None:
+        """Choose the library for the sparse convolutions; the weights stay the same."""
         for module in self.modules():
             if isinstance(module, SubmanifoldConv):
-                module.sparse = sparse
+                module.backend = backend
 
     @torch.inference_mode()
     def infer(self, batch: PillarBatch) -> PillarEmbeddings:

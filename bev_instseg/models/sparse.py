@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bev_instseg.models.pillar_batch import Level
 from bev_instseg.ops.neighbours import TAPS
 
-Sparse = Literal["torch", "spconv"]
+SparseBackend = Literal["torch", "spconv"]
 
 
 def has_spconv() -> bool:
@@ -64,10 +64,10 @@ class SubmanifoldConv(nn.Module):
     (out, 9, in): taps row by row, before channels.
 
     Attributes:
-        sparse: ``torch`` or ``spconv``: who computes it. The weights are the same.
+        backend: The library that computes it; the weights are the same for both.
     """
 
-    sparse: Sparse = "torch"
+    backend: SparseBackend = "torch"
     bias: Tensor | None
 
     def __init__(self, width_in: int, width_out: int) -> None:
@@ -79,7 +79,7 @@ class SubmanifoldConv(nn.Module):
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """(P, width_in) -> (P, width_out)."""
-        if self.sparse == "spconv":
+        if self.backend == "spconv":
             return self._by_spconv(x, level)
         if torch.is_grad_enabled():
             y = _Submanifold.apply(x, self.weight.to(x.dtype), level.neighbours)

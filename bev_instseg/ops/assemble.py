@@ -1,68 +1,74 @@
 """From labelled pillars back to the points: the instances of a sweep."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.ops.boxes import oriented_boxes
-from bev_instseg.ops.cluster import Clusters
 from bev_instseg.ops.kernel import kernel
 from bev_instseg.ops.score import probability
-from bev_instseg.structures import Float32, Instances, Int32, Pillars
+from bev_instseg.structures import Clusters, Float32, Instances, Int32, Pillars
+
+
+@dataclass(frozen=True)
+class AssemblyRules:
+    """What makes points of a cluster an instance.
+
+    Attributes:
+        class_names: C names.
+        min_height_m: Points lower than this above the ground stay out (the road under a car).
+        max_height_m: Per class; points higher than this stay out (a branch above a car).
+        min_points: Per class; instances with fewer points are dropped.
+        calibration: (a, b, c) per class, see `probability`; empty to keep the clusters' scores.
+        score_threshold: Instances with a lower score are dropped.
+    """
+
+    class_names: tuple[str, ...]
+    min_height_m: float
+    max_height_m: tuple[float, ...]
+    min_points: tuple[int, ...]
+    calibration: tuple[tuple[float, float, float], ...] = ()
+    score_threshold: float = 0.0
 
 
 def assemble(
-    points: Float32,
-    pillars: Pillars,
-    clusters: Clusters,
-    class_names: Sequence[str],
-    min_height_m: float,
-    max_height_m: Sequence[float],
-    min_points: Sequence[int],
-    calibration: Sequence[tuple[float, float, float]] = (),
-    score_threshold: float = 0.0,
+    points: Float32, pillars: Pillars, clusters: Clusters, rules: AssemblyRules
 ) -> Instances:
-    """Give each point the instance of its pillar, if its height above the ground allows.
+    """Give each point the instance of its pillar, if its height above the ground allows it.
 
-    What the sensor would stand inside of is the vehicle that carries it, and dropped.
+    An instance whose box contains the sensor is the ego vehicle, and is dropped.
 
     Args:
-        points: (N, 4) float32 of the sweep, the sensor at x = y = 0.
-        pillars: its pillars, P of them.
-        clusters: instance of each pillar.
-        class_names: C names.
-        min_height_m: points lower than this stay out (the ground under a car).
-        max_height_m: per class, points higher than this stay out (a branch above it).
-        min_points: per class, instances with fewer points are dropped.
-        calibration: per class (a, b, c) of `probability`, which an instance's score then is; empty:
-            the score is the cluster's.
-        score_threshold: instances with a lower score are dropped.
+        points: (N, 4) float32 points of the sweep, the sensor at x = y = 0.
+        pillars: The P pillars of these points.
+        clusters: Instance of each pillar.
+        rules: Heights, sizes and scores that an instance must have.
 
     Returns:
         Instances numbered by falling score; equal scores keep the order of the clusters.
     """
-    top = np.append(np.float32(0), np.asarray(max_height_m, np.float32)[clusters.classes])
+    max_height_m = np.asarray(rules.max_height_m, np.float32)[clusters.classes]
     owner, size = _owners(
         pillars.point_to_pillar,
         pillars.point_height_m,
         clusters.labels,
-        np.float32(min_height_m),
-        top,
+        np.float32(rules.min_height_m),
+        np.append(np.float32(0), max_height_m),
     )
     scores = clusters.scores
-    if calibration:
-        scores = probability(scores, clusters.classes, size, calibration)
-    enough = size >= np.maximum(np.asarray(min_points)[clusters.classes], 1)
-    kept = np.flatnonzero(enough & (scores >= np.float32(score_threshold)))
+    if rules.calibration:
+        scores = probability(scores, clusters.classes, size, rules.calibration)
+    enough = size >= np.maximum(np.asarray(rules.min_points)[clusters.classes], 1)
+    kept = np.flatnonzero(enough & (scores >= np.float32(rules.score_threshold)))
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     labels = _numbered(kept, len(clusters.classes))[owner]
     boxes = oriented_boxes(points, labels, len(kept))
-    carries = _around_sensor(boxes)
-    if carries.any():
-        labels = _numbered(np.flatnonzero(~carries), len(kept))[labels]
-        kept, boxes = kept[~carries], boxes[~carries]
-    return Instances(labels, clusters.classes[kept], scores[kept], boxes, tuple(class_names))
+    ego = _contains_sensor(boxes)
+    if ego.any():
+        labels = _numbered(np.flatnonzero(~ego), len(kept))[labels]
+        kept, boxes = kept[~ego], boxes[~ego]
+    return Instances(labels, clusters.classes[kept], scores[kept], boxes, rules.class_names)
 
 
 def _numbered(kept: NDArray[np.intp], count: int) -> Int32:
@@ -72,7 +78,7 @@ def _numbered(kept: NDArray[np.intp], count: int) -> Int32:
     return number
 
 
-def _around_sensor(boxes: Float32) -> NDArray[np.bool_]:
+def _contains_sensor(boxes: Float32) -> NDArray[np.bool_]:
     """(K,) whether x = y = 0 lies inside each of (K, 7) boxes seen from above."""
     x, y, _, length, width, _, yaw_rad = boxes.T
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)

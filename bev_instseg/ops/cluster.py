@@ -1,32 +1,15 @@
 """Bandwidth-aware clustering: greedy by seed, each seed with its own Gaussian."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from bev_instseg.ops.kernel import kernel
-from bev_instseg.structures import Float32, Int32, PillarEmbeddings
+from bev_instseg.structures import Clusters, PillarEmbeddings
 
 MARGIN_SQUARED = 2 * math.log(2)  # squared Mahalanobis distance at which phi = 0.5
 BUCKET_M = 1.0  # about the half size of an object
 MAX_BUCKETS = 256  # along x and along y; what lies beyond is in the outermost
-
-
-@dataclass(frozen=True, eq=False)
-class Clusters:
-    """Pillars grouped into instances.
-
-    Attributes:
-        labels: (P,) int32; 0 none, 1..K in the order in which instances were opened.
-        classes: (K,) int32 class with the largest sum of seeds over the instance's pillars.
-        scores: (K,) float32 mean seed of that class over the instance's pillars, 0..1; `assemble`
-            makes probabilities of them.
-    """
-
-    labels: Int32
-    classes: Int32
-    scores: Float32
 
 
 def cluster(
@@ -55,10 +38,10 @@ def cluster(
     thresholds = np.float32(member_threshold), np.float32(seed_threshold)
     active, openers, best = _take_part(seed, *thresholds)
     order = openers[np.argsort(-best, kind="stable")]
-    labels, num = _claim(
-        centre, precision, active, order, float(min_free), *_bucket(centre, active)
-    )
-    return Clusters(labels, *_classify(seed, active, labels, num))
+    buckets = _bucket(centre, active)
+    labels, opened_by = _claim(centre, precision, active, order, float(min_free), *buckets)
+    classes, scores = _classify(seed, active, labels, len(opened_by))
+    return Clusters(labels, classes, scores, opened_by)
 
 
 @kernel
@@ -132,7 +115,7 @@ def _along(value, low, count):  # type: ignore[no-untyped-def]
 def _claim(  # type: ignore[no-untyped-def]
     centre, precision, active, order, min_free, members, start, corner, shape
 ):
-    """Labels of the pillars and the number of instances; ``order`` are the seeds to try.
+    """Labels of the pillars and the opener of each instance; ``order`` are the seeds to try.
 
     Only the buckets that the margin's bounding box touches are looked at: with precision W its half
     width along x is sqrt(2 ln 2 yy / det W). Nothing inside is missed. Where det W > 1e-6 xx yy,
@@ -142,6 +125,7 @@ def _claim(  # type: ignore[no-untyped-def]
     """
     labels = np.zeros(len(centre), np.int32)
     unclaimed = np.empty(len(active), np.int64)
+    openers = np.empty(len(order), np.int32)
     num = 0
     for i in order:
         x, y = np.float64(centre[i, 0]), np.float64(centre[i, 1])
@@ -177,10 +161,11 @@ def _claim(  # type: ignore[no-untyped-def]
                         unclaimed[count] = j
                         count += 1
         if count > 0 and count >= min_free * inside:
+            openers[num] = i
             num += 1
             for n in range(count):
                 labels[unclaimed[n]] = num
-    return labels, num
+    return labels, openers[:num].copy()
 
 
 @kernel

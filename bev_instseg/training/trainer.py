@@ -253,7 +253,7 @@ class Trainer:
         """Score the network, each process its share of the frames; fills the row of this step."""
         bar.set_postfix_str("validating")
         device: Any = self.device.type
-        segmenter = Segmenter(self.averaged, self.config, device, sparse="torch")
+        segmenter = Segmenter(self.averaged, self.config, device, sparse_backend="torch")
         share = score_frames(segmenter, self.validation[self.rank :: self.world], self.config)
         shares = [share] * self.world
         if self.world > 1:

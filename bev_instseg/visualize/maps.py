@@ -11,11 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.colours import instance_colours
-from bev_instseg.config import ClusterConfig
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.cluster import MARGIN_SQUARED, Clusters
+from bev_instseg.ops.cluster import MARGIN_SQUARED
 from bev_instseg.ops.voxelize import FEATURES
-from bev_instseg.structures import Float32, Instances, PillarEmbeddings, Pillars
+from bev_instseg.structures import (
+    Clusters,
+    Float32,
+    Instances,
+    PillarEmbeddings,
+    Pillars,
+    Segmentation,
+)
 from bev_instseg.visualize.bev_map import DPI, PAPER, outlines_of, place_texts, save_png
 from bev_instseg.visualize.boxes import box_corners, grey_of
 
@@ -38,17 +44,7 @@ TALL_M = 3.0  # pillars as tall or taller are darkest
 HEIGHT = FEATURES.index("height_max_m")
 
 
-def draw_maps(
-    points: Float32,
-    pillars: Pillars,
-    embeddings: PillarEmbeddings,
-    clusters: Clusters,
-    instances: Instances,
-    thresholds: ClusterConfig,
-    path: str | Path,
-    *,
-    title: str,
-) -> None:
+def draw_maps(points: Float32, segmentation: Segmentation, path: str | Path, *, title: str) -> None:
     """Draw what the network says of a sweep as a PNG of six maps, x forward up and y left.
 
     The first shows the whole grid, seeds and boxes; the others show a square of `WINDOW_M`
@@ -66,17 +62,15 @@ def draw_maps(
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity 0..1.
-        pillars: of these points.
-        embeddings: what the network says of the pillars.
-        clusters: the pillars, grouped.
-        instances: what became of the clusters.
-        thresholds: with which the pillars were grouped.
+        segmentation: What was computed for these points.
         path: the file, written whole or not at all.
         title: name of the sweep; its end is shown if it is long.
 
     Raises:
         OSError: if the file cannot be written.
     """
+    pillars, embeddings = segmentation.pillars, segmentation.embeddings
+    clusters, instances = segmentation.clusters, segmentation.instances
     grid = pillars.grid
     middle = busiest_centre_m(instances, grid)
     number = instance_of_cluster(pillars, clusters, instances)
@@ -108,8 +102,7 @@ def draw_maps(
     _draw_scale(maps[0], 20)
     _draw_scale(maps[1], 5)
     draw_offsets(maps[3], pillars, embeddings, clusters, colours)
-    opener = openers(embeddings, clusters, thresholds)
-    _draw_sigmas(maps[4], embeddings, clusters, opener, colours, middle)
+    _draw_sigmas(maps[4], embeddings, clusters, colours, middle)
     _draw_instances(maps[5], points, instances, middle)
     save_png(figure, path)
 
@@ -131,32 +124,6 @@ def margin_ellipses(precision: Float32) -> tuple[Float, Float]:
     eigenvalues, eigenvectors = np.linalg.eigh(matrices)  # the smaller eigenvalue first
     along = eigenvectors[:, :, 0]
     return np.sqrt(MARGIN_SQUARED / eigenvalues), np.arctan2(along[:, 1], along[:, 0])
-
-
-def openers(
-    embeddings: PillarEmbeddings, clusters: Clusters, thresholds: ClusterConfig
-) -> NDArray[np.int64]:
-    """The pillar that opened each cluster, (K,) int64.
-
-    It is the member with the largest seed that is not passed over once all earlier clusters are
-    there: claimed pillars only become more, so what `cluster` passed over would be so again.
-    """
-    best = embeddings.seed.max(axis=1)
-    active = best >= np.float32(thresholds.member_threshold)
-    centre = embeddings.centre_m.astype(np.float64)
-    found = np.zeros(len(clusters.classes), np.int64)
-    for k in range(len(found)):
-        claimed = (clusters.labels > 0) & (clusters.labels <= k)
-        members = np.flatnonzero(clusters.labels == k + 1)
-        for i in members[np.argsort(-best[members], kind="stable")]:
-            dx, dy = (centre - centre[i]).T
-            xx, xy, yy = embeddings.precision[i].astype(np.float64)
-            squared = xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy
-            inside = active & (squared < MARGIN_SQUARED)
-            if (inside & ~claimed).sum() >= thresholds.min_free * inside.sum():
-                found[k] = i
-                break
-    return found
 
 
 def instance_of_cluster(
@@ -364,7 +331,6 @@ def _draw_sigmas(
     axes: "Axes",
     embeddings: PillarEmbeddings,
     clusters: Clusters,
-    opener: NDArray[np.int64],
     colours: Float,
     middle: Float,
 ) -> None:
@@ -374,8 +340,8 @@ def _draw_sigmas(
     member = clusters.labels > 0
     _draw_dots(axes, embeddings.centre_m[~member], 6, np.full((1, 3), 0.82))
     _draw_dots(axes, embeddings.centre_m[member], 6, colours[clusters.labels[member]])
-    hearts = embeddings.centre_m[opener]
-    semi_axes_m, yaw_rad = margin_ellipses(embeddings.precision[opener])
+    hearts = embeddings.centre_m[clusters.openers]
+    semi_axes_m, yaw_rad = margin_ellipses(embeddings.precision[clusters.openers])
     for (x, y), size, yaw, rgb in zip(hearts, 2 * semi_axes_m, yaw_rad, colours[1:], strict=True):
         angle = 90 - np.degrees(yaw)  # from the y axis of the sensor, which is the x of the map
         fill = (*rgb, 0.15)
