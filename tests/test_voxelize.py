@@ -10,7 +10,7 @@ import reference
 
 import bev_instseg.ops.voxelize as voxelize_module
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.voxelize import FEATURES, SLICES, on_grid, voxelize
+from bev_instseg.ops.voxelize import FEATURES, SLICES, on_grid, point_heights, voxelize
 
 pytestmark = pytest.mark.kernel
 
@@ -52,6 +52,9 @@ def assert_equals_reference(points, grid):
         ours, theirs = getattr(pillars, name), getattr(expected, name)
         assert ours.dtype == theirs.dtype, name
         np.testing.assert_array_equal(ours, theirs, err_msg=name)
+    heights = point_heights(points, grid)
+    assert heights.dtype == np.float32
+    np.testing.assert_array_equal(heights, expected.point_height_m)
     return pillars
 
 

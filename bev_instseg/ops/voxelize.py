@@ -48,32 +48,61 @@ def voxelize(points: NDArray[np.float32], grid: BEVGrid) -> Pillars:
     Raises:
         ValueError: if the points have another shape or type, or the grid has over 2^31 - 1 cells.
     """
+    points = _checked(points)
+    pillar_of, cells, ground = _find_ground(points, grid)
+    features = np.empty((len(cells), len(FEATURES)), np.float32)
+    height = np.empty(len(points), np.float32)
+    middle = _middle_pillar(pillar_of) if len(points) >= MANY_POINTS else None
+    (x0, _), (y0, _), ny = grid.x_range_m, grid.y_range_m, grid.shape[1]
+    what = (points, cells, pillar_of, ground, features, height, x0, y0, grid.cell_m, ny)
+    at_once(_describe, _ranges(len(cells), middle), what)
+    return Pillars(grid, cells, features, pillar_of, height)
+
+
+def point_heights(points: NDArray[np.float32], grid: BEVGrid) -> NDArray[np.float32]:
+    """Height of each point above the local ground, as `voxelize` finds it, without the features.
+
+    Args:
+        points: (N, 4) float32 x, y, z in metres and intensity.
+        grid: The grid that the ground is estimated on.
+
+    Returns:
+        (N,) float32 metres, NaN outside the grid.
+
+    Raises:
+        ValueError: The array has the wrong shape or dtype, or the grid has over 2^31 - 1 cells.
+    """
+    points = _checked(points)
+    pillar_of, _, ground = _find_ground(points, grid)
+    below = np.append(ground, np.float32(np.nan))  # the last is for points outside the grid
+    return points[:, 2] - below[pillar_of]
+
+
+def _checked(points: NDArray[np.float32]) -> NDArray[np.float32]:
     if points.ndim != 2 or points.shape[1] != 4 or points.dtype != np.float32:
         raise ValueError(f"points must be float32 (N, 4), got {points.dtype} {points.shape}")
-    points = np.ascontiguousarray(points)
+    return np.ascontiguousarray(points)
+
+
+def _find_ground(
+    points: NDArray[np.float32], grid: BEVGrid
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
+    """(N,) pillar of each point, -1 outside; (P,) cells; (P,) height of the ground in metres."""
     (x0, _), (y0, _), (z0, z1) = grid.x_range_m, grid.y_range_m, grid.z_range_m
     nx, ny = grid.shape
     if nx * ny > MAX_CELLS:
         raise ValueError(f"a grid of {nx} x {ny} cells is too large: at most {MAX_CELLS} in all")
-    two = len(points) >= MANY_POINTS
-    ends = _ranges(len(points), len(points) // 2 if two else None)
+    middle = len(points) // 2 if len(points) >= MANY_POINTS else None
+    ends = _ranges(len(points), middle)
     pillar_of = np.empty(len(points), np.int32)
     occupied = np.zeros(nx * ny, np.uint8)
     where = (points, pillar_of, occupied, x0, y0, z0, z1, grid.cell_m, nx, ny)
     at_once(_find_cells, ends, where)
-
     number, cells = _number(occupied)
     z_min = np.full((len(ends), len(cells)), np.inf, np.float32)
     with_own = [(*share, low) for share, low in zip(ends, z_min, strict=True)]
     at_once(_find_pillars, with_own, (points, pillar_of, number))
-    ground = estimate_ground(cells, z_min.min(axis=0), grid)
-
-    features = np.empty((len(cells), len(FEATURES)), np.float32)
-    height = np.empty(len(points), np.float32)
-    shares = _ranges(len(cells), _middle_pillar(pillar_of) if two else None)
-    what = (points, cells, pillar_of, ground, features, height, x0, y0, grid.cell_m, ny)
-    at_once(_describe, shares, what)
-    return Pillars(grid, cells, features, pillar_of, height)
+    return pillar_of, cells, estimate_ground(cells, z_min.min(axis=0), grid)
 
 
 def on_grid(points: NDArray[np.float32], grid: BEVGrid) -> NDArray[np.bool_]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef, list_frames
-from bev_instseg.ops.voxelize import on_grid, voxelize
+from bev_instseg.ops.voxelize import on_grid, point_heights, voxelize
 from bev_instseg.structures import Float32, Frame, Pillars
 from bev_instseg.training import augment
 from bev_instseg.training.cutouts import Cutout, by_class, cut_objects, fingerprint
@@ -51,7 +51,7 @@ def read_frame(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
     """
     frame = ref.read(config.classes, config.data)
     frame = dataclasses.replace(frame, name=f"{Path(ref.root).name}/{ref.name}")
-    height_m = voxelize(frame.points, config.grid).point_height_m
+    height_m = point_heights(frame.points, config.grid)
     return augment.keep(frame, height_m, np.isfinite(height_m))
 
 
