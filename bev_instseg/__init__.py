@@ -1,34 +1,122 @@
-"""Instance segmentation of LiDAR sweeps from the bird's-eye view, learned bandwidth included.
+"""Instance segmentation of LiDAR sweeps from the bird's-eye view, with a learned bandwidth.
 
 >>> from bev_instseg import Segmenter, read_scan, view
 >>> points = read_scan("sweep.bin")
 >>> instances = Segmenter.from_pretrained().segment(points)
->>> instances.labels  # (N,) int32: 0 = no object, 1..K = instance, by falling score
+>>> instances.labels  # (N,) int32: 0 for no object, 1..K for an instance, by falling score
 >>> [(i.name, i.score, i.box) for i in instances]
 >>> view(points, instances)
+
+The names in ``__all__`` are the public interface; all else may move. Importing the package loads
+NumPy only: torch and the like are loaded by the first name that needs them.
 """
 
+import importlib
 from typing import TYPE_CHECKING
 
+from bev_instseg.exceptions import (
+    BevInstsegError,
+    CheckpointError,
+    ConfigError,
+    KittiError,
+    ObjectsError,
+    ScanError,
+    TrainingError,
+)
 from bev_instseg.grid import BEVGrid
-from bev_instseg.structures import Float32, Frame, Instance, Instances, PillarEmbeddings, Pillars
+from bev_instseg.structures import (
+    Clusters,
+    Float32,
+    Frame,
+    Instance,
+    Instances,
+    PillarEmbeddings,
+    Pillars,
+    Segmentation,
+)
 
 if TYPE_CHECKING:
-    from bev_instseg.io.sweep import read_scan
+    from bev_instseg.checkpoint import default_weights
+    from bev_instseg.config import Config, load_config, override_config, save_config
+    from bev_instseg.datasets.semantickitti import write_frame
+    from bev_instseg.evaluation.metrics import Evaluator
+    from bev_instseg.export.points import Cloud
+    from bev_instseg.export.read_back import read_instances
+    from bev_instseg.export.result import ResultFiles, write_result
+    from bev_instseg.export.sweep_result import Provenance, SweepResult
+    from bev_instseg.io.labels import read_labels, write_labels
+    from bev_instseg.io.sensor_setup import SensorSetup
+    from bev_instseg.io.sweep import Sweep, read_scan, read_sweep
     from bev_instseg.segmenter import Segmenter
+    from bev_instseg.visualize.bev import draw_bev, draw_comparison
+    from bev_instseg.visualize.maps import draw_maps
+    from bev_instseg.visualize.render import draw_3d
+    from bev_instseg.visualize.web import write_html
 
 __version__ = "0.1.0"
 __all__ = [
     "BEVGrid",
+    "BevInstsegError",
+    "CheckpointError",
+    "Cloud",
+    "Clusters",
+    "Config",
+    "ConfigError",
+    "Evaluator",
     "Frame",
     "Instance",
     "Instances",
+    "KittiError",
+    "ObjectsError",
     "PillarEmbeddings",
     "Pillars",
+    "Provenance",
+    "ResultFiles",
+    "ScanError",
+    "Segmentation",
     "Segmenter",
+    "SensorSetup",
+    "Sweep",
+    "SweepResult",
+    "TrainingError",
+    "default_weights",
+    "draw_3d",
+    "draw_bev",
+    "draw_comparison",
+    "draw_maps",
+    "load_config",
+    "override_config",
+    "read_instances",
+    "read_labels",
     "read_scan",
+    "read_sweep",
+    "save_config",
     "view",
+    "write_frame",
+    "write_html",
+    "write_labels",
+    "write_result",
 ]
+# The module of each name that is loaded at first use.
+_LAZY = {
+    "checkpoint": ("default_weights",),
+    "config": ("Config", "load_config", "override_config", "save_config"),
+    "datasets.semantickitti": ("write_frame",),
+    "evaluation.metrics": ("Evaluator",),
+    "export.points": ("Cloud",),
+    "export.read_back": ("read_instances",),
+    "export.result": ("ResultFiles", "write_result"),
+    "export.sweep_result": ("Provenance", "SweepResult"),
+    "io.labels": ("read_labels", "write_labels"),
+    "io.sensor_setup": ("SensorSetup",),
+    "io.sweep": ("Sweep", "read_scan", "read_sweep"),
+    "segmenter": ("Segmenter",),
+    "visualize.bev": ("draw_bev", "draw_comparison"),
+    "visualize.maps": ("draw_maps",),
+    "visualize.render": ("draw_3d",),
+    "visualize.web": ("write_html",),
+}
+_MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def view(points: Float32, instances: Instances, name: str = "sweep") -> bool:
@@ -36,11 +124,11 @@ def view(points: Float32, instances: Instances, name: str = "sweep") -> bool:
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity 0..1.
-        instances: the objects among these points.
-        name: what to call the sweep.
+        instances: The objects among these points.
+        name: Title of the sweep.
 
     Returns:
-        True once the window was closed; False, with one line on stderr, if there is no display.
+        True once the window was closed; False, with a message on stderr, if there is no display.
     """
     from bev_instseg.visualize import view_sweeps
 
@@ -48,13 +136,11 @@ def view(points: Float32, instances: Instances, name: str = "sweep") -> bool:
 
 
 def __getattr__(name: str) -> object:
-    """Load the parts that need torch only when somebody asks for them."""
-    if name == "Segmenter":
-        from bev_instseg.segmenter import Segmenter
-
-        return Segmenter
-    if name == "read_scan":
-        from bev_instseg.io.sweep import read_scan
-
-        return read_scan
+    """Load a public name from its module at first use."""
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"bev_instseg.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

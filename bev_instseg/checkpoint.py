@@ -1,4 +1,4 @@
-"""Weights and training state on disk: written whole or not at all, checked when read."""
+"""Weights and training states on disk: written completely or not at all, verified when read."""
 
 import hashlib
 import io
@@ -18,59 +18,79 @@ from bev_instseg.file_io import write_atomic
 from bev_instseg.models.network import BEVNet
 
 FORMAT = "bev_instseg/1"
-_CARD = ("format", "sha256", "class_names", "config")  # what `save_weights` puts there itself
+_SIDECAR_KEYS = ("format", "sha256", "class_names", "config")  # written by `save_weights` itself
 
 
 def default_weights() -> Path:
-    """The ``.safetensors`` file that comes with the package."""
+    """Return the path of the ``.safetensors`` file that comes with the package."""
     return Path(str(resources.files("bev_instseg") / "weights" / "default.safetensors"))
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
-    """Write a training state (tensors, numbers, strings, lists and dictionaries) with its hash."""
+    """Write a training state with its hash.
+
+    Args:
+        path: The file to write, ``.pt``.
+        state: Tensors, numbers, strings, lists and dictionaries.
+
+    Raises:
+        OSError: The file cannot be written; an older file is left as it was.
+    """
     body = io.BytesIO()
     torch.save(state, body)
-    whole = io.BytesIO()
+    file = io.BytesIO()
     body_bytes = torch.frombuffer(bytearray(body.getvalue()), dtype=torch.uint8)
-    digest = hashlib.sha256(body.getvalue()).hexdigest()
-    torch.save({"format": FORMAT, "sha256": digest, "body": body_bytes}, whole)
-    write_atomic(path, whole.getvalue())
+    sha256 = hashlib.sha256(body.getvalue()).hexdigest()
+    torch.save({"format": FORMAT, "sha256": sha256, "body": body_bytes}, file)
+    write_atomic(path, file.getvalue())
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Read what `save_state` wrote; only tensors and plain values are ever unpickled.
+    """Read a training state written by `save_state`; only tensors and plain values are unpickled.
+
+    Args:
+        path: The file to read.
 
     Raises:
-        CheckpointError: unreadable, damaged or foreign file.
+        CheckpointError: The file cannot be read, is damaged or is not a bev-instseg checkpoint.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
-        whole = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        body = whole["body"].numpy().tobytes()
-        if whole["format"] != FORMAT:
-            raise CheckpointError(f"{path}: format {whole['format']}, expected {FORMAT}")
-        if hashlib.sha256(body).hexdigest() != whole["sha256"]:
-            raise CheckpointError(f"{path}: damaged (SHA-256 differs); take an earlier checkpoint")
+        file = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        body = file["body"].numpy().tobytes()
+        if file["format"] != FORMAT:
+            raise CheckpointError(_wrong_format(path, file["format"]))
+        if hashlib.sha256(body).hexdigest() != file["sha256"]:
+            raise CheckpointError(
+                f"{path}: damaged (its SHA-256 differs); use an earlier checkpoint"
+            )
         state = torch.load(io.BytesIO(body), weights_only=True, map_location="cpu")
         if not isinstance(state, dict):
-            raise CheckpointError(f"{path}: no checkpoint of bev_instseg")
+            raise CheckpointError(_not_a_checkpoint(path))
         return state
     except CheckpointError:
         raise
     except Exception:
-        raise CheckpointError(f"{path}: no checkpoint of bev_instseg, or damaged") from None
+        raise CheckpointError(_not_a_checkpoint(path)) from None
 
 
 def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any]) -> None:
-    """Write ``NAME.safetensors`` and, beside it, ``NAME.json``.
+    """Write ``NAME.safetensors`` and, beside it, ``NAME.json`` with its hash and configuration.
 
-    The latter holds the hash of the former, class names, ``about`` and configuration.
+    Args:
+        path: The ``.safetensors`` file to write.
+        model: The network.
+        config: Its configuration.
+        about: Further entries for the ``.json``.
+
+    Raises:
+        OSError: A file cannot be written.
     """
     body = _weights_bytes(model.state_dict())
-    card = {
+    sidecar = {
         "format": FORMAT,
         "sha256": hashlib.sha256(body).hexdigest(),
         "class_names": list(config.class_names),
@@ -78,44 +98,48 @@ def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any
         "config": config_to_dict(config),
     }
     write_atomic(path, body)
-    write_atomic(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    write_atomic(path.with_suffix(".json"), (json.dumps(sidecar, indent=1) + "\n").encode())
 
 
 def save_with_config(source: Path, target: Path, config: Config) -> None:
-    """Write the weights of ``source`` once more, with another configuration of the same network.
+    """Copy weights, overriding their thresholds, names or range.
 
     Args:
         source: ``.safetensors`` with its ``.json`` beside it, or a training checkpoint ``.pt``.
         target: ``.safetensors`` to write.
-        config: other thresholds, names or range.
+        config: A configuration of the same network.
 
     Raises:
-        CheckpointError: unreadable, damaged or foreign file.
-        ValueError: a configuration of another network.
+        CheckpointError: The source cannot be read, is damaged or was not written by bev-instseg.
+        OSError: The target cannot be written.
+        ValueError: The configuration is for a different network.
     """
-    model, before, _ = load_model(source)
-    check_same_network(before, config)
+    model, old_config, _ = load_model(source)
+    check_same_network(old_config, config)
     about = {}
     if source.suffix == ".safetensors":
-        card = json.loads(source.with_suffix(".json").read_bytes())
-        about = {key: value for key, value in card.items() if key not in _CARD}
+        sidecar = json.loads(source.with_suffix(".json").read_bytes())
+        about = {key: value for key, value in sidecar.items() if key not in _SIDECAR_KEYS}
     save_weights(target, model, config, about)
 
 
 def load_model(path: Path) -> tuple[BEVNet, Config, str]:
-    """Network in evaluation mode, its configuration and the SHA-256 of its weights.
+    """Load a network and its configuration.
 
     Args:
         path: ``.safetensors`` with its ``.json`` beside it, or a training checkpoint ``.pt``.
 
+    Returns:
+        The network in evaluation mode, its configuration and the SHA-256 of its weights.
+
     Raises:
-        CheckpointError: unreadable, damaged or foreign file.
+        CheckpointError: The file cannot be read, is damaged or was not written by bev-instseg.
     """
     if path.suffix == ".safetensors":
-        tree, weights, digest = _read_weights(path)
+        tree, weights, sha256 = _read_weights(path)
     else:
         state = load_state(path)
-        tree, weights, digest = state.get("config"), state.get("model"), ""
+        tree, weights, sha256 = state.get("config"), state.get("model"), ""
     try:
         config = config_from_dict(tree, str(path))
         model = BEVNet(config)
@@ -124,32 +148,44 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
         raise CheckpointError(str(error)) from None
     except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError):
         raise CheckpointError(f"{path}: its weights do not fit its configuration") from None
-    digest = digest or hashlib.sha256(_weights_bytes(model.state_dict())).hexdigest()
-    return model.eval(), config, digest
+    sha256 = sha256 or hashlib.sha256(_weights_bytes(model.state_dict())).hexdigest()
+    return model.eval(), config, sha256
 
 
 def _read_weights(path: Path) -> tuple[Any, Any, str]:
-    card_path = path.with_suffix(".json")
+    """Return the configuration as plain values, the weights and their SHA-256."""
+    sidecar_path = path.with_suffix(".json")
     try:
-        body, card = path.read_bytes(), json.loads(card_path.read_bytes())
-        if card["format"] != FORMAT:
-            raise CheckpointError(f"{card_path}: format {card['format']}, expected {FORMAT}")
-        digest = hashlib.sha256(body).hexdigest()
-        if digest != card["sha256"]:
-            raise CheckpointError(f"{path}: damaged (SHA-256 differs from {card_path.name})")
-        return card["config"], safetensors.torch.load(body), digest
+        body, sidecar = path.read_bytes(), json.loads(sidecar_path.read_bytes())
+        if sidecar["format"] != FORMAT:
+            raise CheckpointError(_wrong_format(sidecar_path, sidecar["format"]))
+        sha256 = hashlib.sha256(body).hexdigest()
+        if sha256 != sidecar["sha256"]:
+            raise CheckpointError(
+                f"{path}: damaged (its SHA-256 differs from the one in {sidecar_path.name}); "
+                "copy both files again"
+            )
+        return sidecar["config"], safetensors.torch.load(body), sha256
     except OSError as error:
         raise CheckpointError(
             f"{error.filename or path}: cannot be read ({os.strerror(error.errno or 0)}); weights "
-            "are a .safetensors with its .json beside it"
+            "are a .safetensors file with its .json beside it"
         ) from None
     except CheckpointError:
         raise
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError):
         raise CheckpointError(
-            f"{path}: no weights of bev_instseg, or damaged; "
-            "give a .safetensors with its .json beside it, or a .pt that training left"
+            f"{path}: not bev-instseg weights, or damaged; "
+            "give a .safetensors with its .json beside it, or a .pt from training"
         ) from None
+
+
+def _wrong_format(path: Path, found: object) -> str:
+    return f"{path}: format {found}, expected {FORMAT}; use the bev-instseg that wrote it"
+
+
+def _not_a_checkpoint(path: Path) -> str:
+    return f"{path}: not a bev-instseg checkpoint, or damaged; give a .pt from training"
 
 
 def _weights_bytes(weights: dict[str, torch.Tensor]) -> bytes:

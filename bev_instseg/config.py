@@ -1,40 +1,53 @@
-"""Everything that can be set, with its default: frozen dataclasses, read from YAML."""
+"""The configuration: every setting with its default, range and meaning, read from YAML files.
 
-import dataclasses
-from dataclasses import dataclass, field
+A setting is defined in one place: its field, with type, range and default, and the sentence below
+it. The checks, ``docs/configuration.md`` and ``configs/schema.json`` are made from these; after a
+change run ``python scripts/config_docs.py``.
+"""
+
+from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import Field, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from bev_instseg.exceptions import ConfigError
 from bev_instseg.grid import BEVGrid
-from bev_instseg.strict_yaml import build, merge, plain, read_yaml
+from bev_instseg.strict_yaml import (
+    STRICT,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    PositiveCount,
+    build,
+    merge,
+    read_yaml,
+)
 
 Layout = Literal["kitti", "semantickitti"]
 Bandwidth = Literal["fixed", "scalar", "elliptical", "oriented"]
+Width = Annotated[int, Field(ge=1, le=4096)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ClassConfig:
-    """One class of objects and what the data sets call it.
+    """A class of objects, and what the data sets call it."""
 
-    Attributes:
-        name: our name.
-        label: written to ``.label`` files for this class, 1..65535; SemanticKITTI's number for it,
-            or any other.
-        kitti: KITTI object types that are this class.
-        semantickitti: classes in ``.label`` files (low 16 bits) that are this class.
-        min_points: an instance with fewer points is dropped.
-        max_height_m: points higher than this above the ground are not part of an instance.
-    """
-
-    name: str
-    label: int
+    name: Annotated[str, Field(min_length=1)]
+    """Name of the class in results; each class has its own."""
+    label: Annotated[int, Field(ge=1, le=0xFFFF)]
+    """Number written to `.label` files for this class: SemanticKITTI's or any other."""
     kitti: tuple[str, ...] = ()
+    """KITTI object types that belong to this class."""
     semantickitti: tuple[int, ...] = ()
-    min_points: int = 10
-    max_height_m: float = 4.0
+    """Class numbers in SemanticKITTI's `.label` files that belong to this class."""
+    min_points: Count = 10
+    """Instances with fewer points are dropped."""
+    max_height_m: Positive = 4.0
+    """Points higher than this above the ground are left out of instances, metres."""
 
 
 CLASSES = (
@@ -46,263 +59,225 @@ CLASSES = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SourceConfig:
-    """A data set below the ``--data`` folder.
-
-    Attributes:
-        path: folder relative to ``--data``.
-        layout: how its files lie.
-        train: KITTI: names in ``ImageSets``; SemanticKITTI: ``SEQ`` or ``SEQ/FRAME``.
-        val: likewise.
-        weight: how often its frames are drawn in training, per source.
-        unlabelled_is_background: SemanticKITTI class 0 means "no object", not "nobody looked".
-    """
+    """A data set in the ``--data`` folder."""
 
     path: str
+    """Folder of the data set, relative to `--data`."""
     layout: Layout
+    """How its files are arranged: `kitti` (boxes) or `semantickitti` (a label for each point)."""
     train: tuple[str, ...] = ()
+    """Training frames: KITTI: lists in `ImageSets`; SemanticKITTI: `SEQUENCE[/FRAME]`."""
     val: tuple[str, ...] = ()
-    weight: float = 1.0
+    """Validation frames, named like those of `train`."""
+    weight: NotNegative = 1.0
+    """How often samples are drawn from this data set, relative to the other weights."""
     unlabelled_is_background: bool = False
+    """Whether class 0 in `.label` files is background, as in data sets that label only objects."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class DataConfig:
-    """Where frames come from and which of the data sets' own names are void.
-
-    A point of a void class neither trains nor scores; a class that is neither void nor in
-    `ClassConfig` is background.
-
-    Attributes:
-        sources: the data sets of the mixture.
-        void_kitti: KITTI object types that are void; DontCare always is.
-        void_semantickitti: classes in ``.label`` files that are void, 0 (unlabelled) among them.
-            Void goes before `ClassConfig`: a number in both is void.
-        box_floor_m: KITTI: points of a box less than this above its bottom are void, metres.
-        box_band_m: KITTI: points up to this far outside a box are void, metres.
-        image_size_px: KITTI: width and height of the camera's image; outside nobody looked.
-    """
+    """The data sets, and which of their points are void."""
 
     sources: tuple[SourceConfig, ...] = (SourceConfig(".", "kitti", ("train",), ("val",)),)
+    """The data sets to use together."""
     void_kitti: tuple[str, ...] = ("Tram", "Misc")
+    """KITTI object types that are void, besides `DontCare`, which always is."""
     void_semantickitti: tuple[int, ...] = (0, 1, 11, 15, 16, 256)
-    box_floor_m: float = 0.2
-    box_band_m: float = 0.15
-    image_size_px: tuple[int, int] = (1242, 375)
+    """Class numbers in SemanticKITTI's `.label` files that are void; 0 is unlabelled."""
+    box_floor_m: NotNegative = 0.2
+    """KITTI: points in a box up to this far above its bottom are void, metres."""
+    box_band_m: NotNegative = 0.15
+    """KITTI: points up to this far outside a box are void, metres."""
+    image_size_px: tuple[PositiveCount, PositiveCount] = (1242, 375)
+    """KITTI: width and height of the camera image in pixels; points outside it are unlabelled."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ModelConfig:
-    """Size of the network.
+    """The network."""
 
-    Attributes:
-        widths: channels at strides 1, 2, 4, 8, 16 of the grid; three levels or more.
-        blocks: residual blocks at those strides.
-        bandwidth: form of the predicted precision: 1, 2 or 3 channels (``fixed`` predicts none).
-        initial_margin_m: where the margin phi = 0.5 starts, metres.
-        fixed_sigma_m: sigma of ``bandwidth: fixed``, metres.
-    """
-
-    widths: tuple[int, ...] = (32, 48, 64, 96, 128)
-    blocks: tuple[int, ...] = (1, 1, 2, 2, 1)
+    widths: Annotated[tuple[Width, ...], Field(min_length=3)] = (32, 48, 64, 96, 128)
+    """Channels at each level; the levels have strides 1, 2, 4, 8, 16, ... of the grid."""
+    blocks: tuple[Annotated[int, Field(ge=0, le=64)], ...] = (1, 1, 2, 2, 1)
+    """Residual blocks at each level; as many numbers as `widths`."""
     bandwidth: Bandwidth = "oriented"
-    initial_margin_m: float = 1.0
-    fixed_sigma_m: float = 0.5
+    """Shape of the learned margin: circle, upright or turned ellipse; `fixed` learns none."""
+    initial_margin_m: Annotated[float, Field(ge=0.02, le=64)] = 1.0
+    """Radius of the margin, where phi is 0.5, before training, metres."""
+    fixed_sigma_m: Annotated[float, Field(ge=0.02, le=64)] = 0.5
+    """Sigma of every object with `bandwidth: fixed`, metres."""
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(
+                f"widths has {len(self.widths)} levels, blocks {len(self.blocks)}; "
+                "give both the same number"
+            )
 
     @property
     def stride(self) -> int:
-        """Of the coarsest maps: the sides of a grid must be multiples of it."""
-        return 2 ** (len(self.widths) - 1)
+        """Stride of the coarsest level; the grid's sides must be multiples of it."""
+        return 1 << (len(self.widths) - 1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class LossConfig:
-    """Which of the equations of Neven et al. (CVPR 2019) are used, and their weights.
-
-    Attributes:
-        instance: eq. 1 ``regression``, eq. 2 and 3 ``hinge``, eq. 4 and 5 ``lovasz``.
-        center: what an object's embeddings point at; ``embedding`` is eq. 8.
-        hinge_delta_m: the fixed margin of eq. 2.
-        instance_weight, smoothness_weight, seed_weight: weights of the three parts.
-        foreground_weight: weight of an object's pillars in eq. 11, one number per class.
-    """
+    """The training loss; equation numbers are those of Neven et al. (CVPR 2019)."""
 
     instance: Literal["regression", "hinge", "lovasz"] = "lovasz"
+    """Instance loss: `regression` (eq. 1), `hinge` (eq. 2 and 3) or `lovasz` (eq. 4 and 5)."""
     center: Literal["centroid", "embedding", "box"] = "embedding"
-    hinge_delta_m: float = 0.3
-    instance_weight: float = 1.0
-    smoothness_weight: float = 1.0
-    seed_weight: float = 10.0
-    foreground_weight: tuple[float, ...] = (2.0, 3.0, 3.0)
+    """Where embeddings aim: the object's `centroid`, mean `embedding` (eq. 8) or `box` centre."""
+    hinge_delta_m: NotNegative = 0.3
+    """Margin of `instance: hinge` (eq. 2), metres."""
+    instance_weight: NotNegative = 1.0
+    """Weight of the instance loss."""
+    smoothness_weight: NotNegative = 1.0
+    """Weight of the loss that makes the precisions within an object equal (eq. 10)."""
+    seed_weight: NotNegative = 10.0
+    """Weight of the seed loss (eq. 11)."""
+    foreground_weight: tuple[NotNegative, ...] = (2.0, 3.0, 3.0)
+    """Weight of objects' pillars in the seed loss, one number per class; background has 1."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class ClusterConfig:
-    """Thresholds of the clustering.
+    """Thresholds of the clustering and of the scores."""
 
-    Attributes:
-        seed_threshold: the least seed that opens an instance.
-        member_threshold: the least seed (of any class) of a pillar that joins one.
-        min_free: the least part of the pillars inside a seed's margin that no earlier instance has.
-        min_height_m: points lower than this above the ground stay out of instances.
-        calibration: per class (a, b, c) of an instance's score sigmoid(a + b logit(s) + c log(n)),
-            the probability that it is right; s is its mean seed, n its points. Empty: score s.
-        score_threshold: an instance with a lower score is dropped.
-    """
-
-    seed_threshold: float = 0.8
-    member_threshold: float = 0.2
-    min_free: float = 0.5
+    seed_threshold: Fraction = 0.8
+    """Lowest seed of a pillar that can open an instance."""
+    member_threshold: Fraction = 0.2
+    """Lowest seed, of any class, of a pillar that can join an instance."""
+    min_free: Fraction = 0.5
+    """Fraction of the pillars in a seed's margin that must be free for it to open an instance."""
     min_height_m: float = 0.08
+    """Points lower than this above the ground are left out of instances, metres."""
     calibration: tuple[tuple[float, float, float], ...] = ()
-    score_threshold: float = 0.0
+    """Per class (a, b, c) of score = sigmoid(a + b logit(mean seed) + c ln(points)), or empty."""
+    score_threshold: Fraction = 0.0
+    """Instances with a lower score are dropped."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class AugmentConfig:
-    """Random changes to a training frame; all of them off with ``enabled: false``.
-
-    Attributes:
-        scale: the sweep is scaled by 1 +- this.
-        intensity: intensities are scaled by 1 +- this.
-        intensity_gamma: and raised to a power between exp(-this) and exp(this): other sensors
-            measure on other scales.
-        height_m: the sweep is raised or lowered by up to this; all but the grid's z range and the
-            ground estimate are blind to it.
-        height_noise_m: standard deviation of what each point is raised or lowered by on its own.
-        dropout: up to this part of the points is dropped.
-        thin: part of the sweeps that are left about half of their beams.
-        paste: objects pasted from other frames, at most, per class.
-        distractors: pieces of background that a network took for objects, pasted as background,
-            at most; only a database of bev-instseg cut-objects has them.
-    """
+    """Random changes to training frames."""
 
     enabled: bool = True
-    scale: float = 0.05
-    intensity: float = 0.2
-    intensity_gamma: float = 0.4
-    height_m: float = 0.3
-    height_noise_m: float = 0.02
-    dropout: float = 0.3
-    thin: float = 0.15
-    paste: tuple[int, ...] = (3, 6, 5)
-    distractors: int = 6
+    """Whether frames are changed at all; `false` also turns off rotation and mirroring."""
+    scale: Annotated[float, Field(ge=0, le=0.9)] = 0.05
+    """The sweep is scaled by a random factor of 1 ± this."""
+    intensity: Fraction = 0.2
+    """Intensities are scaled by a random factor of 1 ± this."""
+    intensity_gamma: Annotated[float, Field(ge=0, le=10)] = 0.4
+    """Intensities are raised to a random power from exp(-this) to exp(this)."""
+    height_m: NotNegative = 0.3
+    """The sweep is raised or lowered by up to this, metres."""
+    height_noise_m: NotNegative = 0.02
+    """Standard deviation of the noise added to the height of each point, metres."""
+    dropout: Fraction = 0.3
+    """Up to this fraction of the points is dropped."""
+    thin: Fraction = 0.15
+    """Fraction of the sweeps that lose about half of their beams."""
+    paste: tuple[Annotated[int, Field(ge=0, le=1000)], ...] = (3, 6, 5)
+    """Maximum number of objects pasted from other frames, one number per class."""
+    distractors: Annotated[int, Field(ge=0, le=1000)] = 6
+    """Maximum number of false positives pasted as background, from `bev-instseg cut-objects`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class TrainConfig:
-    """The training loop.
+    """The training loop."""
 
-    Attributes:
-        steps: optimizer steps in all.
-        batch_size: frames a step over all processes.
-        window_cells: side of the square training crop; 0 trains on the whole grid.
-        object_windows: part of the crops that lie around an object, of a class drawn evenly; the
-            others lie around any labelled point.
-        min_object_points: an object with fewer points is void: too little to learn from.
-        average_decay: the weights that are scored and saved are a moving average, of which each
-            step keeps this part; early steps keep less.
-        learning_rate: the highest, after the warm-up; it then falls along a cosine.
-        weight_decay: of AdamW.
-        warmup_steps: the learning rate rises over so many steps.
-        clip_norm: a longer gradient is shortened to this.
-        precision: arithmetic of the convolutions; ``auto`` is ``bf16`` on GPUs and processors that
-            have it, and ``fp32`` on others, where it is several times faster.
-        seed: of the weights at the start and of all that is drawn.
-        validate_every, log_every, checkpoint_every: intervals in steps.
-        workers: loader processes; 0 loads in the training process.
-        validate_frames: score only so many frames, spread over all; 0 scores all of them.
-    """
-
-    steps: int = 20_000
-    batch_size: int = 4
-    window_cells: int = 256
-    object_windows: float = 0.75
-    min_object_points: int = 5
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_steps: int = 200
-    clip_norm: float = 5.0
-    average_decay: float = 0.999
+    steps: PositiveCount = 20_000
+    """Optimizer steps in total."""
+    batch_size: PositiveCount = 4
+    """Frames per step, over all processes."""
+    window_cells: Count = 256
+    """Side of the training crop, a multiple of the network's stride; 0 trains on the whole grid."""
+    object_windows: Fraction = 0.75
+    """Fraction of the crops around an object; the others are around any labelled point."""
+    min_object_points: Count = 5
+    """Objects with fewer points are void."""
+    learning_rate: NotNegative = 2e-3
+    """Highest learning rate, reached after the warm-up; it then falls along a cosine."""
+    weight_decay: NotNegative = 0.01
+    """Weight decay of AdamW."""
+    warmup_steps: Count = 200
+    """Steps over which the learning rate rises."""
+    clip_norm: Positive = 5.0
+    """Gradients with a larger norm are shortened to it."""
+    average_decay: Fraction = 0.999
+    """Decay per step of the moving average of the weights; the average is scored and saved."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    seed: int = 0
-    workers: int = 1
-    validate_every: int = 1000
-    validate_frames: int = 0
-    log_every: int = 10
-    checkpoint_every: int = 250
+    """Arithmetic of the convolutions; `auto` is `bf16` if the hardware supports it, else `fp32`."""
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = 0
+    """Seed of the initial weights and of all random choices."""
+    workers: Annotated[int, Field(ge=0, le=1024)] = 1
+    """Loader processes; 0 loads in the training process."""
+    validate_every: PositiveCount = 1000
+    """Steps from one validation to the next."""
+    validate_frames: Count = 0
+    """Frames to validate on, spread evenly over all of them; 0 uses all."""
+    log_every: PositiveCount = 10
+    """Steps from one row of the log to the next."""
+    checkpoint_every: PositiveCount = 250
+    """Steps from one checkpoint to the next."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class Config:
-    """Everything a run needs; ``configs/*.yaml`` hold only what differs from these defaults.
-
-    Attributes:
-        grid: what the network sees of a sweep.
-        classes: the C classes, in the order of the seed maps.
-        data: where labelled frames come from.
-        model: size of the network.
-        loss: what it is trained on.
-        cluster: thresholds.
-        augment: random changes to training frames.
-        train: the training loop.
+    """Everything a run needs; files in ``configs/`` hold only what differs from these defaults.
 
     Raises:
-        ValueError: a number out of range, two classes of one name, a list that is not one number
-            per class where it must be, or a grid or crop that is no multiple of the network's
-            stride; one line that names the key.
+        ValueError: A setting has the wrong type or is out of range, two classes have the same
+            name, a list does not have one number per class, or the grid or the training crop is
+            not a multiple of the network's stride.
     """
 
     grid: BEVGrid = field(default_factory=BEVGrid)
-    classes: tuple[ClassConfig, ...] = CLASSES
+    """The part of a sweep that the network sees, and the size of its cells."""
+    classes: Annotated[tuple[ClassConfig, ...], Field(min_length=1)] = CLASSES
+    """The classes of objects, in the order of the seed maps."""
     data: DataConfig = field(default_factory=DataConfig)
+    """The data sets, and which of their points are void: ignored in training and scoring.
+
+    A class of a data set that is neither void nor listed under `classes` is background; one that
+    is both is void."""
     model: ModelConfig = field(default_factory=ModelConfig)
+    """The network."""
     loss: LossConfig = field(default_factory=LossConfig)
+    """The training loss."""
     cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """Thresholds of the clustering and of the scores."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
+    """Random changes to training frames."""
     train: TrainConfig = field(default_factory=TrainConfig)
+    """The training loop."""
 
     def __post_init__(self) -> None:
-        if not self.classes:
-            raise ValueError("classes must name at least one class")
-        if len(set(self.class_names)) != len(self.classes):
-            raise ValueError(f"classes: a name is given twice in {self.class_names}")
-        for key, values in (
-            ("loss.foreground_weight", self.loss.foreground_weight),
-            ("augment.paste", self.augment.paste),
-        ):
-            if len(values) != len(self.classes):
-                raise ValueError(f"{key} has {len(values)} numbers for {len(self.classes)} classes")
-        if len(self.cluster.calibration) not in (0, len(self.classes)):
-            raise ValueError(
-                f"cluster.calibration has {len(self.cluster.calibration)} triples for "
-                f"{len(self.classes)} classes; give one each, or none"
-            )
-        if len(self.model.widths) != len(self.model.blocks):
-            raise ValueError("model.widths and model.blocks differ in length")
-        if len(self.model.widths) < 3:
-            raise ValueError("model.widths must name at least three levels")
-        for c in self.classes:
-            if not c.name:
-                raise ValueError("classes: a name is empty")
-        for key, low, high in _RANGES:
-            section, _, name = key.partition(".")
-            part = getattr(self, section)
-            for item in part if isinstance(part, tuple) else (part,):
-                values = getattr(item, name)
-                for value in values if isinstance(values, tuple) else (values,):
-                    if not low <= value <= high:
-                        raise ValueError(f"{key} must lie in {low}..{high}, got {value}")
-        for source in self.data.sources:
-            if source.weight < 0:
-                raise ValueError(f"data.sources: weight must be at least 0, got {source.weight}")
+        count = len(self.classes)
+        if len(set(self.class_names)) != count:
+            raise ValueError(f"classes: two have the same name: {', '.join(self.class_names)}")
+        lengths = {
+            "loss.foreground_weight": len(self.loss.foreground_weight),
+            "augment.paste": len(self.augment.paste),
+            "cluster.calibration": len(self.cluster.calibration) or count,  # none is fine
+        }
+        for key, length in lengths.items():
+            if length != count:
+                raise ValueError(f"{key} has {length} entries for {count} classes; give one each")
         stride = self.model.stride
-        for key, cells in (("grid", self.grid.shape), ("train", (self.train.window_cells,))):
+        for key, cells in (
+            ("grid", self.grid.shape),
+            ("train.window_cells", (self.train.window_cells,)),
+        ):
             if any(n % stride for n in cells):
                 raise ValueError(
-                    f"{key}: {' x '.join(map(str, cells))} cells are no multiple of the network's "
-                    f"stride {stride}"
+                    f"{key}: {' x '.join(map(str, cells))} cells is not a multiple of the "
+                    f"network's stride {stride}"
                 )
 
     @property
@@ -311,64 +286,21 @@ class Config:
         return tuple(c.name for c in self.classes)
 
 
-_MANY, _TINY = 10**9, 1e-9
-# What numbers may be: lowest and highest value that makes sense.
-_RANGES = (
-    ("classes.label", 1, 0xFFFF),
-    ("classes.min_points", 0, _MANY),
-    ("classes.max_height_m", _TINY, _MANY),
-    ("data.box_floor_m", 0, _MANY),
-    ("data.box_band_m", 0, _MANY),
-    ("data.image_size_px", 1, _MANY),
-    ("model.widths", 1, 4096),
-    ("model.blocks", 0, 64),
-    ("model.initial_margin_m", 0.02, 64),
-    ("model.fixed_sigma_m", 0.02, 64),
-    ("loss.hinge_delta_m", 0, _MANY),
-    ("loss.instance_weight", 0, _MANY),
-    ("loss.smoothness_weight", 0, _MANY),
-    ("loss.seed_weight", 0, _MANY),
-    ("loss.foreground_weight", 0, _MANY),
-    ("cluster.seed_threshold", 0, 1),
-    ("cluster.member_threshold", 0, 1),
-    ("cluster.min_free", 0, 1),
-    ("cluster.score_threshold", 0, 1),
-    ("augment.scale", 0, 0.9),
-    ("augment.intensity", 0, 1),
-    ("augment.intensity_gamma", 0, 10),
-    ("augment.height_m", 0, _MANY),
-    ("augment.height_noise_m", 0, _MANY),
-    ("augment.dropout", 0, 1),
-    ("augment.thin", 0, 1),
-    ("augment.paste", 0, 1000),
-    ("augment.distractors", 0, 1000),
-    ("train.steps", 1, _MANY),
-    ("train.batch_size", 1, _MANY),
-    ("train.window_cells", 0, _MANY),
-    ("train.object_windows", 0, 1),
-    ("train.average_decay", 0, 1),
-    ("train.min_object_points", 0, _MANY),
-    ("train.learning_rate", 0, _MANY),
-    ("train.weight_decay", 0, _MANY),
-    ("train.warmup_steps", 0, _MANY),
-    ("train.clip_norm", _TINY, _MANY),
-    ("train.seed", 0, 2**63 - 1),
-    ("train.workers", 0, 1024),
-    ("train.validate_every", 1, _MANY),
-    ("train.validate_frames", 0, _MANY),
-    ("train.log_every", 1, _MANY),
-    ("train.checkpoint_every", 1, _MANY),
-)
-
-
 def load_config(*paths: str | Path) -> Config:
     """Read YAML files over the defaults, each over those before it.
 
-    Between files, mappings are merged key by key, and lists of mappings (classes, sources) that are
-    equally long entry by entry; any other list replaces the one before it.
+    Mappings are merged key by key, and lists of mappings (classes, sources) of equal length entry
+    by entry; any other list replaces the one before it.
+
+    Args:
+        paths: The files, the one with the highest priority last.
+
+    Returns:
+        The resolved configuration.
 
     Raises:
-        ConfigError: unreadable file, bad YAML, unknown key, wrong type or value; one line.
+        ConfigError: A file is unreadable or not valid YAML, or a key is unknown or has a wrong
+            value; the message is one line.
     """
     tree: object = {}
     for path in paths:
@@ -377,16 +309,20 @@ def load_config(*paths: str | Path) -> Config:
 
 
 def override_config(base: Config, path: str | Path) -> Config:
-    """A YAML file over a network's own configuration: thresholds, class names, the grid's range.
+    """Read a YAML file over the configuration of trained weights.
 
-    Mappings are merged key by key, and so is the list of classes entry by entry.
+    It may change all that `check_same_network` allows, for instance thresholds, class names and
+    the range of the grid. Files are merged as in `load_config`.
 
     Args:
-        base: the configuration of the weights.
-        path: the YAML file.
+        base: The configuration of the weights.
+        path: The YAML file.
+
+    Returns:
+        The merged configuration.
 
     Raises:
-        ConfigError: as `load_config`; or the file changes what the weights have fixed.
+        ConfigError: As for `load_config`, or the file changes what the weights fix.
     """
     config = config_from_dict(merge(config_to_dict(base), read_yaml(path)), str(path))
     try:
@@ -397,11 +333,15 @@ def override_config(base: Config, path: str | Path) -> Config:
 
 
 def check_same_network(base: Config, config: Config) -> None:
-    """Raise unless weights trained under ``base`` can be used under ``config``.
+    """Raise an error unless weights trained under one configuration can be used under another.
+
+    Args:
+        base: The configuration of the weights.
+        config: The other configuration.
 
     Raises:
-        ValueError: another ``model``, another ``grid.cell_m`` or another number of classes. All
-            else may differ, names of classes and the grid's range included.
+        ValueError: The ``model``, ``grid.cell_m`` or the number of classes differs. All else may
+            differ, including class names and the range of the grid.
     """
     fixed = (config.model, config.grid.cell_m, len(config.classes))
     if fixed != (base.model, base.grid.cell_m, len(base.classes)):
@@ -412,24 +352,32 @@ def config_from_dict(tree: object, source: str = "configuration") -> Config:
     """Build a Config from nested dictionaries and lists.
 
     Args:
-        tree: what `config_to_dict` returns; what is left out has its default.
-        source: opens each error message.
+        tree: What `config_to_dict` returns; keys left out have their default.
+        source: Start of each error message, such as a file name.
+
+    Returns:
+        The configuration.
 
     Raises:
-        ConfigError: unknown key, wrong type or value; one line.
+        ConfigError: Unknown or missing key, wrong type or value; the message is one line.
     """
-    return build(Config, tree, "", source)
+    return build(Config, tree, source)
 
 
-def config_to_dict(config: Any) -> dict:
-    """The inverse of `config_from_dict`: plain dictionaries, lists, numbers and strings."""
-    return plain(dataclasses.asdict(config))
+def config_to_dict(config: Config) -> dict[str, Any]:
+    """Return plain dictionaries, lists, numbers and text: the inverse of `config_from_dict`."""
+    tree: dict[str, Any] = TypeAdapter(Config).dump_python(config, mode="json")
+    return tree
 
 
 def save_config(config: Config, path: str | Path) -> None:
     """Write the resolved configuration as YAML that `load_config` reads back.
 
+    Args:
+        config: The configuration.
+        path: The file to write.
+
     Raises:
-        OSError: if the file cannot be written.
+        OSError: The file cannot be written.
     """
     Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")

@@ -1,42 +1,43 @@
-"""All errors that a user can mend; each message is one line with the file, the reason and the remedy."""
+"""Errors that a user can fix: each message is one line with the file, the reason and the fix."""
 
 
 class BevInstsegError(Exception):
-    """Base class of the errors below: catch it to handle all of them."""
+    """Base class of all errors below; catch it to handle every one of them."""
 
 
 class ScanError(BevInstsegError, ValueError):
-    """A sweep, label or result file that cannot be used."""
+    """A sweep, label file or result cannot be used."""
 
 
 class KittiError(BevInstsegError, ValueError):
-    """A KITTI calibration, label or split file that cannot be used."""
+    """A KITTI calibration, label or split file cannot be used."""
 
 
 class ConfigError(BevInstsegError, ValueError):
-    """A configuration that cannot be used; the message names the file and the key."""
+    """A configuration cannot be used; the message names the file and the key."""
 
 
 class CheckpointError(BevInstsegError, ValueError):
-    """A file of weights or training state that cannot be used."""
+    """A file with weights or training state cannot be used."""
 
 
 class ObjectsError(BevInstsegError, ValueError):
-    """A database of cut-out objects that cannot be used."""
+    """A database of cut-out objects cannot be used."""
 
 
 class TrainingError(BevInstsegError, RuntimeError):
-    """A training run that cannot start or continue."""
+    """A training run cannot start or continue."""
 
 
 def explain(error: BaseException) -> str:
-    """Return an error as one line; for an operating system error, the file and what is wrong with it.
+    """Return an error as one line, without a traceback.
 
     Args:
-        error: any exception.
+        error: Any exception.
 
     Returns:
-        The first line of its message, or the name of its type if it has none.
+        The file and the reason for an operating system error, otherwise the first line of the
+        message, or the name of the exception's type if the message is empty.
     """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"

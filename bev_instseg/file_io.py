@@ -1,4 +1,4 @@
-"""Files read whole, with a reason where that fails, and written whole or not at all."""
+"""Read whole files with clear errors, and write files atomically."""
 
 import os
 import secrets
@@ -10,35 +10,44 @@ from numpy.typing import NDArray
 from bev_instseg.exceptions import ScanError
 
 
-def read_file(path: str | Path, what: str) -> NDArray[np.uint8]:
-    """The bytes of a file, in memory of their own that may be written to.
+def read_file(path: str | Path, kind: str) -> NDArray[np.uint8]:
+    """Return the bytes of a file as a writable array.
 
     Args:
-        path: the file.
-        what: what it is taken for, for the message.
+        path: The file; a pipe works too.
+        kind: What the file should contain, for error messages, such as ``sweep``.
+
+    Returns:
+        (num_bytes,) uint8.
 
     Raises:
-        ScanError: missing or unreadable file.
+        ScanError: The file is missing or unreadable.
     """
     try:
         with open(path, "rb") as file:
             data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
             data = data[: file.readinto(data.data)]
-            rest = file.read()  # of a pipe, which has no size
+            rest = file.read()  # a pipe reports size 0
         return np.append(data, np.frombuffer(rest, np.uint8)) if rest else data
     except FileNotFoundError:
-        raise ScanError(f"{path}: no such {what} file; check the path") from None
+        raise ScanError(f"{path}: no such {kind} file; check the path") from None
     except OSError as error:
         raise ScanError(
-            f"{path}: cannot read the {what}: {error.strerror}; check that it is a readable file"
+            f"{path}: cannot read the {kind} file: {error.strerror}; check that it is a file and "
+            "that you may read it"
         ) from None
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write a file whole or not at all: temporary file in its folder, fsync, rename.
+    """Write a whole file or nothing: write a temporary file beside it, fsync, rename.
+
+    Args:
+        path: The file; its folder must exist.
+        data: Its new content.
 
     Raises:
-        OSError: naming ``path``; an older file is then untouched and nothing is left behind.
+        OSError: Writing failed; ``filename`` is ``path``. An older file is then unchanged and no
+            temporary file is left behind.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

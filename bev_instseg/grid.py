@@ -1,6 +1,10 @@
-"""The bird's-eye grid: a metric range and a cell size. The only place with a cell formula."""
+"""The bird's-eye grid: metric ranges, a cell size, and the formulas that relate points and cells.
+
+`ops.voxelize` repeats these formulas in its kernels for speed; tests hold the two equal.
+"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +19,22 @@ class BEVGrid:
     have the shape ``(channels, nx, ny)`` and the flat index of a cell is ``ix * ny + iy``.
     Points outside the half-open ``z_range_m`` are outside the grid.
 
-    Attributes:
-        x_range_m, y_range_m: from and to, metres; whole numbers of cells.
-        z_range_m: from and to, metres.
-        cell_m: side of a cell, metres.
-
     Raises:
-        ValueError: if a range is empty or not finite, or is no whole number of cells.
+        ValueError: A range is empty, not finite or not a whole number of cells, or the cell size
+            is not positive and finite.
     """
 
+    # As part of the configuration: refuse unknown keys, describe keys by the text below them.
+    __pydantic_config__: ClassVar = {"extra": "forbid", "use_attribute_docstrings": True}
+
     x_range_m: tuple[float, float] = (-51.2, 51.2)
+    """Range along x (forward): from and to, metres; a whole number of cells."""
     y_range_m: tuple[float, float] = (-51.2, 51.2)
+    """Range along y (left): from and to, metres; a whole number of cells."""
     z_range_m: tuple[float, float] = (-10.0, 10.0)
+    """Range along z (up): from and to, metres; points outside are ignored."""
     cell_m: float = 0.2
+    """Side of a cell, metres."""
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.cell_m) and self.cell_m > 0):
@@ -41,20 +48,20 @@ class BEVGrid:
             cells = (high - low) / self.cell_m
             if abs(cells - round(cells)) > 1e-6:
                 raise ValueError(
-                    f"{name} {low}..{high} m is no whole number of {self.cell_m} m cells"
+                    f"{name} {low}..{high} m is not a whole number of {self.cell_m} m cells"
                 )
 
     @property
     def shape(self) -> tuple[int, int]:
-        """``(nx, ny)``, the number of cells along x and y."""
+        """Number of cells along x and y, ``(nx, ny)``."""
         (x0, x1), (y0, y1) = self.x_range_m, self.y_range_m
         return round((x1 - x0) / self.cell_m), round((y1 - y0) / self.cell_m)
 
     def cell_of(self, xyz: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Flat cell index of each point, -1 outside the grid and for NaN or infinite coordinates.
+        """Return the flat cell index of each point, -1 outside the grid.
 
         Args:
-            xyz: (N, >=3) coordinates in metres.
+            xyz: (N, >=3) coordinates in metres; NaN and infinite ones are outside the grid.
 
         Returns:
             (N,) int64 flat indices ``ix * ny + iy``, computed in float64.
@@ -71,18 +78,27 @@ class BEVGrid:
         )
 
     def centres_m(self, cells: NDArray[np.integer]) -> NDArray[np.float32]:
-        """Centres of flat cells: (P,) indices -> (P, 2) float32 x, y in metres."""
+        """Return the centres of cells.
+
+        Args:
+            cells: (P,) flat cell indices.
+
+        Returns:
+            (P, 2) float32 x, y in metres.
+        """
         ix, iy = np.divmod(np.asarray(cells, dtype=np.int64), self.shape[1])
         x = self.x_range_m[0] + (ix + 0.5) * self.cell_m
         y = self.y_range_m[0] + (iy + 0.5) * self.cell_m
         return np.stack([x, y], axis=1).astype(np.float32)
 
     def window(self, ix: int, iy: int, nx: int, ny: int) -> "BEVGrid":
-        """The grid of ``nx x ny`` cells from cell ``(ix, iy)`` on; it may reach outside this one.
+        """Return a grid of ``nx x ny`` cells of this one; it may extend beyond this grid.
 
         Args:
-            ix, iy: its first cell, counted in this grid; may be negative.
-            nx, ny: cells along x and y.
+            ix: First cell along x, counted in this grid; may be negative.
+            iy: First cell along y, counted in this grid; may be negative.
+            nx: Number of cells along x.
+            ny: Number of cells along y.
         """
         x0 = self.x_range_m[0] + ix * self.cell_m
         y0 = self.y_range_m[0] + iy * self.cell_m

@@ -33,7 +33,7 @@ SparseBackendChoice = Literal["auto", "torch", "spconv"]
 class Segmenter:
     """Segments sweeps with a trained network; several threads may share one.
 
-    A segmenter does not change: `with_config` and `with_sparse_backend` return another one.
+    A segmenter is never modified: `with_config` and `with_sparse_backend` return a new one.
 
     Attributes:
         config: Grid, classes and thresholds in use.
@@ -56,20 +56,19 @@ class Segmenter:
         Args:
             model: A network built for ``config``; it is not changed.
             config: Grid, classes and thresholds.
-            device: ``auto`` takes a GPU where there is one.
-            weights_sha256: Hash of the weights, kept for results.
-            sparse_backend: Library for the sparse convolutions. ``auto`` takes torch on a CPU, where
-                it is faster, and on a GPU the faster one by measurement, if spconv is installed.
+            device: ``auto`` takes a GPU if there is one.
+            weights_sha256: Hash of the weights, recorded in results.
+            sparse_backend: Library for the sparse convolutions. ``auto`` takes torch on a CPU,
+                where it is faster; on a GPU, if spconv is installed, it times both.
 
         Raises:
-            ValueError: ``cuda`` or ``spconv`` is asked for but not available, or the name is
-                unknown.
+            ValueError: ``cuda`` or ``spconv`` is not available, or the name is unknown.
         """
         if sparse_backend not in get_args(SparseBackendChoice):
             names = ", ".join(get_args(SparseBackendChoice))
             raise ValueError(f"sparse_backend must be one of {names}, got {sparse_backend!r}")
         if sparse_backend == "spconv" and not has_spconv():
-            raise ValueError("spconv is not installed; pip install 'bev-instseg[gpu]'")
+            raise ValueError("spconv is not installed: pip install 'bev-instseg[gpu]'")
         if device not in get_args(Device):
             raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
         if device == "cuda" and not torch.cuda.is_available():
@@ -81,7 +80,7 @@ class Segmenter:
         self.network = model.folded(native_dtype(self.device)).to(self.device)
         self.sparse_backend: SparseBackend = "torch" if sparse_backend == "auto" else sparse_backend
         if sparse_backend == "auto" and use_cuda and has_spconv():
-            self.sparse_backend = self._fastest_sparse_backend()
+            self.sparse_backend = self._faster_sparse_backend()
         self.network.set_sparse_backend(self.sparse_backend)
 
     @classmethod
@@ -122,7 +121,7 @@ class Segmenter:
         return cls(model, config, device, sha256, sparse_backend)
 
     def with_config(self, config: Config) -> "Segmenter":
-        """Return a segmenter with the same network and other thresholds, class names or range.
+        """Return a segmenter with the same network and different thresholds, names or range.
 
         Args:
             config: A configuration of the same network.
@@ -136,7 +135,7 @@ class Segmenter:
         return other
 
     def with_sparse_backend(self, sparse_backend: SparseBackend) -> "Segmenter":
-        """Return a segmenter with a copy of the network whose sparse layers use another library.
+        """Return a segmenter with a copy of the network that uses the given sparse library.
 
         Args:
             sparse_backend: ``torch`` or ``spconv``.
@@ -188,14 +187,21 @@ class Segmenter:
         return Segmentation(pillars, embeddings, clusters, instances, timing_ms)
 
     def infer(self, pillars: Pillars) -> PillarEmbeddings:
-        """Run the network on the P pillars of a sweep; the embeddings are in their order."""
+        """Run the network.
+
+        Args:
+            pillars: The P pillars of a sweep.
+
+        Returns:
+            Their embeddings, in the same order.
+        """
         return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
 
     def warm_up(self) -> None:
-        """Compile and allocate now what the first sweep would otherwise wait for."""
+        """Compile the kernels and allocate memory now rather than during the first sweep."""
         self.segment(np.zeros((1, 4), np.float32))
 
-    def _fastest_sparse_backend(self) -> SparseBackend:
+    def _faster_sparse_backend(self) -> SparseBackend:
         """Return the faster sparse backend, timed on input of a sweep's size.
 
         Returns torch if spconv is installed but does not work.
@@ -221,7 +227,12 @@ class Segmenter:
 
 
 def cluster_pillars(embeddings: PillarEmbeddings, config: Config) -> Clusters:
-    """Group P pillars into instances by the thresholds of a configuration; see `cluster`."""
+    """Group pillars into instances with the thresholds of a configuration; see `cluster`.
+
+    Args:
+        embeddings: Embeddings of P pillars.
+        config: Configuration with the thresholds.
+    """
     thresholds = config.cluster
     return cluster(
         embeddings,
@@ -232,7 +243,11 @@ def cluster_pillars(embeddings: PillarEmbeddings, config: Config) -> Clusters:
 
 
 def assembly_rules(config: Config) -> AssemblyRules:
-    """Return the heights, sizes and scores that a configuration asks of an instance."""
+    """Return the rules of a configuration for assembling instances.
+
+    Args:
+        config: Configuration with the classes and thresholds.
+    """
     return AssemblyRules(
         class_names=config.class_names,
         min_height_m=config.cluster.min_height_m,

@@ -1,16 +1,29 @@
-"""YAML -> frozen dataclasses, strictly: unknown keys, wrong types, keys given twice are errors."""
+"""Strict reading of YAML into dataclasses: unknown keys, wrong types and duplicates are errors."""
 
-import dataclasses
-import types
-import typing
+import json
+import math
+import reprlib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from bev_instseg.exceptions import ConfigError
 
 T = TypeVar("T")
+Tree = dict[str, Any]
+
+# How dataclasses of settings check their fields; the docstring below a field describes it.
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+MAX = 10**9  # of numbers that have no natural limit
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, le=MAX)]
+NotNegative = Annotated[float, Field(ge=0, le=MAX)]
+PositiveCount = Annotated[int, Field(ge=1, le=MAX)]
+Count = Annotated[int, Field(ge=0, le=MAX)]
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
@@ -18,28 +31,33 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            raise yaml.constructor.ConstructorError(
-                None, None, "aliases are not allowed", self.peek_event().start_mark
-            )
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.constructor.ConstructorError(None, None, "aliases are not allowed", mark)
         return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict:
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key!r} is given twice", key_node.start_mark
+                    None, None, f"duplicate key {key!r}", key_node.start_mark
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: str | Path) -> object:
-    """The tree of a YAML file; an empty file is an empty mapping.
+    """Read a YAML file; an empty file is an empty mapping.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Mappings, lists, numbers and text, as YAML reads them.
 
     Raises:
-        ConfigError: unreadable file, bad YAML, a key given twice, an alias.
+        ConfigError: The file is unreadable, not valid YAML, or has a duplicate key or an alias.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -54,7 +72,15 @@ def read_yaml(path: str | Path) -> object:
 
 
 def merge(base: object, over: object) -> object:
-    """Mappings key by key, lists of mappings entry by entry; anything else is replaced."""
+    """Merge two trees: mappings key by key, equally long lists entry by entry.
+
+    Args:
+        base: The tree with the lower priority.
+        over: The tree with the higher priority.
+
+    Returns:
+        The merged tree; where the two are not mappings or equally long lists, ``over``.
+    """
     if isinstance(base, dict) and isinstance(over, dict):
         return base | {key: merge(base.get(key), value) for key, value in over.items()}
     if isinstance(base, list) and isinstance(over, list) and len(base) == len(over):
@@ -62,70 +88,143 @@ def merge(base: object, over: object) -> object:
     return over
 
 
-def plain(value: Any) -> Any:
-    """Tuples as lists, all the way down: what YAML and JSON can write."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value
+def build(kind: type[T], tree: object, source: str) -> T:
+    """Build a dataclass from mappings, lists, numbers and text.
 
+    Lists become tuples and integers floats where the field wants them; nothing else is converted.
 
-def build(kind: type[T], tree: object, key: str, source: str) -> T:
-    """A dataclass from a tree; ``key`` and ``source`` say in errors where the tree stands.
+    Args:
+        kind: A dataclass whose fields pydantic can check.
+        tree: Its fields by name; those left out have their default.
+        source: File name or the like, the start of each error message.
+
+    Returns:
+        The dataclass.
 
     Raises:
-        ConfigError: an unknown key, a wrong type, or a value that the dataclass refuses.
+        ConfigError: Unknown or missing key, wrong type or value; the message is one line.
     """
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{source}: {key or 'the top level'} must be a mapping, got {tree!r}")
-    hints = typing.get_type_hints(kind)
-    values = {}
-    for name, value in tree.items():
-        where = f"{key}.{name}" if key else str(name)
-        if name not in hints:
-            raise ConfigError(f"{source}: unknown key {where!r}; known here: {', '.join(hints)}")
-        values[name] = _convert(hints[name], value, where, source)
     try:
-        return kind(**values)
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
-        raise ConfigError(f"{source}: {key or 'configuration'}: {error}") from None
+        # As JSON, because pydantic's strict mode accepts lists for tuples only there.
+        text = json.dumps(tree, default=_refuse)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source}: {error}") from None
+    adapter = TypeAdapter(kind)
+    try:
+        return adapter.validate_json(text, strict=True)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_one_line(error, adapter.json_schema())}") from None
 
 
-def _convert(hint: Any, value: object, key: str, source: str) -> Any:
-    def fail(want: str) -> ConfigError:
-        return ConfigError(f"{source}: {key} must be {want}, got {value!r}")
+def find(schema: Tree, path: tuple[str | int, ...]) -> Tree:
+    """Return the part of a JSON schema that describes one value.
 
-    if dataclasses.is_dataclass(hint):
-        return build(typing.cast(type, hint), value, key, source)
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        if value not in arguments:
-            raise fail("one of " + ", ".join(map(str, arguments)))
-        return value
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise fail("a list")
-        if arguments[-1] is Ellipsis:
-            arguments = arguments[:1] * len(value)
-        if len(arguments) != len(value):
-            raise fail(f"a list of {len(arguments)}")
-        return tuple(
-            _convert(item_hint, item, f"{key}[{i}]", source)
-            for i, (item_hint, item) in enumerate(zip(arguments, value, strict=True))
-        )
-    if hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise fail("a number (YAML reads 1e-3 as text: write 1.0e-3)")
-        if not abs(value) < 1e300:
-            raise fail("a finite number")
-        return float(value)
-    if (
-        isinstance(hint, types.GenericAlias)
-        or not isinstance(value, hint)
-        or (hint is int and isinstance(value, bool))
-    ):
-        raise fail(f"of type {getattr(hint, '__name__', hint)}")
-    return value
+    Args:
+        schema: The schema of a whole tree.
+        path: Keys and list indices that lead to the value.
+
+    Returns:
+        The schema of that value.
+    """
+    node = schema
+    for part in path:
+        if isinstance(part, str):
+            node = node["properties"][part]
+        else:
+            node = node["prefixItems"][part] if "prefixItems" in node else node["items"]
+        if "$ref" in node:
+            node = schema["$defs"][node["$ref"].rpartition("/")[2]]
+    return node
+
+
+def describe(node: Tree, many: bool = False) -> str:
+    """Say in English which values a JSON schema allows.
+
+    Args:
+        node: The schema of one value, see `find`.
+        many: Use the plural.
+
+    Returns:
+        For instance ``a number from 0 to 1`` or ``one of kitti, semantickitti``.
+    """
+    kind = node.get("type")
+    if "enum" in node:
+        return "one of " + ", ".join(map(str, node["enum"]))
+    if kind == "array":
+        fixed = node.get("prefixItems")
+        count = f"{len(fixed)} " if fixed else ""
+        items = describe(fixed[0] if fixed else node["items"], many=True)
+        least = f", at least {node['minItems']}" if "minItems" in node and not fixed else ""
+        return f"{'lists' if many else 'a list'} of {count}{items}{least}"
+    one, several = {
+        "boolean": ("true or false", "true or false"),
+        "integer": ("an integer", "integers"),
+        "number": ("a number", "numbers"),
+        "string": ("text", "texts"),
+    }.get(str(kind), ("a mapping", "mappings"))
+    limits = " that is not empty" if "minLength" in node else _limits(node)
+    if kind == "number" and not limits:
+        one, several = "a finite number", "finite numbers"
+    return (several if many else one) + limits
+
+
+def _limits(node: Tree) -> str:
+    if "minimum" in node and "maximum" in node:
+        return f" from {_number(node['minimum'])} to {_number(node['maximum'])}"
+    words = {
+        "minimum": "at least",
+        "exclusiveMinimum": "above",
+        "maximum": "at most",
+        "exclusiveMaximum": "below",
+    }
+    limits = [f"{word} {_number(node[key])}" for key, word in words.items() if key in node]
+    return " " + " and ".join(limits) if limits else ""
+
+
+def _number(value: float) -> str:
+    if value == MAX:
+        return "1e9"
+    return str(int(value) if value == int(value) else value)
+
+
+def _refuse(value: object) -> None:
+    """Raise for what YAML or a checkpoint can hold but JSON cannot, such as a date."""
+    text = " ".join(reprlib.repr(value).split())
+    raise TypeError(f"{text} is not allowed; put it in quotes if it is text")
+
+
+def _one_line(error: ValidationError, schema: Tree) -> str:
+    """Return what is wrong with an unknown key or else with the first wrong value."""
+    errors = error.errors(include_url=False)
+    unknown = [e for e in errors if e["type"] == "unexpected_keyword_argument"]
+    first = (unknown or errors)[0]
+    kind, path, value = first["type"], first["loc"], first["input"]
+    key = _dotted(path)
+    if unknown:
+        known = list(find(schema, path[:-1])["properties"])
+        near = get_close_matches(str(path[-1]), known, 1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"unknown key {key!r}{hint}; known keys: {', '.join(known)}"
+    if kind == "json_invalid":  # nested too deeply
+        return first["msg"]
+    if kind == "value_error":
+        return f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
+    if kind == "missing" and isinstance(path[-1], str):
+        return f"{key} is missing"
+    if kind == "missing":  # from the end of a list
+        path, key = path[:-1], _dotted(path[:-1])
+    is_text = kind == "float_type" and _is_number(value)
+    hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""
+    allowed = describe(find(schema, path))
+    return f"{key or 'the top level'} must be {allowed}{hint}, got {reprlib.repr(value)}"
+
+
+def _dotted(path: tuple[str | int, ...]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)[1:]
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False

@@ -1,7 +1,7 @@
-"""What flows from a sweep to its instances: small frozen records that check themselves.
+"""The data passed from a sweep to its instances: frozen records that check their arrays.
 
 Conventions: sensor frame, x forward, y left, z up; metres and radians. Instance 0 is "no object",
-1..K are objects, -1 is void (it exists in labels for training and evaluation only).
+1..K are objects, -1 is void (in ground truth only).
 """
 
 from collections.abc import Iterator
@@ -16,32 +16,46 @@ Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
 
-def check_array(name: str, array: np.ndarray, dtype: type, *shape: int | None) -> None:
-    """Raise ValueError unless ``array`` has this dtype and shape (None: any length)."""
+def check_array(
+    name: str, array: NDArray[np.generic], dtype: type[np.generic], *shape: int | None
+) -> None:
+    """Check the dtype and shape of an array.
+
+    Args:
+        name: Name of the array, for the message.
+        array: The array to check.
+        dtype: The expected dtype.
+        *shape: The expected length of each dimension; None for any.
+
+    Raises:
+        ValueError: The array has a different dtype or shape.
+    """
     fits = array.ndim == len(shape) and all(
-        want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+        expected is None or expected == length
+        for expected, length in zip(shape, array.shape, strict=True)
     )
     if not fits or array.dtype != dtype:
-        want = tuple("any" if n is None else n for n in shape)
+        lengths = tuple("any" if n is None else n for n in shape)
         raise ValueError(
-            f"{name} must be {np.dtype(dtype).name} {want}, got {array.dtype} {array.shape}"
+            f"{name} must be {np.dtype(dtype).name} {lengths}, got {array.dtype} {array.shape}"
         )
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """A sweep with its truth.
+    """A sweep with its ground truth.
 
     Attributes:
-        name: where it comes from, for messages and pictures.
+        name: Where the frame comes from, for messages and pictures.
         points: (N, 4) float32 x, y, z in metres and intensity 0..1.
         instance: (N,) int32; 0 background, 1..K object, -1 void.
-        labelled: (N,) bool; False where nobody looked (outside the camera image of a boxed frame).
+        labelled: (N,) bool; False where nothing was annotated (with KITTI's boxes, outside the
+            camera image).
         classes: (K,) int32 class index of instance ``k`` at position ``k - 1``.
         centres_m: (K, 2) float32 horizontal centre of each object's box, metres.
 
     Raises:
-        ValueError: another type or shape, or an instance out of range.
+        ValueError: An array has the wrong dtype or shape, or an instance is out of range.
     """
 
     name: str
@@ -59,27 +73,27 @@ class Frame:
         check_array("classes", self.classes, np.int32, k)
         check_array("centres_m", self.centres_m, np.float32, k, 2)
         if n and (self.instance.min() < -1 or self.instance.max() > k):
-            raise ValueError(f"instance must lie in -1..{k}, the number of classes given")
+            raise ValueError(f"instance must be in -1..{k}, where {k} is the number of classes")
 
     @property
     def judged(self) -> NDArray[np.bool_]:
-        """(N,) bool: labelled and not void; only these points train or score."""
+        """Points that count in training and evaluation: (N,) bool, labelled and not void."""
         return self.labelled & (self.instance >= 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Pillars:
-    """The occupied cells of a sweep, in rising order of their flat index.
+    """The occupied cells of a sweep, in ascending order of their flat index.
 
     Attributes:
-        grid: the grid they lie on.
+        grid: The grid of the cells.
         cells: (P,) int32 flat cell index ``ix * ny + iy``.
         features: (P, F) float32 raw statistics; ``ops.voxelize.FEATURES`` names the columns.
         point_to_pillar: (N,) int32 pillar of each point, -1 outside the grid.
         point_height_m: (N,) float32 height above the estimated ground, NaN outside the grid.
 
     Raises:
-        ValueError: another type or shape.
+        ValueError: An array has the wrong dtype or shape.
     """
 
     grid: BEVGrid
@@ -97,21 +111,21 @@ class Pillars:
 
     @property
     def centres_m(self) -> Float32:
-        """(P, 2) float32 cell centres x, y in metres."""
+        """Centres of the cells, (P, 2) float32 x, y in metres."""
         return self.grid.centres_m(self.cells)
 
 
 @dataclass(frozen=True, eq=False)
 class PillarEmbeddings:
-    """What the network says of each occupied pillar, in metres: the input of the clustering.
+    """The network's prediction for each pillar: the input of the clustering.
 
     Attributes:
-        centre_m: (P, 2) float32 embedding e_i = x_i + o_i.
+        centre_m: (P, 2) float32 embedding e_i = x_i + o_i, where the pillar points to, metres.
         precision: (P, 3) float32 entries (xx, xy, yy) of the inverse covariance, 1/m^2.
-        seed: (P, C) float32 seed map per class, 0..1.
+        seed: (P, C) float32 seed map of each class, 0..1.
 
     Raises:
-        ValueError: another type or shape.
+        ValueError: An array has the wrong dtype or shape.
     """
 
     centre_m: Float32
@@ -130,7 +144,7 @@ class Clusters:
     """Pillars grouped into instances.
 
     Attributes:
-        labels: (P,) int32; 0 for none, 1..K in the order in which the instances were opened.
+        labels: (P,) int32; 0 for none, 1..K in the order in which instances were opened.
         classes: (K,) int32 class with the largest sum of seeds over the instance's pillars.
         scores: (K,) float32 mean seed of that class over the instance's pillars, 0..1.
         openers: (K,) int32 pillar whose seed and margin opened each instance.
@@ -154,13 +168,13 @@ class Clusters:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """One object of a sweep, as iterating over `Instances` gives it.
+    """One object of a sweep: an item of `Instances`.
 
     Attributes:
         number: 1..K; its points are ``points[instances.labels == number]``.
-        name: of its class.
-        score: 0..1.
-        num_points: how many points it has.
+        name: Name of its class.
+        score: 0..1; a probability if the weights are calibrated.
+        num_points: The number of its points.
         box: (7,) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
     """
 
@@ -173,17 +187,17 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """The objects of a sweep, by falling score; iterating gives an `Instance` each.
+    """The objects of a sweep, by falling score; iterate to get each `Instance`.
 
     Attributes:
-        labels: (N,) int32 per input point, in input order: 0 no object, 1..K instance.
+        labels: (N,) int32 for each point, in input order: 0 no object, 1..K instance.
         classes: (K,) int32 index into ``class_names``.
         scores: (K,) float32 in 0..1.
         boxes: (K, 7) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
-        class_names: the C names that ``classes`` indexes.
+        class_names: The C names that ``classes`` indexes.
 
     Raises:
-        ValueError: another type or shape, or a label out of range.
+        ValueError: An array has the wrong dtype or shape, or a label is out of range.
     """
 
     labels: Int32
@@ -199,25 +213,25 @@ class Instances:
         check_array("scores", self.scores, np.float32, k)
         check_array("boxes", self.boxes, np.float32, k, 7)
         if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() <= k):
-            raise ValueError(f"labels must lie in 0..{k}, the number of classes given")
+            raise ValueError(f"labels must be in 0..{k}, where {k} is the number of classes")
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def __iter__(self) -> Iterator[Instance]:
-        """Each object, by falling score."""
+        """Iterate over the objects by falling score."""
         columns = self.classes, self.scores, self.num_points, self.boxes
         for number, (kind, score, count, box) in enumerate(zip(*columns, strict=True), 1):
             yield Instance(number, self.class_names[kind], float(score), int(count), box)
 
     def __str__(self) -> str:
-        """How many of each class: ``3 vehicle, 0 pedestrian, 1 cyclist``."""
+        """Return the number of each class: ``3 vehicle, 0 pedestrian, 1 cyclist``."""
         counts = np.bincount(self.classes, minlength=len(self.class_names)).tolist()
         return ", ".join(map("{} {}".format, counts, self.class_names))
 
     @property
     def num_points(self) -> Int32:
-        """(K,) int32 points of each instance."""
+        """Number of points of each instance, (K,) int32."""
         return np.bincount(self.labels, minlength=len(self) + 1)[1:].astype(np.int32)
 
 
@@ -227,10 +241,11 @@ class Segmentation:
 
     Attributes:
         pillars: The P occupied cells.
-        embeddings: What the network predicts for these pillars.
-        clusters: The pillars, grouped.
+        embeddings: The network's prediction for these pillars.
+        clusters: The pillars grouped into instances.
         instances: The objects, with a label for each point.
-        timing_ms: Milliseconds of the stages ``voxelize``, ``network``, ``cluster``, ``assemble``.
+        timing_ms: Time of each stage in milliseconds: ``voxelize``, ``network``, ``cluster``,
+            ``assemble``.
     """
 
     pillars: Pillars

@@ -8,7 +8,10 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """Format a Markdown table, the first column aligned left and the others right.
 
     Args:
-        rows: the header, then rows of the same length.
+        rows: The header, then rows of the same length.
+
+    Returns:
+        The lines of the table, without a line break at the end.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = ["<", *">" * (len(widths) - 1)]
@@ -20,7 +23,11 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def table_cell(value: float) -> str:
-    """Format a count as it is, a ratio in percent with one decimal, and NaN as ``-``."""
+    """Format a count as an integer, a ratio in percent with one decimal, and NaN as ``-``.
+
+    Args:
+        value: An int is a count, a float a ratio 0..1.
+    """
     if isinstance(value, int):
         return str(value)
     return "-" if math.isnan(value) else f"{100 * value:.1f}"

@@ -1,11 +1,12 @@
-"""What pip cannot bring: Python's own venv module and the shared libraries that Open3D loads.
+"""Install what pip cannot: Python's venv module and the shared libraries that Open3D loads.
 
-Prints nothing when all of it is there. Otherwise installs what is missing with apt-get if this
-user may, or prints the line to run. Exit status 2: something that `import open3d` or the virtual
-environment needs is still missing. Standard library only, run before there is an environment.
+If nothing is missing, it prints nothing. Otherwise it installs the packages with apt-get, or, if
+this user may not, prints the command to run. Exit status 2: a package that `import open3d` or the
+virtual environment needs is still missing. It needs only the standard library, as it runs before
+the virtual environment exists.
 """
 
-from __future__ import annotations  # so that an older Python gets as far as its message
+from __future__ import annotations  # so that an older Python can print its error message
 
 import ctypes
 import importlib.util
@@ -14,8 +15,8 @@ import shutil
 import subprocess
 import sys
 
-# Debian and Ubuntu package -> the library of it that Open3D is linked with.
-NEEDED = {
+# Debian and Ubuntu package -> the library in it that Open3D links to.
+REQUIRED = {
     "libusb-1.0-0": "libusb-1.0.so.0",
     "libegl1": "libEGL.so.1",
     "libgl1": "libGL.so.1",
@@ -23,15 +24,15 @@ NEEDED = {
     "libudev1": "libudev.so.1",
     "libidn2-0": "libidn2.so.0",
 }
-# Mesa's software renderer: Open3D imports without it, but draws nothing where there is no GPU.
-WANTED = ("libgl1-mesa-dri",)
+# Mesa's software renderer: without it Open3D can be imported but needs a GPU to render.
+OPTIONAL = ("libgl1-mesa-dri",)
 
 
 def main() -> int:
-    """Check, install what is missing if possible, check again; returns the exit status."""
+    """Check, install what is missing if possible, check again and return the exit status."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        have = ".".join(map(str, sys.version_info[:3]))
-        print(f"Python 3.11 to 3.13 needed, {sys.executable} is {have}: choose with PYTHON=...")
+        version = ".".join(map(str, sys.version_info[:3]))
+        print(f"{sys.executable} is Python {version}; choose 3.11 to 3.13 with PYTHON=...")
         return 2
     if not sys.platform.startswith("linux"):
         return 0
@@ -47,9 +48,9 @@ def main() -> int:
             return 0
     if log:
         print(log)
-    blocked = [package for package in missing if package not in WANTED]
-    print("needed, not there:" if blocked else "wanted for pictures, going on without:", end=" ")
-    print(", ".join(NEEDED.get(package, package) for package in missing))
+    required = [package for package in missing if package not in OPTIONAL]
+    print("missing:" if required else "missing, but only needed for pictures:", end=" ")
+    print(", ".join(REQUIRED.get(package, package) for package in missing))
     if shutil.which("apt-get"):
         sudo = "" if os.geteuid() == 0 else "sudo "
         print(
@@ -57,21 +58,21 @@ def main() -> int:
             + " ".join(missing)
         )
     else:
-        print("install it with this system's package manager")
-    return 2 if blocked else 0
+        print("install the missing packages with this system's package manager")
+    return 2 if required else 0
 
 
 def missing_packages() -> list[str]:
-    """Debian names of what is not there: needed ones first, in the order of the tables."""
+    """Return the Debian names of missing packages, required ones first."""
     missing = []
     if importlib.util.find_spec("ensurepip") is None:
         missing.append(f"python{sys.version_info[0]}.{sys.version_info[1]}-venv")
-    missing += [package for package, library in NEEDED.items() if not loads(library)]
-    return missing + [package for package in WANTED if not dpkg_has(package)]
+    missing += [package for package, library in REQUIRED.items() if not can_load(library)]
+    return missing + [package for package in OPTIONAL if not is_installed(package)]
 
 
-def loads(library: str) -> bool:
-    """Whether the dynamic loader finds the library, wherever it lies."""
+def can_load(library: str) -> bool:
+    """Return whether the dynamic loader finds a library."""
     try:
         ctypes.CDLL(library)
     except OSError:
@@ -79,8 +80,8 @@ def loads(library: str) -> bool:
     return True
 
 
-def dpkg_has(package: str) -> bool:
-    """Whether dpkg knows the package as installed; True where there is no dpkg to ask."""
+def is_installed(package: str) -> bool:
+    """Return whether dpkg lists a package as installed, or True if there is no dpkg."""
     if not shutil.which("dpkg-query"):
         return True
     command = ["dpkg-query", "-W", "-f", "${db:Status-Status}", package]
@@ -88,17 +89,17 @@ def dpkg_has(package: str) -> bool:
 
 
 def root_prefix() -> list[str] | None:
-    """What to put before apt-get to run it as root, None if this user may not."""
+    """Return the command prefix that runs apt-get as root, None if this user may not."""
     if os.geteuid() == 0:
         return []
     if not shutil.which("sudo"):
         return None
-    asked = subprocess.run(["sudo", "-n", "true"], capture_output=True)
-    return ["sudo", "-n"] if asked.returncode == 0 else None
+    result = subprocess.run(["sudo", "-n", "true"], capture_output=True)
+    return ["sudo", "-n"] if result.returncode == 0 else None
 
 
 def apt_install(prefix: list[str], packages: list[str]) -> str:
-    """Install with apt-get, after an update if it fails without; returns the log of a failure."""
+    """Install with apt-get, retrying after an update; return the log, empty if it succeeded."""
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]
     apt += ["-o", "DPkg::Lock::Timeout=120"]
     install = [*apt, "install", "-y", "--no-install-recommends", *packages]

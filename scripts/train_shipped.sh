@@ -1,17 +1,17 @@
 #!/bin/sh
-# The shipped model from nothing: simulate, pretrain, fine-tune, calibrate.
+# Train the shipped model from scratch: simulate, pretrain, fine-tune, calibrate.
 #
 #   scripts/train_shipped.sh DATA LAYOUTS OUT
 #
-# DATA holds kitti, semantickitti and pandaset; LAYOUTS is a folder or .tar.gz of KITTI label files;
-# everything that is made goes to OUT, at the end shipped.safetensors and shipped.json. What is there
-# already is not made again, and training goes on where it was stopped. A GPU is used where there is
-# one; on two cores it takes a night.
+# DATA contains kitti, semantickitti and pandaset; LAYOUTS is a folder or .tar.gz of KITTI label
+# files. All files are written to OUT, the last of them shipped.safetensors and shipped.json.
+# After an interruption, run it again: finished steps are skipped and training resumes.
+# A GPU is used if there is one; on two CPU cores it takes a night.
 set -eu
 [ $# -eq 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-there() { [ -e "$1" ] || { echo "$1: not there" >&2; exit 2; }; }
-for name in kitti semantickitti pandaset; do there "$1/$name"; done
-there "$2"
+require() { [ -e "$1" ] || { echo "$1: not found" >&2; exit 2; }; }
+for name in kitti semantickitti pandaset; do require "$1/$name"; done
+require "$2"
 data=$(cd "$1" && pwd) layouts=$2 out=$3
 tools=$(dirname "$0")/../tools configs=$(dirname "$0")/../configs
 mkdir -p "$out/data"
@@ -33,7 +33,7 @@ cut() { # CONFIG NAME [options]
 		--data "$out/data" --out "$out/$name.npz" "$@"
 }
 
-train() { # NAME options; --resume takes the place of --init WEIGHTS, which comes first
+train() { # NAME options; --init WEIGHTS must come first, and --resume replaces it
 	name=$1
 	shift
 	[ -e "$out/$name/weights.safetensors" ] && return
@@ -43,7 +43,7 @@ train() { # NAME options; --resume takes the place of --init WEIGHTS, which come
 	fi
 	python "$tools/train_kitti.py" --config "$configs/$name.yaml" --data "$out/data" \
 		--out "$out/$name" "$@"
-	[ -e "$out/$name/weights.safetensors" ] || { echo "stopped; run this again to go on" >&2; exit 130; }
+	[ -e "$out/$name/weights.safetensors" ] || { echo "stopped; run this again to continue" >&2; exit 130; }
 }
 
 simulate simulated 10 500 --layouts "$layouts"

@@ -1,6 +1,6 @@
-"""Tiny data sets in both layouts, written where a test wants them, and a configuration to match.
+"""Tiny data sets in both layouts, and a configuration to match.
 
-The same street stands in both: a flat road 1.7 m below the sensor, cars and people on it.
+Both show the same streets: a flat road 1.7 m below the sensor with cars and people on it.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ from bev_instseg.models.network import BEVNet
 
 ROOT = Path(__file__).resolve().parent.parent
 GROUND_M = -1.7
-CAR, PERSON, CYCLIST = 0, 1, 2  # of the default classes
+CAR, PERSON, CYCLIST = 0, 1, 2  # indices of the default classes
 SIZES_M = {CAR: (4.0, 1.8, 1.5), PERSON: (0.6, 0.6, 1.7), CYCLIST: (1.7, 0.6, 1.7)}  # l, w, h
 KITTI_NAMES = {CAR: "Car", PERSON: "Pedestrian", CYCLIST: "Cyclist"}
 SEMANTIC = {CAR: 10, PERSON: 30, CYCLIST: 31}
 ROAD = 40
 
-# Camera axes: x right = -y, y down = -z, z forward = x; no lever arm. A wide lens of 350 px.
+# Camera axes: x right = -y, y down = -z, z forward = x; at the sensor; focal length 350 px (wide).
 CALIBRATION = """P0: 700 0 620 0 0 700 180 0 0 0 1 0
 P2: 350 0 620 0 0 350 180 0 0 0 1 0
 R0_rect: 1 0 0 0 1 0 0 0 1
@@ -43,7 +43,7 @@ Tr_imu_to_velo: 1 0 0 0 0 1 0 0 0 0 1 0
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """An object on the road: its class and where it stands, sensor frame."""
+    """An object on the road: class, position in the sensor frame (m) and heading."""
 
     kind: int
     x: float
@@ -62,7 +62,7 @@ STREETS = {
 
 
 def street(things: tuple[Thing, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 4) float32 points and the (N,) number of the thing they lie on, 0 for the road."""
+    """(N, 4) float32 points and (N,) numbers of the things they belong to, 0 for the road."""
     rng = np.random.default_rng(seed)
     road = np.stack(np.meshgrid(np.arange(4, 12.4, 0.2), np.arange(-8, 8, 0.2)), -1).reshape(-1, 2)
     road = road + rng.uniform(-0.09, 0.09, road.shape)
@@ -85,7 +85,7 @@ def street(things: tuple[Thing, ...], seed: int = 0) -> tuple[np.ndarray, np.nda
 
 
 def kitti_label(thing: Thing) -> str:
-    """The ``label_2`` line of a thing; KITTI's yaw runs clockwise from the camera's x axis."""
+    """The ``label_2`` line of a thing; KITTI's yaw is clockwise from the camera's x axis."""
     length, width, height = SIZES_M[thing.kind]
     yaw = -thing.yaw_rad - np.pi / 2
     return (
@@ -95,7 +95,7 @@ def kitti_label(thing: Thing) -> str:
 
 
 def write_kitti(root: Path, splits: dict[str, list[str]], folder: str = "velodyne") -> Path:
-    """Write streets by name as a KITTI data set: {"train": ["a", "b"], "val": ["c"]}."""
+    """Write a KITTI data set of streets by split: {"train": ["a", "b"], "val": ["c"]}."""
     for part in (folder, "calib", "label_2"):
         (root / "training" / part).mkdir(parents=True, exist_ok=True)
     (root / "ImageSets").mkdir(exist_ok=True)
@@ -111,7 +111,7 @@ def write_kitti(root: Path, splits: dict[str, list[str]], folder: str = "velodyn
 
 
 def write_semantickitti(root: Path, sequences: dict[str, list[str]]) -> Path:
-    """Write streets by name as SemanticKITTI sequences; frames are numbered from 000000."""
+    """Write a SemanticKITTI data set of streets by sequence; frames are numbered from 000000."""
     for sequence, names in sequences.items():
         folder = root / "sequences" / sequence
         (folder / "velodyne").mkdir(parents=True)
@@ -126,20 +126,20 @@ def write_semantickitti(root: Path, sequences: dict[str, list[str]]) -> Path:
 
 @pytest.fixture
 def kitti_root(tmp_path: Path) -> Path:
-    """A KITTI data set: frames a and b to train on, c to validate."""
+    """A KITTI data set: frames a and b for training, c for validation."""
     return write_kitti(tmp_path / "kitti", {"train": ["a", "b"], "val": ["c"]})
 
 
 @pytest.fixture
 def semantickitti_root(tmp_path: Path) -> Path:
-    """A SemanticKITTI data set: sequence 00 of two frames, 01 of one."""
+    """A SemanticKITTI data set: sequence 00 with two frames, 01 with one."""
     return write_semantickitti(tmp_path / "semantickitti", {"00": ["a", "b"], "01": ["c"]})
 
 
 def make_tiny_config() -> Config:
     """A network of a few thousand weights on 64 x 64 cells of 0.4 m; a step takes milliseconds.
 
-    It trains on both data sets, which lie in the folders ``kitti`` and ``semantickitti``.
+    It trains on both data sets, in the folders ``kitti`` and ``semantickitti``.
     """
     return Config(
         grid=BEVGrid((-12.8, 12.8), (-12.8, 12.8), (-5.0, 5.0), 0.4),
@@ -173,7 +173,7 @@ def tiny_config() -> Config:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """Sums run in one order only at a fixed number of threads."""
+    """Use one torch thread, because the order of sums depends on the number of threads."""
     import torch
 
     before = torch.get_num_threads()
@@ -183,14 +183,14 @@ def one_thread() -> Iterator[None]:
 
 
 def one_thread_environment() -> dict[str, str]:
-    """The environment for a subprocess that finds the package and uses one thread."""
+    """The environment for a subprocess that imports this package and uses one thread."""
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
 
 @pytest.fixture
 def weights(tmp_path: Path, tiny_config: Config) -> str:
-    """A network that has learned nothing but calls many pillars seeds."""
+    """Weights of an untrained network whose seed maps exceed the threshold at many pillars."""
     torch.manual_seed(0)
     model = BEVNet(tiny_config)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Plain NumPy voxelize, ground and cluster, from the docstrings and equations: slow and obvious."""
+"""Plain NumPy references of the kernels, from the docstrings and equations: slow and obvious."""
 
 import math
 
@@ -6,13 +6,13 @@ import numpy as np
 
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
 from bev_instseg.ops.neighbours import CellNeighbours
-from bev_instseg.ops.voxelize import FEATURES, SLICE_FLOOR_M, SLICE_M, SLICES
+from bev_instseg.ops.voxelize import FEATURES, FIRST_SLICE_EDGE_M, NUM_SLICES, SLICE_M
 from bev_instseg.structures import Clusters, Pillars
 from bev_instseg.training.paste import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
 
 
 def voxelize(points, grid):
-    """(N, 4) float32 points -> Pillars."""
+    """Return the Pillars of (N, 4) float32 points."""
     cell = grid.cell_of(points)
     inside = cell >= 0
     cells, owner = np.unique(cell[inside], return_inverse=True)
@@ -25,7 +25,7 @@ def voxelize(points, grid):
     height = z - estimate_ground(cells, z_min, grid)[owner]  # float32
 
     def mean(values):
-        """Per pillar, summed in float64 in the order of the points."""
+        """Mean of each pillar, summed in float64 in the order of the points."""
         return np.bincount(owner, values.astype(np.float64), len(cells)) / count
 
     def largest(values):
@@ -49,10 +49,10 @@ def voxelize(points, grid):
         "y_mean_m": mean(y) - y_centre,
         "range_m": np.sqrt(x_centre**2 + y_centre**2),
     }
-    edges = SLICE_FLOOR_M + SLICE_M * np.arange(SLICES - 1)
-    piece = np.searchsorted(edges, height.astype(np.float64), side="right")
-    for k in range(SLICES):
-        columns[f"slice_{k}"] = np.bincount(owner[piece == k], minlength=len(cells))
+    edges = FIRST_SLICE_EDGE_M + SLICE_M * np.arange(NUM_SLICES - 1)
+    height_slice = np.searchsorted(edges, height.astype(np.float64), side="right")
+    for k in range(NUM_SLICES):
+        columns[f"slice_{k}"] = np.bincount(owner[height_slice == k], minlength=len(cells))
 
     point_to_pillar = np.full(len(points), -1, np.int32)
     point_to_pillar[inside] = owner
@@ -63,11 +63,11 @@ def voxelize(points, grid):
 
 
 def estimate_ground(cells, z_min, grid):
-    """(P,) flat cells and their lowest points -> (P,) float32 height of the ground."""
+    """Return (P,) float32 heights of the ground at (P,) flat cells with their lowest points."""
     if not len(cells):
         return np.zeros(0, np.float32)
     ix, iy = np.divmod(cells, grid.shape[1])
-    tiles_x, tiles_y = (-(-n // TILE_CELLS) for n in grid.shape)  # the last may be cut off
+    tiles_x, tiles_y = (-(-n // TILE_CELLS) for n in grid.shape)  # the last one may be cut off
     tile_x, tile_y = ix // TILE_CELLS, iy // TILE_CELLS
 
     quartile = np.full((tiles_x, tiles_y), np.nan)
@@ -82,8 +82,8 @@ def estimate_ground(cells, z_min, grid):
         if quartile[i, j] < median - OUTLIER_M:
             level[i, j] = median
 
-    # The lower envelope of the cones: until nothing changes, no tile is higher than one of its
-    # eight neighbours and the rise to it.
+    # The lower envelope of the cones: lower each tile to at most a neighbour's height plus the rise
+    # between them, for all eight neighbours, until nothing changes.
     rise = SLOPE * TILE_CELLS * grid.cell_m
     before = None
     while not np.array_equal(level, before):
@@ -93,8 +93,8 @@ def estimate_ground(cells, z_min, grid):
             step = rise * np.sqrt(abs(i - 1) + abs(j - 1))
             level = np.minimum(level, padded[i : i + tiles_x, j : j + tiles_y] + step)
 
-    # Bilinear between the centres of the tiles, constant beyond the outermost; of the four around a
-    # pillar those without pillars have no weight. In terms of the difference from its own tile.
+    # Bilinear between the centres of tiles, constant beyond the outermost; tiles without pillars
+    # have no weight. Computed as the difference from the pillar's own tile.
     x = np.clip((ix + 0.5) / TILE_CELLS - 0.5, 0, tiles_x - 1)
     y = np.clip((iy + 0.5) / TILE_CELLS - 0.5, 0, tiles_y - 1)
     i, j = np.floor(x).astype(int), np.floor(y).astype(int)
@@ -110,7 +110,7 @@ def estimate_ground(cells, z_min, grid):
 
 
 def cluster(embeddings, seed_threshold, member_threshold, min_free):
-    """PillarEmbeddings -> Clusters."""
+    """Return the Clusters of PillarEmbeddings."""
     seed = embeddings.seed.astype(np.float64)
     centre = embeddings.centre_m.astype(np.float64)
     best = np.where(np.isnan(seed).any(axis=1), -np.inf, seed.max(axis=1))
@@ -137,14 +137,14 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
     classes, scores = np.zeros(count, np.int32), np.zeros(count, np.float32)
     for k in range(count):
         own = seed[labels == k + 1]
-        total = np.cumsum(own, axis=0)[-1]  # one pillar after the other
+        total = np.cumsum(own, axis=0)[-1]  # pillar after pillar
         classes[k] = np.argmax(total)
         scores[k] = total[classes[k]] / len(own)
     return Clusters(labels, classes, scores, np.array(openers, np.int32))
 
 
-def find_sites(cells, shape):
-    """(P,) flat cells of (B, nx, ny) -> Sites."""
+def find_neighbours(cells, shape):
+    """Return the CellNeighbours of (P,) flat cells of (B, nx, ny)."""
     batch, nx, ny = shape
     number = np.full((batch, nx + 2, ny + 2), len(cells), np.int32)  # a border of empty cells
     b, ix, iy = np.unravel_index(cells, shape)
@@ -158,13 +158,13 @@ def find_sites(cells, shape):
     )
 
 
-# Angles: two libraries may round arctan2 differently, so what falls within EDGE of the edge of a
-# beam or column (as part of its width) is not compared.
+# Two libraries may round arctan2 differently, so points within EDGE of the edge of a beam or column
+# (as a fraction of its width) are not compared.
 EDGE = 1e-9
 
 
 def beam(points):
-    """Number of the direction that each point is seen in, and whether it is clear of all edges."""
+    """Return the number of the beam that sees each point, and whether it is clear of all edges."""
     x, y, z = points[:, :3].T.astype(np.float64)
     angles = np.arctan2(y, x), np.arctan2(z, np.sqrt(x * x + y * y))
     across, up = (angle / step for angle, step in zip(angles, BEAM_RAD, strict=True))
@@ -173,12 +173,12 @@ def beam(points):
 
 
 def off_edge(position):
-    """Whether positions, counted in columns, are clear of the edge of a column."""
+    """Return whether positions, in units of columns, are clear of the edges of columns."""
     return np.abs(position - np.round(position)) > EDGE
 
 
 def range_of(points):
-    """(N,) float32 horizontal distance from the sensor."""
+    """Return (N,) float32 horizontal distances from the sensor."""
     x, y = points[:, :2].T.astype(np.float64)
     return np.sqrt(x * x + y * y).astype(np.float32)
 
@@ -193,12 +193,12 @@ def _wrap(angle):
 
 
 def outline(points):
-    """Start, and lowest and highest slope and nearest range by column of azimuth."""
+    """Return the start, and each azimuth column's lowest and highest slope and nearest range."""
     middle = np.arctan2(*points[:, 1::-1].mean(0).astype(np.float64))
     azimuth = _wrap(_azimuth(points) - middle)
     start = azimuth.min()
     position = (azimuth - start) / COLUMN_RAD
-    assert off_edge(position[position > 0]).all(), "choose other points: one is on an edge"
+    assert off_edge(position[position > 0]).all(), "a point is on an edge: choose different points"
     column = position.astype(np.int64)
     count = column.max() + 1
     range_m = range_of(points)
@@ -211,7 +211,7 @@ def outline(points):
 
 
 def occlusion(start, low, high, near, scene):
-    """Rows of the points behind an outline, of those in front, and of those too near an edge."""
+    """Return the rows of points behind an outline, in front of it, and too close to an edge."""
     half = len(low) * COLUMN_RAD / 2
     cos, sin, tan = (
         np.float32(value)

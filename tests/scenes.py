@@ -1,4 +1,4 @@
-"""Hand-made frames and objects for the tests of what is done to training frames."""
+"""Hand-made frames and objects for the tests of augmentation and pasting."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def empty_frame():
 
 
 def slope(count=6000, seed=0):
-    """A hillside all round, its ground 0.25 m below any bush: frame and heights."""
+    """Return the frame and heights of a bare hillside all around the sensor."""
     rng = np.random.default_rng(seed)
     distance, azimuth = rng.uniform(3, 25, count), rng.uniform(-np.pi, np.pi, count)
     x, y = distance * np.cos(azimuth), distance * np.sin(azimuth)
@@ -36,14 +36,16 @@ def slope(count=6000, seed=0):
     return frame_of(points, np.zeros(count)), np.zeros(count, np.float32)
 
 
-def crate(at=(10.0, 0.0), size_m=(1.6, 1.0, 1.2), count=300, kind=CAR):
-    """A box of points on the ground: z is the height."""
+def crate(at=(10.0, 0.0), size_m=(1.6, 1.0, 1.2), count=300, class_index=CAR):
+    """Return a box of points on the ground; z is the height."""
     rng = np.random.default_rng(7)
     points = rng.uniform(-0.5, 0.5, (count, 3)) * size_m
     points[:, :2] += at
     points[:, 2] += size_m[2] / 2
     points = np.column_stack([points, np.full(count, 0.9)]).astype(np.float32)
-    return Cutout(points, kind, np.array(at, np.float32), np.array(size_m, np.float32), "yard")
+    return Cutout(
+        points, class_index, np.array(at, np.float32), np.array(size_m, np.float32), "yard"
+    )
 
 
 def azimuth_of(points):
@@ -59,7 +61,7 @@ def generator(seed=0):
 
 
 def ring(distance, count, height_m):
-    """Points all round the sensor, so high above the flat ground."""
+    """Return points all around the sensor at a height above the flat ground."""
     azimuth = np.linspace(-np.pi, np.pi, count, endpoint=False)
     xy = distance * np.column_stack([np.cos(azimuth), np.sin(azimuth)])
     return np.column_stack([xy, np.full(count, -1.7 + height_m), np.zeros(count)])

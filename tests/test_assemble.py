@@ -1,4 +1,4 @@
-"""From pillars back to points, worked by hand."""
+"""From pillars back to points, in hand-computed cases."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ GRID = BEVGrid((0.0, 8.0), (0.0, 8.0), cell_m=1.0)
 
 
 def assembled(points, labels, instances, calibration=(), score_threshold=0.0, sensor_m=(0, 0)):
-    """Instances of points (pillar, height_m), given each pillar's label and (class, score) each."""
+    """Assemble points (pillar, height_m), each pillar's label and each cluster's (class, score)."""
     pillar, height = np.array(points, np.float64).reshape(-1, 2).T
     pillar = pillar.astype(np.int32)
     cells = np.arange(len(labels), dtype=np.int32)
@@ -55,7 +55,7 @@ def assembled(points, labels, instances, calibration=(), score_threshold=0.0, se
     return result
 
 
-def test_what_is_around_the_sensor_carries_it():
+def test_ego_vehicle_is_dropped():
     labels = np.zeros(64, int)  # pillar 8 i + j is centred at (i + 0.5, j + 0.5)
     labels[[0, 1, 8, 9]], labels[[36, 37, 38]], labels[[62, 63]] = 2, 1, 3
     points = [(pillar, 1) for pillar in np.flatnonzero(labels)]
@@ -87,52 +87,52 @@ def test_points_take_the_instance_of_their_pillar():
     assert result.num_points.tolist() == [3, 3]
 
 
-def test_heights_worked_by_hand():
-    """Out: the ground under a car, the branch above it; each class has its own top."""
+def test_hand_computed_heights():
+    """The ground under a car and the branch above it are left out; the maximum is per class."""
     car = [0.0, -0.3, just_below(0.125), 0.125, 1.0, 2.6, 4.5, just_above(4.5), 9.0]
     person = [0.0, 0.125, 1.0, 2.5, just_above(2.5), 4.5]
     points = [(0, h) for h in car] + [(1, h) for h in person]
     result = assembled(points, [1, 2], [(CAR, 0.9), (PERSON, 0.8)])
     assert result.labels[: len(car)].tolist() == [0, 0, 0, 1, 1, 1, 1, 0, 0]
     assert result.labels[len(car) :].tolist() == [0, 2, 2, 2, 0, 0]
-    # The box is around what is left: 0.125 .. 4.5 m above a ground at -2 m.
+    # The box encloses the points left: 0.125 .. 4.5 m above a ground at -2 m.
     assert result.boxes[0, 2] == pytest.approx(-2 + (0.125 + 4.5) / 2)
     assert result.boxes[0, 5] == pytest.approx(4.5 - 0.125)
 
 
-def test_min_points_of_each_class_count_after_the_heights():
+def test_min_points_apply_after_the_heights():
     points = [(0, 1)] * 3 + [(1, 1)] * 2 + [(2, 1)] * 2 + [(3, 1)] + [(1, 0), (1, 9), (3, 0)]
     instances = [(CAR, 0.6), (CAR, 0.9), (PERSON, 0.7), (PERSON, 0.8)]
     result = assembled(points, [1, 2, 3, 4], instances)
-    # The car of two points and the person of one are gone, and their numbers with them.
+    # The car of two points and the person of one are dropped, and the rest renumbered.
     assert result.classes.tolist() == [PERSON, CAR]
     assert result.labels.tolist() == [2, 2, 2, 0, 0, 1, 1, 0, 0, 0, 0]
 
 
-def test_numbered_by_falling_score_with_stable_ties():
+def test_numbers_follow_falling_score_with_stable_ties():
     scores = [0.5, 0.75, 0.5, 0.875, 0.75, 0.5]
     points = [(k, 1) for k in range(6) for _ in range(3)]
     result = assembled(points, [1, 2, 3, 4, 5, 6], [(CAR, s) for s in scores])
     assert result.labels[::3].tolist() == [4, 2, 5, 1, 3, 6]
     assert result.scores.tolist() == [0.875, 0.75, 0.75, 0.5, 0.5, 0.5]
-    # Each box is that of its own pillar.
+    # Each box is at its own pillar.
     centres = GRID.centres_m(np.array([3, 1, 4, 0, 2, 5]))
     np.testing.assert_array_equal(result.boxes[:, :2], centres)
 
-    # So many that a sort that is not stable would mix them up.
+    # Enough instances for an unstable sort to mix up.
     points = [(k, 1) for k in range(64) for _ in range(3)]
     result = assembled(points, range(1, 65), [(CAR, (k % 3) / 4) for k in range(64)])
     expected = np.argsort([*range(2, 64, 3), *range(1, 64, 3), *range(0, 64, 3)]) + 1
     assert result.labels[::3].tolist() == expected.tolist()
 
 
-def test_scores_become_probabilities_by_the_points_that_are_left():
-    # Odds are (s / (1 - s)) n / 9 for cars and 1 / n for persons, n without the two on the ground.
+def test_scores_become_probabilities():
+    # Odds are (s / (1 - s)) n / 9 for cars and 1 / n for persons; n excludes the two on the ground.
     calibration = ((-np.log(9), 1.0, 1.0), (0.0, 0.0, -1.0))
     points = [(0, 1)] * 3 + [(1, 1)] * 9 + [(2, 1)] * 4 + [(0, 0)] * 2
     instances = [(CAR, 0.75), (CAR, 0.5), (PERSON, 0.9)]
     result = assembled(points, [1, 2, 3], instances, calibration)
-    # Of equal probability the first cluster is first, though its seed is the higher one here.
+    # Equal probabilities keep the order of the clusters.
     np.testing.assert_allclose(result.scores, [1 / 2, 1 / 2, 1 / 5], rtol=1e-6)
     assert result.classes.tolist() == [CAR, CAR, PERSON]
     more = assembled([*points, (1, 1)], [1, 2, 3], instances, calibration)
@@ -140,43 +140,30 @@ def test_scores_become_probabilities_by_the_points_that_are_left():
     assert more.labels.tolist() == [2] * 3 + [1] * 9 + [3] * 4 + [0] * 2 + [1]
 
 
-def test_instances_below_the_score_threshold_are_dropped_and_the_rest_numbered_anew():
+def test_instances_below_the_score_threshold_are_dropped_and_the_rest_renumbered():
     points = [(k, 1) for k in range(4) for _ in range(3)]
     instances = [(CAR, 0.25), (CAR, 0.5), (PERSON, just_below(0.5)), (CAR, 0.75)]
     result = assembled(points, [1, 2, 3, 4], instances, score_threshold=0.5)
     assert result.labels[::3].tolist() == [0, 2, 0, 1]
     assert result.scores.tolist() == [0.75, 0.5]
     assert len(assembled(points, [1, 2, 3, 4], instances, score_threshold=1.0)) == 0
-    # The threshold is one of float32 numbers, as scores are.
+    # The threshold is compared in float32, the type of the scores.
     assert len(assembled(points, [1, 0, 0, 0], [(CAR, 0.9)], score_threshold=0.9)) == 1
-    # It is the probability that counts: 0.25 ** 2 / (0.25 ** 2 + 0.75 ** 2) = 0.1.
+    # It applies to the probability: 0.25 ** 2 / (0.25 ** 2 + 0.75 ** 2) = 0.1.
     squared = ((0.0, 2.0, 0.0), (0.0, 2.0, 0.0))
     assert len(assembled(points, [1, 2, 3, 4], instances, squared, 0.11)) == 3
 
 
-def test_an_instance_without_points_is_dropped_even_if_none_are_asked_for():
+def test_an_instance_without_points_is_dropped_even_if_min_points_is_0():
     points = np.ones((2, 4), np.float32)
     pillars = voxelize(points, GRID)
     clusters = Clusters(
         np.ones(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32), np.zeros(1, np.int32)
     )
     for min_points in (0, 1, 2):  # at height 0 both points are ground
-        assert (
-            len(
-                assemble(
-                    points, pillars, clusters, AssemblyRules(("car",), 0.1, (4.0,), (min_points,))
-                )
-            )
-            == 0
-        )
-        assert (
-            len(
-                assemble(
-                    points, pillars, clusters, AssemblyRules(("car",), 0.0, (4.0,), (min_points,))
-                )
-            )
-            == 1
-        )
+        for min_height_m, expected in ((0.1, 0), (0.0, 1)):
+            rules = AssemblyRules(("car",), min_height_m, (4.0,), (min_points,))
+            assert len(assemble(points, pillars, clusters, rules)) == expected
 
 
 def test_empty_sweep():

@@ -17,9 +17,9 @@ from bev_instseg.config import AugmentConfig, TrainConfig
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.training.augment import (
     jitter,
-    keep,
     random_window,
     rotate,
+    select_points,
     thin_beams,
     turn_flip_scale,
 )
@@ -75,14 +75,16 @@ def test_centres_turn_and_scale_with_their_points():
     assert 0.9 <= min(factors) < 0.95
     assert 1.05 < max(factors) <= 1.1
     assert frame.points is not turned.points
-    np.testing.assert_array_equal(frame.points, points)  # the frame itself is left alone
+    np.testing.assert_array_equal(frame.points, points)  # the frame itself is not changed
 
 
-def test_keep_takes_points_with_all_that_is_theirs():
+def test_select_points_selects_labels_and_heights_too():
     frame = frame_of(
         np.arange(16).reshape(4, 4), [0, 1, 2, -1], [CAR] * 2, [[0, 0]] * 2, [1, 1, 0, 1]
     )
-    some, height = keep(frame, np.arange(4, dtype=np.float32), np.array([False, True, True, False]))
+    some, height = select_points(
+        frame, np.arange(4, dtype=np.float32), np.array([False, True, True, False])
+    )
     assert some.points[:, 0].tolist() == [4, 8]
     assert (some.instance.tolist(), some.labelled.tolist()) == ([1, 2], [True, False])
     assert height.tolist() == [1, 2]
@@ -92,12 +94,12 @@ def test_keep_takes_points_with_all_that_is_theirs():
 # Windows
 
 
-def assert_aligned_inside(window, cells, align):
+def assert_aligned_inside(window, cells, stride):
     assert window.shape == (cells, cells)
     for (start, end), (low, high) in zip(
         (window.x_range_m, window.y_range_m), (GRID.x_range_m, GRID.y_range_m), strict=True
     ):
-        step = (start - low) / (align * GRID.cell_m)
+        step = (start - low) / (stride * GRID.cell_m)
         assert abs(step - round(step)) < 1e-6
         assert low - 1e-6 <= start
         assert end <= high + 1e-6
@@ -106,7 +108,7 @@ def assert_aligned_inside(window, cells, align):
 
 @pytest.mark.parametrize("at", [(0, 0), (-25.5, -25.5), (25.5, 10), (3.3, -25.5)])
 @pytest.mark.parametrize("instance", [0, 1])
-def test_a_window_holds_the_one_point_there_is(at, instance):
+def test_a_window_contains_the_only_point(at, instance):
     frame = frame_of([[*at, 0, 0]], [instance], [CAR], [at])
     starts = set()
     for seed in range(30):
@@ -118,7 +120,7 @@ def test_a_window_holds_the_one_point_there_is(at, instance):
 
 
 def corners(numbers, classes):
-    """Objects of three points in the corner x > 0, y > 0 for cars and x < 0, y < 0 for others."""
+    """Return a frame of three-point objects: cars where x, y > 0, others where x, y < 0."""
     points, centres = [], []
     for kind in classes:
         sign = 1 if kind == CAR else -1
@@ -128,7 +130,7 @@ def corners(numbers, classes):
     return frame_of(points + road, [*np.repeat(numbers, 3), *[0] * 1000], classes, centres)
 
 
-def test_three_windows_of_four_show_an_object_of_a_class_drawn_evenly():
+def test_three_of_four_windows_are_around_objects_with_classes_drawn_evenly():
     frame = corners(range(1, 11), [CAR] * 9 + [PERSON])
     hits = np.zeros(3)
     for seed in range(300):
@@ -140,7 +142,7 @@ def test_three_windows_of_four_show_an_object_of_a_class_drawn_evenly():
     np.testing.assert_allclose(hits / 300, [0.375, 0.375, 0.25], atol=0.09)
 
 
-def test_objects_that_nobody_labelled_or_off_the_grid_draw_no_window():
+def test_unlabelled_objects_and_objects_off_the_grid_attract_no_window():
     points = [[20, 20, 0, 0], [-20, 20, 0, 0], [60, 0, 0, 0], [20, -20, 0, 0]]
     frame = frame_of(points, [1, 2, 3, 0], [CAR] * 3, np.zeros((3, 2)), [0, 0, 1, 1])
     for seed in range(30):
@@ -162,7 +164,7 @@ def test_a_window_as_large_as_the_grid_is_the_grid(cells):
 
 
 def sky(count=20000):
-    """Points all round, evenly over elevations of -20 to 5 degrees; intensity counts them."""
+    """Return points at even elevations of -20 to 5 degrees; the intensity numbers them."""
     rng = np.random.default_rng(5)
     azimuth = rng.uniform(-np.pi, np.pi, count)
     elevation = np.deg2rad(rng.uniform(-20, 5, count))
@@ -182,7 +184,7 @@ def test_thinning_keeps_every_other_stripe_of_elevation():
         np.testing.assert_array_equal(thin.points, frame.points[index])
         np.testing.assert_array_equal(thin.instance, frame.instance[index])
         assert 0.45 < len(index) / len(frame.points) < 0.55
-        # Sorted by elevation, runs of kept and of dropped points are the stripes.
+        # Sorted by elevation, the runs of kept and of dropped points are the stripes.
         kept = np.isin(np.arange(len(frame.points)), index)[np.argsort(elevation)]
         edges = np.sort(elevation)[1:][np.diff(kept.astype(int)) != 0]
         widths = np.diff(edges)
@@ -206,7 +208,7 @@ def test_sweeps_are_thinned_as_often_as_the_configuration_says():
 def test_jitter_keeps_its_bounds():
     frame, _ = slope(4000)
     frame.points[:, 3] = np.linspace(0, 1, 4000)
-    frame.points[:, 0] = np.arange(4000)  # tells which points are left
+    frame.points[:, 0] = np.arange(4000)  # identifies the points that are left
     frame = frame_of(frame.points, np.arange(4000) % 2, [CAR], [[0, 0]])
     config = AugmentConfig(
         height_m=0.3, height_noise_m=0, intensity=0.2, intensity_gamma=0, dropout=0.3
@@ -231,7 +233,7 @@ def test_jitter_keeps_its_bounds():
         assert high - margin < max(values) <= high + 0.02
 
 
-def test_jitter_of_nothing_changes_nothing():
+def test_jitter_with_everything_off_changes_nothing():
     frame, _ = slope(300)
     off = AugmentConfig(height_m=0, height_noise_m=0, intensity=0, intensity_gamma=0, dropout=0)
     same = jitter(frame, off, generator())
@@ -256,7 +258,7 @@ def test_gamma_bends_intensities_between_0_and_1():
     assert abs(np.mean(powers)) < 0.1  # as often up as down
 
 
-def test_height_noise_is_each_points_own_and_reaches_the_features():
+def test_height_noise_differs_by_point_and_reaches_the_features():
     frame, _ = slope(4000)
     config = AugmentConfig(
         height_m=0, height_noise_m=0.05, intensity=0, intensity_gamma=0, dropout=0

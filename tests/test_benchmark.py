@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, on the bundled sweep, and says what is missing."""
+"""Every part of the benchmark on the bundled sweep, and reports of missing packages."""
 
 import builtins
 import dataclasses
@@ -9,19 +9,20 @@ import pytest
 from conftest import ROOT
 
 from bev_instseg import Segmenter, read_scan
-from bev_instseg.benchmark import decoders, growth, peers, runtimes, throughput
+from bev_instseg.benchmark import cold_start, decoders, growth, peers, runtimes, throughput
 from bev_instseg.benchmark.growth import Growth
 from bev_instseg.benchmark.measure import Timing, measure
-from bev_instseg.benchmark.report import compare, table
+from bev_instseg.benchmark.report import compare_results, number_table
 from bev_instseg.checkpoint import default_weights, load_model
 from bev_instseg.cli import benchmark
 from bev_instseg.grid import BEVGrid
+from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
 
 DEMO = ROOT / "demo" / "sequences" / "00" / "velodyne" / "000000.bin"
 
 
-def same(ms):
+def constant(ms):
     return Timing(ms, ms, ms)
 
 
@@ -31,7 +32,7 @@ def segmenter():
 
 
 def hide(monkeypatch, *packages):
-    """As if these were not installed."""
+    """Make these packages look as if they were not installed."""
     real = builtins.__import__
 
     def refuse(name, *rest):
@@ -42,18 +43,20 @@ def hide(monkeypatch, *packages):
     monkeypatch.setattr(builtins, "__import__", refuse)
 
 
-def test_a_timing_is_median_and_percentiles():
-    assert Timing.of([3, 1, 2, 5, 4]) == Timing(3.0, pytest.approx(1.4), pytest.approx(4.6))
+def test_timing_is_median_and_percentiles():
+    assert Timing.from_samples([3, 1, 2, 5, 4]) == Timing(
+        3.0, pytest.approx(1.4), pytest.approx(4.6)
+    )
     calls = []
     timing = measure(lambda: calls.append(0), repeats=7, warm_up=2)
     assert len(calls) == 9
     assert 0 <= timing.low_ms <= timing.median_ms <= timing.high_ms < 100
 
 
-def test_slope_of_a_growth():
+def test_slope_of_growth():
     sizes = (0, 1, 10, 100)
-    linear = Growth("x", "y", sizes, tuple(same(2.0 * n + (n == 0)) for n in sizes))
-    square = Growth("x", "y", sizes, tuple(same(3.0 * n * n + (n == 0)) for n in sizes))
+    linear = Growth("x", "y", sizes, tuple(constant(2.0 * n + (n == 0)) for n in sizes))
+    square = Growth("x", "y", sizes, tuple(constant(3.0 * n * n + (n == 0)) for n in sizes))
     assert linear.slope == pytest.approx(1)
     assert square.slope == pytest.approx(2)
 
@@ -68,25 +71,24 @@ def test_resized_sweeps(count):
     assert set(np.round(ranges, 3)) <= set(np.round(np.hypot(*sweep[:, :2].T), 3))
 
 
-def test_a_crowd_is_found():
-    maps = growth.crowd(100)
-    found = decoders.cluster(maps, 0.7, 0.2, 0.5)
+def test_objects_of_a_crowd_are_found():
+    embeddings = growth.crowd(100)
+    found = cluster(embeddings, 0.7, 0.2, 0.5)
     assert 80 <= len(found.classes) <= 110
 
 
 def test_finer_cells_keep_the_range():
-    grid = growth.with_cells(BEVGrid(), 1024)
+    grid = growth.with_cells_per_side(BEVGrid(), 1024)
     assert grid.shape == (1024, 1024)
     assert grid.x_range_m == (-51.2, 51.2)
 
 
-def test_the_sequential_decoder_is_the_same_procedure(segmenter):
-    """One pass over the dense grid per instance finds what the bucketed one finds."""
+def test_sequential_decoder_finds_the_same_instances(segmenter):
     pillars = voxelize(read_scan(DEMO), segmenter.config.grid)
-    maps = segmenter.infer(pillars)
+    embeddings = segmenter.infer(pillars)
     ours, dense = (
-        decode(pillars, maps, segmenter.config.cluster)
-        for decode in (decoders.ours, decoders.sequential_dense)
+        decode(pillars, embeddings, segmenter.config.cluster)
+        for decode in (decoders.bandwidth_aware, decoders.sequential_dense)
     )
     assert len(ours.classes) > 10
     np.testing.assert_array_equal(ours.labels, dense.labels)
@@ -94,43 +96,43 @@ def test_the_sequential_decoder_is_the_same_procedure(segmenter):
     np.testing.assert_allclose(ours.scores, dense.scores, atol=1e-6)
 
 
-def test_seeds_open_clusters_and_others_are_dropped():
-    labels = decoders._with_a_seed(
+def test_clusters_without_a_seed_are_dropped():
+    labels = decoders._drop_unseeded(
         np.array([1, 1, 2, 3, 3]), np.array([0.9, 0.1, 0.5, 0.1, 0.8]), 0.7
     )
     assert labels.tolist() == [1, 1, 0, 2, 2]
 
 
-def test_what_is_missing_is_said(segmenter, monkeypatch):
+def test_missing_packages_are_reported(segmenter, monkeypatch):
     hide(monkeypatch, "pypatchworkpp", "sklearn", "scipy")
-    [(name, said)] = peers.time_peers([DEMO]).items()
+    [(name, reason)] = peers.time_peers([DEMO]).items()
     assert name == "ground removal + DBSCAN"
-    assert "pypatchworkpp" in said
-    assert "pip install '.[peers]'" in said
-    refs = benchmark.labelled_frames(ROOT / "demo")
+    assert "pypatchworkpp" in reason
+    assert "pip install '.[peers]'" in reason
+    refs = decoders.list_labelled_frames(ROOT / "demo")
     found = decoders.compare_decoders(segmenter, refs, 1)
     assert [isinstance(outcome, str) for outcome in found.values()] == [False, False, True, True]
 
 
-def test_streaming_measures_rate_and_memory(segmenter):
-    found = throughput.stream(segmenter, [DEMO], 12)
+def test_throughput_measures_rate_and_memory(segmenter):
+    found = throughput.measure_throughput(segmenter, [DEMO], 12)
     assert found["sweeps_s"] > 0
     assert found["serial_sweeps_s"] > 0
     assert 50 < found["early_mb"] <= found["peak_mb"] + 1
 
 
-def test_the_tool_measures_compares_and_draws(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(growth, "POINTS", (1000, 3000))
-    monkeypatch.setattr(growth, "INSTANCES", (0, 5, 10))
-    monkeypatch.setattr(growth, "CELLS_A_SIDE", (128, 256))
-    monkeypatch.setattr(benchmark, "STREAM", 4)
+def test_command_measures_compares_and_plots(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(growth, "POINT_COUNTS", (1000, 3000))
+    monkeypatch.setattr(growth, "INSTANCE_COUNTS", (0, 5, 10))
+    monkeypatch.setattr(growth, "CELLS_PER_SIDE", (128, 256))
+    monkeypatch.setattr(throughput, "NUM_SWEEPS", 4)
     result, plot = tmp_path / "now.json", tmp_path / "plots" / "growth.png"
     parts = ["stages", "decoders", "growth", "sparse", "stream"]
     arguments = ["--only", *parts, "--repeats", "1", "--json", str(result)]
     assert benchmark.main([*arguments, "--plot", str(plot)]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for word in ("voxelize", "bytes to labels", "floor", "full dense grid", "size^", "a second"):
-        assert word in said
+        assert word in printed
     found = json.loads(result.read_text())
     assert set(parts) < set(found)
     stages = found["stages"]["timings"]
@@ -153,23 +155,25 @@ def test_the_tool_measures_compares_and_draws(tmp_path, monkeypatch, capsys):
     assert "sparse/torch" in capsys.readouterr().out
 
 
-def test_two_results_are_compared_as_ratios():
+def test_results_are_compared_as_ratios():
     machine = {"cpu": "x", "threads": 2, "pytorch": "2", "precision": "bfloat16"}
     now = {"a": {"median_ms": 3.0}, "c": {"median_ms": 9.0}, "machine": machine}
     now["b"] = [{"name": "b", "unit": "points", "sizes": [7], "timings": [{"median_ms": 1.0}]}]
     before = {"a": {"median_ms": 6.0}, "d": {"median_ms": 9.0}, "machine": machine}
     before["b"] = [now["b"][0] | {"sizes": [5, 7], "timings": [{"median_ms": 0.5}] * 2}]
-    other = compare(now, before | {"machine": machine | {"threads": 4}})
+    other = compare_results(now, before | {"machine": machine | {"threads": 4}})
     assert other.splitlines()[0] == "threads: 2, before 4"
-    lines = compare(now, before).splitlines()
+    lines = compare_results(now, before).splitlines()
     assert [line.split(" | ") for line in lines[2:]] == [
         ["| a            ", "3.00", "  6.00", " 0.50 |"],
         ["| b/b, 7 points", "1.00", "  0.50", " 2.00 |"],
     ]
 
 
-def test_a_table_is_aligned():
-    assert table(["x", "ms"], [["long name", 3.14159], ["b", float("nan")]]).splitlines() == [
+def test_number_table_is_aligned():
+    assert number_table(
+        ["x", "ms"], [["long name", 3.14159], ["b", float("nan")]]
+    ).splitlines() == [
         "| x         |   ms |",
         "| --------- | ---: |",
         "| long name | 3.14 |",
@@ -177,32 +181,32 @@ def test_a_table_is_aligned():
     ]
 
 
-def test_a_folder_without_sweeps_is_named(tmp_path, capsys):
+def test_folder_without_sweeps_is_reported(tmp_path, capsys):
     assert benchmark.main(["--data", str(tmp_path)]) == 2
     assert f"benchmark: {tmp_path}: no .bin files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
-        (["--only", "sparse", "--plot", "a.png"], "--plot draws the growth"),
+        (["--only", "sparse", "--plot", "a.png"], "--plot needs the part growth"),
         (["--against", "absent.json"], "absent.json: No such file"),
-        (["--against", "other.json"], "other.json: not written by --json"),
+        (["--against", "other.json"], "other.json: not written by bev-instseg benchmark --json"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(arguments, says, tmp_path, monkeypatch, capsys):
+def test_errors_are_reported_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text("[1]")
     assert benchmark.main(arguments) == 2
-    complaint = capsys.readouterr().err
-    assert complaint.startswith("benchmark: ")
-    assert says in complaint
-    assert len(complaint.splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith("benchmark: ")
+    assert message in printed
+    assert len(printed.splitlines()) == 1
     with pytest.raises(SystemExit):
         benchmark.main(["--repeats", "0"])
 
 
-def test_torch_is_one_of_the_runtimes(segmenter):
+def test_torch_runtimes_agree(segmenter):
     model, config, _ = load_model(default_weights())
     small = dataclasses.replace(config, grid=BEVGrid((-12.8, 12.8), (-12.8, 12.8)))
     found = runtimes.compare_runtimes(model, small, 1)
@@ -212,9 +216,9 @@ def test_torch_is_one_of_the_runtimes(segmenter):
     assert 0 < found["torch, bfloat16"][1] < 0.05
 
 
-def test_a_cold_start_is_timed_step_by_step(tmp_path):
-    found = throughput.cold_start(DEMO)
-    assert list(found) == list(throughput.COLD_STEPS)
+def test_cold_start_is_timed_step_by_step(tmp_path):
+    found = cold_start.time_cold_start(DEMO)
+    assert list(found) == list(cold_start.STEPS)
     assert all(0 <= seconds < 60 for seconds in found.values())
     with pytest.raises(RuntimeError, match=r"absent\.bin: cold start failed: .*no such"):
-        throughput.cold_start(tmp_path / "absent.bin")
+        cold_start.time_cold_start(tmp_path / "absent.bin")

@@ -1,3 +1,5 @@
+"""Oriented boxes against a NumPy reference and hand-computed cases."""
+
 import math
 
 import numpy as np
@@ -9,7 +11,7 @@ pytestmark = pytest.mark.kernel
 
 
 def reference(points, labels, num_instances):
-    """The same boxes, one instance and one heading at a time."""
+    """Fit the boxes one instance and one heading at a time."""
     boxes = np.empty((num_instances, 7), np.float32)
     for k in range(num_instances):
         x, y, z = points[labels == k + 1, :3].astype(np.float64).T
@@ -19,7 +21,7 @@ def reference(points, labels, num_instances):
             u, v = x * c + y * s, x * -s + y * c
             along, across = u.max() - u.min(), v.max() - v.min()
             edges = [u - u.min(), u.max() - u, v - v.min(), v.max() - v]
-            total = np.cumsum(np.min(edges, axis=0))[-1]  # one point after the other
+            total = np.cumsum(np.min(edges, axis=0))[-1]  # point after point
             if total < least:
                 least = total
                 um, vm = (u.min() + u.max()) / 2, (v.min() + v.max()) / 2
@@ -32,7 +34,7 @@ def reference(points, labels, num_instances):
 
 
 def rectangle(length, width, yaw, centre=(0.0, 0.0), n=400, seed=0):
-    """Points on the outline of a rectangle, its corners among them."""
+    """Return points on the outline of a rectangle, including its corners."""
     rng = np.random.default_rng(seed)
     t, side = rng.uniform(-0.5, 0.5, n), rng.integers(0, 2, n) - 0.5
     on_long = rng.random(n) < 0.5
@@ -97,7 +99,7 @@ def test_degenerate_boxes():
 
 
 @pytest.mark.parametrize("degrees", range(-90, 90, 7))
-def test_finds_a_rectangle_at_any_heading(degrees):
+def test_rectangle_at_any_heading(degrees):
     points = rectangle(4.5, 1.8, np.deg2rad(degrees), (20.0, -7.0), seed=degrees + 90)
     box = oriented_boxes(points, np.ones(len(points), np.int32), 1)[0]
     np.testing.assert_allclose(box[:2], [20, -7], atol=1e-4)
@@ -109,8 +111,8 @@ def test_finds_a_rectangle_at_any_heading(degrees):
 
 @pytest.mark.parametrize("degrees", range(-90, 90, 9))
 @pytest.mark.parametrize("noise_m", [0.0, 0.02])
-def test_finds_the_heading_of_a_bare_l(degrees, noise_m):
-    """Two visible sides and nothing between, where the least area takes the diagonal as well."""
+def test_heading_of_a_bare_l(degrees, noise_m):
+    """Two visible sides and nothing between, where minimum area may pick the diagonal."""
     rng = np.random.default_rng(degrees + 90)
     u = np.concatenate([np.linspace(0, 4.5, 60), np.zeros(25)]) - 2.25
     v = np.concatenate([np.zeros(60), np.linspace(0, 1.8, 25)]) - 0.9
@@ -126,8 +128,8 @@ def test_finds_the_heading_of_a_bare_l(degrees, noise_m):
     np.testing.assert_allclose(box[0, 3:5], [4.5, 1.8], atol=1e-4 + 8 * noise_m)
 
 
-def test_a_cross_worked_by_hand():
-    """The ends lie on the edges at any heading, so the middle decides.
+def test_hand_computed_cross():
+    """The ends are on the edges at any heading, so the middle point decides.
 
     At 0 degrees it is 1 m from each edge, at 45 degrees sqrt(1/2) m.
     """
@@ -137,7 +139,7 @@ def test_a_cross_worked_by_hand():
     assert np.rad2deg(box[6]) % 90 == pytest.approx(45)
 
 
-def test_of_equal_sums_the_smaller_heading_wins():
+def test_ties_go_to_the_smaller_heading():
     """Two points are corners of a rectangle of any heading: all sums are exactly 0."""
     pairs = np.array(
         [[0, 0, 0], [3, 1, 0], [9, 9, 0], [8, 12, 0], [5, 5, 5], [5, 5, 6]], np.float32
@@ -156,7 +158,7 @@ def test_of_equal_sums_the_smaller_heading_wins():
     )
 
 
-def test_order_of_points_and_unlabelled_points_do_not_matter():
+def test_point_order_and_unlabelled_points_do_not_matter():
     rng = np.random.default_rng(4)
     points = np.concatenate([rectangle(4, 2, 0.3), rectangle(1, 0.5, -1.2, (9, 9))])
     labels = np.repeat(np.array([1, 2], np.int32), 400)
@@ -179,16 +181,16 @@ def test_no_instances(n):
 @pytest.mark.parametrize(
     ("points", "labels", "num_instances", "message"),
     [
-        (np.zeros((2, 3)), [1, 3], 3, "instance 2 of 3 has no point"),
-        (np.zeros((0, 3)), [], 1, "instance 1 of 1 has no point"),
-        (np.zeros((2, 3)), [1, 2], 1, r"labels must lie in 0\.\.1"),
-        (np.zeros((2, 3)), [1, -1], 1, r"labels must lie in 0\.\.1"),
+        (np.zeros((2, 3)), [1, 3], 3, "instance 2 of 3 has no points"),
+        (np.zeros((0, 3)), [], 1, "instance 1 of 1 has no points"),
+        (np.zeros((2, 3)), [1, 2], 1, r"labels must be in 0\.\.1"),
+        (np.zeros((2, 3)), [1, -1], 1, r"labels must be in 0\.\.1"),
         (np.zeros((2, 3)), [1], 1, "points must be"),
         (np.zeros((2, 2)), [1, 1], 1, "points must be"),
         (np.full((1, 3), np.nan), [1], 1, "finite"),
         (np.full((1, 3), np.inf), [1], 1, "finite"),
     ],
 )
-def test_refuses(points, labels, num_instances, message):
+def test_invalid_input_raises(points, labels, num_instances, message):
     with pytest.raises(ValueError, match=message):
         oriented_boxes(points.astype(np.float32), np.array(labels, np.int32), num_instances)

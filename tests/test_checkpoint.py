@@ -1,3 +1,5 @@
+"""Weights and training states survive a round trip; damaged and foreign files are rejected."""
+
 import dataclasses
 import json
 import pickle
@@ -26,7 +28,7 @@ def model(tiny_config):
     with torch.no_grad():
         for value in model.state_dict().values():
             if value.dtype == torch.float32:
-                value.add_(torch.rand_like(value))  # running moments included
+                value.add_(torch.rand_like(value))  # including running moments
     return model
 
 
@@ -51,8 +53,8 @@ def assert_same_weights(one, other):
         assert torch.equal(value, other[name]), name
 
 
-def refused(load, path, *words):
-    """Assert that loading fails with one line that opens with the file and holds the words."""
+def assert_rejected(load, path, *words):
+    """Check that loading fails with one line that starts with the file and contains the words."""
     with pytest.raises(CheckpointError) as caught:
         load(path)
     message = str(caught.value)
@@ -60,13 +62,12 @@ def refused(load, path, *words):
     assert "\n" not in message
     for word in words:
         assert word in message
-    return message
 
 
 # Round trips
 
 
-def test_a_state_comes_back_as_it_was(tmp_path):
+def test_state_round_trip(tmp_path):
     state = {
         "step": 7,
         "best": -float("inf"),
@@ -89,7 +90,7 @@ def test_a_state_comes_back_as_it_was(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
 
 
-def test_weights_come_back_from_both_formats(weights_file, state_file, model, tiny_config):
+def test_weights_round_trip_in_both_formats(weights_file, state_file, model, tiny_config):
     for path in (weights_file, state_file):
         again, config, _ = load_model(path)
         assert config == tiny_config
@@ -98,23 +99,27 @@ def test_weights_come_back_from_both_formats(weights_file, state_file, model, ti
     assert load_model(weights_file)[2] == load_model(state_file)[2] != ""
 
 
-def test_the_card_says_what_is_in_the_weights(weights_file, tiny_config):
-    card = json.loads(weights_file.with_suffix(".json").read_text())
-    assert card["class_names"] == ["vehicle", "pedestrian", "cyclist"]
-    assert card["trained_steps"] == 12
-    assert card["config"] == config_to_dict(tiny_config)
-    assert card["sha256"] == load_model(weights_file)[2]
-    assert len(card["sha256"]) == 64
+def test_sidecar_describes_the_weights(weights_file, tiny_config):
+    sidecar = json.loads(weights_file.with_suffix(".json").read_text())
+    assert sidecar["class_names"] == ["vehicle", "pedestrian", "cyclist"]
+    assert sidecar["trained_steps"] == 12
+    assert sidecar["config"] == config_to_dict(tiny_config)
+    assert sidecar["sha256"] == load_model(weights_file)[2]
+    assert len(sidecar["sha256"]) == 64
 
 
-def test_other_weights_have_another_hash(weights_file, state_file, model, tiny_config, tmp_path):
+def test_different_weights_have_a_different_hash(
+    weights_file, state_file, model, tiny_config, tmp_path
+):
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-3
     save_weights(tmp_path / "other.safetensors", model, tiny_config, {})
     assert load_model(tmp_path / "other.safetensors")[2] != load_model(weights_file)[2]
 
 
-def test_weights_get_another_configuration(weights_file, state_file, model, tiny_config, tmp_path):
+def test_configuration_of_weights_can_be_replaced(
+    weights_file, state_file, model, tiny_config, tmp_path
+):
     other = dataclasses.replace(tiny_config, cluster=ClusterConfig(seed_threshold=0.31))
     for source, about in ((weights_file, {"trained_steps": 12}), (state_file, {})):
         target = tmp_path / f"{source.suffix[1:]}.safetensors"
@@ -123,8 +128,8 @@ def test_weights_get_another_configuration(weights_file, state_file, model, tiny
         assert config == other
         for name, value in model.state_dict().items():
             assert torch.equal(again.state_dict()[name], value)
-        card = json.loads(target.with_suffix(".json").read_bytes())
-        assert {key: card[key] for key in about} == about
+        sidecar = json.loads(target.with_suffix(".json").read_bytes())
+        assert {key: sidecar[key] for key in about} == about
     model_config = dataclasses.replace(tiny_config.model, bandwidth="scalar")
     wrong = dataclasses.replace(tiny_config, model=model_config)
     with pytest.raises(ValueError, match="fixed by the weights"):
@@ -132,7 +137,7 @@ def test_weights_get_another_configuration(weights_file, state_file, model, tiny
     assert not (tmp_path / "never.safetensors").exists()
 
 
-def test_default_weights_lie_in_the_package():
+def test_default_weights_are_in_the_package():
     assert default_weights().parent.name == "weights"
     assert default_weights().suffix == ".safetensors"
 
@@ -141,17 +146,17 @@ def test_default_weights_lie_in_the_package():
 
 
 @pytest.mark.parametrize("part", [0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.999])
-def test_a_flipped_byte_in_the_weights_is_found(weights_file, part):
+def test_a_flipped_byte_in_the_weights_is_detected(weights_file, part):
     data = bytearray(weights_file.read_bytes())
     data[int(part * len(data))] ^= 0x10
     weights_file.write_bytes(data)
-    refused(load_model, weights_file, "damaged", "net.json")
+    assert_rejected(load_model, weights_file, "damaged", "net.json")
 
 
-def test_a_flipped_byte_in_a_state_is_found_or_without_effect(state_file, model):
-    """What the hash covers never changes unseen; the archive around it has spare bytes."""
+def test_a_flipped_byte_in_a_state_is_detected_or_harmless(state_file, model):
+    """Changes of what the hash covers are always found; the archive around it has spare bytes."""
     data = state_file.read_bytes()
-    found = 0
+    detected = 0
     places = range(0, len(data), max(len(data) // 60, 1))
     for place in places:
         flipped = bytearray(data)
@@ -160,38 +165,38 @@ def test_a_flipped_byte_in_a_state_is_found_or_without_effect(state_file, model)
         try:
             state = load_state(state_file)
         except CheckpointError:
-            found += 1
-            refused(load_state, state_file)
+            detected += 1
+            assert_rejected(load_state, state_file)
         else:
             for name, value in model.state_dict().items():
                 assert torch.equal(state["model"][name], value)
-    assert found > 0.9 * len(places)
+    assert detected > 0.9 * len(places)
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.7, 0.999])
-def test_a_truncated_file_is_refused(weights_file, state_file, share):
+def test_a_truncated_file_is_rejected(weights_file, state_file, share):
     for load, path in ((load_model, weights_file), (load_model, state_file)):
         data = path.read_bytes()
         path.write_bytes(data[: int(share * len(data))])
-        refused(load, path, "damaged")
+        assert_rejected(load, path, "damaged")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x00" * 100, b'{"a": 1}'])
-def test_a_foreign_file_is_refused(weights_file, state_file, content):
+def test_a_foreign_file_is_rejected(weights_file, state_file, content):
     weights_file.write_bytes(content)
-    refused(load_model, weights_file, "damaged")
+    assert_rejected(load_model, weights_file, "damaged")
     state_file.write_bytes(content)
-    refused(load_model, state_file, "no checkpoint of bev_instseg")
+    assert_rejected(load_model, state_file, "not a bev-instseg checkpoint")
     weights_file.with_suffix(".json").write_bytes(content)
-    refused(load_model, weights_file, "no weights of bev_instseg")
+    assert_rejected(load_model, weights_file, "not bev-instseg weights")
 
 
-def test_a_plain_torch_file_is_refused(tmp_path, model):
+def test_a_plain_torch_file_is_rejected(tmp_path, model):
     path = tmp_path / "plain.pt"
     torch.save(model.state_dict(), path)
-    refused(load_model, path, "no checkpoint of bev_instseg")
+    assert_rejected(load_model, path, "not a bev-instseg checkpoint")
     torch.save([1, 2], path)
-    refused(load_model, path, "no checkpoint of bev_instseg")
+    assert_rejected(load_model, path, "not a bev-instseg checkpoint")
 
 
 class Trap:
@@ -201,82 +206,82 @@ class Trap:
         return (pytest.fail, ("unpickled",))
 
 
-def test_nothing_but_plain_values_is_unpickled(tmp_path):
+def test_only_plain_values_are_unpickled(tmp_path):
     path = tmp_path / "trap.pt"
     torch.save(Trap(), path)
-    refused(load_state, path)
+    assert_rejected(load_state, path)
     path.write_bytes(pickle.dumps(Trap(), protocol=2))
-    refused(load_state, path)
-    save_state(path, {"model": Trap()})  # the trap inside a file that is whole
-    refused(load_state, path)
+    assert_rejected(load_state, path)
+    save_state(path, {"model": Trap()})  # the trap inside an intact file
+    assert_rejected(load_state, path)
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
-def test_a_missing_file_is_named(tmp_path, name):
-    refused(load_model, tmp_path / name, "cannot be read", "No such file", name)
+def test_a_missing_file_is_reported(tmp_path, name):
+    assert_rejected(load_model, tmp_path / name, "cannot be read", "No such file", name)
 
 
-def test_a_missing_card_is_named(weights_file):
+def test_a_missing_sidecar_is_reported(weights_file):
     weights_file.with_suffix(".json").unlink()
-    refused(load_model, weights_file, "cannot be read", "net.json", "No such file")
+    assert_rejected(load_model, weights_file, "cannot be read", "net.json", "No such file")
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
-def test_a_folder_is_refused(tmp_path, name):
+def test_a_folder_is_rejected(tmp_path, name):
     (tmp_path / name).mkdir()
-    refused(load_model, tmp_path / name, "cannot be read")
+    assert_rejected(load_model, tmp_path / name, "cannot be read")
 
 
 @pytest.mark.parametrize("key", ["sha256", "format", "config"])
-def test_a_card_without_a_key_is_refused(weights_file, key):
+def test_a_sidecar_without_a_key_is_rejected(weights_file, key):
     path = weights_file.with_suffix(".json")
-    card = json.loads(path.read_text())
-    del card[key]
-    path.write_text(json.dumps(card))
-    refused(load_model, weights_file, "no weights of bev_instseg")
+    sidecar = json.loads(path.read_text())
+    del sidecar[key]
+    path.write_text(json.dumps(sidecar))
+    assert_rejected(load_model, weights_file, "not bev-instseg weights")
 
 
-def test_another_format_is_refused(weights_file, state_file, monkeypatch, model, tiny_config):
+def test_a_different_format_is_rejected(weights_file, state_file, monkeypatch, model, tiny_config):
     monkeypatch.setattr(checkpoint, "FORMAT", "bev_instseg/99")
-    refused(load_model, weights_file, "format bev_instseg/1, expected bev_instseg/99")
-    refused(load_model, state_file, "format bev_instseg/1, expected bev_instseg/99")
+    assert_rejected(load_model, weights_file, "format bev_instseg/1, expected bev_instseg/99")
+    assert_rejected(load_model, state_file, "format bev_instseg/1, expected bev_instseg/99")
 
 
 @pytest.mark.parametrize("key", ["config", "model"])
-def test_a_state_without_a_key_is_refused(state_file, key):
+def test_a_state_without_a_key_is_rejected(state_file, key):
     state = load_state(state_file)
     del state[key]
     save_state(state_file, state)
-    refused(load_model, state_file)
+    assert_rejected(load_model, state_file)
 
 
-def test_weights_of_another_network_are_refused(tmp_path, model, tiny_config, state_file):
+def test_weights_of_a_different_network_are_rejected(tmp_path, model, tiny_config, state_file):
     wider = dataclasses.replace(
         tiny_config, model=dataclasses.replace(tiny_config.model, widths=(8, 8, 16))
     )
     save_weights(tmp_path / "wide.safetensors", model, wider, {})
-    refused(load_model, tmp_path / "wide.safetensors", "do not fit its configuration")
+    assert_rejected(load_model, tmp_path / "wide.safetensors", "do not fit its configuration")
     state = load_state(state_file)
     state["model"].popitem()
     save_state(state_file, state)
-    refused(load_model, state_file, "do not fit its configuration")
+    assert_rejected(load_model, state_file, "do not fit its configuration")
 
 
-def test_a_configuration_of_tomorrow_is_refused(tmp_path, model):
+def test_a_configuration_of_a_later_version_is_rejected(tmp_path, model):
     tree = config_to_dict(Config()) | {"magic": 1}
     save_state(tmp_path / "net.pt", {"config": tree, "model": model.state_dict()})
-    refused(load_model, tmp_path / "net.pt", "unknown key 'magic'")
+    assert_rejected(load_model, tmp_path / "net.pt", "unknown key 'magic'")
 
 
-def test_a_state_that_is_no_mapping_is_refused(tmp_path):
+def test_a_state_that_is_not_a_mapping_is_rejected(tmp_path):
     save_state(tmp_path / "net.pt", [1, 2])  # type: ignore[arg-type]
-    refused(load_state, tmp_path / "net.pt", "no checkpoint of bev_instseg")
+    assert_rejected(load_state, tmp_path / "net.pt", "not a bev-instseg checkpoint")
 
 
 # Writing
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(state_file, monkeypatch):
+def test_a_failed_write_leaves_only_the_old_file(state_file, monkeypatch):
     before = state_file.read_bytes()
 
     def full(*_):
@@ -292,7 +297,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(state_file, mon
     load_state(state_file)
 
 
-def test_writing_over_a_file_replaces_it(state_file):
+def test_writing_replaces_a_file(state_file):
     save_state(state_file, {"step": 1})
     assert load_state(state_file) == {"step": 1}
     assert [path.name for path in state_file.parent.iterdir()] == ["net.pt"]

@@ -1,4 +1,4 @@
-"""The console: commands by name, help with examples that run, suggestions for what is misspelt."""
+"""The command line: commands by name, help with examples that run, suggestions for typos."""
 
 import re
 import shlex
@@ -15,6 +15,10 @@ from bev_instseg import __version__
 from bev_instseg.cli.main import COMMANDS, main
 
 MODULES = sorted(module for module, _ in COMMANDS.values())
+TOOLS = {  # script in tools/: its module
+    path.stem: path.read_text().split("from bev_instseg.cli.")[1].split()[0]
+    for path in (ROOT / "tools").glob("*.py")
+}
 
 
 def command(name: str) -> ModuleType:
@@ -22,18 +26,19 @@ def command(name: str) -> ModuleType:
 
 
 def examples(doc: str) -> list[str]:
-    """The command lines in a tool's help, continued lines joined."""
+    """The example command lines in a docstring, continued lines joined."""
     joined = doc.replace("\\\n", " ")
     return [line.split("%(prog)s", 1)[1] for line in joined.splitlines() if "%(prog)s" in line]
 
 
 def test_every_tool_is_a_command() -> None:
-    tools = sorted(path.stem for path in (ROOT / "tools").glob("*.py"))
-    assert tools == MODULES
+    assert sorted(TOOLS.values()) == MODULES
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_help_shows_two_examples_that_parse(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("tool", "name"), TOOLS.items())
+def test_help_shows_two_examples_that_parse(
+    tool: str, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     doc = command(name).__doc__
     assert doc is not None
     lines = examples(doc)
@@ -44,40 +49,40 @@ def test_help_shows_two_examples_that_parse(name: str, capsys: pytest.CaptureFix
         command(name).main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    assert text.count(f"\n  python tools/{name}.py ") >= 2
+    assert text.count(f"\n  python tools/{tool}.py ") >= 2
     assert "%(prog)s" not in text
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_file_in_tools_runs_the_command(name: str) -> None:
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_script_in_tools_runs_the_command(tool: str) -> None:
     run = subprocess.run(
-        [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--nonsense"],
+        [sys.executable, str(ROOT / "tools" / f"{tool}.py"), "--nonsense"],
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert run.returncode == 2
-    assert run.stderr.startswith(f"python tools/{name}.py: unknown option --nonsense")
+    assert run.stderr.startswith(f"python tools/{tool}.py: unknown option --nonsense")
     assert len(run.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["segmnt"], "unknown command segmnt; did you mean segment?"),
         (["self_label"], "did you mean self-label?"),
-        (["xyz"], "unknown command xyz; there are segment, train, "),
+        (["xyz"], "unknown command xyz; choose from segment, train, "),
     ],
 )
-def test_a_command_that_is_none(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+def test_an_unknown_command_is_reported(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "message"),
     [
         (["segment", "a.bin", "--ouput", "x"], "unknown option --ouput; did you mean --out?"),
         (["segment", "a.bin", "--out", "x", "--pgn"], "unknown option --pgn; did you mean --png?"),
@@ -89,18 +94,18 @@ def test_a_command_that_is_none(
     ],
 )
 def test_a_wrong_option_suggests_the_right_one(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         main(words)
     assert caught.value.code == 2
     line = capsys.readouterr().err
     assert line.startswith(f"bev-instseg {words[0]}: ")
-    assert says in line
+    assert message in line
     assert len(line.splitlines()) == 1
 
 
-def test_the_console_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
     for name in COMMANDS:
@@ -109,7 +114,7 @@ def test_the_console_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == text
 
 
-def test_the_console_is_installed(tmp_path: Path) -> None:
+def test_the_program_is_installed(tmp_path: Path) -> None:
     program = Path(sys.executable).parent / "bev-instseg"
     if not program.exists():
         pytest.skip("the package is not installed beside this Python")
@@ -125,7 +130,7 @@ def test_the_console_is_installed(tmp_path: Path) -> None:
     assert "absent.bin: " in run.stderr
 
 
-def test_messages_start_with_what_was_typed(
+def test_messages_begin_with_the_command_as_typed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["segment", "none.bin", "--out", str(tmp_path / "out")]) == 2

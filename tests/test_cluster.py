@@ -1,4 +1,4 @@
-"""The clustering equals its NumPy reference to the last bit and follows cases worked by hand."""
+"""The clustering equals its NumPy reference to the last bit and matches hand-computed cases."""
 
 import numpy as np
 import pytest
@@ -23,16 +23,16 @@ def embeddings(centre_m, seed, precision=ROUND):
 
 
 def on_x(x, seed, precision=ROUND):
-    """Embeddings along the x axis."""
+    """Return embeddings along the x axis."""
     return embeddings([(value, 0.0) for value in x], seed, precision)
 
 
 def clusters_of(emb, seed_threshold=0.6, member_threshold=0.3, min_free=0.5):
-    """Clusters, held against the reference and the rules of the record."""
+    """Cluster, and compare with the reference and the invariants."""
     ours = cluster(emb, seed_threshold, member_threshold, min_free)
     theirs = reference.cluster(emb, seed_threshold, member_threshold, min_free)
-    for name, dtype in (("labels", np.int32), ("classes", np.int32), ("scores", np.float32)):
-        assert getattr(ours, name).dtype == dtype
+    for name in ("labels", "classes", "scores", "openers"):
+        assert getattr(ours, name).dtype == (np.float32 if name == "scores" else np.int32)
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
     used = np.unique(ours.labels[ours.labels > 0])
     np.testing.assert_array_equal(used, np.arange(1, len(ours.classes) + 1))
@@ -46,12 +46,12 @@ def labels_of(emb, *thresholds):
 
 
 def random_embeddings(seed, pillars, classes, objects):
-    """Pillars that point at objects more or less surely, and background."""
+    """Return pillars that point at objects more or less confidently, and background."""
     rng = np.random.default_rng(seed)
-    heart = rng.uniform(-30, 30, (objects, 2))
+    object_centre = rng.uniform(-30, 30, (objects, 2))
     owner = rng.integers(-1, objects, pillars)
     centre = rng.uniform(-30, 30, (pillars, 2))
-    near = heart[owner] + rng.normal(0, 0.5, (pillars, 2))
+    near = object_centre[owner] + rng.normal(0, 0.5, (pillars, 2))
     centre = np.where(owner[:, None] >= 0, near, centre)
     sigma = np.exp(rng.uniform(np.log(0.1), np.log(3), (pillars, 2)))
     yaw = rng.uniform(0, np.pi, pillars)
@@ -107,11 +107,11 @@ def test_nothing_above_a_threshold():
     clusters = clusters_of(emb)
     assert clusters.labels.tolist() == [0, 0, 0]
     assert len(clusters.classes) == len(clusters.scores) == 0
-    assert labels_of(emb, 0.0, 0.6) == [0, 0, 0]  # an opener must take part itself
+    assert labels_of(emb, 0.0, 0.6) == [0, 0, 0]  # an opener must be a possible member itself
 
 
 def test_thresholds_are_inclusive_in_float32():
-    """float32(0.6) lies above 0.6 and float32(0.7) below 0.7; both pass as what they stand for."""
+    """float32(0.6) is above 0.6 and float32(0.7) below 0.7; both reach their own threshold."""
     assert labels_of(on_x([0], [0.6])) == [1]
     assert labels_of(on_x([0, 9], [0.7, 0.7]), 0.7, 0.7) == [1, 2]
     assert labels_of(on_x([0, 1], [0.9, 0.3])) == [1, 1]
@@ -133,10 +133,10 @@ def test_each_seed_has_its_own_margin():
     assert labels_of(emb) == [1, 1, 2, 2, 0]
 
 
-def test_oriented_margin_worked_by_hand():
+def test_hand_computed_oriented_margin():
     """Sigma 2 m along 45 degrees and 0.5 m across: W = R diag(1/4, 4) R^T.
 
-    Squared distances: (1.5, 1.5) is 4.5 / 4 = 1.125 and inside; (1.5, -1.5) is 4.5 * 4 = 18.
+    Squared distances: (1.5, 1.5) has 4.5 / 4 = 1.125 and is inside; (1.5, -1.5) has 4.5 * 4 = 18.
     """
     positions = [
         (0, 0),
@@ -151,12 +151,12 @@ def test_oriented_margin_worked_by_hand():
     seeds = [0.9, *[0.4] * 6]
     assert labels_of(embeddings(positions, seeds, (2.125, -1.875, 2.125))) == [1, 1, 0, 1, 0, 1, 1]
     assert labels_of(embeddings(positions, seeds, (2.125, 1.875, 2.125))) == [1, 0, 1, 0, 1, 1, 1]
-    # The same extent along x and y without the orientation holds neither.
+    # The same extent along x and y without the orientation includes neither.
     assert labels_of(embeddings(positions, seeds, (2.125, 0, 2.125))) == [1, 0, 0, 0, 0, 1, 1]
 
 
 def test_on_the_margin_is_outside():
-    """xx + 2 xy + yy, split so that d = (1, 1) has d^2 == 2 ln 2 without any rounding."""
+    """xx + 2 xy + yy, split so that d = (1, 1) has d^2 == 2 ln 2 exactly."""
     xx = 1.28125
     yy = float(np.float32(MARGIN_SQUARED - xx))
     xy = (MARGIN_SQUARED - xx - yy) / 2
@@ -164,7 +164,7 @@ def test_on_the_margin_is_outside():
     assert xx + 2 * xy + yy == MARGIN_SQUARED
     positions, seeds = [(0, 0), (1, 1)], [0.9, 0.4]
     for step, expected in ((-1, [1, 1]), (0, [1, 0]), (1, [1, 0])):
-        # The least change of 2 xy that float64 still sees beside 2 ln 2.
+        # The smallest change of 2 xy that float64 resolves next to 2 ln 2.
         moved = xy + step * 2.0**-53
         assert moved == np.float32(moved)
         emb = embeddings(positions, seeds, (xx, moved, yy))
@@ -172,7 +172,7 @@ def test_on_the_margin_is_outside():
 
 
 def test_ties_go_to_the_lower_pillar():
-    # The second reaches both others; the first, just as sure, comes before it.
+    # The second reaches both others; the first has the same seed and precedes it.
     emb = on_x([0, 1, 2], [0.9, 0.9, 0.9])
     assert labels_of(emb) == [1, 1, 2]
     assert labels_of(on_x([0, 1, 2], [0.9, 0.95, 0.9])) == [1, 1, 1]
@@ -180,13 +180,13 @@ def test_ties_go_to_the_lower_pillar():
 
 
 def test_a_claimed_pillar_stays_with_its_instance():
-    # 1.0 lies within the margins of both seeds; the surer one has it.
+    # 1.0 is within the margins of both seeds; the higher one claims it.
     assert labels_of(on_x([0, 1, 2, 2.5], [0.8, 0.4, 0.9, 0.4])) == [2, 1, 1, 1]
     assert labels_of(on_x([0, 1, 2, 2.5], [0.9, 0.4, 0.8, 0.4])) == [1, 1, 2, 2]
 
 
-def test_min_free_worked_by_hand():
-    # The first takes 0 .. 1; the seed at 2 sees 1, 2, 3: two of three are free.
+def test_hand_computed_min_free():
+    # The first claims 0 and 1; the margin of the seed at 2 holds 1, 2, 3: two of three are free.
     x, seeds = [0, 1, 2, 3], [0.9, 0.4, 0.8, 0.4]
     assert labels_of(on_x(x, seeds), 0.6, 0.3, 0.66) == [1, 1, 2, 2]
     assert labels_of(on_x(x, seeds), 0.6, 0.3, 0.67) == [1, 1, 0, 0]
@@ -196,21 +196,22 @@ def test_min_free_worked_by_hand():
     assert labels_of(on_x(x, seeds), 0.6, 0.3, 0.501) == [1, 1, 0]
 
 
-def test_pillars_that_take_no_part_are_not_counted_by_min_free():
-    # 1.0 and 3.0 are background: the seed at 2 sees itself alone.
+def test_min_free_ignores_pillars_below_the_member_threshold():
+    # 1.0 and 3.0 are background: the margin of the seed at 2 holds only itself.
     emb = on_x([0, 1, 2, 3], [0.9, 0.2, 0.8, 0.2])
     assert labels_of(emb, 0.6, 0.3, 1.0) == [1, 0, 2, 0]
 
 
-def test_a_seed_passed_over_can_still_be_claimed():
-    # The seed at 1.3 sees 0.5, 1, 1.3: one of three is free. The last one has a free half.
+def test_a_skipped_seed_can_still_be_claimed():
+    # The margin of the seed at 1.3 holds 0.5, 1, 1.3: one of three is free. In that of the last
+    # one, half are free.
     x, seeds = [0, 0.5, 1, 1.3, 2.3], [0.95, 0.4, 0.4, 0.9, 0.85]
     assert labels_of(on_x(x[:4], seeds[:4])) == [1, 1, 1, 0]
     assert labels_of(on_x(x, seeds)) == [1, 1, 1, 2, 2]
 
 
 @pytest.mark.parametrize("count", [300, 1500])
-def test_any_number_of_instances(count):
+def test_instances_are_not_limited(count):
     rng = np.random.default_rng(0)
     seeds = rng.permutation(np.linspace(0.61, 0.99, count))
     clusters = clusters_of(on_x(np.arange(count), seeds, NARROW))
@@ -220,12 +221,12 @@ def test_any_number_of_instances(count):
 
 @pytest.mark.parametrize("spread_m", [1e-3, 1.0, 300.0, 1e6])
 @pytest.mark.parametrize("ratio", [1, 30, 400])
-def test_equals_reference_however_far_apart_and_thin(spread_m, ratio):
-    """Everything in one bucket, more buckets than there may be, needles along all headings."""
+def test_equals_reference_at_any_spread_and_elongation(spread_m, ratio):
+    """All in one bucket, more than the maximum of buckets, and needles at all headings."""
     rng = np.random.default_rng(0)
     count = 400
-    heart = rng.uniform(-spread_m, spread_m, (40, 2))
-    centre = heart[rng.integers(0, 40, count)] + rng.normal(0, 0.5, (count, 2))
+    object_centre = rng.uniform(-spread_m, spread_m, (40, 2))
+    centre = object_centre[rng.integers(0, 40, count)] + rng.normal(0, 0.5, (count, 2))
     yaw = rng.uniform(0, np.pi, count)
     c, s, along, across = np.cos(yaw), np.sin(yaw), 1.0, float(ratio) ** 2
     precision = np.stack(
@@ -241,7 +242,7 @@ def test_equals_reference_however_far_apart_and_thin(spread_m, ratio):
 
 
 def test_members_at_the_very_ends_of_the_margin():
-    """Where a bucket begins at an end of it; needles beyond what the bounding box is trusted with.
+    """Also where a bucket starts at an end, and for needles too thin for the bounding box.
 
     With precision W the margin reaches sqrt(2 ln 2 yy / det W) along x, at y / x = -xy / yy there.
     """
@@ -255,20 +256,20 @@ def test_members_at_the_very_ends_of_the_margin():
         xx, xy, yy = np.float32([xx, (along - across) * c * s, yy]).astype(float)
         reach = np.sqrt(MARGIN_SQUARED * yy / (xx * yy - xy * xy))
         end = np.array([reach, -xy / yy * reach]) * (1 - 1e-6)
-        heart = rng.uniform(-3, 3, 2)
-        others = [heart + end, heart - end, heart + end - np.ceil(reach + 3)]  # the last: a corner
+        opener = rng.uniform(-3, 3, 2)
+        others = [opener + end, opener - end, opener + end - np.ceil(reach + 3)]  # last: a corner
         clusters = clusters_of(
-            embeddings([heart, *others], [0.9, 0.4, 0.4, 0.4], (xx, xy, yy)), 0.6, 0.3, 0.0
+            embeddings([opener, *others], [0.9, 0.4, 0.4, 0.4], (xx, xy, yy)), 0.6, 0.3, 0.0
         )
         found += (clusters.labels == 1).sum()
     assert found > 300 * 1.5
 
 
-def test_class_and_score_worked_by_hand():
+def test_hand_computed_class_and_score():
     seeds = [
-        [0.875, 0.0, 0.25],  # opens, but over the instance ...
+        [0.875, 0.0, 0.25],  # opens the instance, but in total
         [0.0, 0.75, 0.5],
-        [0.125, 0.5, 0.0],  # ... class 1 has 1.25, class 0 has 1.0
+        [0.125, 0.5, 0.0],  # class 1 has 1.25 and class 0 has 1.0
         [0.0, 0.0, 0.625],
     ]
     clusters = clusters_of(on_x([0, 0.5, 1, 9], seeds))
@@ -277,20 +278,20 @@ def test_class_and_score_worked_by_hand():
     np.testing.assert_array_equal(clusters.scores, np.array([1.25 / 3, 0.625], np.float32))
 
 
-def test_equal_sums_go_to_the_lower_class():
+def test_ties_go_to_the_lower_class():
     clusters = clusters_of(on_x([0, 0.5], [[0.0, 0.75, 0.5], [0.0, 0.25, 0.5]]))
     assert clusters.classes.tolist() == [1]
     assert clusters.scores.tolist() == [0.5]
 
 
-def test_nan_takes_no_part():
+def test_nan_and_infinity():
     nan = np.nan
     seeds = [[0.9, 0.1], [nan, 0.9], [0.9, nan], [0.4, 0.1]]
     assert labels_of(on_x([0, 0.1, 5, 0.2], seeds)) == [1, 0, 0, 1]
-    # A centre that is no number joins nothing and opens nothing.
+    # A pillar with a bad centre neither joins nor opens an instance.
     for bad in (nan, np.inf, -np.inf):
         assert labels_of(on_x([bad, 0, 0.1], [0.9, 0.8, 0.4])) == [0, 1, 1]
-    # One with a precision that is no number opens nothing, but another instance may have it.
+    # One with a bad precision opens no instance but may join one.
     bad_second = on_x([0, 5, 5.5], [0.9, 0.8, 0.7], [ROUND, (nan, 0, 1), ROUND])
     assert labels_of(bad_second) == [1, 2, 2]
     assert labels_of(on_x([0, 5], [0.9, 0.8], [(1, nan, 1), (1, 0, nan)])) == [0, 0]
@@ -299,11 +300,11 @@ def test_nan_takes_no_part():
 def test_huge_and_zero_precision():
     largest = np.finfo(np.float32).max
     emb = on_x([0, 0, 1e-3, 9], [0.9, 0.4, 0.4, 0.4], (largest, 0, largest))
-    assert labels_of(emb) == [1, 1, 0, 0]  # nothing but the same place
+    assert labels_of(emb) == [1, 1, 0, 0]  # only exactly the same place
     assert labels_of(on_x([0, 0, 1e-3, 1e30], [0.9, 0.4, 0.4, 0.4], (0, 0, 0))) == [1, 1, 1, 1]
 
 
-def test_order_of_pillars_does_not_matter_without_ties():
+def test_pillar_order_does_not_matter_without_ties():
     rng = np.random.default_rng(1)
     emb = random_embeddings(1, 600, 3, 40)
     emb.seed[:] = rng.permutation(np.linspace(0, 1, emb.seed.size)).reshape(emb.seed.shape)

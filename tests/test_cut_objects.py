@@ -1,4 +1,4 @@
-"""The command line of cut_objects, and what train_kitti makes of its file."""
+"""The cut-objects command, and training with the file it writes."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from bev_instseg.training.training_set import TrainingSet
 
 @pytest.fixture
 def arguments(kitti_root: Path, semantickitti_root: Path, tiny_config: Config) -> list[str]:
-    """The tiny configuration and the data that it names."""
+    """Return options for the tiny configuration and its data."""
     path = kitti_root.parent / "tiny.yaml"
     save_config(tiny_config, path)
     return ["--config", str(path), "--data", str(kitti_root.parent)]
@@ -30,11 +30,11 @@ def test_objects_of_the_training_frames_are_written_and_counted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for path in [*tmp_path.rglob("c.*"), *(tmp_path / "semantickitti/sequences/01").rglob("*.*")]:
-        path.write_bytes(b"of the validation: not to be touched")
+        path.write_bytes(b"validation data, must not be read")
     out = tmp_path / "objects.npz"
     assert cut_objects.main([*arguments, "--out", str(out)]) == 0
-    said = capsys.readouterr().out.splitlines()
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in said if line[:1] == "|"]
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line[:1] == "|"]
     del rows[1]  # the rule
     assert [row[:3] for row in rows] == [
         ["class", "objects", "frames"],
@@ -43,15 +43,15 @@ def test_objects_of_the_training_frames_are_written_and_counted(
         ["cyclist", "2", "2"],
         ["distractor", "0", "0"],
     ]
-    assert rows[3][3] == "6 / 6 / 6"  # metres away
-    assert rows[1][5].split(" / ")[1] == "3.9"  # metres long
-    assert said[-1] == f"12 object(s) of 4 frame(s) in {out}"
+    assert rows[3][3] == "6 / 6 / 6"  # range in metres
+    assert rows[1][5].split(" / ")[1] == "3.9"  # length in metres
+    assert lines[-1] == f"12 object(s) of 4 frame(s) in {out}"
     objects = load_objects(out, tiny_config.class_names)
     frames = {"kitti/a", "kitti/b", "semantickitti/00/000000", "semantickitti/00/000001"}
     assert {cutout.origin for cutout in objects} == frames
 
 
-def test_false_alarms_of_a_network_are_added(
+def test_false_positives_of_a_network_are_added(
     arguments: list[str],
     weights: str,
     tmp_path: Path,
@@ -60,9 +60,9 @@ def test_false_alarms_of_a_network_are_added(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def found(frame: Frame, height_m: Float32, instances: Instances) -> list[Cutout]:
-        assert len(instances) > 0, "a network this eager finds something"
+        assert len(instances) > 0, "these weights find objects everywhere"
         assert len(frame.points) == len(height_m) == len(instances.labels)
-        return [crate(kind=DISTRACTOR)] * 2
+        return [crate(class_index=DISTRACTOR)] * 2
 
     monkeypatch.setattr(cut_objects, "cut_distractors", found)
     out = tmp_path / "objects.npz"
@@ -92,21 +92,21 @@ def test_training_pastes_the_objects_of_the_file(
 
     def trainer(config: Config, samples: TrainingSet, *_: object) -> None:
         given.append(samples.databases)
-        raise ValueError("far enough")
+        raise ValueError("the test ends here")
 
-    monkeypatch.setattr(train_command, "Trainer", trainer)
+    monkeypatch.setattr("bev_instseg.training.trainer.Trainer", trainer)
     for more in ([], ["--objects", path, path]):
         assert train_command.main([*arguments, "--out", str(tmp_path / "run"), *more]) == 2
     assert [[len(cutouts) for cutouts in databases] for databases in given] == [[], [12, 12]]
 
 
 @pytest.mark.parametrize(
-    ("names", "says"),
-    [((), "cannot be read"), (("vehicle", "person", "cyclist"), "its classes are vehicle, person")],
+    ("names", "message"),
+    [((), "cannot be read"), (("vehicle", "person", "cyclist"), "has the classes vehicle, person")],
 )
-def test_a_file_that_does_not_fit_stops_the_training(
+def test_an_unsuitable_object_file_is_reported(
     names: tuple[str, ...],
-    says: str,
+    message: str,
     arguments: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -117,14 +117,14 @@ def test_a_file_that_does_not_fit_stops_the_training(
     out = str(tmp_path / "run")
     assert train_command.main([*arguments, "--out", out, "--objects", str(path)]) == 2
     complaint = capsys.readouterr().err
-    assert complaint.startswith(f"train_kitti: {path}: {says}")
+    assert complaint.startswith(f"train_kitti: {path}: {message}")
     assert len(complaint.splitlines()) == 1
 
 
-def test_what_is_missing_is_named(
+def test_missing_data_and_unwritable_output_are_reported(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for data, out, says in (
+    for data, out, message in (
         (tmp_path / "absent", tmp_path / "objects.npz", "absent/kitti/ImageSets/train.txt: cannot"),
         (tmp_path, tmp_path / "tiny.yaml" / "objects.npz", "tiny.yaml: File exists"),
     ):
@@ -132,4 +132,4 @@ def test_what_is_missing_is_named(
         assert cut_objects.main([*arguments[:2], *where]) == 2
         complaint = capsys.readouterr().err.splitlines()[-1]
         assert complaint.startswith("cut_objects: ")
-        assert says in complaint
+        assert message in complaint

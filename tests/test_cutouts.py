@@ -10,10 +10,10 @@ from bev_instseg.training.cutouts import (
     DISTRACTOR,
     MIN_CUTOUT_POINTS,
     Cutout,
-    by_class,
     cut_distractors,
     cut_objects,
-    fingerprint,
+    group_by_class,
+    hash_databases,
     load_objects,
     save_objects,
 )
@@ -21,7 +21,7 @@ from bev_instseg.training.cutouts import (
 NAMES = ("vehicle", "pedestrian")
 
 
-def test_cutouts_are_the_known_points_of_objects_with_enough():
+def test_objects_with_enough_usable_points_are_cut_out():
     per_object = MIN_CUTOUT_POINTS + 2
     points = np.zeros((3 * per_object, 4), np.float32)
     points[:, 0] = np.arange(len(points))
@@ -52,23 +52,32 @@ def test_the_size_is_that_of_the_box_around_a_turned_object():
     np.testing.assert_allclose(cutout.size_m, [4.0, 1.5, 1.2], atol=0.05)
 
 
-def test_a_fingerprint_tells_databases_apart():
-    one, other = [crate(), crate((8.0, 1.0))], [crate(kind=PERSON)]
-    assert fingerprint([]) == ""
-    assert fingerprint([one, other]) == fingerprint([list(one), list(other)])
-    kinds = ([], [[]], [one], [other], [one, other], [other, one], [one[:1], one[1:]], [one[::-1]])
-    assert len({fingerprint(databases) for databases in kinds}) == len(kinds)
+def test_the_hash_distinguishes_databases():
+    one, other = [crate(), crate((8.0, 1.0))], [crate(class_index=PERSON)]
+    assert hash_databases([]) == ""
+    assert hash_databases([one, other]) == hash_databases([list(one), list(other)])
+    different = (
+        [],
+        [[]],
+        [one],
+        [other],
+        [one, other],
+        [other, one],
+        [one[:1], one[1:]],
+        [one[::-1]],
+    )
+    assert len({hash_databases(databases) for databases in different}) == len(different)
 
 
-def test_objects_are_sorted_by_class_and_distractors_come_last():
-    objects = [crate(kind=kind) for kind in (PERSON, CAR, DISTRACTOR, PERSON)]
-    assert by_class(objects, 3) == [[objects[1]], [objects[0], objects[3]], [], [objects[2]]]
+def test_objects_are_grouped_by_class_with_distractors_last():
+    objects = [crate(class_index=c) for c in (PERSON, CAR, DISTRACTOR, PERSON)]
+    assert group_by_class(objects, 3) == [[objects[1]], [objects[0], objects[3]], [], [objects[2]]]
 
 
-def test_distractors_are_false_alarms_on_known_background():
+def test_distractors_are_false_positives_on_labelled_background():
     n = MIN_CUTOUT_POINTS
-    # What was predicted: an object found, background, background of too few points, background
-    # that nobody labelled, and a piece of an object that was missed.
+    # Predictions: an object found, background, background with too few points, unlabelled
+    # background, and a piece of a missed object.
     truth = np.repeat([1, 0, 0, 0, 2, 2], [20, n + 5, n - 1, 30, 10, 20]).astype(np.int32)
     labels = np.repeat([1, 2, 3, 4, 5, 0], [20, n + 5, n - 1, 30, 10, 20]).astype(np.int32)
     labelled = labels != 4
@@ -103,7 +112,7 @@ def some_objects(count=5):
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_a_database_returns_what_was_put_in(count, tmp_path):
+def test_a_database_returns_the_saved_objects(count, tmp_path):
     objects = some_objects(count)
     save_objects(tmp_path / "one.npz", objects, NAMES)
     loaded = load_objects(tmp_path / "one.npz", NAMES)
@@ -134,7 +143,7 @@ def damaged(data, how):
     arrays = dict(np.load(io.BytesIO(data)))
     if how == "an array missing":
         del arrays["offsets"]
-    elif how == "another format":
+    elif how == "a different format":
         arrays["format"] = np.array("objects/7")
     elif how == "offsets":
         arrays["offsets"][-1] += 1
@@ -155,7 +164,7 @@ def damaged(data, how):
     "how",
     [
         *("cut short", "a bit flipped", "an array", "empty", "an array missing"),
-        *("another format", "offsets", "class", "nan", "float64", "pickle"),
+        *("a different format", "offsets", "class", "nan", "float64", "pickle"),
     ],
 )
 def test_a_damaged_or_foreign_file_is_refused_in_one_line(how, tmp_path):
@@ -164,18 +173,18 @@ def test_a_damaged_or_foreign_file_is_refused_in_one_line(how, tmp_path):
     path.write_bytes(damaged(path.read_bytes(), how))
     with pytest.raises(ObjectsError) as caught:
         load_objects(path, NAMES)
-    says = str(caught.value)
-    assert says.startswith(f"{path}: no database of objects, or damaged; make it again")
-    assert "\n" not in says
+    message = str(caught.value)
+    assert message.startswith(f"{path}: is not an object database, or is damaged; make it again")
+    assert "\n" not in message
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     with pytest.raises(ObjectsError, match=r"absent\.npz: cannot be read \(No such file"):
         load_objects(tmp_path / "absent.npz", NAMES)
 
 
 @pytest.mark.parametrize("names", [("vehicle",), ("pedestrian", "vehicle"), (*NAMES, "cyclist")])
-def test_objects_of_other_classes_are_refused(names, tmp_path):
+def test_objects_of_different_classes_are_refused(names, tmp_path):
     save_objects(tmp_path / "objects.npz", some_objects(), NAMES)
-    with pytest.raises(ObjectsError, match="its classes are vehicle, pedestrian, the config"):
+    with pytest.raises(ObjectsError, match="has the classes vehicle, pedestrian, but the config"):
         load_objects(tmp_path / "objects.npz", names)

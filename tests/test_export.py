@@ -1,7 +1,7 @@
-"""What is written of a sweep: labels, the list of objects, and which files stand in the folder."""
+"""The files of a sweep: labels, the .json, and which files are written, kept or removed."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,17 @@ from bev_instseg.datasets.kitti import CameraCalibration
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import (
     Cloud,
-    instances_to_dict,
+    Picture,
+    Provenance,
+    ResultFiles,
+    SweepResult,
     read_instances,
     result_paths,
     semantickitti_labels,
     write_result,
 )
 from bev_instseg.file_io import write_atomic
+from bev_instseg.grid import BEVGrid
 from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Instances
 
@@ -30,10 +34,21 @@ CAMERA = CameraCalibration(
     np.zeros(3),
     np.array([(700.0, 0, 620, 0), (0, 700, 180, 0), (0, 0, 1, 0)]),
 )
+PROVENANCE = Provenance(
+    sweep="ü.bin",
+    sweep_bytes=96,
+    axes="flu",
+    origin_m=(0.1, 0.0, -2.5),
+    notices=("intensity 0..255: divided by 255",),
+    grid=BEVGrid(),
+    weights_sha256="ab" * 32,
+    settings="0123456789abcdef",
+    calibration=None,
+)
 
 
 def instances(k: int = 2) -> Instances:
-    """``k`` cyclists and vehicles in turns, two points each, after two points of background."""
+    """``k`` alternating cyclists and vehicles of two points each, after two background points."""
     return Instances(
         labels=np.repeat(np.arange(k + 1, dtype=np.int32), 2),
         classes=np.resize(np.array([2, 0], np.int32), k),
@@ -44,7 +59,7 @@ def instances(k: int = 2) -> Instances:
 
 
 def cloud(n: int = 6, dtype: type = np.float32) -> Cloud:
-    """``n`` points whose first has no place, and intensities that are no round numbers."""
+    """``n`` points, the first with a NaN coordinate, and intensities that are not round numbers."""
     rng = np.random.default_rng(0)
     xyz = rng.uniform(-50, 50, (n, 3)).astype(dtype)
     xyz[:1, 0] = np.nan
@@ -52,8 +67,9 @@ def cloud(n: int = 6, dtype: type = np.float32) -> Cloud:
 
 
 def write(out: Path, *formats: str, calibration: CameraCalibration | None = None) -> list[str]:
-    """Write the sweep "a"; the names of the files returned."""
-    paths = write_result(out, "a", cloud(), instances(), CLASSES, {}, formats, calibration)
+    """Write the sweep "a" and return the names of its files."""
+    files = ResultFiles(formats, calibration)
+    paths = write_result(out / "a", cloud(), instances(), CLASSES, files=files)
     return [path.name for path in paths]
 
 
@@ -78,7 +94,7 @@ def test_no_instances_and_no_points() -> None:
     assert semantickitti_labels(none, CLASS_LABELS).shape == (0,)
 
 
-def test_16_bits_are_used_to_the_last() -> None:
+def test_instance_numbers_up_to_16_bits_fit() -> None:
     labels = semantickitti_labels(instances(65535), CLASS_LABELS)
     assert labels[-1] >> 16 == 65535
     with pytest.raises(ValueError, match="65536 instances"):
@@ -86,18 +102,32 @@ def test_16_bits_are_used_to_the_last() -> None:
 
 
 def test_class_labels_are_checked() -> None:
-    with pytest.raises(ValueError, match="2 numbers"):
+    with pytest.raises(ValueError, match="2 entries"):
         semantickitti_labels(instances(), (10, 30))
-    with pytest.raises(ValueError, match="must lie in 0"):
+    with pytest.raises(ValueError, match="must be in 0"):
         semantickitti_labels(instances(), (10, 30, 70000))
 
 
-# The list of objects
+# The .json
 
 
-def test_dictionary_lists_the_objects() -> None:
-    tree = instances_to_dict(instances(), {"sweep": "a.bin"})
-    assert list(tree) == ["about", "sweep", "num_points", "class_names", "instances"]
+PROVENANCE_KEYS = [
+    *("sweep", "sweep_bytes", "axes", "origin_m", "notices", "grid", "weights_sha256"),
+    *("settings", "calibration"),
+]
+
+
+def test_the_json_lists_the_instances() -> None:
+    tree = json.loads(SweepResult.of(instances(), PROVENANCE).to_bytes())
+    assert list(tree) == ["about", *PROVENANCE_KEYS, "num_points", "class_names", "instances"]
+    assert tree["about"] == "written by bev_instseg"
+    assert tree["sweep"] == "ü.bin"
+    assert tree["grid"] == {
+        "x_range_m": [-51.2, 51.2],
+        "y_range_m": [-51.2, 51.2],
+        "z_range_m": [-10.0, 10.0],
+        "cell_m": 0.2,
+    }
     assert (tree["num_points"], tree["class_names"]) == (6, list(NAMES))
     first, second = tree["instances"]
     assert first == {
@@ -116,68 +146,143 @@ def test_dictionary_lists_the_objects() -> None:
     assert (second["id"], second["class"], second["score"]) == (2, "vehicle", 0.5)
 
 
-def test_extra_entries_may_repeat_but_not_contradict() -> None:
-    tree = instances_to_dict(instances(), {"num_points": 6, "sweep": "a.bin"})
-    assert list(tree) == ["about", "num_points", "sweep", "class_names", "instances"]
-    for extra in ({"about": "me"}, {"instances": []}, {"num_points": 5}, {"class_names": ["car"]}):
-        with pytest.raises(ValueError, match=f"entry '{next(iter(extra))}'"):
-            instances_to_dict(instances(), extra)
+def test_the_bytes_of_the_json_stay_as_they_are() -> None:
+    one = replace(instances(1), boxes=np.float32([[9.23456, -2, 0.5, 4, 2, 1.5, 0.123456]]))
+    data = SweepResult.of(one, replace(PROVENANCE, calibration="cd")).to_bytes()
+    assert data.decode() == (
+        '{\n "about": "written by bev_instseg",\n "sweep": "ü.bin",\n "sweep_bytes": 96,\n'
+        ' "axes": "flu",\n "origin_m": [\n  0.1,\n  0.0,\n  -2.5\n ],\n'
+        ' "notices": [\n  "intensity 0..255: divided by 255"\n ],\n'
+        ' "grid": {\n  "x_range_m": [\n   -51.2,\n   51.2\n  ],\n'
+        '  "y_range_m": [\n   -51.2,\n   51.2\n  ],\n'
+        '  "z_range_m": [\n   -10.0,\n   10.0\n  ],\n  "cell_m": 0.2\n },\n'
+        f' "weights_sha256": "{"ab" * 32}",\n "settings": "0123456789abcdef",\n'
+        ' "calibration": "cd",\n "num_points": 4,\n'
+        ' "class_names": [\n  "vehicle",\n  "pedestrian",\n  "cyclist"\n ],\n'
+        ' "instances": [\n  {\n   "id": 1,\n   "class": "cyclist",\n   "score": 0.9877,\n'
+        '   "num_points": 2,\n   "centre_m": [\n    9.235,\n    -2.0,\n    0.5\n   ],\n'
+        '   "box": {\n    "length_m": 4.0,\n    "width_m": 2.0,\n    "height_m": 1.5,\n'
+        '    "yaw_rad": 0.1235\n   }\n  }\n ]\n}\n'
+    )
+
+
+def test_a_result_without_provenance_has_the_other_keys() -> None:
+    tree = json.loads(SweepResult.of(instances()).to_bytes())
+    assert list(tree) == ["about", "num_points", "class_names", "instances"]
+
+
+@pytest.mark.parametrize("provenance", [None, PROVENANCE, replace(PROVENANCE, calibration="cd")])
+def test_a_result_read_equals_the_one_written(
+    tmp_path: Path, provenance: Provenance | None
+) -> None:
+    path = tmp_path / "a.json"
+    for k in (0, 3):
+        result = SweepResult.of(instances(k), provenance)
+        path.write_bytes(result.to_bytes())
+        assert SweepResult.read(path) == result
+        assert SweepResult.read(path).to_bytes() == result.to_bytes()
+
+
+def test_results_of_earlier_versions_are_read(tmp_path: Path) -> None:
+    """Their provenance had fewer entries, or others."""
+    path = tmp_path / "a.json"
+    result = SweepResult.of(instances(), PROVENANCE)
+    tree = json.loads(result.to_bytes())
+    path.write_text(json.dumps({**tree, "timing_ms": {"network": 12.5}}))
+    assert SweepResult.read(path) == result
+    for key in ("about", *PROVENANCE_KEYS):
+        path.write_text(json.dumps({k: v for k, v in tree.items() if k != key}))
+        expected = result if key == "about" else replace(result, provenance=None)
+        assert SweepResult.read(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("sweep", 1),
+        ("sweep_bytes", "96"),
+        ("axes", None),
+        ("origin_m", [0, 0]),
+        ("origin_m", [0, 0, float("inf")]),
+        ("notices", [1]),
+        ("grid", {"cell_m": 0}),
+        ("grid", {"cell_m": 0.2}),
+        ("grid", {**asdict(BEVGrid()), "cell_m": 0}),
+        ("grid", {**asdict(BEVGrid()), "z_range_m": [1, 2, 3]}),
+        ("grid", []),
+        ("grid", 1),
+        ("weights_sha256", 7),
+        ("settings", 7),
+        ("calibration", 7),
+    ],
+)
+def test_a_wrong_provenance_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "a.json"
+    tree = json.loads(SweepResult.of(instances(), PROVENANCE).to_bytes())
+    path.write_text(json.dumps({**tree, key: value}))
+    with pytest.raises(ScanError, match=f"^{path}: not a complete result of bev-instseg; segment"):
+        SweepResult.read(path)
 
 
 def test_the_same_input_makes_the_same_bytes(tmp_path: Path) -> None:
-    extra = {"z": 1, "a": {"y": 0.1, "b": "ü"}}
+    files = ResultFiles(("ply", "pcd"))
     for folder in ("one", "two"):
-        write_result(tmp_path / folder, "a", cloud(), instances(), CLASSES, extra, ("ply", "pcd"))
+        write_result(tmp_path / folder / "a", cloud(), instances(), CLASSES, PROVENANCE, files)
     for name in names(tmp_path / "one"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
-# Which files stand in the folder
+# Which files are written, kept or removed
 
 
 def test_writes_labels_and_objects(tmp_path: Path) -> None:
     out = tmp_path / "new" / "folder"
-    extra = {"timing_ms": {"network": 12.5}, "grid": {"cell_m": 0.2}}
-    paths = write_result(out, "000042", cloud(), instances(), CLASSES, extra)
+    paths = write_result(out / "000042", cloud(), instances(), CLASSES, PROVENANCE)
     assert paths == [out / "000042.label", out / "000042.json"]
     assert sorted(out.iterdir()) == sorted(paths)
     expected = semantickitti_labels(instances(), CLASS_LABELS)
     np.testing.assert_array_equal(read_labels(paths[0], 6), expected)
-    tree = json.loads(paths[1].read_text(encoding="utf-8"))
-    assert tree == instances_to_dict(instances(), extra)
+    assert paths[1].read_bytes() == SweepResult.of(instances(), PROVENANCE).to_bytes()
 
 
-def test_paths_are_foretold_in_the_order_of_writing(tmp_path: Path) -> None:
+def test_paths_are_listed_in_the_order_of_writing(tmp_path: Path) -> None:
     written = write(tmp_path, "pcd", "ply", calibration=CAMERA)
     assert written == ["a.label", "a.ply", "a.pcd", "a.txt", "a.json"]
-    assert result_paths(tmp_path, "a", ("pcd", "ply"), True) == [tmp_path / n for n in written]
+    assert result_paths(tmp_path / "a", ("pcd", "ply"), True) == [tmp_path / n for n in written]
     times = [(tmp_path / name).stat().st_mtime_ns for name in written]
     assert times == sorted(times)
-    assert result_paths("x", "1.5", ("laz",)) == [
-        Path(f"x/1.5.{s}") for s in ("label", "laz", "json")
-    ]
-    with pytest.raises(ValueError, match="format 'las': choose out of ply, pcd, laz"):
-        result_paths(tmp_path, "a", ("ply", "las"))
+    assert result_paths("x/1.5", ("laz",)) == [Path(f"x/1.5.{s}") for s in ("label", "laz", "json")]
+    with pytest.raises(ValueError, match="format must be one of ply, pcd, laz, got 'las'"):
+        result_paths(tmp_path / "a", ("ply", "las"))
 
 
-def test_a_name_may_hold_folders(tmp_path: Path) -> None:
-    paths = write_result(tmp_path, "00/x/a", cloud(), instances(), CLASSES, {})
-    assert paths == [tmp_path / "00" / "x" / "a.label", tmp_path / "00" / "x" / "a.json"]
+def test_folders_are_created_and_dots_in_names_kept(tmp_path: Path) -> None:
+    paths = write_result(str(tmp_path / "00" / "x" / "a.b"), cloud(), instances(), CLASSES)
+    assert paths == [tmp_path / "00" / "x" / "a.b.label", tmp_path / "00" / "x" / "a.b.json"]
     assert all(path.is_file() for path in paths)
 
 
-def test_what_says_something_else_goes(tmp_path: Path) -> None:
-    write(tmp_path, "ply", "pcd", calibration=CAMERA)
+def test_files_of_a_different_result_are_removed(tmp_path: Path) -> None:
+    target = tmp_path / "a"
+    every = ResultFiles(("ply", "pcd"), CAMERA)
+    pcd = ResultFiles(("pcd",))
+    write_result(target, cloud(), instances(), CLASSES, PROVENANCE, every)
     (tmp_path / "b.ply").write_bytes((tmp_path / "a.ply").read_bytes())
     (tmp_path / "a_maps.png").touch()
     everything = ["a.json", "a.label", "a.pcd", "a.ply", "a.txt", "a_maps.png", "b.ply"]
-    for extra in ({}, {"calibration": "another"}):  # the same: what is not written anew stays
-        write_result(tmp_path, "a", cloud(), instances(), CLASSES, extra, ("pcd",))
+    for same in (PROVENANCE, replace(PROVENANCE, calibration="different")):
+        write_result(target, cloud(), instances(), CLASSES, same, pcd)
         assert names(tmp_path) == everything
-    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {}, pictures=("maps",))
+    maps = ResultFiles(pictures=(Picture.MAPS,))
+    write_result(target, cloud(), instances(), CLASSES, PROVENANCE, maps)
     assert names(tmp_path) == [name for name in everything if name != "a_maps.png"]
-    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {"settings": 1}, ("pcd",))
-    assert names(tmp_path) == ["a.json", "a.label", "a.pcd", "b.ply"]
+    for different in (None, replace(PROVENANCE, settings="other"), PROVENANCE, None):
+        write_result(target, cloud(), instances(), CLASSES, different, every)
+        write_result(target, cloud(), instances(), CLASSES, different, pcd)
+        assert names(tmp_path) == ["a.json", "a.label", "a.pcd", "a.ply", "a.txt", "b.ply"]
+        changed = replace(PROVENANCE, settings="changed")
+        write_result(target, cloud(), instances(), CLASSES, changed, pcd)
+        assert names(tmp_path) == ["a.json", "a.label", "a.pcd", "b.ply"]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +290,7 @@ def test_what_says_something_else_goes(tmp_path: Path) -> None:
     [
         ("a.ply", "ply\nformat ascii 1.0\nelement vertex 0\nend_header\n"),
         ("a.pcd", "VERSION 0.7\nFIELDS x y z\n"),
-        ("a.txt", "Car 0 0 0 1 2 3 4 1.5 1.6 4 1 2 20 0\n"),  # the truth: 15 fields
+        ("a.txt", "Car 0 0 0 1 2 3 4 1.5 1.6 4 1 2 20 0\n"),  # ground truth has 15 fields
         ("a.txt", ""),
         ("a.json", '{"instances": []}'),
         ("a.label", "1234"),
@@ -193,7 +298,7 @@ def test_what_says_something_else_goes(tmp_path: Path) -> None:
         ("a.html", "<p>"),
     ],
 )
-def test_files_of_others_stay(tmp_path: Path, name: str, content: str) -> None:
+def test_files_of_other_programs_are_not_touched(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
     path.write_text(content)
     if name not in ("a.json", "a.label"):
@@ -201,17 +306,22 @@ def test_files_of_others_stay(tmp_path: Path, name: str, content: str) -> None:
         assert path.read_text() == content
         (tmp_path / "a.label").unlink()
         (tmp_path / "a.json").unlink()
-    with pytest.raises(ValueError, match=f"^{path}: is there already") as caught:
+    with pytest.raises(
+        ValueError, match=f"^{path}: already exists and was not written by"
+    ) as caught:
         write_result(
-            *(tmp_path, "a", cloud(), instances(), CLASSES, {}, ("ply", "pcd"), CAMERA),
-            pictures=("png", "html"),
+            tmp_path / "a",
+            cloud(),
+            instances(),
+            CLASSES,
+            files=ResultFiles(("ply", "pcd"), CAMERA, pictures=(Picture.BEV, Picture.WEB_PAGE)),
         )
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == [name]
     assert path.read_text() == content
 
 
-def test_a_json_stands_for_what_is_written_to_the_end(
+def test_an_interrupted_write_leaves_no_complete_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, "ply")
@@ -228,34 +338,34 @@ def test_a_json_stands_for_what_is_written_to_the_end(
     with pytest.raises(ScanError):
         read_instances(tmp_path / "a.label", tmp_path / "a.json")
     monkeypatch.undo()
-    write(tmp_path)  # and the next run clears up after the one that failed
+    write(tmp_path)  # the next run cleans up
     assert names(tmp_path) == ["a.json", "a.label"]
 
 
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"extra": {"time": float("nan")}}, ValueError),
-        ({"extra": {"path": Path()}}, TypeError),
+        ({"provenance": replace(PROVENANCE, origin_m=(0.0, 0.0, float("nan")))}, ValueError),
+        ({"provenance": replace(PROVENANCE, sweep=Path())}, TypeError),
         ({"cloud": cloud(5)}, ValueError),
         ({"classes": CLASSES[::-1]}, ValueError),
-        ({"formats": ("las",)}, ValueError),
+        ({"files": ResultFiles(("las",))}, ValueError),
     ],
 )
-def test_writes_nothing_of_what_does_not_fit(
+def test_wrong_arguments_write_nothing(
     tmp_path: Path, changes: dict, error: type[Exception]
 ) -> None:
-    fitting = {"cloud": cloud(), "instances": instances(), "classes": CLASSES, "extra": {}}
+    right = {"cloud": cloud(), "instances": instances(), "classes": CLASSES}
     with pytest.raises(error):
-        write_result(tmp_path / "out", "a", **{**fitting, **changes})
+        write_result(tmp_path / "out" / "a", **{**right, **changes})
     assert not (tmp_path / "out").exists()
 
 
-def test_a_cloud_checks_itself() -> None:
+def test_a_cloud_checks_its_arrays() -> None:
     with pytest.raises(ValueError, match="xyz must be float32"):
         Cloud(np.zeros((2, 3), np.int32), np.zeros(2, np.float32))
     with pytest.raises(ValueError, match="intensity must be float32"):
         Cloud(np.zeros((2, 3), np.float64), np.zeros(3, np.float32))
     for wrong in (-0.1, 1.1, np.nan):
-        with pytest.raises(ValueError, match="intensity must lie"):
+        with pytest.raises(ValueError, match="intensity must be in"):
             Cloud(np.zeros((1, 3), np.float32), np.float32([wrong]))

@@ -1,23 +1,23 @@
-"""Point files as their own tools read them back, every field of every point."""
+"""Point files read back by Open3D and laspy, every field of every point."""
 
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_export import cloud, instances
+from test_export import PROVENANCE, cloud, instances
 
 from bev_instseg.config import CLASSES
-from bev_instseg.export import Cloud, write_result
+from bev_instseg.export import Cloud, ResultFiles, write_result
 from bev_instseg.structures import Instances
 
-CODES = np.array([0, 0, 31, 31, 10, 10])  # of the six points of `instances`
+CODES = np.array([0, 0, 31, 31, 10, 10])  # for the six points of `instances`
 SCORES = np.float32([0, 0, 0.987654, 0.987654, 0.5, 0.5])
 LABELS = np.array([0, 0, 1, 1, 2, 2])
 
 
 def written(out: Path, suffix: str, points: Cloud, found: Instances) -> str:
-    write_result(out, "a", points, found, CLASSES, {}, (suffix,))
+    write_result(out / "a", points, found, CLASSES, files=ResultFiles((suffix,)))
     return str(out / f"a.{suffix}")
 
 
@@ -48,23 +48,23 @@ def test_open3d_reads_every_field(tmp_path: Path, suffix: str, dtype: type) -> N
     assert (colours[2] == colours[3]).all()
     assert (colours[4] == colours[5]).all()
     assert np.abs(colours[2].astype(int) - colours[4]).max() > 50
-    assert (np.ptp(colours[2:].astype(int), axis=1) > 50).all(), "grey is for the background"
+    assert (np.ptp(colours[2:].astype(int), axis=1) > 50).all(), "only the background is grey"
 
 
-def test_open3d_shows_the_colours_without_being_told(tmp_path: Path) -> None:
+def test_open3d_shows_the_colours(tmp_path: Path) -> None:
     import open3d as o3d
 
     shown = [
         np.asarray(o3d.io.read_point_cloud(written(tmp_path, s, cloud(), instances())).colors)
         for s in ("ply", "pcd")
     ]
-    assert shown[0].shape == (6, 3)  # with the point that has no place
+    assert shown[0].shape == (6, 3)  # including the NaN point
     np.testing.assert_array_equal(shown[0], shown[1])
 
 
 @pytest.mark.parametrize("suffix", ["ply", "pcd"])
-def test_bytes_are_those_of_the_header(tmp_path: Path, suffix: str) -> None:
-    """x y z, intensity, instance, class, score: 7 x 4 bytes; three of colour, padded in PCD."""
+def test_the_header_matches_the_bytes(tmp_path: Path, suffix: str) -> None:
+    """x, y, z, intensity, instance, class, score: 7 x 4 bytes; 3 of colour, padded to 4 in PCD."""
     for n in (0, 2):
         found = Instances(
             np.zeros(n, np.int32),
@@ -81,7 +81,7 @@ def test_bytes_are_those_of_the_header(tmp_path: Path, suffix: str) -> None:
         assert len(body) == n * (31 if suffix == "ply" else 32)
 
 
-def test_ply_of_no_points_is_read(tmp_path: Path) -> None:
+def test_a_ply_without_points_is_readable(tmp_path: Path) -> None:
     import open3d as o3d
 
     found = instances(0)
@@ -91,19 +91,19 @@ def test_ply_of_no_points_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_laspy_reads_what_las_can_hold(tmp_path: Path, dtype: type) -> None:
+def test_laspy_reads_every_field(tmp_path: Path, dtype: type) -> None:
     laspy = pytest.importorskip("laspy")
     pytest.importorskip("lazrs")
-    points = cloud(6, dtype)  # the first has no place
-    shift = np.array([4e5, 5e6, 300]) if dtype is np.float64 else np.zeros(3)  # as in a map
+    points = cloud(6, dtype)  # the first is NaN
+    shift = np.array([4e5, 5e6, 300]) if dtype is np.float64 else np.zeros(3)  # map coordinates
     points.xyz[:] += shift.astype(dtype)
-    points.xyz[3, 2] = 3e38  # nothing that LAS could hold beside the others
+    points.xyz[3, 2] = 3e38  # too far from the others for LAS
     kept = np.array([1, 2, 4, 5])
     read = laspy.read(written(tmp_path, "laz", points, instances()))
     assert (read.header.version, read.header.are_points_compressed) == ("1.4", True)
     np.testing.assert_array_equal(read["index"], kept)
     np.testing.assert_allclose(read.xyz, points.xyz[kept], rtol=0, atol=5.1e-5)
-    assert np.abs(read.xyz - points.xyz[kept]).max() > 1e-7, "no test if coordinates are round"
+    assert np.abs(read.xyz - points.xyz[kept]).max() > 1e-7, "round coordinates would prove nothing"
     np.testing.assert_allclose(read["intensity"] / 65535, points.intensity[kept], atol=1e-5)
     np.testing.assert_array_equal(read["instance"], LABELS[kept])
     np.testing.assert_array_equal(read["class"], CODES[kept])
@@ -114,11 +114,11 @@ def test_laspy_reads_what_las_can_hold(tmp_path: Path, dtype: type) -> None:
     rgb = np.column_stack([read[colour] for colour in ("red", "green", "blue")])
     assert (rgb[2] == rgb[3]).all()
     assert (rgb % 257 == 0).all()
-    assert rgb.max() > 40000  # 16 bits a colour
+    assert rgb.max() > 40000  # 16 bits per colour
     np.testing.assert_allclose(read.header.mins, points.xyz[kept].min(axis=0), atol=6e-5)
 
 
-def test_laz_of_points_without_a_place_is_empty(tmp_path: Path) -> None:
+def test_a_laz_of_nan_points_is_empty(tmp_path: Path) -> None:
     laspy = pytest.importorskip("laspy")
     pytest.importorskip("lazrs")
     points = Cloud(np.full((2, 3), np.nan, np.float32), np.zeros(2, np.float32))
@@ -126,7 +126,7 @@ def test_laz_of_points_without_a_place_is_empty(tmp_path: Path) -> None:
     assert len(read.points) == 0
 
 
-def test_missing_laspy_is_one_line_and_nothing_is_written(
+def test_missing_laspy_is_reported_before_anything_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "laspy", None)
@@ -135,14 +135,14 @@ def test_missing_laspy_is_one_line_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_laz_of_ours_is_known_from_those_of_others(tmp_path: Path) -> None:
+def test_only_our_own_laz_is_removed(tmp_path: Path) -> None:
     laspy = pytest.importorskip("laspy")
     pytest.importorskip("lazrs")
     path = Path(written(tmp_path, "laz", cloud(), instances()))
-    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {"run": 2})
+    write_result(tmp_path / "a", cloud(), instances(), CLASSES, PROVENANCE)
     assert not path.exists()
     laspy.LasData(laspy.LasHeader(version="1.4", point_format=7)).write(str(path))
-    write_result(tmp_path, "a", cloud(), instances(), CLASSES, {})
+    write_result(tmp_path / "a", cloud(), instances(), CLASSES)
     assert path.exists()
-    with pytest.raises(ValueError, match="is there already"):
+    with pytest.raises(ValueError, match="already exists"):
         written(tmp_path, "laz", cloud(), instances())

@@ -1,9 +1,8 @@
-"""``.label`` files under the rules of SemanticKITTI's own panoptic evaluation.
+"""``.label`` files scored by the rules of SemanticKITTI's panoptic evaluation.
 
-The evaluation below is written from its rules: words of 32 bits, the class in the lower 16 mapped
-to a learning class, the whole word telling instances apart; points whose true class is void do not
-count; within a class a pair with IoU > 0.5 matches, and what does not match counts from a least
-number of points on.
+The evaluation below is written from those rules. Labels have 32 bits: the lower 16 are mapped to a
+learning class, and all 32 identify the instance. Points whose true class is void do not count.
+Within a class, a pair with IoU > 0.5 matches; an unmatched instance counts if it has enough points.
 """
 
 from pathlib import Path
@@ -21,7 +20,7 @@ LEARNING_MAP = {
     **{0: 0, 1: 0, 10: 1, 11: 2, 13: 5, 15: 3, 16: 5, 18: 4, 20: 5, 30: 6, 31: 7, 32: 8, 40: 9},
     **{44: 10, 48: 11, 49: 12, 50: 13, 51: 14, 52: 0, 60: 9, 70: 15, 71: 16, 72: 17, 80: 18},
     **{81: 19, 99: 0, 252: 1, 253: 7, 254: 6, 255: 8, 256: 5, 257: 5, 258: 4, 259: 5},
-}  # of SemanticKITTI's configuration of single sweeps
+}  # SemanticKITTI's configuration for single sweeps
 Words = NDArray[np.uint32]
 Int64 = NDArray[np.int64]
 
@@ -29,7 +28,7 @@ Int64 = NDArray[np.int64]
 def panoptic_quality(
     found: tuple[Int64, Int64], truth: tuple[Int64, Int64], num_classes: int, min_points: int
 ) -> dict[int, tuple[float, int, int, int]]:
-    """PQ, TP, FP and FN of each class but 0; both sides are (class, instance) of each point."""
+    """PQ, TP, FP and FN of each class except 0; both arguments are (class, instance) per point."""
     counted = truth[0] != 0
     results = {}
     for c in range(1, num_classes):
@@ -62,7 +61,7 @@ def panoptic_quality(
 def evaluate_files(
     found: Path, truth: Path, min_points: int = 50
 ) -> dict[int, tuple[float, int, int, int]]:
-    """`panoptic_quality` of two ``.label`` files."""
+    """Compute `panoptic_quality` for two ``.label`` files."""
 
     def side(path: Path) -> tuple[Int64, Int64]:
         words = np.fromfile(path, np.uint32).astype(np.int64)
@@ -73,7 +72,7 @@ def evaluate_files(
 
 
 def written(out: Path, labels: list[int], classes: list[int]) -> Path:
-    """The ``.label`` file of a sweep with these labels, and classes of the instances."""
+    """Write the ``.label`` file of a sweep with these labels and classes of the instances."""
     k, n = len(classes), len(labels)
     found = Instances(
         np.array(labels, np.int32),
@@ -83,17 +82,17 @@ def written(out: Path, labels: list[int], classes: list[int]) -> Path:
         tuple(c.name for c in CLASSES),
     )
     points = Cloud(np.zeros((n, 3), np.float32), np.zeros(n, np.float32))
-    return write_result(out, "000000", points, found, CLASSES, {})[0]
+    return write_result(out / "000000", points, found, CLASSES)[0]
 
 
-def test_the_evaluation_gives_what_the_original_gives() -> None:
-    """The example of Kirillov et al. (Panoptic Segmentation) with which the original tests itself.
+def test_the_evaluation_agrees_with_the_original() -> None:
+    """The example of Kirillov et al. (Panoptic Segmentation) that the original is tested with.
 
-    Grass and sky 40 of 50 right each; a dog taken for a person; persons of 150, 50 and 100 points
-    found as one of 200 and one of 100.
+    Grass and sky have 40 of 50 points right each; a dog is found as a person; people of 150, 50 and
+    100 points are found as one of 200 and one of 100.
     """
     runs = np.array(
-        [  # class, instance found; class, instance true; points
+        [  # predicted class, instance; true class, instance; number of points
             (0, 0, 0, 0, 50),
             *((1, 0, 1, 0, 40), (2, 0, 1, 0, 10), (2, 0, 2, 0, 40), (1, 0, 2, 0, 10)),
             (3, 35, 4, 22, 50),
@@ -115,11 +114,11 @@ def test_a_file_against_itself_is_perfect(tmp_path: Path) -> None:
     things = {CAR: (1.0, 2, 0, 0), PERSON: (1.0, 2, 0, 0), CYCLIST: (1.0, 1, 0, 0)}
     assert results == {c: things.get(c, (0.0, 0, 0, 0)) for c in range(1, 20)}
     words = np.fromfile(path, np.uint32)
-    assert len(np.unique(words)) == 6, "a word of its own for each instance"
+    assert len(np.unique(words)) == 6, "a label of its own for each instance"
 
 
-def test_a_doctored_file_has_the_quality_worked_out_by_hand(tmp_path: Path) -> None:
-    # Truth: road, cars of 200 and 90 points, persons of 60, 70 and 49, a cyclist of 50.
+def test_quality_of_a_doctored_file_equals_that_by_hand(tmp_path: Path) -> None:
+    # Ground truth: road, cars of 200 and 90 points, people of 60, 70 and 49, a cyclist of 50.
     sizes = (300, 200, 90, 60, 70, 49, 50)
     truth = np.repeat(range(7), sizes)
     truth_path = written(tmp_path / "truth", truth.tolist(), [0, 0, 1, 1, 1, 2])
@@ -130,18 +129,18 @@ def test_a_doctored_file_has_the_quality_worked_out_by_hand(tmp_path: Path) -> N
     found = truth.copy()
     starts = np.cumsum((0, *sizes))
     found[starts[1] : starts[1] + 40] = 0  # car 1: 160 of 200 found, IoU 0.8
-    found[starts[2] : starts[2] + 45] = 1  # car 2: its half goes to car 1 (205 points in all)
+    found[starts[2] : starts[2] + 45] = 1  # half of car 2 goes to car 1 (205 points in all)
     # so car 1 has IoU 160 / (205 + 200 - 160) = 32 / 49, and car 2 has 45 / 90 = 0.5: no match
-    found[starts[4] : starts[5]] = 3  # persons 3 and 4 become one of 130: 70 / 130 with 4
-    found[starts[5] : starts[6]] = 0  # the person of 49 points, too few to count, is missed
-    classes = [0, 0, 1, 1, 1, 0]  # and the cyclist is called a car
+    found[starts[4] : starts[5]] = 3  # people 3 and 4 become one of 130: IoU 70 / 130 with 4
+    found[starts[5] : starts[6]] = 0  # the person of 49 points is missed: too few to count
+    classes = [0, 0, 1, 1, 1, 0]  # and the cyclist is found as a car
     results = evaluate_files(written(tmp_path / "found", found.tolist(), classes), truth_path)
-    # The half of car 2 has 45 points, too few to count as false; the false car has 50.
+    # The other half of car 2 has 45 points, too few to count; the false car has 50.
     assert results[CAR] == (pytest.approx(32 / 49 / (1 + 0.5 + 0.5)), 1, 1, 1)
     assert results[PERSON] == (pytest.approx(7 / 13 / (1 + 0.5)), 1, 0, 1)
     assert results[CYCLIST] == (0.0, 0, 0, 1)
-    assert all(results[c] == (0.0, 0, 0, 0) for c in (2, 3, 4, 5, 8)), "no other thing appears"
-    assert results[9] == (0.0, 0, 0, 1), "road: only things are written"
+    assert all(results[c] == (0.0, 0, 0, 0) for c in (2, 3, 4, 5, 8)), "no other class appears"
+    assert results[9] == (0.0, 0, 0, 1), "road: only objects are written"
 
 
 def test_default_classes_are_in_the_learning_map() -> None:

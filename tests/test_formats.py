@@ -1,4 +1,4 @@
-"""The same sweep in every format gives the same points; what is damaged or strange is refused."""
+"""A sweep reads the same from every format; damaged and unsuitable files are refused."""
 
 import contextlib
 import io
@@ -25,7 +25,7 @@ PLY_TYPES = {"f4": "float", "f8": "double", "u1": "uchar", "u2": "ushort", "i4":
 
 
 def sweep_of(num_points: int) -> Points:
-    """(N, 4) points with NaN and infinite ones, in no order; intensity 0..1."""
+    """(N, 4) points in no particular order, some NaN or infinite; intensity 0..1."""
     rng = np.random.default_rng(3)
     xyz = rng.normal(0, (30, 30, 1), (num_points, 3))
     points = np.column_stack([xyz, rng.uniform(0, 1, num_points)]).astype(np.float32)
@@ -35,7 +35,7 @@ def sweep_of(num_points: int) -> Points:
 
 
 def records_of(columns: dict[str, NDArray]) -> np.ndarray:
-    """A structured array of these columns, little-endian and packed."""
+    """A packed little-endian structured array with these columns."""
     dtype = [(name, column.dtype.newbyteorder("<").str) for name, column in columns.items()]
     records = np.empty(len(next(iter(columns.values()))), dtype)
     for name, column in columns.items():
@@ -66,12 +66,12 @@ def pcd_of(records: np.ndarray, kind: str = "binary") -> bytes:
 
 
 def packed(records: np.ndarray) -> bytes:
-    """The body of a binary_compressed PCD, by an LZF that repeats nothing but runs."""
+    """The body of a binary_compressed PCD: LZF that compresses only runs of equal bytes."""
     planes = b"".join(records[name].tobytes() for name in records.dtype.names or ())
     out, i = bytearray(), 0
     while i < len(planes):
         run = len(planes[i:]) - len(planes[i:].lstrip(planes[i : i + 1])) if i < 4000 else 1
-        if run >= 4:  # one as it is, the rest repeats it: overlapping, longer than 8 or not
+        if run >= 4:  # a literal byte, then an overlapping copy of either length code
             count = min(run - 1, 264)
             out += bytes([0, planes[i]])
             out += bytes([count - 2 << 5, 0]) if count < 9 else bytes([7 << 5, count - 9, 0])
@@ -131,7 +131,7 @@ Write = Callable[[str, bytes], Path]
 
 
 def refusal(path: Path, setup: SensorSetup | None = None) -> str:
-    """The message of the ScanError, checked to be one line that names the file."""
+    """Return the ScanError's message after checking that it is one line that names the file."""
     with pytest.raises(ScanError) as caught:
         read_sweep(path, setup)
     message = str(caught.value)
@@ -146,7 +146,7 @@ def equal(a: NDArray, b: NDArray) -> bool:
 
 @pytest.mark.parametrize("num_points", [0, 1, 7, 2500])
 @pytest.mark.parametrize("name", WRITERS)
-def test_every_format_reads_like_the_bin(write: Write, name: str, num_points: int) -> None:
+def test_every_format_reads_like_bin(write: Write, name: str, num_points: int) -> None:
     points = sweep_of(num_points)
     from_bin = read_sweep(write(".bin", points.tobytes()))
     suffix, data_of = WRITERS[name]
@@ -160,7 +160,7 @@ def test_every_format_reads_like_the_bin(write: Write, name: str, num_points: in
     assert (sweep.axes, sweep.origin_m, sweep.notices) == ("flu", (0, 0, 0), ())
 
 
-def test_every_suffix_is_written_here_or_below() -> None:
+def test_every_suffix_is_tested() -> None:
     assert {suffix.lower() for suffix, _ in WRITERS.values()} == set(SUFFIXES) - {
         ".bin",
         ".las",
@@ -171,31 +171,32 @@ def test_every_suffix_is_written_here_or_below() -> None:
 # nuScenes
 
 
-def five(points: Points) -> bytes:
+def with_rings(points: Points) -> bytes:
+    """The bytes of a nuScenes file: a ring number after each point."""
     return np.column_stack([points, np.arange(len(points)) % 32]).astype(np.float32).tobytes()
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pcd.bin"])
-@pytest.mark.parametrize("num_points", [4001, 4000])  # 4000: also a whole number of 4 floats
+@pytest.mark.parametrize("num_points", [4001, 4000])  # 4000 * 5 floats are also a multiple of 4
 def test_nuscenes_is_recognised(write: Write, suffix: str, num_points: int) -> None:
     points = sweep_of(num_points)
-    sweep = read_sweep(write(suffix, five(points)))
+    sweep = read_sweep(write(suffix, with_rings(points)))
     assert equal(sweep.points, points)
     assert sweep.points.flags.c_contiguous
-    assert sweep.notices == ("5 floats a point: read as nuScenes x, y, z, intensity, ring",)
+    assert sweep.notices == ("5 floats per point: read as nuScenes x, y, z, intensity, ring",)
 
 
-def test_a_given_format_wins(write: Write) -> None:
+def test_explicit_format_overrides_detection(write: Write) -> None:
     points = sweep_of(40)
-    path = write(".bin", five(points))
+    path = write(".bin", with_rings(points))
     sweep = read_sweep(path, SensorSetup("nuscenes"))
     assert equal(sweep.points, points)
     assert sweep.notices == ()
     assert len(read_sweep(path, SensorSetup("kitti", axes="flu")).points) == 50
     path = write(".bin", points[:39].tobytes())
     message = refusal(path, SensorSetup("nuscenes"))
-    assert "624 bytes are 4 bytes over" in message
-    assert "20 bytes: float32 x, y, z, intensity, ring" in message
+    assert "624 bytes are 4 more than a whole number of points" in message
+    assert "20 bytes each: float32 x, y, z, intensity, ring" in message
 
 
 # Intensity
@@ -215,7 +216,7 @@ def test_intensity_scales(write: Write, top: float, divided: int) -> None:
 
 
 @pytest.mark.parametrize(("bright", "divided"), [(3, 1), (4, 255)])
-def test_a_thousandth_of_outliers_is_no_scale(write: Write, bright: int, divided: int) -> None:
+def test_rare_outliers_do_not_change_the_scale(write: Write, bright: int, divided: int) -> None:
     points = sweep_of(3000)
     points[:bright, 3] = 200
     points[10:20, 3] = [np.inf] * 5 + [np.nan] * 5
@@ -227,7 +228,7 @@ def test_a_thousandth_of_outliers_is_no_scale(write: Write, bright: int, divided
 
 @pytest.mark.parametrize("of", [lambda r: (".pcd", pcd_of(r)), lambda r: (".ply", ply_of(r))])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
-def test_whole_intensities(write: Write, of: Callable, kind: type[np.unsignedinteger]) -> None:
+def test_integer_intensities(write: Write, of: Callable, kind: type[np.unsignedinteger]) -> None:
     points = sweep_of(1000)
     full = np.iinfo(kind).max
     whole = (points[:, 3] * full).astype(kind)
@@ -245,14 +246,14 @@ def test_whole_intensities(write: Write, of: Callable, kind: type[np.unsignedint
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".pcd", ".ply"])
-def test_no_intensity(write: Write, suffix: str) -> None:
+def test_missing_intensity_is_zero(write: Write, suffix: str) -> None:
     points = sweep_of(100)
     records = records_of({name: points[:, k] for k, name in enumerate("XYZ")})
     data = {".npy": npy_of(points[:, :3]), ".pcd": pcd_of(records), ".ply": ply_of(records)}
     sweep = read_sweep(write(suffix, data[suffix]))
     assert equal(sweep.points[:, :3], points[:, :3])
     assert not sweep.points[:, 3].any()
-    assert sweep.notices == ("no intensity: taken as 0",)
+    assert sweep.notices == ("no intensity: set to 0",)
 
 
 # NumPy
@@ -262,7 +263,7 @@ def test_npy_with_more_columns(write: Write) -> None:
     points = sweep_of(100)
     sweep = read_sweep(write(".npy", npy_of(np.column_stack([points, points[:, ::-1]]))))
     assert equal(sweep.points, points)
-    assert sweep.notices == ("more than 4 columns: the first four read as x, y, z, intensity",)
+    assert sweep.notices == ("more than 4 columns: read the first four as x, y, z, intensity",)
 
 
 @pytest.mark.parametrize(
@@ -272,16 +273,16 @@ def test_npy_with_more_columns(write: Write) -> None:
         (np.zeros(5, np.float32), "float32 of shape (5,)"),
         (np.zeros((5, 4), np.int32), "int32 of shape (5, 4)"),
         (np.zeros(5, [("x", "f4"), ("y", "f4"), ("i", "f4")]), "no field z among x, y, i"),
-        (np.zeros(5, [("x", "f4"), ("y", "f4"), ("z", "f4", 2)]), "one number a point each"),
+        (np.zeros(5, [("x", "f4"), ("y", "f4"), ("z", "f4", 2)]), "one number per point"),
         (np.zeros((4, 100), np.float32), "shape (4, 100), not (N, 3 or more): transpose it"),
         (np.array([{}, None]), "allow_pickle"),
     ],
 )
-def test_npy_of_something_else(write: Write, array: np.ndarray, reason: str) -> None:
+def test_npy_without_points_is_refused(write: Write, array: np.ndarray, reason: str) -> None:
     assert reason in refusal(write(".npy", npy_of(array)))
 
 
-def test_npz_named_npy(write: Write) -> None:
+def test_npz_with_suffix_npy_is_refused(write: Write) -> None:
     file = io.BytesIO()
     np.savez(file, points=sweep_of(5))
     assert zipfile.is_zipfile(file)
@@ -292,7 +293,7 @@ def test_npz_named_npy(write: Write) -> None:
 
 
 def test_pcd_with_padding_and_rows(write: Write) -> None:
-    """As the Point Cloud Library writes its XYZI points of an organised cloud."""
+    """The Point Cloud Library writes an organised cloud of XYZI points like this."""
     points = sweep_of(100)
     records = np.zeros(100, [("xyz", "<f4", 3), ("_", "u1", 4), ("i", "<f4"), ("__", "u1", 12)])
     records["xyz"], records["i"] = points[:, :3], points[:, 3]
@@ -309,12 +310,12 @@ def test_pcd_with_padding_and_rows(write: Write) -> None:
 
 @pytest.mark.parametrize("suffix", [".pcd", ".ply"])
 @pytest.mark.parametrize("kind", ["binary", "ascii", "binary_compressed"])
-def test_read_as_open3d_writes_it(tmp_path: Path, suffix: str, kind: str) -> None:
+def test_files_written_by_open3d(tmp_path: Path, suffix: str, kind: str) -> None:
     import open3d as o3d
 
     points = sweep_of(3000)
-    points[:, 0] = np.where(np.isinf(points[:, 0]), 0, points[:, 0])  # it cannot write these to PLY
-    points[1000:2000] = [1.5, 2.5, -1.25, 0.25]  # something to compress
+    points[:, 0] = np.where(np.isinf(points[:, 0]), 0, points[:, 0])  # not written to PLY
+    points[1000:2000] = [1.5, 2.5, -1.25, 0.25]  # compressible
     cloud = o3d.t.geometry.PointCloud(o3d.core.Tensor(points[:, :3].copy()))
     cloud.point["intensity"] = o3d.core.Tensor(points[:, 3:].copy())
     path = tmp_path / f"a{suffix}"
@@ -322,7 +323,7 @@ def test_read_as_open3d_writes_it(tmp_path: Path, suffix: str, kind: str) -> Non
         str(path), cloud, write_ascii=kind == "ascii", compressed=kind == "binary_compressed"
     )
     read = read_sweep(path).points
-    if kind == "ascii":  # with the digits that it writes
+    if kind == "ascii":  # to the digits that Open3D writes
         np.testing.assert_allclose(read, points, rtol=2e-5, atol=1e-6)
     else:
         assert equal(read, points)
@@ -336,17 +337,17 @@ CUT = [
 
 @pytest.mark.parametrize(("suffix", "kind"), CUT)
 @pytest.mark.parametrize("share", [0.002, 0.5, 0.99])
-def test_files_that_are_cut_short(write: Write, suffix: str, kind: str, share: float) -> None:
+def test_truncated_files_are_refused(write: Write, suffix: str, kind: str, share: float) -> None:
     records = fields_of(sweep_of(300))
     data = pcd_of(records, kind) if suffix == ".pcd" else ply_of(records, kind)
     if suffix == ".ply":
-        data = data[: -8 if kind == "ascii" else -13]  # the face
+        data = data[: -8 if kind == "ascii" else -13]  # drop the face
     message = refusal(write(suffix, data[: int(share * len(data))]))
     assert ("header" if share == 0.002 else "cut short") in message
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".pcd", ".ply"])
-def test_headers_that_are_cut_short(write: Write, suffix: str) -> None:
+def test_truncated_headers_are_refused(write: Write, suffix: str) -> None:
     points = sweep_of(5)
     records = fields_of(points)
     data = {".npy": npy_of(points), ".pcd": pcd_of(records), ".ply": ply_of(records)}[suffix]
@@ -357,8 +358,8 @@ def test_headers_that_are_cut_short(write: Write, suffix: str) -> None:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("suffix", [".npy", ".pcd", ".ply"])
-def test_damage_is_read_or_refused(write: Write, suffix: str) -> None:
-    """Whatever bytes change, there is a sweep or a ScanError, nothing else."""
+def test_damaged_bytes_never_raise_anything_but_scan_error(write: Write, suffix: str) -> None:
+    """Changing any bytes yields either a sweep or a ScanError."""
     records = fields_of(sweep_of(20))
     kinds = {
         ".npy": [npy_of(records)],
@@ -384,17 +385,17 @@ def test_damage_is_read_or_refused(write: Write, suffix: str) -> None:
         (".pcd", b"TYPE F F", b"TYPE F Q", "PCD field y has an unknown type Q4"),
         (".pcd", b"SIZE 4 4", b"SIZE 4", "differ in length"),
         (".pcd", b"TYPE F F F F\n", b"", "the PCD header has no TYPE"),
-        (".pcd", b"POINTS 9", b"POINTS nine", "POINTS of the PCD header is no whole number"),
+        (".pcd", b"POINTS 9", b"POINTS nine", "POINTS of the PCD header is not a whole number"),
         (".pcd", b"FIELDS x y z", b"FIELDS a b c", "no field x, y, z among a, b, c, intensity"),
         (".pcd", b"FIELDS x y", b"FIELDS x x", "'x'"),
-        (".ply", b"property float y", b"property bool y", "the PLY header has 'property bool y'"),
+        (".ply", b"property float y", b"property bool y", "'property bool y' in the PLY header"),
         (".ply", b"property float y", b"property list uchar int y", "'property list uchar int y'"),
-        (".ply", b"element vertex", b"element edge 3\nelement vertex", "has 'element edge 3'"),
-        (".ply", b"element vertex 9", b"element face 9", "the PLY header has 'element face 9'"),
+        (".ply", b"element vertex", b"element edge 3\nelement vertex", "read 'element edge 3' in"),
+        (".ply", b"element vertex 9", b"element face 9", "'element face 9' in the PLY header"),
         (".ply", b"float x", b"float a", "no field x among a, y, z, intensity"),
     ],
 )
-def test_headers_that_make_no_sense(
+def test_invalid_headers_are_refused(
     write: Write, suffix: str, old: bytes, new: bytes, reason: str
 ) -> None:
     records = fields_of(sweep_of(9))
@@ -403,16 +404,16 @@ def test_headers_that_make_no_sense(
     assert reason in refusal(write(suffix, data.replace(old, new)))
 
 
-def test_pcd_that_cannot_be_unpacked(write: Write) -> None:
+def test_damaged_compressed_pcd_is_refused(write: Write) -> None:
     data = pcd_of(fields_of(sweep_of(100)), "binary_compressed")
     start = data.index(b"compressed\n") + len(b"compressed\n")
-    loops = data[: start + 8] + bytes([7 << 5]) * (len(data) - start - 8)  # from before the start
-    assert "damaged" in refusal(write(".pcd", loops))
+    before_start = data[: start + 8] + bytes([7 << 5]) * (len(data) - start - 8)
+    assert "damaged" in refusal(write(".pcd", before_start))
     other_size = data[: start + 4] + struct.pack("<I", 1599) + data[start + 8 :]
     assert "100 points need 1600 bytes, not 1599" in refusal(write(".pcd", other_size))
 
 
-def test_points_in_millimetres(write: Write) -> None:
+def test_millimetres_are_refused(write: Write) -> None:
     points = sweep_of(2000) * np.float32([1000, 1000, 1000, 1])
     assert "metres" in refusal(write(".ply", ply_of(fields_of(points))))
 
@@ -421,7 +422,7 @@ def test_points_in_millimetres(write: Write) -> None:
 
 
 def las_of(points: NDArray[np.float64], compress: bool = False) -> bytes:
-    """A LAS file with 16-bit intensities, in millimetres from the rounded first point."""
+    """A LAS file with 16-bit intensities and millimetre steps from the rounded first point."""
     laspy = pytest.importorskip("laspy")
     if compress:
         pytest.importorskip("lazrs")
@@ -436,18 +437,20 @@ def las_of(points: NDArray[np.float64], compress: bool = False) -> bytes:
 
 
 def millimetres(num_points: int) -> NDArray[np.float64]:
-    """(N, 4) finite points with whole millimetres and intensities 0..65535."""
+    """(N, 4) finite points rounded to millimetres; intensity 0..65535."""
     points = np.nan_to_num(sweep_of(num_points).astype(np.float64), posinf=5)
     return np.column_stack([points[:, :3].round(3), (points[:, 3] * 65535).round()])
 
 
 @pytest.mark.parametrize("suffix", [".las", ".laz", ".LAS"])
 @pytest.mark.parametrize("offset", [(0, 0, 0), (512_000, 5_412_000, 300)])
-def test_las(write: Write, suffix: str, offset: tuple[float, float, float]) -> None:
+def test_las_in_map_coordinates(
+    write: Write, suffix: str, offset: tuple[float, float, float]
+) -> None:
     points = millimetres(2000) + np.array([*offset, 0])
     sweep = read_sweep(write(suffix, las_of(points, suffix == ".laz")))
     scaled = ("intensity 0..65535: divided by 65535",)
-    moved = ("coordinates far from the origin: moved to where the points are",)
+    moved = ("coordinates far from the origin: shifted by their median",)
     assert sweep.notices == (scaled if offset == (0, 0, 0) else scaled + moved)
     np.testing.assert_allclose(sweep.xyz, points[:, :3], rtol=0, atol=1e-6)
     assert np.abs(np.array(sweep.origin_m) - offset).max() <= 3
@@ -457,13 +460,13 @@ def test_las(write: Write, suffix: str, offset: tuple[float, float, float]) -> N
     np.testing.assert_allclose(sweep.points[:, 3], points[:, 3] / 65535, atol=1e-7)
 
 
-def test_las_that_nobody_gave_intensities(write: Write) -> None:
+def test_las_with_zero_intensities_has_none(write: Write) -> None:
     points = millimetres(100) * [1, 1, 1, 0]
-    assert read_sweep(write(".las", las_of(points))).notices == ("no intensity: taken as 0",)
+    assert read_sweep(write(".las", las_of(points))).notices == ("no intensity: set to 0",)
 
 
 @pytest.mark.parametrize("compress", [False, True])
-def test_las_that_is_cut_short_or_damaged(write: Write, compress: bool) -> None:
+def test_truncated_las_is_refused(write: Write, compress: bool) -> None:
     suffix = ".laz" if compress else ".las"
     data = las_of(millimetres(500), compress)
     for share in (0, 0.001, 0.1, 0.6, 0.99):
@@ -471,7 +474,7 @@ def test_las_that_is_cut_short_or_damaged(write: Write, compress: bool) -> None:
 
 
 @pytest.mark.parametrize(("suffix", "package"), [(".las", "laspy"), (".laz", "lazrs")])
-def test_las_without_its_packages(
+def test_las_without_its_packages_names_the_extra(
     write: Write, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str
 ) -> None:
     path = write(suffix, b"LASF")
@@ -482,7 +485,7 @@ def test_las_without_its_packages(
 # Names
 
 
-def test_other_suffixes_are_refused(write: Write) -> None:
+def test_unknown_suffixes_are_refused(write: Write) -> None:
     message = refusal(write(".txt", b"1 2 3\n"))
     assert ".bin, .npy, .pcd, .ply, .las, .laz" in message
 
@@ -496,6 +499,6 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
     ("name", "stem"),
     [("a/000.bin", "000"), ("n015.1.pcd.bin", "n015.1"), ("b.c.ply", "b.c"), ("d.PCD.BIN", "d")],
 )
-def test_stems(name: str, stem: str) -> None:
+def test_stem_of(name: str, stem: str) -> None:
     assert stem_of(name) == stem
     assert stem_of(Path(name)) == stem

@@ -24,14 +24,14 @@ def test_frames_of_both_layouts_are_listed_and_read(kitti_root, semantickitti_ro
     assert kitti == [pickle.loads(pickle.dumps(ref)) for ref in kitti]
 
 
-def test_missing_entries_are_errors_of_the_data_set(kitti_root, semantickitti_root):
+def test_missing_entries_raise_the_data_sets_error(kitti_root, semantickitti_root):
     with pytest.raises(KittiError, match=r"test\.txt"):
         list_frames(kitti_root, "kitti", ["test"])
     with pytest.raises(ScanError, match="sequences"):
         list_frames(semantickitti_root, "semantickitti", ["21"])
 
 
-def test_unlabelled_is_void_or_background_as_the_source_says(semantickitti_root):
+def test_unlabelled_points_are_void_or_background(semantickitti_root):
     path = semantickitti_root / "sequences" / "00" / "labels" / "000000.label"
     words = np.fromfile(path, np.uint32)
     words[:3] = 0, 1, 11  # unlabelled, outlier, riderless bicycle
@@ -40,20 +40,20 @@ def test_unlabelled_is_void_or_background_as_the_source_says(semantickitti_root)
     assert ref.read(CLASSES, DATA).instance[:3].tolist() == [-1, -1, -1]
     background = dataclasses.replace(ref, unlabelled_is_background=True)
     assert background.read(CLASSES, DATA).instance[:3].tolist() == [0, -1, -1]
-    assert DATA.void_semantickitti[0] == 0  # the configuration is not changed by it
+    assert DATA.void_semantickitti[0] == 0  # the configuration is not modified
     (listed,) = list_frames(semantickitti_root, "semantickitti", ["00/000000"], True)
     assert listed == background
 
 
-def test_layouts_are_told_apart(kitti_root, semantickitti_root, tmp_path):
+def test_detect_layout(kitti_root, semantickitti_root, tmp_path):
     assert detect_layout(kitti_root) == "kitti"
     assert detect_layout(semantickitti_root) == "semantickitti"
-    with pytest.raises(ValueError, match="no data set here") as caught:
+    with pytest.raises(ValueError, match="not a data set") as caught:
         detect_layout(tmp_path / "nowhere")
     assert str(caught.value).startswith(str(tmp_path / "nowhere"))
 
 
-def test_a_reference_names_its_file_when_it_cannot_be_read(tmp_path):
+def test_an_unreadable_file_is_named(tmp_path):
     ref = FrameRef("kitti", str(tmp_path), "000007")
     with pytest.raises(ScanError, match=r"000007\.bin"):
         ref.read(CLASSES, DATA)

@@ -1,4 +1,4 @@
-"""BEVGrid against edges worked out by hand."""
+"""BEVGrid against hand-computed edges."""
 
 import warnings
 
@@ -12,7 +12,7 @@ EXACT = BEVGrid((-1.0, 1.0), (-0.5, 0.5), (-2.0, 1.0), 0.25)
 
 
 def below(value: float) -> float:
-    """The largest float32 under ``value``."""
+    """Return the largest float32 below ``value``."""
     return float(np.nextafter(np.float32(value), np.float32(-np.inf)))
 
 
@@ -57,7 +57,7 @@ def test_cells_are_half_open(x: float, y: float, z: float, ix: int, iy: int) -> 
         (3e38, -3e38, 3e38),
     ],
 )
-def test_outside_is_minus_one_without_a_warning(
+def test_points_outside_are_minus_one_without_a_warning(
     point: tuple[float, float, float], dtype: type
 ) -> None:
     with warnings.catch_warnings():
@@ -65,19 +65,19 @@ def test_outside_is_minus_one_without_a_warning(
         assert EXACT.cell_of(np.array([point], dtype)).tolist() == [-1]
 
 
-def test_a_bad_point_leaves_its_neighbours_alone() -> None:
+def test_a_bad_point_does_not_affect_others() -> None:
     points = np.array([[-1, -0.5, 0, 9], [np.nan, 0, 0, 9], [0, 0, 0, np.nan]], np.float32)
     cells = EXACT.cell_of(points)
     assert cells.dtype == np.int64
     assert cells.tolist() == [0, -1, 18]
 
 
-def test_no_points_have_no_cells() -> None:
+def test_empty_inputs() -> None:
     assert EXACT.cell_of(np.empty((0, 3), np.float32)).shape == (0,)
     assert EXACT.centres_m(np.empty(0, np.int32)).shape == (0, 2)
 
 
-def test_the_last_cell_ends_before_the_range_does() -> None:
+def test_points_near_the_upper_bound_are_in_the_last_cell() -> None:
     # 51.19 m rounded instead of floored would be cell 512 of 512.
     grid = BEVGrid()
     assert grid.shape == (512, 512)
@@ -85,7 +85,7 @@ def test_the_last_cell_ends_before_the_range_does() -> None:
     assert grid.cell_of(points).tolist() == [511 * 512, -1, 511]
 
 
-def test_centres_by_hand() -> None:
+def test_hand_computed_centres() -> None:
     centres = EXACT.centres_m(np.array([0, 3, 4, 31], np.int32))
     assert centres.dtype == np.float32
     assert centres.tolist() == [[-0.875, -0.375], [-0.875, 0.375], [-0.625, -0.375], [0.875, 0.375]]
@@ -102,7 +102,7 @@ def test_centres_by_hand() -> None:
     ],
     ids=str,
 )
-def test_each_centre_lies_in_its_own_cell(grid: BEVGrid) -> None:
+def test_each_centre_is_in_its_own_cell(grid: BEVGrid) -> None:
     cells = np.arange(grid.shape[0] * grid.shape[1])
     z = np.full(len(cells), sum(grid.z_range_m) / 2, np.float32)
     points = np.column_stack([grid.centres_m(cells), z])
@@ -110,8 +110,8 @@ def test_each_centre_lies_in_its_own_cell(grid: BEVGrid) -> None:
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (2, 1), (5, 2), (-2, -1), (7, 3)])
-def test_window_numbers_its_cells_from_its_corner(corner: tuple[int, int]) -> None:
-    # Every edge and every centre of the grid, exactly representable.
+def test_window_counts_cells_from_its_corner(corner: tuple[int, int]) -> None:
+    # Every edge and centre of the grid, all exactly representable.
     x, y = np.meshgrid(np.arange(-1.0, 1.0, 0.125), np.arange(-0.5, 0.5, 0.125), indexing="ij")
     points = np.column_stack([x.ravel(), y.ravel(), np.zeros(x.size)]).astype(np.float32)
     check_window(EXACT, corner, (3, 2), points)
@@ -126,7 +126,7 @@ def test_window_of_the_default_grid(corner: tuple[int, int]) -> None:
 def check_window(
     grid: BEVGrid, corner: tuple[int, int], size: tuple[int, int], points: np.ndarray
 ) -> None:
-    """Points inside the grid have in its window the same cell, counted from the corner."""
+    """Check that points have the same cell in grid and window, counted from its corner."""
     window = grid.window(*corner, *size)
     assert window.shape == size
     assert (window.cell_m, window.z_range_m) == (grid.cell_m, grid.z_range_m)
@@ -148,14 +148,14 @@ def check_window(
         ({"z_range_m": (0.0, np.nan)}, "z_range_m must be finite and increasing"),
         ({"z_range_m": (-np.inf, 0.0)}, "z_range_m must be finite and increasing"),
         ({"x_range_m": (0.0, np.inf)}, "x_range_m must be finite and increasing"),
-        ({"x_range_m": (0.0, 10.1)}, "x_range_m 0.0..10.1 m is no whole number of 0.2 m cells"),
-        ({"y_range_m": (0.0, 0.1)}, "y_range_m 0.0..0.1 m is no whole number of 0.2 m cells"),
+        ({"x_range_m": (0.0, 10.1)}, "x_range_m 0.0..10.1 m is not a whole number of 0.2 m cells"),
+        ({"y_range_m": (0.0, 0.1)}, "y_range_m 0.0..0.1 m is not a whole number of 0.2 m cells"),
         ({"cell_m": 0.0}, "cell_m must be positive and finite"),
         ({"cell_m": -0.2}, "cell_m must be positive and finite"),
         ({"cell_m": np.nan}, "cell_m must be positive and finite"),
         ({"cell_m": np.inf}, "cell_m must be positive and finite"),
     ],
 )
-def test_bad_ranges_raise(change: dict, message: str) -> None:
+def test_invalid_grids_raise(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BEVGrid(**change)

@@ -1,4 +1,4 @@
-"""Channels and their decoding: order, initial values, and the matrix exponential."""
+"""The output channels and their decoding: order, initial values and the matrix exponential."""
 
 import math
 from pathlib import Path
@@ -30,13 +30,13 @@ def random(*shape: int, scale: float = 1.0) -> Tensor:
 
 
 def matrix(entries: Tensor) -> Tensor:
-    """(..., 3) xx, xy, yy -> (..., 2, 2)."""
+    """Return (..., 2, 2) from (..., 3) xx, xy, yy."""
     xx, xy, yy = entries.unbind(-1)
     return torch.stack([torch.stack([xx, xy], -1), torch.stack([xy, yy], -1)], -2)
 
 
 def entries(square: Tensor) -> Tensor:
-    """(..., 2, 2) -> (..., 3) xx, xy, yy."""
+    """Return (..., 3) xx, xy, yy from (..., 2, 2)."""
     return torch.stack([square[..., 0, 0], square[..., 0, 1], square[..., 1, 1]], -1)
 
 
@@ -61,10 +61,10 @@ def test_precision_of_an_elliptical_bandwidth() -> None:
 def test_precision_of_an_oriented_bandwidth() -> None:
     """Sigma 0.5 m along the heading of 30 degrees, 2 m across it."""
     c, s = math.cos(math.pi / 6), math.sin(math.pi / 6)
-    turn = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+    rotation = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
     precision = torch.tensor([4, 0.25], dtype=torch.float64)
-    logarithm = turn @ torch.diag(precision.log()) @ turn.T
-    expected = turn @ torch.diag(precision) @ turn.T
+    logarithm = rotation @ torch.diag(precision.log()) @ rotation.T
+    expected = rotation @ torch.diag(precision) @ rotation.T
     actual = precision_matrix(entries(logarithm), 99.0)
     torch.testing.assert_close(actual, entries(expected))
     assert expected[0, 1] > 1
@@ -129,12 +129,14 @@ def test_precision_is_positive_definite_in_float32(channels: int, scale: float) 
     assert gradient.isfinite().all()
 
 
-def test_limits() -> None:
-    most = math.exp(LOG_PRECISION_LIMIT)
+def test_precision_is_limited() -> None:
+    largest = math.exp(LOG_PRECISION_LIMIT)
     actual = precision_matrix(torch.tensor([[100.0], [-100.0]]), 99.0)
-    torch.testing.assert_close(actual, torch.tensor([[most, 0, most], [1 / most, 0, 1 / most]]))
+    torch.testing.assert_close(
+        actual, torch.tensor([[largest, 0, largest], [1 / largest, 0, 1 / largest]])
+    )
     actual = precision_matrix(torch.tensor([[100.0, -100.0]]), 99.0)
-    torch.testing.assert_close(actual, torch.tensor([[most, 0, 1 / most]]))
+    torch.testing.assert_close(actual, torch.tensor([[largest, 0, 1 / largest]]))
     long = math.exp(ELONGATION_LIMIT)
     actual = precision_matrix(torch.tensor([[100.0, 0, -100.0]], dtype=torch.float64), 99.0)
     expected = torch.tensor([[long, 0, 1 / long]], dtype=torch.float64)
@@ -165,8 +167,8 @@ def test_decode() -> None:
     assert embeddings.log_precision.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
-def test_no_other_file_decodes() -> None:
-    """Of all that know torch, ``heads.py`` alone squashes and takes matrix exponentials."""
+def test_only_heads_decodes() -> None:
+    """Of the files that import torch, only ``heads.py`` uses squashing functions."""
     package = Path(bev_instseg.__file__).parent
     texts = {path: path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
     decoders = {
@@ -181,7 +183,7 @@ def test_no_other_file_decodes() -> None:
 @pytest.mark.parametrize("bandwidth", LEARNED)
 @pytest.mark.parametrize("initial_margin_m", [0.4, 1.0, 2.5])
 def test_initial_margin(bandwidth: Bandwidth, initial_margin_m: float) -> None:
-    """Without features phi falls to 0.5 at the initial margin, in every direction."""
+    """With zero features phi falls to 0.5 at the initial margin in every direction."""
     heads = Heads(8, 3, bandwidth, initial_margin_m).eval()
     embeddings = heads.decode(heads(torch.zeros(1, 8)), torch.zeros(1, 2))
     precision = precision_matrix(embeddings.log_precision, 99.0)
@@ -191,7 +193,7 @@ def test_initial_margin(bandwidth: Bandwidth, initial_margin_m: float) -> None:
     torch.testing.assert_close(phi, torch.full((1, 7), 0.5))
 
 
-def test_fixed_margin_is_that_of_the_fixed_sigma() -> None:
+def test_fixed_margin_follows_from_the_fixed_sigma() -> None:
     heads = Heads(8, 3, "fixed", 1.0).eval()
     embeddings = heads.decode(heads(torch.zeros(1, 8)), torch.zeros(1, 2))
     precision = precision_matrix(embeddings.log_precision, 0.5)

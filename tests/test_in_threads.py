@@ -1,4 +1,4 @@
-"""Several sweeps at once: order, what fails, how far it runs ahead."""
+"""Several items at once: order, failures, and how far the work runs ahead."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ def two_threads():
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
-    assert torch.get_num_threads() == 2  # the caller's share stays
+    assert torch.get_num_threads() == 2  # the caller's threads are unchanged
     torch.set_num_threads(before)
 
 
@@ -30,7 +30,7 @@ def test_outcomes_come_in_order():
     assert list(run_in_threads([], 0, work, CPU)) == []
 
 
-def test_what_fails_is_told_and_the_rest_goes_on():
+def test_failures_are_reported_and_the_rest_continues():
     def work(n):
         if n % 3 == 1:
             raise ValueError(f"no {n}")
@@ -42,16 +42,16 @@ def test_what_fails_is_told_and_the_rest_goes_on():
     assert [n for n, _ in steps] == list(range(8))
 
 
-def test_items_are_worked_on_at_the_same_time_with_a_share_of_the_threads():
-    meet, shares = threading.Barrier(2, timeout=20), []
+def test_items_run_at_the_same_time_with_one_thread_each():
+    barrier, num_threads = threading.Barrier(2, timeout=20), []
 
     def work(n):
-        meet.wait()  # one after the other would never get past this
-        shares.append(torch.get_num_threads())
+        barrier.wait()  # times out if items run one after the other
+        num_threads.append(torch.get_num_threads())
 
     for _, outcome in run_in_threads(range(6), 6, work, CPU):
         outcome.result()
-    assert shares == [1] * 6
+    assert num_threads == [1] * 6
 
 
 def test_a_single_item_gets_all_threads():
@@ -59,20 +59,20 @@ def test_a_single_item_gets_all_threads():
     assert outcome.result() == 2
 
 
-def test_it_does_not_run_ahead_without_bound():
-    started, finished, most = [], [], []
+def test_work_runs_ahead_only_so_far():
+    started, finished, ahead = [], [], []
 
     def work(n):
         started.append(n)
-        most.append(len(started) - len(finished))
+        ahead.append(len(started) - len(finished))
 
     for n, _ in run_in_threads(range(50), 50, work, CPU):
         finished.append(n)
         time.sleep(0.001)
-    assert max(most) <= QUEUED_PER_WORKER * 2 + 1
+    assert max(ahead) <= QUEUED_PER_WORKER * 2 + 1
 
 
-def test_closing_early_leaves_nothing_half_done():
+def test_closing_early_finishes_what_was_begun():
     begun, done = [], []
 
     def work(n):

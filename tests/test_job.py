@@ -1,4 +1,4 @@
-"""A folder job: which sweeps, where results go, what is done already."""
+"""A folder job: which sweeps, where results go, and which are done already."""
 
 import dataclasses
 import json
@@ -10,9 +10,9 @@ import pytest
 from conftest import CALIBRATION, STREETS, street
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.export import read_instances
+from bev_instseg.export import Picture, read_instances
 from bev_instseg.io.sensor_setup import SensorSetup
-from bev_instseg.jobs.job import Item, Job, find_items, fingerprint, segment_item
+from bev_instseg.jobs.job import Item, Job, find_items, segment_item, settings_fingerprint
 from bev_instseg.segmenter import Segmenter
 
 DRIVES = ("a.bin", "monday/a.bin", "monday/night/b.npy", "tuesday/c.pcd.bin")
@@ -20,7 +20,7 @@ DRIVES = ("a.bin", "monday/a.bin", "monday/night/b.npy", "tuesday/c.pcd.bin")
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Sweeps in folders, and what is none of them."""
+    """Sweeps in folders, and files that are not sweeps."""
     root = tmp_path / "archive"
     points = street(STREETS["a"])[0]
     for name in DRIVES:
@@ -44,7 +44,7 @@ def segmenter(weights: str) -> Segmenter:
     return Segmenter.from_checkpoint(weights, "cpu")
 
 
-def test_a_folder_is_searched_to_its_depth_and_results_mirror_it(
+def test_folders_are_searched_to_any_depth_and_results_mirror_them(
     archive: Path, tmp_path: Path
 ) -> None:
     items = find_items([archive], tmp_path / "out")
@@ -52,14 +52,14 @@ def test_a_folder_is_searched_to_its_depth_and_results_mirror_it(
     assert [item.name for item in items] == ["a", "monday/a", "monday/night/b", "tuesday/c"]
 
 
-def test_results_below_the_folder_are_no_sweeps(archive: Path, segmenter: Segmenter) -> None:
+def test_results_inside_the_folder_are_not_sweeps(archive: Path, segmenter: Segmenter) -> None:
     job = job_of(segmenter, archive / "out", formats=("ply",))
     item = find_items([archive], job.out)[1]
     assert segment_item(segmenter, job, None, item).error == ""
     assert (archive / "out" / "monday" / "a.ply").exists()
     for out in ("out", "elsewhere", "."):
         assert len(find_items([archive], archive / out)) == len(DRIVES)
-    (archive / "monday" / "of_others.ply").write_bytes(b"ply")
+    (archive / "monday" / "foreign.ply").write_bytes(b"ply")
     assert len(find_items([archive], job.out)) == len(DRIVES) + 1
 
 
@@ -76,48 +76,53 @@ def test_links_are_followed(archive: Path, tmp_path: Path) -> None:
         "all/monday/night/b",
         "all/tuesday/c",
     ]
-    with pytest.raises(ScanError, match=r"results would go to .*archive, behind a link; choose"):
+    with pytest.raises(
+        ScanError, match=r"a link would put its results in .*archive, outside the output"
+    ):
         find_items([linked], linked)
 
 
-def test_a_file_is_named_by_its_stem_and_done_once(archive: Path, tmp_path: Path) -> None:
+def test_a_file_is_named_by_its_stem_and_processed_once(archive: Path, tmp_path: Path) -> None:
     inputs = [archive / "tuesday" / "c.pcd.bin", archive / "tuesday", archive / "a.bin"]
     items = find_items(inputs, tmp_path / "out")
     assert [item.name for item in items] == ["c", "a"]
 
 
-def test_what_cannot_be_told_apart_is_refused(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(ScanError, match=r"monday/a\.bin: named like .*archive/a\.bin"):
+def test_inputs_that_cannot_be_used_are_refused(archive: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ScanError, match=r"monday/a\.bin: .* same name as those of .*archive/a\.bin"
+    ):
         find_items([archive / "a.bin", archive / "monday"], tmp_path / "out")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.ply").touch()
-    with pytest.raises(ScanError, match=r"a\.ply: lies where results go; choose another --out"):
+    with pytest.raises(ScanError, match=r"a\.ply: is inside the output folder; choose another"):
         find_items([tmp_path / "out" / "a.ply"], tmp_path / "out")
     with pytest.raises(ScanError, match=r"b\.bin: no such sweep or folder; check the path"):
         find_items([archive / "a.bin", tmp_path / "b.bin"], tmp_path / "out")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ScanError, match=r"empty: no sweeps in this folder \(\.bin, "):
+    with pytest.raises(ScanError, match=r"empty: no sweeps in this folder; expected \.bin, "):
         find_items([tmp_path / "empty"], tmp_path / "out")
 
 
 def job_of(segmenter: Segmenter, out: Path, **changes: object) -> Job:
-    job = Job(out, fingerprint(segmenter, SensorSetup()), SensorSetup())
+    job = Job(out, settings_fingerprint(segmenter, SensorSetup()), SensorSetup())
     return dataclasses.replace(job, **changes)  # type: ignore[arg-type]
 
 
-def test_done_is_what_is_whole_and_made_with_the_same_settings(
+def test_done_means_complete_and_made_with_the_same_settings(
     segmenter: Segmenter, archive: Path, tmp_path: Path
 ) -> None:
     item = Item(archive / "a.bin", "monday/a")
-    job = job_of(segmenter, tmp_path / "out", formats=("ply",), pictures=("png",))
+    job = job_of(segmenter, tmp_path / "out", formats=("ply",), pictures=(Picture.BEV,))
     assert not job.is_done(item)
     outcome = segment_item(segmenter, job, None, item)
     assert outcome.error == ""
     assert job.is_done(item)
     assert not dataclasses.replace(job, settings="other").is_done(item)
     assert not dataclasses.replace(job, formats=("ply", "pcd")).is_done(item)
-    assert not dataclasses.replace(job, pictures=("png", "maps")).is_done(item)
-    assert dataclasses.replace(job, pictures=("png", "3d")).is_done(item)
+    assert not dataclasses.replace(job, pictures=(Picture.BEV, Picture.MAPS)).is_done(item)
+    in_3d = (Picture.BEV, Picture.PERSPECTIVE)  # which not every machine can draw
+    assert dataclasses.replace(job, pictures=in_3d).is_done(item)
     for path in job.paths(item):
         kept = path.read_bytes()
         path.unlink()
@@ -130,7 +135,7 @@ def test_done_is_what_is_whole_and_made_with_the_same_settings(
     assert not job.is_done(item)
 
 
-def test_another_sweep_or_calibration_of_that_name_is_to_do(
+def test_a_changed_sweep_or_calibration_is_not_done(
     segmenter: Segmenter, archive: Path, tmp_path: Path
 ) -> None:
     calibration = tmp_path / "calib.txt"
@@ -144,24 +149,24 @@ def test_another_sweep_or_calibration_of_that_name_is_to_do(
     calibration.write_text(CALIBRATION)
     assert job.is_done(item)
     assert not job.is_done(Item(archive / "monday" / "night" / "b.npy", "a"))
-    os.utime(item.path, (2e9, 2e9))  # written anew
+    os.utime(item.path, (2e9, 2e9))  # modified since
     assert not job.is_done(item)
 
 
-def test_settings_are_what_decides_what_is_found(segmenter: Segmenter) -> None:
-    before = fingerprint(segmenter, SensorSetup())
-    assert before == fingerprint(segmenter, SensorSetup())
-    assert before != fingerprint(segmenter, SensorSetup(axes="rfu"))
+def test_settings_cover_everything_that_affects_the_instances(segmenter: Segmenter) -> None:
+    before = settings_fingerprint(segmenter, SensorSetup())
+    assert before == settings_fingerprint(segmenter, SensorSetup())
+    assert before != settings_fingerprint(segmenter, SensorSetup(axes="rfu"))
     config = segmenter.config
     cluster = dataclasses.replace(config.cluster, score_threshold=0.123)
     other = segmenter.with_config(dataclasses.replace(config, cluster=cluster))
-    assert before != fingerprint(other, SensorSetup())
+    assert before != settings_fingerprint(other, SensorSetup())
     train = dataclasses.replace(config.train, steps=1)
     other = segmenter.with_config(dataclasses.replace(config, train=train))
-    assert before == fingerprint(other, SensorSetup())
+    assert before == settings_fingerprint(other, SensorSetup())
 
 
-def test_every_format_gives_the_labels_of_its_bin(
+def test_every_format_gives_the_same_labels(
     segmenter: Segmenter, archive: Path, tmp_path: Path
 ) -> None:
     items = find_items([archive], tmp_path / "out")
@@ -182,7 +187,7 @@ def test_the_same_sweep_gives_the_same_bytes(
     segmenter: Segmenter, archive: Path, tmp_path: Path
 ) -> None:
     item = Item(archive / "a.bin", "a")
-    everything = {"formats": ("ply", "pcd"), "pictures": ("png", "maps")}
+    everything = {"formats": ("ply", "pcd"), "pictures": (Picture.BEV, Picture.MAPS)}
     files = []
     for folder in ("one", "two"):
         job = job_of(segmenter, tmp_path / folder, **everything)
@@ -192,7 +197,7 @@ def test_the_same_sweep_gives_the_same_bytes(
     assert set(files[0]) == {"a.label", "a.json", "a.ply", "a.pcd", "a.png", "a_maps.png"}
 
 
-def test_boxes_of_a_camera_come_with_its_calibration(
+def test_a_calibration_gives_boxes_in_the_camera_image(
     segmenter: Segmenter, archive: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "calib").mkdir()
@@ -225,9 +230,7 @@ def test_boxes_of_a_camera_come_with_its_calibration(
     assert "a.txt: cannot be read" in missing.error
 
 
-def test_what_fails_says_so_and_leaves_nothing_half_done(
-    segmenter: Segmenter, tmp_path: Path
-) -> None:
+def test_a_failure_is_reported_and_leaves_no_files(segmenter: Segmenter, tmp_path: Path) -> None:
     (tmp_path / "bad.bin").write_bytes(b"cut short")
     item = Item(tmp_path / "bad.bin", "bad")
     job = job_of(segmenter, tmp_path / "out")
@@ -238,11 +241,10 @@ def test_what_fails_says_so_and_leaves_nothing_half_done(
     assert not job.is_done(item)
 
 
-def test_pictures_of_an_earlier_run_do_not_stay(
-    segmenter: Segmenter, archive: Path, tmp_path: Path
-) -> None:
+def test_outdated_pictures_are_removed(segmenter: Segmenter, archive: Path, tmp_path: Path) -> None:
     item = Item(archive / "a.bin", "a")
-    segment_item(segmenter, job_of(segmenter, tmp_path, pictures=("png", "maps")), None, item)
+    pictures = (Picture.BEV, Picture.MAPS)
+    segment_item(segmenter, job_of(segmenter, tmp_path, pictures=pictures), None, item)
     assert {path.name for path in tmp_path.glob("*.png")} == {"a.png", "a_maps.png"}
     segment_item(segmenter, job_of(segmenter, tmp_path, formats=("ply",)), None, item)
     assert {path.name for path in tmp_path.glob("*.png")} == {"a.png", "a_maps.png"}

@@ -1,4 +1,4 @@
-"""Kernels run where Numba has no place to keep its machine code."""
+"""Kernels run even if Numba cannot cache its machine code."""
 
 import os
 import subprocess

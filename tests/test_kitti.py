@@ -8,13 +8,13 @@ from conftest import CAR, ROOT, SIZES_M, STREETS, Thing, kitti_label, street, wr
 
 from bev_instseg.config import CLASSES, DataConfig
 from bev_instseg.datasets.kitti import (
+    BoxLabel,
     CameraCalibration,
-    Label,
     frame_names,
     points_in_box,
+    read_boxes,
     read_calibration,
     read_frame,
-    read_labels,
 )
 from bev_instseg.exceptions import KittiError, ScanError
 
@@ -25,14 +25,15 @@ needs_kitti = pytest.mark.skipif(
     not (REAL / "ImageSets").is_dir(), reason=f"no KITTI below KITTI_ROOT ({REAL})"
 )
 
-# Camera axes: x right = -y, y down = -z, z forward = x; no lever arm. 700 px, middle (620, 180).
+# Camera axes: x right = -y, y down = -z, z forward = x; at the sensor.
+# Focal length 700 px, principal point (620, 180).
 CALIBRATION = """P0: 100 0 0 0 0 100 0 0 0 0 1 0
 P2: 700 0 620 0 0 700 180 0 0 0 1 0
 R0_rect: 1 0 0 0 1 0 0 0 1
 Tr_velo_to_cam: 0 -1 0 0 0 0 -1 0 1 0 0 0
 Tr_imu_to_velo: 1 0 0 0 0 1 0 0 0 0 1 0
 """
-# A turned and shifted camera: R0_rect turns 90 degrees about z, so that every part matters.
+# A rotated and shifted camera: R0_rect turns by 90 degrees about z, so that every matrix matters.
 TURNED = """P2: 700 0 600 70 0 700 200 7 0 0 1 0.5
 R0_rect: 0 -1 0 1 0 0 0 0 1
 Tr_velo_to_cam: 0 -1 0 0.1 0 0 -1 0.2 1 0 0 0.3
@@ -46,7 +47,7 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def frame_of(tmp_path, points, labels, data=DATA):
-    """Read a frame made of (x, y, z) points in the sensor frame and label lines."""
+    """Write a frame of (x, y, z) points in the sensor frame and label lines, and read it."""
     points = np.array(points, np.float32).reshape(-1, 3)
     folder = tmp_path / "training"
     (folder / "velodyne").mkdir(parents=True, exist_ok=True)
@@ -59,14 +60,14 @@ def frame_of(tmp_path, points, labels, data=DATA):
 
 
 def label_line(kind, height, width, length, x, y, z, yaw_rad, rectangle="0 0 1 1"):
-    """A label line with the box in the camera frame."""
+    """A ``label_2`` line; the box is in the camera frame."""
     return f"{kind} 0 0 0 {rectangle} {height} {width} {length} {x} {y} {z} {yaw_rad}"
 
 
 # Calibration and projection
 
 
-def test_projection_is_that_of_the_hand(tmp_path):
+def test_projection_matches_a_calculation_by_hand(tmp_path):
     calibration = read_calibration(write_text(tmp_path / "c.txt", TURNED))
     # Sensor (10, 2, 1): velo_to_cam gives (-2 + .1, -1 + .2, 10 + .3) = (-1.9, -0.8, 10.3);
     # R0_rect turns that into (0.8, -1.9, 10.3).
@@ -87,7 +88,7 @@ def test_points_behind_the_camera_are_not_in_front(tmp_path):
     assert np.isfinite(pixels).all()
 
 
-def test_both_spellings_of_the_calibration_are_one(tmp_path):
+def test_tracking_calibrations_read_like_object_calibrations(tmp_path):
     tracking = (
         TURNED.replace("R0_rect:", "R_rect").replace("Tr_velo_to_cam:", "Tr_velo_cam")
         + "\nTr_imu_velo 1 2 3\n"
@@ -98,10 +99,12 @@ def test_both_spellings_of_the_calibration_are_one(tmp_path):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
 
 
-def test_a_calibration_of_odometry_has_rectified_axes(tmp_path):
+def test_odometry_calibrations_have_rectified_axes(tmp_path):
     lines = CALIBRATION.replace("Tr_velo_to_cam", "Tr").splitlines()
     text = "\n".join(line for line in lines if not line.startswith("R0_rect"))
-    one = read_calibration(write_text(tmp_path / "object.txt", CALIBRATION))  # R0_rect is 1
+    one = read_calibration(
+        write_text(tmp_path / "object.txt", CALIBRATION)
+    )  # R0_rect is the identity
     other = read_calibration(write_text(tmp_path / "odometry.txt", text))
     for name in ("rotation", "translation", "projection"):
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
@@ -113,9 +116,9 @@ def test_a_calibration_of_odometry_has_rectified_axes(tmp_path):
         ("", "no matrix R0_rect or R_rect of 3 x 3 finite numbers"),
         (CALIBRATION.replace("P2", "P9"), "no matrix P2 of 3 x 4"),
         (CALIBRATION.replace("1 0 0 0 1 0 0 0 1", "1 0 0 0 1 0 0 0"), "no matrix R0_rect"),
-        (CALIBRATION.replace("Tr_velo_to_cam: 0", "Tr_velo_to_cam: zero"), "no number"),
+        (CALIBRATION.replace("Tr_velo_to_cam: 0", "Tr_velo_to_cam: zero"), "not all numbers"),
         (CALIBRATION.replace("P2: 700", "P2: nan"), "no matrix P2"),
-        (CALIBRATION.replace("R0_rect: 1", "R0_rect: 0"), "are no rotation"),
+        (CALIBRATION.replace("R0_rect: 1", "R0_rect: 0"), "are not a rotation"),
     ],
 )
 def test_a_bad_calibration_is_refused(tmp_path, text, reason):
@@ -126,16 +129,16 @@ def test_a_bad_calibration_is_refused(tmp_path, text, reason):
     assert "\n" not in str(caught.value)
 
 
-# Labels and boxes
+# Box labels
 
 
-def test_labels_are_read_field_by_field(tmp_path):
+def test_fields_of_a_box_label(tmp_path):
     lines = [
         "Car 0.5 1 -1.2 100 110 220 230 1.5 1.6 4.0 2 1.7 20 0.3",
         "",
         "Pedestrian 0 0 0 1 2 3 4 1.8 0.5 0.6 -3 1.6 9 -1.5 0.97",  # with a score
     ]
-    car, pedestrian = read_labels(write_text(tmp_path / "l.txt", "\n".join(lines)))
+    car, pedestrian = read_boxes(write_text(tmp_path / "l.txt", "\n".join(lines)))
     assert (car.kind, car.yaw_rad) == ("Car", 0.3)
     assert car.rectangle_px.tolist() == [100, 110, 220, 230]
     assert car.size_m.tolist() == [1.5, 1.6, 4.0]
@@ -152,10 +155,10 @@ def test_labels_are_read_field_by_field(tmp_path):
         "Car",
     ],
 )
-def test_a_bad_label_is_refused_with_its_line(tmp_path, line):
+def test_a_bad_label_is_refused_with_its_line_number(tmp_path, line):
     path = write_text(tmp_path / "l.txt", f"{kitti_label(Thing(CAR, 9, 0))}\n{line}\n")
-    with pytest.raises(KittiError, match="line 2 is no KITTI label of 15 fields") as caught:
-        read_labels(path)
+    with pytest.raises(KittiError, match="line 2 is not a KITTI label of 15 fields") as caught:
+        read_boxes(path)
     assert str(caught.value).startswith(f"{path}: ")
 
 
@@ -167,9 +170,9 @@ def test_a_bad_label_is_refused_with_its_line(tmp_path, line):
         ((2, 1.0, 20), True),
         ((2 + 1.9 * 0.8776, 1.0, 20 - 1.9 * 0.4794), True),  # 1.9 m ahead
         ((2 + 2.1 * 0.8776, 1.0, 20 - 2.1 * 0.4794), False),
-        ((2 - 1.9 * 0.8776, 1.0, 20 + 1.9 * 0.4794), True),  # 1.9 m back
-        ((2 + 1.9 * 0.8776, 1.0, 20 + 1.9 * 0.4794), False),  # a yaw of the wrong sign
-        ((2 + 0.75 * 0.4794, 1.0, 20 + 0.75 * 0.8776), True),  # 0.75 m aside
+        ((2 - 1.9 * 0.8776, 1.0, 20 + 1.9 * 0.4794), True),  # 1.9 m behind
+        ((2 + 1.9 * 0.8776, 1.0, 20 + 1.9 * 0.4794), False),  # inside if the yaw had the wrong sign
+        ((2 + 0.75 * 0.4794, 1.0, 20 + 0.75 * 0.8776), True),  # 0.75 m to the side
         ((2 + 0.85 * 0.4794, 1.0, 20 + 0.85 * 0.8776), False),
         ((2, 1.49, 20), True),
         ((2, 1.51, 20), False),  # below the floor: y points down
@@ -177,13 +180,13 @@ def test_a_bad_label_is_refused_with_its_line(tmp_path, line):
         ((2, -0.01, 20), False),  # above the roof
     ],
 )
-def test_points_in_a_box(point, inside):
-    box = Label("Car", np.zeros(4), np.array([1.5, 1.6, 4.0]), np.array([2, 1.5, 20.0]), 0.5)
+def test_points_in_box(point, inside):
+    box = BoxLabel("Car", np.zeros(4), np.array([1.5, 1.6, 4.0]), np.array([2, 1.5, 20.0]), 0.5)
     assert points_in_box(np.array([point], float), box).tolist() == [inside]
 
 
-def test_a_box_grows_on_all_sides():
-    box = Label("Car", np.zeros(4), np.array([1.5, 1.6, 4.0]), np.array([0, 0, 0.0]), 0.0)
+def test_a_margin_grows_a_box_on_all_sides():
+    box = BoxLabel("Car", np.zeros(4), np.array([1.5, 1.6, 4.0]), np.array([0, 0, 0.0]), 0.0)
     middle = np.array([0, -0.75, 0])
     half = np.array([2.0, 0.75, 0.8])  # along x, y, z at yaw 0
     for axis in range(3):
@@ -210,15 +213,15 @@ CAR_LINE = label_line("Car", 1.5, 1.6, 4.0, 2, 1.5, 20, 0)
         ((20, -2, -1.49), -1),
         ((20, -2, -1.64), -1),  # 0.14 m below it
         ((20, -2, -1.66), 0),
-        ((20, -2, 0.14), -1),  # the roof is at 0: the band
+        ((20, -2, 0.14), -1),  # the roof is at 0; in the band
         ((20, -2, 0.16), 0),
-        ((20, 0.14, -1.0), -1),  # 2.14 m along the length, of 2 + 0.15
+        ((20, 0.14, -1.0), -1),  # 2.14 m along the length; the band ends at 2.15
         ((20, 0.16, -1.0), 0),
-        ((20.94, -2, -1.0), -1),  # 0.94 m across, of 0.8 + 0.15
+        ((20.94, -2, -1.0), -1),  # 0.94 m across; the band ends at 0.95
         ((20.96, -2, -1.0), 0),
     ],
 )
-def test_a_box_becomes_instance_void_and_background(tmp_path, point, instance):
+def test_points_become_instance_void_or_background(tmp_path, point, instance):
     frame = frame_of(tmp_path, [point], [CAR_LINE])
     assert frame.instance.tolist() == [instance]
     assert frame.labelled.tolist() == [True]
@@ -226,15 +229,15 @@ def test_a_box_becomes_instance_void_and_background(tmp_path, point, instance):
     np.testing.assert_allclose(frame.centres_m, [[20, -2]], atol=1e-6)
 
 
-def test_band_and_floor_are_the_configurations(tmp_path):
+def test_band_and_floor_come_from_the_configuration(tmp_path):
     data = dataclasses.replace(DATA, box_floor_m=0.5, box_band_m=0.3)
     points = [(20, -2, -1.01), (20, -2, -0.99), (20, 0.29, -0.5), (20, 0.31, -0.5)]
     frame = frame_of(tmp_path, points, [CAR_LINE], data)
     assert frame.instance.tolist() == [-1, 1, -1, 0]
 
 
-def test_outside_the_image_nothing_is_labelled(tmp_path):
-    # 700 px focal length, middle (620, 180), image 1242 x 375: at 10 m u runs over
+def test_points_outside_the_image_are_unlabelled(tmp_path):
+    # Focal length 700 px, principal point (620, 180), image 1242 x 375: at 10 m u runs over
     # y = 620 / 70 .. -622 / 70 m and v over z = 180 / 70 .. -195 / 70 m.
     points = [
         *[(10, 8.85, 0), (10, 8.87, 0)],
@@ -260,7 +263,7 @@ def test_a_dont_care_rectangle_is_void_at_any_depth(tmp_path):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_an_object_inside_a_dont_care_rectangle_stays_one(tmp_path, order):
+def test_an_object_in_a_dont_care_rectangle_stays_an_object(tmp_path, order):
     rectangle = label_line("DontCare", -1, -1, -1, -1000, -1000, -1000, -10, "0 0 1242 375")
     points = [(20, -2, -1.0), (20, -2, -1.4), (30, 0, 0)]
     frame = frame_of(tmp_path, points, [CAR_LINE, rectangle][::order])
@@ -268,7 +271,7 @@ def test_an_object_inside_a_dont_care_rectangle_stays_one(tmp_path, order):
 
 
 @pytest.mark.parametrize("kind", ["Tram", "Misc"])
-def test_void_types_are_void_with_their_band(tmp_path, kind):
+def test_void_types_are_void_including_their_band(tmp_path, kind):
     points = [(20, -2, -1.0), (20, -2, -1.4), (20, 0.14, -1.0), (20, 0.16, -1.0)]
     frame = frame_of(tmp_path, points, [CAR_LINE.replace("Car", kind)])
     assert frame.instance.tolist() == [-1, -1, -1, 0]
@@ -280,7 +283,7 @@ def test_an_unknown_type_is_background(tmp_path):
     assert frame.instance.tolist() == [0]
 
 
-def test_every_type_finds_its_class(tmp_path):
+def test_every_type_has_its_class(tmp_path):
     kinds = ["Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist"]
     lines = [label_line(kind, 2, 2, 2, 0, 1.5, 10 + 5 * i, 0) for i, kind in enumerate(kinds)]
     frame = frame_of(tmp_path, [(10 + 5 * i, 0, -0.5) for i in range(6)], lines)
@@ -289,13 +292,13 @@ def test_every_type_finds_its_class(tmp_path):
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_where_boxes_overlap_the_nearer_centre_wins(tmp_path, order):
+def test_the_nearer_centre_wins_where_boxes_overlap(tmp_path, order):
     # A person (0.6 m square, at y = -0.2) beside a car whose box reaches to y = 0.
     person = label_line("Pedestrian", 1.7, 0.6, 0.6, 0.2, 1.5, 20, 0)
     points = [
-        (20, -0.4, -1.0),  # in both, 0.54 m from the person, 1.7 m from the car
+        (20, -0.4, -1.0),  # in both boxes; 0.54 m from the person, 1.7 m from the car
         (20, 0.05, -1.0),  # in the person's box, in the car's band
-        (20, -2, -1.0),  # the car alone
+        (20, -2, -1.0),  # in the car only
         (20, -1.98, -1.35),  # 0.15 m above both floors
     ]
     frame = frame_of(tmp_path, points, [CAR_LINE, person][::order])
@@ -304,7 +307,7 @@ def test_where_boxes_overlap_the_nearer_centre_wins(tmp_path, order):
     assert frame.classes[human - 1] == PEDESTRIAN
 
 
-def test_a_box_that_holds_no_point_keeps_its_number(tmp_path):
+def test_a_box_without_points_keeps_its_number(tmp_path):
     far = label_line("Car", 1.5, 1.6, 4.0, 2, 1.5, 60, 0)
     frame = frame_of(tmp_path, [(20, -2, -1.0)], [far, CAR_LINE])
     assert frame.instance.tolist() == [2]
@@ -312,14 +315,14 @@ def test_a_box_that_holds_no_point_keeps_its_number(tmp_path):
     np.testing.assert_allclose(frame.centres_m, [[60, -2], [20, -2]], atol=1e-6)
 
 
-def test_an_empty_sweep_is_a_frame(tmp_path):
+def test_a_sweep_without_points(tmp_path):
     frame = frame_of(tmp_path, [], [CAR_LINE])
     assert frame.points.shape == (0, 4)
     assert frame.judged.shape == (0,)
 
 
 @pytest.mark.parametrize("name", ["a", "b", "c"])
-def test_a_whole_street_is_labelled_thing_by_thing(kitti_root, name):
+def test_every_object_of_a_street_is_labelled(kitti_root, name):
     frame = read_frame(kitti_root, name, CLASSES, DATA)
     owner = street(STREETS[name])[1]
     for k, thing in enumerate(STREETS[name], 1):
@@ -339,7 +342,7 @@ def test_a_whole_street_is_labelled_thing_by_thing(kitti_root, name):
 
 
 @pytest.mark.parametrize("name", ["000123", "0001_000004", "object-16", "a.b"])
-def test_stems_have_any_form(tmp_path, name, monkeypatch):
+def test_frame_names_may_have_any_form(tmp_path, name, monkeypatch):
     monkeypatch.setitem(STREETS, name, STREETS["a"])
     root = write_kitti(tmp_path, {"odd": [name]})
     assert frame_names(root, ["odd"]) == [name]
@@ -347,7 +350,7 @@ def test_stems_have_any_form(tmp_path, name, monkeypatch):
     assert (frame.name, len(frame.classes)) == (name, 3)
 
 
-def test_splits_are_listed_one_after_the_other(tmp_path):
+def test_splits_are_listed_in_order(tmp_path):
     write_text(tmp_path / "ImageSets" / "one.txt", "b\n\n  a \n")
     write_text(tmp_path / "ImageSets" / "two.txt", "c")
     assert frame_names(tmp_path, ["one", "two"]) == ["b", "a", "c"]
@@ -365,10 +368,10 @@ def test_the_full_sweep_is_preferred(kitti_root):
 
 
 @pytest.mark.parametrize("folder", ["velodyne", "calib", "label_2"])
-def test_a_missing_file_is_named(kitti_root, folder):
+def test_a_missing_file_is_reported(kitti_root, folder):
     path = next((kitti_root / "training" / folder).glob("a.*"))
     path.unlink()
-    if folder == "velodyne":  # the last place looked at
+    if folder == "velodyne":  # the last place tried
         path = kitti_root / "training" / "velodyne_reduced" / "a.bin"
     with pytest.raises((KittiError, ScanError)) as caught:
         read_frame(kitti_root, "a", CLASSES, DATA)
@@ -378,7 +381,7 @@ def test_a_missing_file_is_named(kitti_root, folder):
 
 @pytest.mark.parametrize("folder", ["velodyne", "calib", "label_2"])
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00 broken", None])
-def test_a_malformed_file_is_named(kitti_root, folder, content):
+def test_a_malformed_file_is_reported(kitti_root, folder, content):
     path = next((kitti_root / "training" / folder).glob("a.*"))
     path.unlink()
     if content is None:
@@ -392,7 +395,7 @@ def test_a_malformed_file_is_named(kitti_root, folder, content):
 
 
 @pytest.mark.parametrize(("text", "reason"), [(None, "No such file"), ("\n \n", "lists no frames")])
-def test_a_bad_split_is_named(tmp_path, text, reason):
+def test_a_bad_split_is_reported(tmp_path, text, reason):
     path = tmp_path / "ImageSets" / "train.txt"
     if text is not None:
         write_text(path, text)
@@ -406,20 +409,20 @@ def test_a_bad_split_is_named(tmp_path, text, reason):
 
 @needs_kitti
 def test_real_boxes_hold_points():
-    """Every box taller than 40 px in val has points of its own, and most of the image is judged."""
+    """Every box in val taller than 40 px has points, and most points in the image are judged."""
     counted = [0, 0, 0]
     class_of = {kind: i for i, c in enumerate(CLASSES) for kind in c.kitti}
     for name in frame_names(REAL, ["val"]):
         frame = read_frame(REAL, name, CLASSES, DATA)
-        labels = read_labels(REAL / "training" / "label_2" / f"{name}.txt")
-        objects = [label for label in labels if label.kind in class_of]
-        assert frame.classes.tolist() == [class_of[label.kind] for label in objects]
+        boxes = read_boxes(REAL / "training" / "label_2" / f"{name}.txt")
+        objects = [box for box in boxes if box.kind in class_of]
+        assert frame.classes.tolist() == [class_of[box.kind] for box in objects]
         points_of = np.bincount(frame.instance[frame.judged], minlength=len(objects) + 1)[1:]
-        for label, count, index in zip(objects, points_of, frame.classes, strict=True):
+        for box, count, index in zip(objects, points_of, frame.classes, strict=True):
             counted[index] += int(count >= 10)
-            if label.rectangle_px[3] - label.rectangle_px[1] > 40:
-                assert count > 0, f"{name}: {label}"
-        # A full sweep shows the camera about a sixth of itself; void is a small part of that.
+            if box.rectangle_px[3] - box.rectangle_px[1] > 40:
+                assert count > 0, f"{name}: {box}"
+        # About a sixth of a full sweep is in the image; little of that is void.
         assert 0.1 < frame.labelled.mean() < 0.3
         assert 0.8 < frame.judged.sum() / frame.labelled.sum() <= 1
         assert 0 < (frame.instance > 0).sum() / frame.judged.sum() < 0.7
@@ -427,7 +430,7 @@ def test_real_boxes_hold_points():
 
 
 @needs_kitti
-def test_real_boxes_stand_on_the_ground_and_near_their_points():
+def test_real_objects_are_near_the_ground_and_their_centres():
     for name in frame_names(REAL, ["val"]):
         frame = read_frame(REAL, name, CLASSES, DATA)
         for k in range(1, len(frame.classes) + 1):
@@ -439,7 +442,7 @@ def test_real_boxes_stand_on_the_ground_and_near_their_points():
             assert -2.5 < own[:, 2].min() < 0.5
 
 
-def test_a_calibration_knows_its_inverse():
+def test_to_sensor_inverts_to_camera():
     angle = 0.4
     rotation = np.array(
         [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]

@@ -1,4 +1,4 @@
-"""Equations 1-11 against values worked out by hand and against NumPy loops over the equations."""
+"""Equations 1-11 compared with values worked out by hand and with NumPy loops."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,10 +14,10 @@ from torch.autograd import gradcheck
 
 from bev_instseg.config import LossConfig
 from bev_instseg.models.heads import Bandwidth, Embeddings, margin_m, precision_matrix
+from bev_instseg.training.batch_targets import BatchTargets
 from bev_instseg.training.losses import (
-    BatchTargets,
+    LOSSES,
     batch_losses,
-    frame_losses,
     hinge_loss,
     lovasz_hinge,
     mean_per_object,
@@ -35,7 +35,7 @@ Centre = Literal["centroid", "embedding", "box"]
 CHANNELS = {"fixed": 0, "scalar": 1, "elliptical": 2, "oriented": 3}
 FIXED_SIGMA_M = 0.7
 COMBINATIONS = list(product(get_args(InstanceLoss), get_args(Bandwidth), get_args(Centre)))
-PARTS = ("instance", "smoothness", "seed")
+PARTS = LOSSES[1:]
 
 
 def tensor(*rows: object) -> Tensor:
@@ -54,8 +54,21 @@ def config(instance: InstanceLoss = "lovasz", center: Centre = "embedding") -> L
     )
 
 
+def frame_losses(
+    embeddings: Embeddings,
+    cell_centres_m: Tensor,
+    targets: PillarTargets,
+    loss: LossConfig,
+    fixed_sigma_m: float,
+) -> dict[str, Tensor]:
+    """Return the unweighted parts of the loss of one frame."""
+    batch = BatchTargets.from_frames([targets])
+    losses = batch_losses(embeddings, cell_centres_m, batch, loss, fixed_sigma_m)
+    return {name: losses[name] for name in PARTS}
+
+
 class Case:
-    """A frame of random predictions: objects 1, 3 and 4 of 5 own pillars, some are not judged."""
+    """A frame of random predictions; objects 1, 3 and 4 of 5 have pillars, some are not judged."""
 
     def __init__(
         self,
@@ -94,7 +107,7 @@ class Case:
 
 
 def lovasz_reference(scores: Float, truth: NDArray[np.bool_]) -> float:
-    """The Lovász extension of 1 - IoU at the hinge errors of one row, set by set."""
+    """Return the Lovász extension of 1 - IoU at the hinge errors of one row, set by set."""
     members = set(np.flatnonzero(truth).tolist())
     errors = 1 - scores * np.where(truth, 1, -1)
     total, wrong, before = 0.0, set[int](), 0.0
@@ -108,7 +121,7 @@ def lovasz_reference(scores: Float, truth: NDArray[np.bool_]) -> float:
 
 
 def precision_reference(mean_log: Float) -> Float:
-    """exp of the symmetric matrix that the channels describe, by its eigenvectors."""
+    """Return exp of the symmetric matrix that the channels describe, by its eigenvectors."""
     match len(mean_log):
         case 0:
             return np.eye(2) / FIXED_SIGMA_M**2
@@ -122,7 +135,7 @@ def precision_reference(mean_log: Float) -> Float:
 
 
 def frame_reference(case: Case, loss: LossConfig) -> dict[str, float]:
-    """All parts of the loss of a frame, pillar by pillar."""
+    """Return all parts of the loss of a frame, pillar by pillar."""
     seed, e, log_precision = (prediction.detach().numpy() for prediction in case.predictions)
     x, label = case.cell_centres_m.numpy(), case.targets.instance
     judged = np.flatnonzero(label >= 0)
@@ -149,7 +162,7 @@ def frame_reference(case: Case, loss: LossConfig) -> dict[str, float]:
                 instance.append(lovasz_reference(2 * phi[judged] - 1, label[judged] == k))
         spread = (log_precision[own] - mean_log) ** 2
         if spread.shape[1] == 3:
-            spread = spread * [1, 2, 1]  # [[a, r], [r, b]]: r stands twice
+            spread = spread * [1, 2, 1]  # [[a, r], [r, b]]: r counts twice
         smoothness.append(spread.sum(1).mean())
         c = case.targets.classes[k - 1]
         target[own, c] = phi[own]
@@ -162,7 +175,7 @@ def frame_reference(case: Case, loss: LossConfig) -> dict[str, float]:
     }
 
 
-# ------------------------------------------------------------------------------ one by one
+# ------------------------------------------------------------------------------ single equations
 
 # Object 0 owns pillars 0 and 2, object 1 owns pillar 1.
 OWNER = torch.tensor([0, 1, 0])
@@ -219,8 +232,8 @@ def test_phi_is_half_at_the_margin(sigma: float) -> None:  # eq. 6
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0, 100.0])
-def test_phi_of_absurd_bandwidths_stays_in_range(scale: float) -> None:
-    """In float32, all round an object at 50 m: rounding must not make a precision indefinite."""
+def test_phi_of_extreme_bandwidths_stays_in_range(scale: float) -> None:
+    """Rounding to float32 must not make a precision indefinite; tested on a circle of 50 m."""
     rng = np.random.default_rng(0)
     signs = [*product([-1, 0, 1], repeat=3), *rng.uniform(-1, 1, (50, 3))]
     precision = precision_matrix(tensor(*signs).float() * scale, 1.0)
@@ -236,7 +249,7 @@ def test_lovasz_hinge_of_a_perfect_frame_is_zero() -> None:
     assert lovasz_hinge(truth.double() * 2 - 1, truth).item() == 0
 
 
-def test_lovasz_hinge_of_sure_answers_is_twice_one_minus_iou() -> None:
+def test_lovasz_hinge_of_confident_predictions_is_twice_one_minus_iou() -> None:
     """Logits of 1 and -1: each wrong pillar errs by 2, and the extension meets 1 - IoU."""
     truth = torch.tensor([[1, 1, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]]).bool()
     found = torch.tensor([[1, 1, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]]).bool()
@@ -349,7 +362,7 @@ def test_instance_and_smoothness_do_not_move_the_seed() -> None:
 
 
 @pytest.mark.parametrize(("instance", "bandwidth", "center"), COMBINATIONS)
-def test_frame_is_the_equations(
+def test_frame_losses_match_the_equations(
     instance: InstanceLoss, bandwidth: Bandwidth, center: Centre
 ) -> None:
     loss = config(instance, center)
@@ -373,7 +386,7 @@ def test_a_float32_frame_is_finite(
 
 
 @pytest.mark.parametrize("bandwidth", ["scalar", "elliptical", "oriented"])
-def test_absurd_predictions_are_finite(bandwidth: Bandwidth) -> None:
+def test_losses_of_extreme_predictions_are_finite(bandwidth: Bandwidth) -> None:
     case = Case(bandwidth, dtype=torch.float32)
     seed, centre_m, log_precision = (prediction.detach() for prediction in case.predictions)
     wild = Embeddings(
@@ -430,7 +443,7 @@ def test_turning_a_frame_changes_neither_phi_nor_loss(angle: float) -> None:
 
 
 @pytest.mark.parametrize(("instance", "bandwidth", "center"), COMBINATIONS)
-def test_only_judged_pillars_enter(
+def test_only_judged_pillars_have_an_effect(
     instance: InstanceLoss, bandwidth: Bandwidth, center: Centre
 ) -> None:
     case, loss = Case(bandwidth), config(instance, center)
@@ -448,8 +461,8 @@ def test_only_judged_pillars_enter(
     assert all(torch.equal(losses[name], changed[name]) for name in PARTS)
 
 
-def test_every_judged_pillar_enters() -> None:
-    """Also a background pillar: it may lie inside an object's margin."""
+def test_every_judged_pillar_has_an_effect() -> None:
+    """Background pillars too, since they may be inside an object's margin."""
     case = Case()
     losses = case.losses(config())
     gradients = torch.autograd.grad(losses["instance"] + losses["seed"], case.predictions[:2])
@@ -472,8 +485,8 @@ def test_a_frame_without_objects(bandwidth: Bandwidth, instance: tuple[int, ...]
     assert all((gradient == 0).all() for gradient in gradients[1:])
 
 
-def test_objects_without_pillars_shift_neither_classes_nor_boxes() -> None:
-    """The case owns pillars of 1, 3 and 4 of 5 objects: the same as these three alone."""
+def test_objects_without_pillars_do_not_shift_classes_or_boxes() -> None:
+    """Only objects 1, 3 and 4 of 5 have pillars; the losses equal those of these three alone."""
     case, loss = Case(), config(center="box")
     dense = {1: 1, 3: 2, 4: 3}
     instance = np.array([dense.get(k, k) for k in case.targets.instance.tolist()], np.int32)
@@ -494,7 +507,7 @@ def test_batch_is_the_mean_of_its_frames() -> None:
     batch = batch_losses(
         stacked,
         torch.cat([case.cell_centres_m for case in cases]),
-        BatchTargets.of([case.targets for case in cases]),
+        BatchTargets.from_frames([case.targets for case in cases]),
         loss,
         FIXED_SIGMA_M,
     )
@@ -504,10 +517,10 @@ def test_batch_is_the_mean_of_its_frames() -> None:
     assert {name: value.item() for name, value in batch.items()} == pytest.approx(mean)
 
 
-def test_batch_needs_the_truth_of_every_frame() -> None:
+def test_batch_needs_targets_for_every_frame() -> None:
     case = Case()
-    twice = BatchTargets.of([case.targets] * 2)
-    with pytest.raises(ValueError, match="truth of 26 pillars for 13"):
+    twice = BatchTargets.from_frames([case.targets] * 2)
+    with pytest.raises(ValueError, match="targets are for 26 pillars, embeddings for 13"):
         batch_losses(case.embeddings, case.cell_centres_m, twice, config(), 1.0)
 
 
@@ -517,7 +530,7 @@ def test_weights_scale_the_parts() -> None:
     batch = batch_losses(
         case.embeddings,
         case.cell_centres_m,
-        BatchTargets.of([case.targets]),
+        BatchTargets.from_frames([case.targets]),
         only_seed,
         FIXED_SIGMA_M,
     )

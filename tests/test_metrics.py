@@ -13,7 +13,7 @@ VOID = -1
 
 
 def scene(runs, truth_classes, predicted, distance_m=10.0):
-    """A frame and its instances from runs of points.
+    """Make a frame and its instances from runs of points.
 
     runs: (truth, prediction, number of points[, distance_m, labelled]).
     predicted: (class, score) of each instance.
@@ -53,14 +53,14 @@ def evaluate(*scenes):
 # Frame 1. Truth: cars 1 (20 points), 2 (20), 4 (9: small); person 3 (10).
 FIRST = scene(
     [
-        (1, 1, 16),  # car .9 takes 16 of car 1: IoU 16 / 20 = 0.8, a match
+        (1, 1, 16),  # car .9 has 16 points of car 1: IoU 16 / 20 = 0.8, a match
         (1, 0, 4),
-        (2, 2, 10),  # car .8 takes 10 of car 2: IoU 10 / 20 = 0.5, none: FN and FP, a fragment
+        (2, 2, 10),  # car .8 has 10 of car 2: IoU 10 / 20 = 0.5, no match: FN and FP, a fragment
         (2, 0, 10),
-        (3, 3, 10),  # person .7 takes all of person 3: IoU 1 ...
-        (VOID, 3, 5),  # ... void does not count,
-        (0, 3, 4, 10.0, False),  # nor does what nobody labelled,
-        (0, 3, 3, 50.5, True),  # nor what is out of range
+        (3, 3, 10),  # person .7 has all of person 3: IoU 1;
+        (VOID, 3, 5),  # void points do not count,
+        (0, 3, 4, 10.0, False),  # nor do unlabelled points,
+        (0, 3, 3, 50.5, True),  # nor do points out of range
         (3, 0, 7, 50.5, True),
         (0, 4, 12),  # car .6 on background: FP
         (0, 5, 9),  # car .5, small and unmatched: ignored
@@ -73,8 +73,8 @@ FIRST = scene(
 # Frame 2. Truth: person 1 (10 points), cars 2 (8: small) and 3 (10).
 SECOND = scene(
     [
-        (1, 1, 10),  # car .95 on a person: FP of a wrong class; the person is FN
-        (2, 2, 6),  # car .4 takes 6 of car 2: IoU 6 / 8 = 0.75; both are small, still a match
+        (1, 1, 10),  # car .95 on a person: FP with the wrong class; the person is FN
+        (2, 2, 6),  # car .4 has 6 points of car 2: IoU 6 / 8 = 0.75; both small, yet a match
         (2, 0, 2),
         (3, 0, 10),  # car 3: FN
         (0, 0, 30),
@@ -85,22 +85,22 @@ SECOND = scene(
 # Frame 3. Truth: cars 1 (12 points) and 2 (12).
 THIRD = scene(
     [
-        (1, 1, 12),  # car .85 takes car 1 and 8 of background: IoU 12 / 20 = 0.6
+        (1, 1, 12),  # car .85 has car 1 and 8 background points: IoU 12 / 20 = 0.6
         (0, 1, 8),
-        (2, 2, 12),  # car .3 takes car 2: IoU 1
+        (2, 2, 12),  # car .3 has car 2: IoU 1
     ],
     [CAR, CAR],
     [(CAR, 0.85), (CAR, 0.3)],
 )
 
 
-def test_worked_by_hand():
+def test_measures_worked_out_by_hand():
     result = evaluate(FIRST, SECOND, THIRD)
     # Cars at IoU > 0.5: TP .8 (car .9), .75 (.4), .6 (.85), 1 (.3); FP car .95, .8, .6;
     # FN cars 2 of frame 1 and 3 of frame 2.
     # Weight 4 + 3 / 2 + 2 / 2 = 6.5, IoU .8 + .75 + .6 + 1 = 3.15.
-    # Coverage, the small ones left out: (.8 + .5 + 0 + .6 + 1) / 5 = 2.9 / 5.
-    # IoU > 0.7: car .85 is no match any more; TP 3 (one of them small) of 3 + 3 objects.
+    # Coverage, without the small ones: (.8 + .5 + 0 + .6 + 1) / 5 = 2.9 / 5.
+    # IoU > 0.7: car .85 no longer matches; TP 3 (one of them small) of 3 + 3 objects.
     # AP 50, score:  .95   .9    .85   .8    .6    .4    .3
     #        hit      0     1     1     0     0     1     1    of 6 objects
     #    precision    0    1/2   2/3   2/4   2/5   3/6   4/7
@@ -148,19 +148,19 @@ def test_worked_by_hand():
 
 
 @pytest.mark.parametrize(("taken", "matches"), [(10, 0), (11, 1)])
-def test_half_is_no_match(taken, matches):
+def test_an_iou_of_half_is_not_a_match(taken, matches):
     result = evaluate(scene([(1, 1, taken), (1, 0, 20 - taken)], [CAR], [(CAR, 0.5)]))
     car = result.per_class["car"]
     assert (car.tp, car.fp, car.fn) == (matches, 1 - matches, 1 - matches)
     assert car.coverage == taken / 20
 
 
-def test_seven_tenths_is_no_match_at_70():
+def test_an_iou_of_seven_tenths_is_not_a_match_at_70():
     car = evaluate(scene([(1, 1, 14), (1, 0, 6)], [CAR], [(CAR, 0.5)])).per_class["car"]
     assert (car.recall_50, car.recall_70, car.ap_50, car.ap_70) == (1, 0, 1, 0)
 
 
-def test_ten_points_count():
+def test_segments_of_ten_points_are_counted():
     for points, false in [(9, 0), (10, 1)]:
         runs = [(1, 0, points), (0, 1, points)]
         car = evaluate(scene(runs, [CAR], [(CAR, 0.5)])).per_class["car"]
@@ -168,7 +168,7 @@ def test_ten_points_count():
 
 
 def test_a_small_object_matched_at_50_is_ignored_at_70():
-    # 9 points and 6 of them taken: 2 / 3. At 70 neither counts, so nothing is left to measure.
+    # The prediction has 6 of 9 points: IoU 2 / 3. At 70 neither counts, so there is no data.
     car = evaluate(scene([(1, 1, 6), (1, 0, 3)], [CAR], [(CAR, 0.5)])).per_class["car"]
     assert (car.tp, car.fp, car.fn, car.recall_50) == (1, 0, 0, 1)
     assert math.isnan(car.recall_70)
@@ -176,7 +176,7 @@ def test_a_small_object_matched_at_50_is_ignored_at_70():
     assert math.isnan(car.coverage)
 
 
-def test_range_is_horizontal_and_closed():
+def test_range_is_horizontal_and_includes_its_end():
     for distance_m, found in [(50.0, 1), (50.001, 0)]:
         frame, instances = scene([(1, 1, 10, distance_m, True)], [CAR], [(CAR, 0.5)])
         frame.points[:, 2] = 30
@@ -185,14 +185,14 @@ def test_range_is_horizontal_and_closed():
     assert evaluate((frame, instances)).per_class["car"].tp == 0
 
 
-def test_a_merge_is_a_fragment_kind():
+def test_a_merge_counts_as_a_fragment():
     runs = [(1, 1, 10), (2, 1, 10), (0, 1, 5)]  # IoU 10 / 25 with each
     car = evaluate(scene(runs, [CAR, CAR], [(CAR, 0.5)])).per_class["car"]
     assert (car.fp_background, car.fp_fragment, car.fp_wrong_class) == (0, 1, 0)
     assert (car.tp, car.fp, car.fn) == (0, 1, 2)
 
 
-def test_half_on_objects_is_no_background():
+def test_half_on_objects_is_not_background():
     for off, background in [(10, 0), (11, 1)]:
         runs = [(1, 1, 10), (1, 0, 10), (0, 1, off)]
         car = evaluate(scene(runs, [CAR], [(CAR, 0.5)])).per_class["car"]
@@ -222,12 +222,12 @@ NOTHING = ClassResult(*[math.nan] * 9, 0, 0, 0, 0, 0, 0)
 
 
 def same(a, b):
-    """Equal, NaN included."""
+    """Compare with NaN equal to NaN."""
     return repr(a) == repr(b)
 
 
 @pytest.mark.parametrize("scenes", [[], [scene([], [], [])], [scene([(0, 0, 40)], [], [])]])
-def test_neither_truth_nor_prediction(scenes):
+def test_no_truth_and_no_prediction(scenes):
     result = evaluate(*scenes)
     assert same(result, Result({"car": NOTHING, "person": NOTHING}))
     assert math.isnan(result.mean_pq)
@@ -255,7 +255,7 @@ def test_segments_without_judged_points_are_ignored():
 
 
 def random_scene(rng):
-    """Blocks of truth with predictions shifted against them, void and distant points among them."""
+    """Make blocks of truth and shifted predictions, with void and distant points among them."""
     n, k = 3000, 12
     truth = np.repeat(rng.integers(-1, k + 1, n // 20), 20).astype(np.int32)
     labels = np.where(rng.random(n) < 0.8, np.roll(truth, rng.integers(0, 9)), 0).clip(0)
@@ -276,7 +276,7 @@ def random_scene(rng):
 
 
 def renumbered(rng, frame, instances):
-    """The same scene with other instance numbers on both sides."""
+    """Renumber the instances on both sides of a scene."""
     t, p = rng.permutation(len(frame.classes)), rng.permutation(len(instances))
     new_truth = np.concatenate([[0], np.argsort(t) + 1, [VOID]]).astype(np.int32)
     new_label = np.concatenate([[0], np.argsort(p) + 1]).astype(np.int32)
@@ -308,24 +308,24 @@ def test_numbering_and_order_of_frames_do_not_matter():
     assert result == evaluate(*[renumbered(rng, *pair) for pair in scenes[::-1]])
 
 
-def test_merge_equals_adding_together():
+def test_merging_equals_adding_all_frames():
     rng = np.random.default_rng(1)
     scenes = [random_scene(rng) for _ in range(5)]
     parts = [Evaluator(NAMES) for _ in range(3)]
     for i, pair in enumerate(scenes):
-        parts[i % 2].add(*pair)  # the third has seen nothing
+        parts[i % 2].add(*pair)  # the third has no frames
     for part in parts[1:]:
         parts[0].merge(part)
     assert parts[0].result() == evaluate(*scenes)
 
 
-def test_merge_refuses_other_settings():
+def test_evaluators_with_different_settings_cannot_be_merged():
     for other in (Evaluator(("car",)), Evaluator(NAMES, 40.0), Evaluator(NAMES, min_points=5)):
-        with pytest.raises(ValueError, match="merged"):
+        with pytest.raises(ValueError, match="can be merged"):
             Evaluator(NAMES).merge(other)
 
 
-def test_add_refuses_what_does_not_belong_together():
+def test_mismatched_predictions_are_rejected():
     frame, instances = FIRST
     with pytest.raises(ValueError, match="classes must be"):
         Evaluator(("person", "car")).add(frame, instances)
@@ -352,13 +352,13 @@ def test_overlap_table():
         (truth, prediction, 2, 2),
         (truth, prediction, 3, 1),
     ):
-        with pytest.raises(ValueError, match=r"must lie in 0\.\."):
+        with pytest.raises(ValueError, match=r"must be in 0\.\."):
             overlap_table(*bad)
-    with pytest.raises(ValueError):  # noqa: PT011 - NumPy's own words
+    with pytest.raises(ValueError):  # noqa: PT011 - NumPy's message
         overlap_table(truth, prediction[:-1], 3, 2)
 
 
-def test_a_comparison_holds_both_sides():
+def test_comparison_describes_both_sides():
     frame, instances = scene(
         [
             (1, 1, 6, 10.0, True),

@@ -1,4 +1,4 @@
-"""The network: batches, the backbone's indexing, and batch norm over processes."""
+"""The network: batches, the backbone's indexing and batch norm over processes."""
 
 import datetime
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from bev_instseg.grid import BEVGrid
 from bev_instseg.models.backbone import Backbone
 from bev_instseg.models.heads import Embeddings, precision_matrix
 from bev_instseg.models.network import BEVNet
-from bev_instseg.models.norm import GlobalBatchNorm, Normed
+from bev_instseg.models.norm import GlobalBatchNorm, NormedLayer
 from bev_instseg.models.pillar_batch import PillarBatch, Pyramid
 from bev_instseg.models.pillar_features import PillarFeatures
 from bev_instseg.ops.voxelize import FEATURES
@@ -27,7 +27,7 @@ CONFIG = Config(grid=GRID, model=ModelConfig(widths=(8, 8, 12, 16, 16), blocks=(
 
 
 def sweep(seed: int, num_pillars: int = 300, grid: BEVGrid = GRID) -> Pillars:
-    """Pillars with random cells and features."""
+    """Return pillars with random cells and features."""
     rng = np.random.default_rng(seed)
     cells = np.sort(rng.choice(grid.shape[0] * grid.shape[1], num_pillars, replace=False))
     return Pillars(
@@ -43,7 +43,7 @@ def batch_of(*sweeps: Pillars) -> PillarBatch:
     return PillarBatch.from_pillars(sweeps)
 
 
-def trained_norms(module: nn.Module) -> None:
+def randomise_norms(module: nn.Module) -> None:
     """Give every batch norm moments and weights as if it had been trained."""
     for norm in module.modules():
         if isinstance(norm, GlobalBatchNorm):
@@ -62,10 +62,10 @@ def trained_norms(module: nn.Module) -> None:
 def network(config: Config = CONFIG) -> BEVNet:
     torch.manual_seed(0)
     model = BEVNet(config)
-    trained_norms(model)
+    randomise_norms(model)
     with torch.no_grad():
         model.heads.out.weight.mul_(10)
-        model.heads.out.bias.zero_()  # seeds near 0.5, where they move
+        model.heads.out.bias.zero_()  # seeds near 0.5, where the sigmoid is steepest
     return model.eval()
 
 
@@ -76,13 +76,12 @@ def parts(embeddings: Embeddings) -> tuple[Tensor, Tensor, Tensor]:
 # ------------------------------------------------------------------------------ batches
 
 
-def test_batch_of_pillars() -> None:
+def test_hand_computed_batch() -> None:
     grid = BEVGrid((0.0, 4.0), (0.0, 8.0), (-1.0, 1.0), 1.0)
     none = np.zeros(0, np.int32), np.zeros(0, np.float32)
     first = Pillars(grid, np.array([0, 13], np.int32), np.array([[1], [2]], np.float32), *none)
     second = Pillars(grid, np.array([3], np.int32), np.array([[3]], np.float32), *none)
     batch = batch_of(first, second)
-    assert batch.counts == (2, 1)
     assert batch.pyramid.levels[0].neighbours[:, 4].tolist() == [0, 1, 2]
     assert [level.slot.tolist() for level in batch.pyramid.levels] == [[0, 7, 9], [0, 4, 9]]
     assert batch.pyramid.cells.tolist() == [0, 1, 2]
@@ -97,19 +96,19 @@ def test_batch_moves_to_a_device() -> None:
     tensors = [moved.features, moved.centres_m, moved.pyramid.cells]
     for level in moved.pyramid.levels:
         tensors += [level.neighbours, level.slot, level.cells]
-        assert level.found == {}
+        assert level.spconv_indices == {}
     assert {x.device.type for x in tensors} == {"meta"}
-    assert (moved.pyramid.shape, moved.counts) == (batch.pyramid.shape, batch.counts)
+    assert moved.pyramid.shape == batch.pyramid.shape
 
 
-def test_batch_refuses_grids_of_different_shapes() -> None:
+def test_grids_of_different_shapes_raise() -> None:
     with pytest.raises(ValueError, match=r"one shape.*\(32, 32\), \(64, 32\)"):
         batch_of(sweep(0), sweep(0, grid=GRID.window(0, 0, 32, 32)))
     with pytest.raises(ValueError, match="one shape"):
         batch_of()
 
 
-def test_batch_takes_windows_at_different_places() -> None:
+def test_batch_of_windows_at_different_places() -> None:
     batch = batch_of(
         sweep(0, grid=GRID.window(0, 0, 32, 32)), sweep(0, grid=GRID.window(16, 0, 32, 32))
     )
@@ -120,38 +119,38 @@ def test_batch_takes_windows_at_different_places() -> None:
 # ------------------------------------------------------------------------------ network
 
 
-def test_batch_is_its_sweeps_one_by_one() -> None:
+def test_batch_equals_its_sweeps_one_by_one() -> None:
     model, sweeps = network(), [sweep(0, 300), sweep(1, 200), sweep(2, 1)]
     with torch.no_grad():
         together = parts(model(batch_of(*sweeps)))
         alone = [parts(model(batch_of(one))) for one in sweeps]
-    for all_of_it, pieces in zip(together, zip(*alone, strict=True), strict=True):
-        torch.testing.assert_close(all_of_it, torch.cat(pieces), rtol=1e-5, atol=1e-5)
-        assert all_of_it.std() > 0.01
+    for batched, pieces in zip(together, zip(*alone, strict=True), strict=True):
+        torch.testing.assert_close(batched, torch.cat(pieces), rtol=1e-5, atol=1e-5)
+        assert batched.std() > 0.01
 
 
-def test_the_order_of_pillars_does_not_matter() -> None:
+def test_pillar_order_does_not_matter() -> None:
     model, batch = network(), batch_of(sweep(0), sweep(1))
     order = torch.randperm(600, generator=torch.Generator().manual_seed(0))
     cells = np.concatenate([sweep(0).cells, sweep(1).cells + np.int32(64 * 32)])
     pyramid = Pyramid.build(cells[order], (2, 64, 32))
-    shuffled = PillarBatch(batch.features[order], batch.centres_m[order], pyramid, (600,))
+    shuffled = PillarBatch(batch.features[order], batch.centres_m[order], pyramid)
     with torch.no_grad():
-        for there, here in zip(parts(model(shuffled)), parts(model(batch)), strict=True):
-            torch.testing.assert_close(there, here[order], rtol=1e-5, atol=1e-5)
+        for actual, expected in zip(parts(model(shuffled)), parts(model(batch)), strict=True):
+            torch.testing.assert_close(actual, expected[order], rtol=1e-5, atol=1e-5)
 
 
-def test_a_pillar_sees_its_surroundings_and_its_own_sweep_only() -> None:
+def test_context_comes_from_the_same_sweep_only() -> None:
     model, batch = network(), batch_of(sweep(0), sweep(1))
     batch.features.requires_grad_()
     model(batch).seed[10].sum().backward()
     assert batch.features.grad is not None
-    seen = batch.features.grad.abs().sum(1) > 0
-    assert seen[:300].sum() > 100
-    assert not seen[300:].any()
+    used = batch.features.grad.abs().sum(1) > 0
+    assert used[:300].sum() > 100
+    assert not used[300:].any()
 
 
-def test_infer_is_the_decoded_network() -> None:
+def test_infer_returns_the_decoded_output() -> None:
     model, batch = network(), batch_of(sweep(0))
     out = model.infer(batch)
     with torch.no_grad():
@@ -191,7 +190,7 @@ def test_empty_sweeps(training: bool, bf16: bool) -> None:
 
 
 @pytest.mark.parametrize("pillars", [0, 1])
-def test_gradients_of_a_sweep_with_hardly_a_pillar(pillars: int) -> None:
+def test_gradients_of_a_sweep_with_at_most_one_pillar(pillars: int) -> None:
     model = network().train()
     torch.cat(parts(model(batch_of(sweep(0, pillars)))), 1).sum().backward()
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
@@ -218,7 +217,7 @@ def test_default_network_fits_the_budget() -> None:
 
 
 def test_pillar_features_are_scaled() -> None:
-    """Hand-worked values of one pillar; identity weights, and a batch norm that does nothing."""
+    """Hand-computed values of one pillar, with identity weights and batch norm."""
     raw = dict.fromkeys(FEATURES, 0.0) | {
         "count": np.e - 1,
         "height_min_m": -5.0,
@@ -245,30 +244,32 @@ def test_pillar_features_are_scaled() -> None:
 # ------------------------------------------------------------------------------ backbone
 
 
-def test_backbone_refuses_a_grid_that_is_no_multiple_of_its_stride() -> None:
+def test_grid_that_is_not_a_multiple_of_the_stride_raises() -> None:
     backbone = Backbone((4, 4, 4, 4), (0, 0, 0, 0))
     for shape in ((1, 8, 12), (1, 12, 8)):
         pyramid = Pyramid.build(np.zeros(1, np.int32), shape)
-        with pytest.raises(ValueError, match=f"{shape[1]} x {shape[2]} cells is no multiple of 8"):
+        with pytest.raises(
+            ValueError, match=f"{shape[1]} x {shape[2]} cells must be multiples of 8"
+        ):
             backbone(torch.zeros(1, 4), pyramid)
-    with pytest.raises(ValueError, match="8 x 6 cells is no multiple of 4"):
+    with pytest.raises(ValueError, match="8 x 6 cells must be multiples of 4"):
         Pyramid.build(np.zeros(1, np.int32), (1, 8, 6))
 
 
 def test_backbone_against_dense_layers() -> None:
-    """The whole of it, on maps alone: masked convolutions, pixels packed and unpacked."""
+    """The whole backbone on dense maps: masked convolutions and pixel shuffles."""
     torch.manual_seed(0)
     batch, nx, ny = shape = (2, 16, 24)
     fine, middle, coarse = 5, 6, 7
     backbone = Backbone((fine, middle, coarse, 8), (1, 1, 1, 1)).eval().double()
-    trained_norms(backbone)
+    randomise_norms(backbone)
     cells = torch.randperm(batch * nx * ny)[:150].sort().values
     features = torch.rand(150, fine, dtype=torch.float64)
 
     def occupied(mask: Tensor) -> Tensor:
         return nn.functional.max_pool2d(mask, 2)
 
-    def submanifold(layer: Normed, x: Tensor, mask: Tensor) -> Tensor:
+    def submanifold(layer: NormedLayer, x: Tensor, mask: Tensor) -> Tensor:
         weight = layer.layer.weight.unflatten(1, (3, 3)).permute(0, 3, 1, 2)
         return layer.norm(nn.functional.conv2d(x, weight, padding=1)) * mask
 
@@ -276,12 +277,12 @@ def test_backbone_against_dense_layers() -> None:
         inner = submanifold(layers.first, x, mask).relu()
         return (x + submanifold(layers.second, inner, mask)).relu()
 
-    def down(layer: Normed, x: Tensor, mask: Tensor) -> Tensor:
+    def down(layer: NormedLayer, x: Tensor, mask: Tensor) -> Tensor:
         weight = layer.layer.linear.weight.unflatten(1, (2, 2, -1)).permute(0, 3, 1, 2)
         return layer.norm(nn.functional.conv2d(x, weight, stride=2)).relu() * mask
 
     def unpack(x: Tensor) -> Tensor:
-        """(B, 4 * C, n, m), quarter before channel -> (B, C, 2 n, 2 m)."""
+        """Return (B, C, 2 n, 2 m) from (B, 4 * C, n, m), quarter before channel."""
         return nn.functional.pixel_shuffle(x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2), 2)
 
     with torch.no_grad():
@@ -316,7 +317,7 @@ def test_backbone_against_dense_layers() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_folded_network_is_the_network(dtype: torch.dtype) -> None:
+def test_folded_network_equals_the_network(dtype: torch.dtype) -> None:
     model, batch = network(), batch_of(sweep(0), sweep(1))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     folded = model.folded(dtype)
@@ -336,7 +337,7 @@ def test_folded_network_is_the_network(dtype: torch.dtype) -> None:
 
 
 def norms(channels: int, kind: type[nn.BatchNorm2d] = GlobalBatchNorm) -> nn.BatchNorm2d:
-    """A batch norm with weights and running moments that are not the initial ones."""
+    """Return a batch norm with non-initial weights and running moments."""
     norm = kind(channels)
     generator = torch.Generator().manual_seed(1)
     for name, value in norm.state_dict().items():
@@ -347,7 +348,7 @@ def norms(channels: int, kind: type[nn.BatchNorm2d] = GlobalBatchNorm) -> nn.Bat
 
 
 def step(norm: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Output, and gradient of the input for the loss ``sum(weight * output)``."""
+    """Return the output, and the input's gradient for the loss ``sum(weight * output)``."""
     x = x.clone().requires_grad_()
     y = norm(x)
     (y * weight).sum().backward()
@@ -356,13 +357,13 @@ def step(norm: Callable[[Tensor], Tensor], x: Tensor, weight: Tensor) -> tuple[T
 
 
 def as_4d(norm: nn.Module, x: Tensor) -> Tensor:
-    """nn.BatchNorm2d of (P, C)."""
+    """Apply nn.BatchNorm2d to (P, C) or maps."""
     return norm(x[:, :, None, None])[:, :, 0, 0] if x.ndim == 2 else norm(x)
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shape", [(3, 5, 4, 6), (1, 5, 2, 1), (40, 5), (2, 5)])
-def test_norm_alone_is_batch_norm(shape: tuple[int, ...], training: bool) -> None:
+def test_norm_in_one_process_is_batch_norm(shape: tuple[int, ...], training: bool) -> None:
     ours, theirs = norms(5).train(training), norms(5, nn.BatchNorm2d).train(training)
     generator = torch.Generator().manual_seed(2)
     for _ in range(3):
@@ -388,7 +389,7 @@ def test_norm_without_a_variance_uses_the_running_moments(shape: tuple[int, ...]
     assert all(p.grad is not None for p in norm.parameters())
 
 
-# Shapes of what process 0 and process 1 hold of one batch.
+# Shapes of the shares of one batch in process 0 and process 1.
 SHARES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "maps": ((2, 5, 4, 6), (2, 5, 4, 6)),
     "uneven maps": ((1, 5, 4, 6), (3, 5, 4, 6)),
@@ -403,7 +404,7 @@ STEPS = 2
 
 
 def shares(name: str, number: int) -> list[tuple[Tensor, Tensor]]:
-    """Input and output weights of either process at a step."""
+    """Return the input and the output weights of each process at a step."""
     generator = torch.Generator().manual_seed(number)
     return [
         (torch.randn(s, generator=generator) * 3 + 1, torch.randn(s, generator=generator))
@@ -412,12 +413,12 @@ def shares(name: str, number: int) -> list[tuple[Tensor, Tensor]]:
 
 
 def sweeps_of(rank: int) -> list[Pillars]:
-    """Process 1 has none but empty sweeps."""
+    """Return the sweeps of a process; process 1 has only empty ones."""
     return [sweep(0), sweep(1, 200)] if rank == 0 else [sweep(2, 0), sweep(3, 0)]
 
 
 def train_network(batch: PillarBatch) -> dict[str, Tensor]:
-    """Features after a training step in float64, gradients of their sum and running moments."""
+    """Return features of a float64 training step, gradients and running moments."""
     model = network().double().train()
     out = model.backbone(model.pillar_features(batch.features.double()), batch.pyramid)
     out.square().sum().backward()
@@ -426,7 +427,7 @@ def train_network(batch: PillarBatch) -> dict[str, Tensor]:
 
 
 def process(rank: int, folder: Path) -> None:
-    """One of two: everything it computes goes to ``folder/<rank>.pt``."""
+    """Run one of two processes and save its results to ``folder/<rank>.pt``."""
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
@@ -450,17 +451,17 @@ def process(rank: int, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
-    """The results of either process."""
+    """The results of both processes."""
     folder = tmp_path_factory.mktemp("processes")
     torch.multiprocessing.spawn(process, (folder,), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 
 
 @pytest.mark.parametrize("name", SHARES)
-def test_norm_over_processes_is_batch_norm_of_the_whole_batch(
+def test_norm_over_processes_equals_batch_norm_of_the_whole_batch(
     name: str, two_processes: list[dict]
 ) -> None:
-    few = sum(np.prod(s) for s in SHARES[name]) <= 5  # torch's own refuses one value a channel
+    few = sum(np.prod(s) for s in SHARES[name]) <= 5  # torch's own rejects one value per channel
     whole = norms(5, GlobalBatchNorm if few else nn.BatchNorm2d)
     for number in range(STEPS + 1):
         whole.train(number < STEPS)
@@ -480,10 +481,10 @@ def test_norm_over_processes_is_batch_norm_of_the_whole_batch(
         torch.testing.assert_close(result[name][3], dict(whole.state_dict()))
 
 
-def test_network_over_processes_is_the_network_on_the_whole_batch(
+def test_network_over_processes_equals_the_network_on_the_whole_batch(
     two_processes: list[dict],
 ) -> None:
-    """Features, running moments and gradients, though one process has no pillar at all."""
+    """Features, running moments and gradients, although one process has no pillars."""
     first, second = (result["network"] for result in two_processes)
     expected = train_network(batch_of(*sweeps_of(0), *sweeps_of(1)))
     assert len(second["out"]) == 0

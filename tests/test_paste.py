@@ -20,9 +20,9 @@ import bev_instseg.training.paste as paste_module
 from bev_instseg.config import AugmentConfig, TrainConfig
 from bev_instseg.training.augment import (
     jitter,
-    keep,
     random_window,
     rotate,
+    select_points,
     thin_beams,
     turn_flip_scale,
 )
@@ -30,8 +30,8 @@ from bev_instseg.training.cutouts import DISTRACTOR, MIN_CUTOUT_POINTS, Cutout
 from bev_instseg.training.paste import (
     BEAM_RAD,
     CLEARANCE_M,
-    FARTHEST,
     MAX_IN_FRONT,
+    MAX_RANGE_FACTOR,
     OBSTACLE_M,
     paste,
     paste_some,
@@ -44,7 +44,7 @@ GROUND_M = -1.7
 
 
 def board(at=(10.0, 0.0), half_width_deg=4.0, height_m=1.6):
-    """A board across the line of sight, seen by every beam of a sensor that tells them apart."""
+    """Return a board across the line of sight, with one point for each beam that meets it."""
     distance, yaw_rad = np.hypot(*at), np.arctan2(at[1], at[0])
     across, up = BEAM_RAD
     half = np.deg2rad(half_width_deg)
@@ -60,7 +60,7 @@ def board(at=(10.0, 0.0), half_width_deg=4.0, height_m=1.6):
 
 
 def road(count=20000):
-    """Flat ground all round: frame and heights."""
+    """Return the frame and heights of flat ground all around the sensor."""
     frame, height = slope(count)
     frame.points[:, 2] = GROUND_M
     return frame, height
@@ -90,12 +90,12 @@ def test_at_its_own_range_an_object_keeps_every_point(at, azimuth):
     np.testing.assert_array_equal(points[:, 3], cutout.points[:, 3])
 
 
-@pytest.mark.parametrize("farther", [1.2, 1.4, 1.5])
+@pytest.mark.parametrize("range_factor", [1.2, 1.4, 1.5])
 @pytest.mark.parametrize("at", [(10.0, 0.0), (-6.0, 8.0)])
-def test_farther_off_an_object_is_seen_by_fewer_beams(farther, at):
+def test_fewer_beams_see_an_object_farther_away(range_factor, at):
     cutout = board(at)
-    points = set_down(cutout, farther, False, 0.0, GROUND_M)
-    assert len(points) / len(cutout.points) == pytest.approx(1 / farther**2, rel=0.12)
+    points = set_down(cutout, range_factor, False, 0.0, GROUND_M)
+    assert len(points) / len(cutout.points) == pytest.approx(1 / range_factor**2, rel=0.12)
     beam = np.floor(
         np.column_stack([azimuth_of(points), np.arctan2(points[:, 2], range_of(points))]) / BEAM_RAD
     )
@@ -103,13 +103,13 @@ def test_farther_off_an_object_is_seen_by_fewer_beams(farther, at):
     # What is left are points of the object, moved straight back.
     index = np.searchsorted(cutout.points[:, 3], points[:, 3])
     np.testing.assert_array_equal(cutout.points[index, 3], points[:, 3])
-    np.testing.assert_allclose(points[:, 0], farther * 10, atol=1e-4)
+    np.testing.assert_allclose(points[:, 0], range_factor * 10, atol=1e-4)
     ahead = rotate(cutout.points[index, :2], -np.arctan2(at[1], at[0]))
     np.testing.assert_allclose(points[:, 1], ahead[:, 1], atol=1e-4)
     np.testing.assert_allclose(points[:, 2] - GROUND_M, cutout.points[index, 2], atol=1e-5)
 
 
-def test_a_denser_sensors_object_is_thinned_to_the_beams():
+def test_an_object_of_a_denser_sensor_is_thinned_to_the_beams():
     dense = board()
     points = np.repeat(dense.points, 3, axis=0)
     points[:, 1] += np.tile([0, 0.002, 0.004], len(dense.points))
@@ -119,7 +119,7 @@ def test_a_denser_sensors_object_is_thinned_to_the_beams():
     assert thinned / len(dense.points) == pytest.approx(1 / 1.4**2, rel=0.2)
 
 
-def test_a_mirror_exchanges_left_and_right_of_the_line_of_sight():
+def test_mirroring_swaps_left_and_right_of_the_line_of_sight():
     cutout = crate((-6.0, 8.0))
     plain, mirrored = (set_down(cutout, 1.0, side, 0.0, 0.0) for side in (False, True))
     np.testing.assert_allclose(mirrored * [1, -1, 1, 1], plain, atol=1e-6)
@@ -150,18 +150,18 @@ def test_a_pasted_object_stands_on_the_ground_at_its_range_or_farther(at):
         assert pasted.labelled.all()
         assert len(pasted.points) == len(pasted_height) == len(pasted.instance)
         directions.append(np.arctan2(*centre[::-1]))
-        # The point of the crate that is known by its height: on which side of the centre line?
+        # Points of the crate are matched by height; on which side of the centre line are they?
         index = np.argmin(np.abs(cutout.points[:, 2][:, None] - own_height), 0)
         before = rotate(cutout.points[index, :2], -np.arctan2(at[1], at[0]))[:, 1]
         after = rotate(own[:, :2], -directions[-1])[:, 1]
         mirrors += np.corrcoef(before, after)[0, 1] < 0
     assert np.ptp(directions) > np.pi / 2  # anywhere around
     assert 1 - 1e-4 <= min(ranges) < 1.1
-    assert FARTHEST - 0.1 < max(ranges) <= FARTHEST + 1e-4
+    assert MAX_RANGE_FACTOR - 0.1 < max(ranges) <= MAX_RANGE_FACTOR + 1e-4
     assert 18 < mirrors < 42
 
 
-def test_an_object_moves_no_farther_than_enough_of_its_points_do():
+def test_an_object_that_would_lose_too_many_points_keeps_its_range():
     frame, height = road()
     cutout = board(half_width_deg=0.4, height_m=0.25)
     assert len(cutout.points) == 16
@@ -170,9 +170,9 @@ def test_an_object_moves_no_farther_than_enough_of_its_points_do():
         if done := paste(frame, height, cutout, generator(seed)):
             assert (done[0].instance == 1).sum() >= MIN_CUTOUT_POINTS
             ranges.append(np.hypot(*done[0].centres_m[0]) / 10)
-    stayed = sum(farther < 1.0001 for farther in ranges)
+    stayed = sum(factor < 1.0001 for factor in ranges)
     assert 20 < stayed < len(ranges) - 5
-    assert max(ranges) < 1.3  # four columns of four points, of which one row is lost there
+    assert max(ranges) < 1.3  # four columns of four points; farther away a row is lost
 
 
 def test_a_pasted_object_hides_what_is_behind_it_and_nothing_in_front():
@@ -195,14 +195,14 @@ def test_a_pasted_object_hides_what_is_behind_it_and_nothing_in_front():
         assert kept[np.abs(off) > half_width + np.deg2rad(0.5)].all()
         # The ground behind: at 8 m the crate's foot is seen under arctan(1.7 / 8), its head under
         # arctan(0.5 / 8), so the shadow reaches from 8 m to 8 * 1.7 / 0.5 = 27 m, and farther if
-        # it stands farther off: the whole rest.
+        # the crate is farther away: all the rest.
         beyond = np.hypot(*centre) + 1.2
         shadow = (np.abs(off) < half_width / 2) & (distance > beyond) & (distance < 20)
         assert shadow.sum() > 30
         assert kept[shadow].mean() < 0.15
 
 
-def test_what_stands_higher_than_the_object_stays_visible_above_it():
+def test_higher_points_behind_an_object_stay_visible():
     frame, height = slope(20000)
     tall = frame.points[range_of(frame.points) > 15].copy()
     tall[:, 2] = 3.0  # a canopy behind, well above the crate's head
@@ -212,7 +212,7 @@ def test_what_stands_higher_than_the_object_stays_visible_above_it():
 
 
 def wall(distance=6.0, half_rad=0.6, per_rad=400, top_m=2.5):
-    """A wall across the x axis, 0 to ``top_m`` above the ground."""
+    """Return a wall across the x axis, up to ``top_m`` above the ground."""
     azimuth = np.arange(-half_rad, half_rad, 1 / per_rad)
     azimuth, height = (part.ravel() for part in np.meshgrid(azimuth, np.arange(0.4, top_m, 0.1)))
     x, y = distance * np.cos(azimuth), distance * np.sin(azimuth)
@@ -223,7 +223,7 @@ def wall(distance=6.0, half_rad=0.6, per_rad=400, top_m=2.5):
 def test_no_object_is_pasted_behind_a_wall(outside):
     frame, height = road()
     ahead = np.abs(azimuth_of(frame.points)) < 0.5
-    frame, height = keep(frame, height, ahead)  # ground nowhere but behind the wall
+    frame, height = select_points(frame, height, ahead)  # ground nowhere but behind the wall
     cutout = board((8.0, 0.0), 3.0)
     assert paste(frame, height, cutout, generator()) is not None
     around = np.zeros((0, 4), np.float32)
@@ -235,9 +235,9 @@ def test_no_object_is_pasted_behind_a_wall(outside):
         assert paste(frame, height, cutout, generator(seed), around) is None
 
 
-def test_a_wall_beside_behind_or_below_does_not_keep_an_object_away():
+def test_a_wall_beside_behind_or_below_does_not_prevent_pasting():
     frame, height = road()
-    frame, height = keep(frame, height, np.abs(azimuth_of(frame.points)) < 0.1)
+    frame, height = select_points(frame, height, np.abs(azimuth_of(frame.points)) < 0.1)
     cutout = board((8.0, 0.0), 3.0)
     beside = wall()
     beside[:, :2] = rotate(beside[:, :2], 1.0)
@@ -245,8 +245,8 @@ def test_a_wall_beside_behind_or_below_does_not_keep_an_object_away():
         assert all(paste(frame, height, cutout, generator(seed), around) for seed in range(5))
 
 
-def test_a_pole_in_front_takes_its_part_of_the_object():
-    frame, height = keep(*road(), np.abs(azimuth_of(road()[0].points)) < 0.02)
+def test_a_pole_in_front_hides_part_of_the_object():
+    frame, height = select_points(*road(), np.abs(azimuth_of(road()[0].points)) < 0.02)
     cutout = board((8.0, 0.0), 6.0)
     across, up = BEAM_RAD
     azimuth, elevation = np.meshgrid(across * np.array([0.5, 1.5]), up * (np.arange(-60, 10) + 0.5))
@@ -296,7 +296,7 @@ def test_objects_and_void_are_obstacles_however_low(instance):
 
 
 @pytest.mark.parametrize("why", ["high", "unlabelled", "void", "far"])
-def test_without_a_place_nothing_is_pasted(why):
+def test_nothing_is_pasted_without_a_suitable_place(why):
     frame, height = slope()
     labelled = np.full(6000, why != "unlabelled")
     full = frame_of(frame.points, np.full(6000, -1 if why == "void" else 0), labelled=labelled)
@@ -323,7 +323,7 @@ def test_objects_are_pasted_up_to_the_number_of_their_class():
         counts.append(np.bincount(full.classes, minlength=2))
         # A later object may hide an earlier one, but no point has two owners.
         sizes = np.bincount(full.instance, minlength=len(full.classes) + 1)[1:]
-        assert all(n <= (300, 80)[kind] for n, kind in zip(sizes, full.classes, strict=True))
+        assert all(n <= (300, 80)[c] for n, c in zip(sizes, full.classes, strict=True))
     counts = np.array(counts)
     assert counts.max(axis=0).tolist() == [2, 4]
     assert counts.min(axis=0).tolist() == [0, 0]
@@ -331,14 +331,14 @@ def test_objects_are_pasted_up_to_the_number_of_their_class():
 
 def test_a_distractor_is_pasted_as_background():
     frame, height = slope(20000)
-    full, full_height = paste(frame, height, crate(kind=DISTRACTOR), generator(1))
+    full, full_height = paste(frame, height, crate(class_index=DISTRACTOR), generator(1))
     assert len(full.classes) == len(full.centres_m) == 0
     pasted = full.points[:, 3] == np.float32(0.9)  # the crate's intensity
     assert pasted.sum() > 50
     assert (full.instance == 0).all()
     assert full.labelled[pasted].all()
     assert len(full_height) == len(full.points) < len(frame.points) + pasted.sum()  # it hides some
-    bank = [[], [crate(kind=DISTRACTOR)]]
+    bank = [[], [crate(class_index=DISTRACTOR)]]
     some = [paste_some(frame, height, bank, (3, 1), generator(seed))[0] for seed in range(20)]
     assert {bool((more.points[:, 3] == np.float32(0.9)).any()) for more in some} == {False, True}
 
@@ -359,13 +359,13 @@ def everything(frame, height, seed):
     config = AugmentConfig()
     frame, height = turn_flip_scale(frame, height, config, rng)
     window = random_window(frame, GRID, TrainConfig(window_cells=64), 8, rng)
-    frame, height = keep(frame, height, window.cell_of(frame.points) >= 0)
+    frame, height = select_points(frame, height, window.cell_of(frame.points) >= 0)
     bank = [[crate()], [crate((6.0, 1.0), (0.5, 0.5, 1.7), 60, PERSON)]]
     frame, height = paste_some(frame, height, bank, (2, 3), rng)
     return window, jitter(thin_beams(frame, config, rng), config, rng)
 
 
-def test_the_generator_alone_decides():
+def test_results_depend_on_the_generator_alone():
     frame, height = slope()
     before = frame.points.copy()
     for seed in range(5):
@@ -387,7 +387,7 @@ def test_an_empty_frame_stays_empty():
 
 
 def around_the_sensor(rng, count, reach_m=30.0):
-    """Points in all directions, some of them at the very sensor."""
+    """Return points in all directions, some of them next to the sensor."""
     points = rng.uniform(-reach_m, reach_m, (count, 4)).astype(np.float32)
     points[:, 2] = rng.uniform(-2, 2, count)
     points[: count // 20] *= np.float32(0.001)
@@ -405,7 +405,7 @@ def test_kernels_equal_their_references(seed, count):
     np.testing.assert_array_equal(paste_module._range(scene), reference.range_of(scene))
     numbers = rng.integers(0, 1 + count // 3, count)
     first = np.isin(np.arange(count), np.unique(numbers, return_index=True)[1])
-    np.testing.assert_array_equal(paste_module._first(numbers), first)
+    np.testing.assert_array_equal(paste_module._first_of_each(numbers), first)
     range_m, chosen = reference.range_of(scene), rng.random(count) < 0.5
     distance = np.float32(rng.uniform(0, 30))
     near = np.flatnonzero(chosen & (np.abs(range_m - distance) < 0.5))

@@ -1,4 +1,4 @@
-"""A result read back is what was written, and files that do not belong together are refused."""
+"""Results are read back as they were written, and mismatched files are refused."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_export import CLASS_LABELS, NAMES, cloud, instances
+from test_export import CLASS_LABELS, NAMES, PROVENANCE, cloud, instances
 
 from bev_instseg.config import CLASSES
 from bev_instseg.exceptions import ScanError
@@ -16,11 +16,12 @@ from bev_instseg.export import read_instances, semantickitti_labels, write_resul
 
 
 def written(out: Path, k: int = 3) -> tuple[Path, Path]:
-    label, json_path = write_result(out, "a", cloud(2 * k + 2), instances(k), CLASSES, {"x": 1})
+    found = instances(k)
+    label, json_path = write_result(out / "a", cloud(2 * k + 2), found, CLASSES, PROVENANCE)
     return label, json_path
 
 
-def test_reads_what_was_written(tmp_path: Path) -> None:
+def test_instances_are_read_as_written(tmp_path: Path) -> None:
     read = read_instances(*written(tmp_path))
     expected = instances(3)
     assert read.class_names == NAMES
@@ -31,16 +32,16 @@ def test_reads_what_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.boxes, np.tile(box, (3, 1)))
 
 
-def test_writing_what_was_read_makes_the_same_bytes(tmp_path: Path) -> None:
+def test_writing_again_makes_the_same_bytes(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     found = replace(
         instances(40),
         boxes=rng.uniform(-80, 80, (40, 7)).astype(np.float32),
         scores=np.sort(rng.uniform(0, 1, 40).astype(np.float32))[::-1].copy(),
     )
-    paths = write_result(tmp_path / "1", "a", cloud(82), found, CLASSES, {})
+    paths = write_result(tmp_path / "1" / "a", cloud(82), found, CLASSES)
     read = read_instances(*paths)
-    again = write_result(tmp_path / "2", "a", cloud(82), read, CLASSES, {})
+    again = write_result(tmp_path / "2" / "a", cloud(82), read, CLASSES)
     assert [p.read_bytes() for p in paths] == [p.read_bytes() for p in again]
 
 
@@ -48,7 +49,7 @@ def test_no_instances_and_no_points(tmp_path: Path) -> None:
     read = read_instances(*written(tmp_path / "none", 0))
     assert (len(read), read.boxes.shape, read.labels.tolist()) == (0, (0, 7), [0, 0])
     empty = replace(instances(0), labels=np.zeros(0, np.int32))
-    paths = write_result(tmp_path / "empty", "a", cloud(0), empty, CLASSES, {})
+    paths = write_result(tmp_path / "empty" / "a", cloud(0), empty, CLASSES)
     assert read_instances(*paths).labels.shape == (0,)
 
 
@@ -59,7 +60,7 @@ def refusal(label: Path, json_path: Path) -> str:
     return str(caught.value)
 
 
-def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+def test_mismatched_files_are_refused(tmp_path: Path) -> None:
     label, json_path = written(tmp_path)
     words = semantickitti_labels(instances(3), CLASS_LABELS)
 
@@ -71,14 +72,14 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
 
     assert "needs 32" in refused(words[:-1])
     other = words.copy()
-    other[0] = words[-1]  # one point more for the last instance
+    other[0] = words[-1]  # one more point for the last instance
     assert "numbers of points" in refused(other)
     assert "numbers of points" in refused(np.zeros_like(words))
     fourth = words.copy()
     fourth[:2] = 4 << 16 | 10
     assert "numbers of points" in refused(fourth)
     swapped = words.copy()
-    swapped[2:4] = 1 << 16 | 30  # a cyclist in the list
+    swapped[2:4] = 1 << 16 | 30  # a cyclist in the .json
     assert "classes" in refused(swapped)
     road = words.copy()
     road[:2] = 40
@@ -97,29 +98,38 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         lambda tree: tree["instances"][0].update({"class": "tram"}),
         lambda tree: tree["instances"][0].update(id=2),
         lambda tree: tree["instances"][0].update(score=float("nan")),
+        lambda tree: tree["instances"][0].update(score=10**400),
+        lambda tree: tree["instances"][0].update(score="0.5"),
+        lambda tree: tree["instances"][0].update(num_points=2.5),
         lambda tree: tree["instances"][0].update(centre_m=[1, 2]),
         lambda tree: tree["instances"][0]["box"].pop("yaw_rad"),
         lambda tree: tree["instances"].reverse(),
     ],
 )
-def test_another_json_is_refused(tmp_path: Path, doctor: Callable[[Any], object]) -> None:
+def test_a_wrong_json_is_refused(tmp_path: Path, doctor: Callable[[Any], object]) -> None:
     label, json_path = written(tmp_path)
     tree = json.loads(json_path.read_text())
     doctor(tree)
     json_path.write_text(json.dumps(tree))
-    assert refusal(label, json_path).startswith(f"{json_path}: does not list instances")
+    assert refusal(label, json_path).startswith(f"{json_path}: not a complete result")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b'"text"', b"\xff\xfe{", b"[" * 100_000])
-def test_what_is_no_json_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"[]", b'"text"', b"\xff\xfe{", b"[" * 100_000, b"null", b"{}"),
+        *(b'{"num_points": 3}', b'{"class_names": ["a"]}'),
+    ],
+)
+def test_a_file_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
     label, json_path = written(tmp_path)
     json_path.write_bytes(content)
-    assert "does not list instances" in refusal(label, json_path)
+    assert "not a complete result" in refusal(label, json_path)
 
 
-def test_missing_files_are_named(tmp_path: Path) -> None:
+def test_missing_files_are_reported(tmp_path: Path) -> None:
     label, json_path = written(tmp_path)
     label.unlink()
-    assert refusal(label, json_path).startswith(f"{label}: no such labels file")
+    assert refusal(label, json_path).startswith(f"{label}: no such label file")
     json_path.unlink()
     assert refusal(label, json_path).startswith(f"{json_path}: cannot be read (No such file")

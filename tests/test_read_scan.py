@@ -1,4 +1,4 @@
-"""KITTI sweeps and labels: what is read back, and what is refused in one line."""
+"""KITTI sweeps and labels: round trips, and files that are refused in one line."""
 
 import errno
 import os
@@ -23,7 +23,7 @@ def sweep(num_points: int = 4000) -> NDArray[np.float32]:
 
 
 def refusal(read: Callable[[], object], path: Path) -> str:
-    """The message of the ScanError, checked to be one line that names the file."""
+    """Return the ScanError's message after checking that it is one line that names the file."""
     with pytest.raises(ScanError) as caught:
         read()
     message = str(caught.value)
@@ -33,7 +33,7 @@ def refusal(read: Callable[[], object], path: Path) -> str:
 
 
 @pytest.mark.parametrize("num_points", [0, 1, 5, 4000])
-def test_reads_what_was_written(tmp_path: Path, num_points: int) -> None:
+def test_round_trip(tmp_path: Path, num_points: int) -> None:
     path, points = tmp_path / "a.bin", sweep(num_points)
     points.tofile(path)
     read = read_scan(path)
@@ -42,7 +42,7 @@ def test_reads_what_was_written(tmp_path: Path, num_points: int) -> None:
     np.testing.assert_array_equal(read, points)
 
 
-def test_scales_intensities_of_0_to_255(tmp_path: Path) -> None:
+def test_intensities_0_to_255_are_scaled(tmp_path: Path) -> None:
     path, points = tmp_path / "a.bin", sweep()
     (points * np.float32([1, 1, 1, 255])).tofile(path)
     with pytest.warns(UserWarning, match=r"^intensity 0\.\.255: divided by 255") as caught:
@@ -51,14 +51,14 @@ def test_scales_intensities_of_0_to_255(tmp_path: Path) -> None:
     np.testing.assert_allclose(read, points, rtol=1e-6)
 
 
-def test_intensity_ends_up_finite_and_in_0_to_1(tmp_path: Path) -> None:
+def test_intensity_becomes_finite_and_0_to_1(tmp_path: Path) -> None:
     path, points = tmp_path / "a.bin", sweep(5)
     points[:, 3] = [0.5, 1.0000001, -0.1, np.nan, np.inf]
     points.tofile(path)
     np.testing.assert_array_equal(read_scan(path)[:, 3], np.float32([0.5, 1, 0, 0, 0]))
 
 
-def test_keeps_coordinates_that_are_not_finite(tmp_path: Path) -> None:
+def test_nan_and_infinite_coordinates_are_kept(tmp_path: Path) -> None:
     path, points = tmp_path / "a.bin", sweep()
     points[::2, :3] = np.nan
     points[1, 0] = np.inf
@@ -66,8 +66,8 @@ def test_keeps_coordinates_that_are_not_finite(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_scan(path), points)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
-def test_reads_from_a_pipe(tmp_path: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes on this system")
+def test_a_pipe_can_be_read(tmp_path: Path) -> None:
     path, points = tmp_path / "a.bin", sweep()
     os.mkfifo(path)
     writer = threading.Thread(target=path.write_bytes, args=(points.tobytes(),))
@@ -76,38 +76,40 @@ def test_reads_from_a_pipe(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_missing_file_and_folder(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "none.bin"
     assert "no such sweep file" in refusal(lambda: read_scan(path), path)
     assert "directory" in refusal(lambda: read_scan(tmp_path), tmp_path)
-    assert "no such labels file" in refusal(lambda: read_labels(path, 3), path)
+    assert "no such label file" in refusal(lambda: read_labels(path, 3), path)
 
 
-@pytest.mark.parametrize(("over", "guess"), [(1, "another"), (8, "5 floats"), (15, "another")])
-def test_says_how_many_bytes_are_over(tmp_path: Path, over: int, guess: str) -> None:
+@pytest.mark.parametrize(
+    ("over", "guess"), [(1, "a different"), (8, "5 floats"), (15, "a different")]
+)
+def test_excess_bytes_are_counted(tmp_path: Path, over: int, guess: str) -> None:
     path = tmp_path / "cut.bin"
     path.write_bytes(sweep(33).tobytes()[: 16 * 32 + over])  # 520 is a multiple of 20
     message = refusal(lambda: read_scan(path), path)
-    assert f"{over} bytes over" in message
+    assert f"are {over} more than a whole number" in message
     assert guess in message
     assert "cut short" in message
 
 
 @pytest.mark.parametrize("decimals", [3, 9])
 @pytest.mark.parametrize("scale", [1, 255])
-def test_recognises_float64(tmp_path: Path, decimals: int, scale: int) -> None:
+def test_float64_is_refused(tmp_path: Path, decimals: int, scale: int) -> None:
     path = tmp_path / "double.bin"
     np.round(sweep() * np.float64([1, 1, 1, scale]), decimals).tofile(path)
     assert "float64" in refusal(lambda: read_scan(path), path)
 
 
-def test_recognises_float64_made_of_float32(tmp_path: Path) -> None:
+def test_float64_converted_from_float32_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "double.bin"
     sweep().astype(np.float64).tofile(path)
     assert "float64" in refusal(lambda: read_scan(path), path)
 
 
-def test_refuses_millimetres_and_text(tmp_path: Path) -> None:
+def test_millimetres_and_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     (sweep() * np.float32([1000, 1000, 1000, 1])).tofile(path)
     assert "metres" in refusal(lambda: read_scan(path), path)
@@ -115,7 +117,7 @@ def test_refuses_millimetres_and_text(tmp_path: Path) -> None:
     assert "convert" in refusal(lambda: read_scan(path), path)
 
 
-def test_whole_numbers_are_no_other_format(tmp_path: Path) -> None:
+def test_whole_numbers_are_not_mistaken_for_nuscenes(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     points = np.ones((20, 4), np.float32)
     points.tofile(path)
@@ -133,19 +135,19 @@ def test_labels_round_trip(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("num_points", [0, 3, 5])
-def test_labels_of_another_sweep(tmp_path: Path, num_points: int) -> None:
+def test_labels_of_a_different_sweep_are_refused(tmp_path: Path, num_points: int) -> None:
     path = tmp_path / "a.label"
     write_labels(path, np.zeros(4, np.uint32))
     message = refusal(lambda: read_labels(path, num_points), path)
-    assert f"a sweep of {num_points} points" in message
+    assert f"a sweep of {num_points} points needs {4 * num_points}" in message
 
 
-def test_labels_of_another_type() -> None:
+def test_labels_must_be_uint32() -> None:
     with pytest.raises(ValueError, match="uint32"):
         write_labels("never.label", np.zeros(4, np.int32))  # type: ignore[arg-type]
 
 
-def test_write_atomic_replaces(tmp_path: Path) -> None:
+def test_write_atomic_replaces_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     write_atomic(path, b"old")
     write_atomic(str(path), b"new")
@@ -154,7 +156,7 @@ def test_write_atomic_replaces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_write_atomic_that_fails_leaves_the_old_file(
+def test_failed_write_atomic_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def full(*_: object) -> None:
@@ -170,7 +172,7 @@ def test_write_atomic_that_fails_leaves_the_old_file(
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_write_atomic_into_no_folder(tmp_path: Path) -> None:
+def test_write_atomic_into_a_missing_folder(tmp_path: Path) -> None:
     path = tmp_path / "none" / "a.bin"
     with pytest.raises(FileNotFoundError) as caught:
         write_atomic(path, b"new")

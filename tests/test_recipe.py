@@ -1,4 +1,4 @@
-"""The script that trains the shipped model, with a Python that only notes what it is told."""
+"""The script that trains the shipped model, run with a stub that only records its arguments."""
 
 import os
 import subprocess
@@ -26,7 +26,7 @@ done
 
 @pytest.fixture
 def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Run the script; returns exit code, tools called since and what was printed."""
+    """Return a function that runs the script: exit code, commands called, text printed."""
     (tmp_path / "bin").mkdir()
     stub, notes = tmp_path / "bin" / "python", tmp_path / "notes"
     stub.write_text(STUB)
@@ -49,25 +49,25 @@ def recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return run
 
 
-def test_it_explains_itself(recipe) -> None:
-    code, called, said = recipe()
+def test_without_arguments_the_usage_is_printed(recipe) -> None:
+    code, called, printed = recipe()
     assert (code, called) == (2, [])
-    assert "train_shipped.sh DATA LAYOUTS OUT" in said
+    assert "train_shipped.sh DATA LAYOUTS OUT" in printed
 
 
-def test_a_missing_data_set_is_named(recipe, tmp_path: Path) -> None:
+def test_missing_data_is_reported(recipe, tmp_path: Path) -> None:
     (tmp_path / "data" / "pandaset").rmdir()
-    assert recipe("data", "labels", "runs") == (2, [], "data/pandaset: not there\n")
-    assert recipe("data", "label", "runs") == (2, [], "data/pandaset: not there\n")
+    assert recipe("data", "labels", "runs") == (2, [], "data/pandaset: not found\n")
+    assert recipe("data", "label", "runs") == (2, [], "data/pandaset: not found\n")
     (tmp_path / "data" / "pandaset").mkdir()
-    assert recipe("data", "label", "runs") == (2, [], "label: not there\n")
+    assert recipe("data", "label", "runs") == (2, [], "label: not found\n")
 
 
-def test_steps_follow_each_other_and_are_not_done_twice(recipe, tmp_path: Path) -> None:
+def test_steps_run_in_order_and_finished_ones_are_skipped(recipe, tmp_path: Path) -> None:
     arguments = ("data", "labels", "my runs")
-    code, called, said = recipe(*arguments, stop="yes")
+    code, called, printed = recipe(*arguments, stop="yes")
     assert code == 130
-    assert said.endswith("stopped; run this again to go on\n")
+    assert printed.endswith("stopped; run this again to continue\n")
     names = [line.split()[0] for line in called]
     assert names == ["simulate"] * 6 + ["cut_objects"] * 2 + ["train_kitti"]
     assert "--resume" not in called[-1]
@@ -88,7 +88,7 @@ def test_steps_follow_each_other_and_are_not_done_twice(recipe, tmp_path: Path) 
     assert recipe(*arguments)[:2] == (0, [])
 
 
-def test_the_configurations_train_on_what_the_script_makes() -> None:
+def test_the_script_simulates_what_the_configurations_train_on() -> None:
     text = SCRIPT.read_text()
     for name in ("pretrain", "finetune"):
         for source in load_config(ROOT / "configs" / f"{name}.yaml").data.sources:

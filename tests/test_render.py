@@ -1,4 +1,4 @@
-"""3D pictures, looked at pixel by pixel, and a process for them that dies or never starts."""
+"""3D pictures, checked pixel by pixel, and child processes that crash or never start."""
 
 import os
 import subprocess
@@ -16,17 +16,17 @@ from bev_instseg.visualize.camera import start_camera
 from bev_instseg.visualize.render import HEIGHT_PX, WIDTH_PX, Renderer
 from bev_instseg.visualize.scene3d import make_scene
 
-TITLE_PX = 30  # it is written above
+TITLE_PX = 30  # height of the title at the top
 
 
 @pytest.fixture(scope="module")
 def renderer() -> Iterator[Renderer]:
-    """One process for all pictures; the machine must have what Open3D draws with."""
+    """One child process for all pictures; skips where Open3D cannot render."""
     pytest.importorskip("open3d", exc_type=ImportError)
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     probe = [sys.executable, "-c", window.PROBE]
     if subprocess.run(probe, env=environment, capture_output=True, timeout=60).returncode:
-        pytest.skip("Open3D draws nothing on this machine: needs EGL")
+        pytest.skip("Open3D cannot render on this machine: needs EGL")
     with Renderer() as renderer:
         yield renderer
 
@@ -39,11 +39,11 @@ def picture_of(path: Path) -> np.ndarray:
 
 
 def where(picture: np.ndarray, rgb: np.ndarray) -> np.ndarray:
-    """(M, 2) middles of the pixels of this colour 0..255, right and down."""
+    """(M, 2) centres of the pixels of this colour 0..255, right and down."""
     return np.argwhere(np.abs(picture - rgb).max(axis=2) <= 1)[:, ::-1] + 0.5
 
 
-def test_objects_boxes_and_texts_are_where_they_are(renderer: Renderer, tmp_path: Path) -> None:
+def test_objects_boxes_and_texts_are_at_their_positions(renderer: Renderer, tmp_path: Path) -> None:
     points, instances = street()
     instances.boxes[1, :2] = 5.0, -4.0  # ahead
     points[-300:, :2] += np.float32([20.0, 21.0])
@@ -54,7 +54,7 @@ def test_objects_boxes_and_texts_are_where_they_are(renderer: Renderer, tmp_path
     for k in (0, 1):
         object_px, _ = camera.to_pixels(points[instances.labels == k + 1, :3])
         pixels = where(picture, 255 * instance_colours(2)[k])
-        assert 100 < len(pixels) < 300 * 9  # of 300 points of 2.5 pixels, some on others
+        assert 100 < len(pixels) < 300 * 9  # 300 points of 2.5 pixels, some of them overlapping
         np.testing.assert_allclose(pixels.mean(axis=0), object_px.mean(axis=0), atol=6)
         assert (pixels > object_px.min(axis=0) - 2).all()
         assert (pixels < object_px.max(axis=0) + 2).all()
@@ -79,7 +79,7 @@ def test_objects_boxes_and_texts_are_where_they_are(renderer: Renderer, tmp_path
 
 
 @pytest.mark.parametrize("num_points", [0, 7])
-def test_nothing_to_draw(renderer: Renderer, tmp_path: Path, num_points: int) -> None:
+def test_sweep_without_objects(renderer: Renderer, tmp_path: Path, num_points: int) -> None:
     points, nothing = scene([], [])
     points = np.full_like(points[:num_points], np.nan)
     nothing = type(nothing)(
@@ -95,7 +95,7 @@ def test_nothing_to_draw(renderer: Renderer, tmp_path: Path, num_points: int) ->
     assert picture[:TITLE_PX].min() < 100
 
 
-def test_a_process_that_died_is_replaced(renderer: Renderer, tmp_path: Path) -> None:
+def test_crashed_child_is_replaced(renderer: Renderer, tmp_path: Path) -> None:
     renderer.draw(*street(), tmp_path / "a.png", title="street")
     child = renderer._child
     assert child is not None
@@ -106,7 +106,7 @@ def test_a_process_that_died_is_replaced(renderer: Renderer, tmp_path: Path) -> 
     assert renderer._child is not child
 
 
-def test_a_picture_that_cannot_be_written(renderer: Renderer, tmp_path: Path) -> None:
+def test_missing_folder_raises(renderer: Renderer, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="none"):
         renderer.draw(*street(), tmp_path / "none" / "a.png", title="street")
 
@@ -114,10 +114,10 @@ def test_a_picture_that_cannot_be_written(renderer: Renderer, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("child", "reason"),
     [
-        ("import time; time.sleep(60)", "no picture in 1 s"),
-        ("import os; os.abort()", "its process died"),
+        ("import time; time.sleep(60)", "no picture within 1 s"),
+        ("import os; os.abort()", "its process crashed"),
         ("raise ImportError('libusb-1.0.so.0: cannot open')", "libusb-1.0.so.0"),
-        ("print('GL')", "its process died"),
+        ("print('GL')", "its process crashed"),
     ],
 )
 def test_open3d_that_hangs_crashes_or_is_missing(
@@ -130,18 +130,20 @@ def test_open3d_that_hangs_crashes_or_is_missing(
     with pytest.raises(RuntimeError, match=reason) as caught:
         draw_3d(*street(), path, title="street")
     message = str(caught.value)
-    assert message.startswith(f"{path}: Open3D cannot draw here")
+    assert message.startswith(f"{path}: Open3D cannot render here")
     assert "\n" not in message
     assert "libegl1" in message
     assert path.read_text() == "older"
     assert os.listdir(tmp_path) == ["a.png"]
 
 
-def test_what_cannot_start_is_started_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_that_cannot_start_is_started_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(render, "CHILD", "raise SystemExit('no EGL')")
     with Renderer() as renderer:
         with pytest.raises(RuntimeError, match="no EGL"):
             renderer.draw(*street(), tmp_path / "a.png", title="street")
         monkeypatch.setattr(subprocess, "Popen", None)
-        with pytest.raises(RuntimeError, match=r"b.png: Open3D cannot draw here \(no EGL\)"):
+        with pytest.raises(RuntimeError, match=r"b.png: Open3D cannot render here \(no EGL\)"):
             renderer.draw(*street(), tmp_path / "b.png", title="street")

@@ -1,4 +1,4 @@
-"""What a training run shows: the same numbers with and without it, also when it is resumed."""
+"""The report of a training run, which must not change the run's numbers, resumed or not."""
 
 import csv
 import sys
@@ -15,18 +15,19 @@ from bev_instseg.config import Config, save_config
 from bev_instseg.datasets.frames import FrameRef, list_frames
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.training import run_report
+from bev_instseg.training.losses import LOSSES
 from bev_instseg.training.run_report import TrainingReport, open_events
-from bev_instseg.training.trainer import LOSSES, Trainer
+from bev_instseg.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x07\0\0\0\x03"  # as far as its size, 7 x 3
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x07\0\0\0\x03"  # up to the size, 7 x 3
 NAMES = ("vehicle", "pedestrian", "cyclist")
 ROWS, VALIDATED = [3, 4, 6, 8, 9, 11], [4, 8, 11]  # steps of AWKWARD
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both data sets, as the tiny configuration names them."""
+    """Write both data sets where the tiny configuration expects them."""
     root = tmp_path_factory.mktemp("data")
     write_kitti(root / "kitti", {"train": ["a", "b"], "val": ["c"]})
     write_semantickitti(root / "semantickitti", {"00": ["a", "b"], "01": ["c"]})
@@ -34,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Drawn(NamedTuple):
-    """What was drawn: title and name of the truth of each picture; path and last step of curves."""
+    """Title and name of the truth of each picture; path and last step of each plot of curves."""
 
     pictures: list[tuple[str, str]]
     curves: list[tuple[Path, int]]
@@ -42,19 +43,19 @@ class Drawn(NamedTuple):
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> Drawn:
-    """In place of Matplotlib: pictures that hold nothing but their size and name."""
+    """Replace Matplotlib by pictures that contain only their size and name."""
     drawn = Drawn([], [])
 
-    def draw_bev(points, instances, path, *, title, truth):  # type: ignore[no-untyped-def]
-        assert len(points) == len(instances.labels) == len(truth.instance)
-        drawn.pictures.append((title, truth.name))
+    def draw_comparison(frame, instances, path, *, title):  # type: ignore[no-untyped-def]
+        assert len(frame.points) == len(instances.labels) == len(frame.instance)
+        drawn.pictures.append((title, frame.name))
         path.write_bytes(PNG + path.name.encode())
 
     def draw_training(log: Path, png: Path) -> None:
         with open(log, newline="") as file:
             drawn.curves.append((png, int(list(csv.DictReader(file))[-1]["step"])))
 
-    monkeypatch.setattr(run_report, "draw_bev", draw_bev)
+    monkeypatch.setattr(run_report, "draw_comparison", draw_comparison)
     monkeypatch.setattr(run_report, "draw_training", draw_training)
     return drawn
 
@@ -64,21 +65,21 @@ def awkward() -> Config:
 
 
 def arguments(config: Config, data: Path, out: Path, *more: str) -> list[str]:
-    """The command line of a run."""
+    """Return the command line of a run."""
     path = out.with_suffix(".yaml")
     save_config(config, path)
     return ["--config", str(path), "--data", str(data), "--out", str(out), *more]
 
 
 def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, main_arguments: list[str]) -> None:
-    """Run the tool until it dies, as by a signal, after a step whose row was written."""
+    """Run the command until it dies, as if killed, after a step whose row was written."""
     train_step = Trainer._train_step
 
     class KilledError(BaseException):
         pass
 
     def dying(self, samples):  # type: ignore[no-untyped-def]
-        if self.step == step:
+        if self.progress.step == step:
             raise KilledError
         return train_step(self, samples)
 
@@ -88,7 +89,7 @@ def stop_after(step: int, monkeypatch: pytest.MonkeyPatch, main_arguments: list[
             train_command.main(main_arguments)
 
 
-def test_the_pictured_frames_are_spread_over_the_validation(
+def test_drawn_frames_are_spread_over_the_validation(
     data: Path, tmp_path: Path, tiny_config: Config
 ) -> None:
     ref = list_frames(data / "kitti", "kitti", ["val"])[0]
@@ -105,7 +106,7 @@ def test_the_pictured_frames_are_spread_over_the_validation(
     assert pictured(0) == []
 
 
-def test_curves_and_pictures_are_fresh_at_each_validation(
+def test_curves_and_pictures_are_drawn_at_each_validation(
     data: Path, tmp_path: Path, drawn: Drawn
 ) -> None:
     out = tmp_path / "run"
@@ -117,10 +118,8 @@ def test_curves_and_pictures_are_fresh_at_each_validation(
     ]
 
 
-def test_pictures_are_drawn_and_the_numbers_are_those_of_a_run_without(
-    data: Path, tmp_path: Path
-) -> None:
-    """Random numbers too, of which ``last.pt`` holds the state."""
+def test_drawing_pictures_does_not_change_the_numbers(data: Path, tmp_path: Path) -> None:
+    """Nor the state of the random generator in ``last.pt``."""
     config = variant(make_tiny_config(), steps=3, validate_every=2)
     trainer_of(config, data, tmp_path / "dark").run()
     assert train_command.main(arguments(config, data, tmp_path / "run")) == 0
@@ -160,7 +159,7 @@ def test_a_resumed_run_has_the_same_numbers_pictures_and_configuration(
 
 
 def scalars(out: Path) -> dict[str, list[tuple[int, float]]]:
-    """Step and value of each curve as TensorBoard shows it."""
+    """Return the step and value of each curve as TensorBoard shows it."""
     events = read_events(out)
     return {
         tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
@@ -168,7 +167,7 @@ def scalars(out: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def images(out: Path) -> dict[str, list[tuple[int, int, int, bytes]]]:
-    """Step, width, height and file of each picture as TensorBoard shows it."""
+    """Return the step, width, height and file of each picture as TensorBoard shows it."""
     events = read_events(out)
     return {
         tag: [(e.step, e.width, e.height, e.encoded_image_string) for e in events.Images(tag)]
@@ -184,8 +183,8 @@ def read_events(out: Path):  # type: ignore[no-untyped-def]
     return events.Reload()
 
 
-def assert_all_is_there(out: Path) -> None:
-    """The event files hold each row of the log and each picture once."""
+def assert_complete(out: Path) -> None:
+    """Check that the event files hold each row of the log and each picture once."""
     with open(out / "log.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [int(row["step"]) for row in rows] == ROWS
@@ -215,18 +214,18 @@ def test_tensorboard_has_every_row_and_picture_once(
     monkeypatch: pytest.MonkeyPatch,
     killed_at: int | None,
 ) -> None:
-    """A run killed after step 9 was saved at step 5: what it did since is done again."""
+    """A run killed after step 9 was saved at step 5, so the steps since are repeated."""
     pytest.importorskip("tensorboard")
     out, option = tmp_path / "run", "--tensorboard"
     if killed_at:
         stop_after(killed_at, monkeypatch, arguments(awkward(), data, out, option))
         assert [step for step, _ in scalars(out)["lr"]] == [s for s in ROWS if s <= killed_at]
-        option = "--resume"  # goes on with the files that are there
+        option = "--resume"  # continues the existing files
     assert train_command.main(arguments(awkward(), data, out, option)) == 0
-    assert_all_is_there(out)
+    assert_complete(out)
 
 
-def test_a_run_begun_anew_hides_what_one_left_that_was_never_saved(
+def test_a_restarted_run_hides_the_events_of_one_that_was_never_saved(
     data: Path, tmp_path: Path, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tensorboard")
@@ -234,10 +233,10 @@ def test_a_run_begun_anew_hides_what_one_left_that_was_never_saved(
     stop_after(4, monkeypatch, arguments(awkward(), data, out, "--tensorboard"))
     assert not (out / "last.pt").exists()
     assert train_command.main(arguments(awkward(), data, out, "--tensorboard")) == 0
-    assert_all_is_there(out)
+    assert_complete(out)
 
 
-def test_tensorboard_from_a_resume_on_has_the_curves_from_the_start(
+def test_tensorboard_added_on_resume_has_curves_from_the_start(
     data: Path, tmp_path: Path, drawn: Drawn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("tensorboard")
@@ -249,7 +248,7 @@ def test_tensorboard_from_a_resume_on_has_the_curves_from_the_start(
     assert [step for step, *_ in images(out)["validation/kitti/c"]] == [8, 11]
 
 
-def test_columns_of_a_row_go_to_their_curves_and_pictures_come_with_scores(
+def test_rows_become_curves_and_pictures_come_with_scores(
     data: Path, tmp_path: Path, drawn: Drawn, weights: str, tiny_config: Config
 ) -> None:
     pytest.importorskip("tensorboard")
@@ -260,7 +259,11 @@ def test_columns_of_a_row_go_to_their_curves_and_pictures_come_with_scores(
     report({"step": 1, "time_s": 3.0, "loss": 0.5}, None)
     assert scalars(tmp_path) == {"loss/loss": [(1, 0.5)]}
     assert drawn == ([], [])
-    row = {"step": 2, "loss": 0.25, "val_pq_traffic_cone": 0.75}  # a name with the separator in it
+    row = {
+        "step": 2,
+        "loss": 0.25,
+        "val_pq_traffic_cone": 0.75,
+    }  # a class name with the separator in it
     report(row, Segmenter.from_checkpoint(weights, "cpu"))
     assert scalars(tmp_path) == {
         "loss/loss": [(1, 0.5), (2, 0.25)],
@@ -269,7 +272,7 @@ def test_columns_of_a_row_go_to_their_curves_and_pictures_come_with_scores(
     assert [step for step, *_ in images(tmp_path)["validation/kitti/c"]] == [2]
 
 
-def test_tensorboard_that_is_missing_is_said_before_anything_starts(
+def test_missing_tensorboard_is_reported_before_the_run_starts(
     data: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

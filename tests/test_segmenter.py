@@ -1,3 +1,5 @@
+"""Segmenter: NumPy in, NumPy out, with any weights, device and sparse backend."""
+
 import dataclasses
 import time
 
@@ -22,7 +24,7 @@ from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
 
 @pytest.fixture
 def config(tiny_config):
-    """Thresholds at which even an untrained network sees something."""
+    """Thresholds at which even an untrained network finds something."""
     return dataclasses.replace(tiny_config, cluster=ClusterConfig(0.0, 0.0, 0.0))
 
 
@@ -50,7 +52,7 @@ def assert_same(one, other):
 def test_numpy_in_numpy_out(segmenter, points):
     before = points.copy()
     instances = segmenter.segment(points)
-    assert len(instances) > 0  # or the rest says nothing
+    assert len(instances) > 0  # else the rest tests nothing
     for name, dtype, shape in (
         ("labels", np.int32, (len(points),)),
         ("classes", np.int32, (len(instances),)),
@@ -68,7 +70,7 @@ def test_numpy_in_numpy_out(segmenter, points):
     np.testing.assert_array_equal(points, before)
 
 
-def test_instances_keep_heights_and_sizes_of_their_class(segmenter, points):
+def test_instances_obey_the_heights_and_sizes_of_their_class(segmenter, points):
     instances = segmenter.segment(points)
     z = points[:, 2] + 1.7
     for k, kind in enumerate(instances.classes, 1):
@@ -78,7 +80,7 @@ def test_instances_keep_heights_and_sizes_of_their_class(segmenter, points):
         assert z[own].max() < segmenter.config.classes[kind].max_height_m + 0.05
 
 
-def test_the_network_given_stays_as_it_is(model, config, points, one_thread):
+def test_the_given_network_is_unchanged(model, config, points, one_thread):
     model.train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     Segmenter(model, config, "cpu").segment(points)
@@ -87,9 +89,9 @@ def test_the_network_given_stays_as_it_is(model, config, points, one_thread):
         assert torch.equal(value, before[name]), name
 
 
-def test_the_same_sweep_gives_the_same_instances(segmenter, model, config, points):
+def test_results_are_deterministic(segmenter, model, config, points):
     first = segmenter.segment(points)
-    segmenter.segment(points[::2].copy())  # remembers nothing
+    segmenter.segment(points[::2].copy())  # keeps no state
     assert_same(first, segmenter.segment(points))
     assert_same(first, Segmenter(model, config, "cpu").segment(points))
 
@@ -98,14 +100,14 @@ def test_thresholds_can_be_changed(segmenter, points):
     before = segmenter.config
     strict = dataclasses.replace(before, cluster=ClusterConfig(1.0, 0.0, 0.0))
     assert len(segmenter.with_config(strict).segment(points)) == 0
-    assert segmenter.config is before  # the first segmenter stays as it was
+    assert segmenter.config is before  # the first segmenter is unchanged
     assert len(segmenter.segment(points)) > 0
     other = dataclasses.replace(before, model=dataclasses.replace(before.model, bandwidth="scalar"))
     with pytest.raises(ValueError, match="are fixed by the weights"):
         segmenter.with_config(other)
 
 
-def test_maps_are_those_of_the_stages(segmenter, points):
+def test_segmentation_holds_the_result_of_each_stage(segmenter, points):
     found = segmenter.segment_with_maps(points)
     pillars = voxelize(points, segmenter.config.grid)
     np.testing.assert_array_equal(found.pillars.features, pillars.features)
@@ -119,7 +121,7 @@ def test_maps_are_those_of_the_stages(segmenter, points):
     assert_same(found.instances, assemble(points, pillars, clusters, rules))
 
 
-def test_scores_can_be_calibrated_and_asked_to_be_high(segmenter, points):
+def test_scores_can_be_calibrated_and_thresholded(segmenter, points):
     before = segmenter.segment(points)
     a_b_c = (-3.0, 1.0, 1.0)  # odds e^-3 s / (1 - s) n
 
@@ -148,16 +150,16 @@ def test_a_sweep_of_few_points_has_no_instances(segmenter, count):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
-def test_a_sweep_of_no_places_has_no_instances(segmenter, value):
+def test_a_sweep_outside_the_grid_has_no_instances(segmenter, value):
     instances = segmenter.segment(np.full((50, 4), value, np.float32))
     assert instances.labels.tolist() == [0] * 50
     assert len(instances) == 0
 
 
-def test_points_without_a_place_are_in_no_instance_and_change_nothing(segmenter, points):
+def test_nan_points_are_in_no_instance_and_change_nothing(segmenter, points):
     instances = segmenter.segment(points)
-    lost = np.full((100, 4), np.nan, np.float32)
-    mixed = segmenter.segment(np.concatenate([lost, points]))
+    nan_points = np.full((100, 4), np.nan, np.float32)
+    mixed = segmenter.segment(np.concatenate([nan_points, points]))
     assert (mixed.labels[:100] == 0).all()
     np.testing.assert_array_equal(mixed.labels[100:], instances.labels)
 
@@ -172,12 +174,12 @@ def test_points_without_a_place_are_in_no_instance_and_change_nothing(segmenter,
         np.zeros(20, np.float32),
     ],
 )
-def test_another_type_or_shape_is_refused(segmenter, wrong):
+def test_wrong_dtype_or_shape_raises(segmenter, wrong):
     with pytest.raises(ValueError, match=r"points must be float32 \(N, 4\)"):
         segmenter.segment(wrong)
 
 
-def test_a_strided_sweep_is_as_good(segmenter, points):
+def test_a_strided_sweep_gives_the_same_instances(segmenter, points):
     wide = np.zeros((len(points), 8), np.float32)
     wide[:, ::2] = points
     assert_same(segmenter.segment(wide[:, ::2]), segmenter.segment(points))
@@ -205,12 +207,12 @@ def test_both_formats_of_weights_give_the_same_segmenter(
     )
 
 
-def test_missing_weights_are_named(tmp_path):
+def test_missing_weights_are_reported(tmp_path):
     with pytest.raises(CheckpointError, match=r"none\.safetensors"):
         Segmenter.from_checkpoint(tmp_path / "none.safetensors")
 
 
-def test_a_gpu_that_is_not_there_is_refused(model, config, monkeypatch):
+def test_a_missing_gpu_raises(model, config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="device cuda: no CUDA device found") as caught:
         Segmenter(model, config, "cuda")
@@ -218,12 +220,12 @@ def test_a_gpu_that_is_not_there_is_refused(model, config, monkeypatch):
     assert Segmenter(model, config, "auto").device.type == "cpu"
 
 
-def test_an_unknown_device_is_refused(model, config):
+def test_an_unknown_device_raises(model, config):
     with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got 'cuda:0'"):
         Segmenter(model, config, "cuda:0")  # type: ignore[arg-type]
 
 
-def test_evaluation_is_over_the_frames_given(segmenter, config, kitti_root):
+def test_evaluation_covers_the_given_frames(segmenter, config, kitti_root):
     refs = list_frames(kitti_root, "kitti", ["train", "val"])
     result = score_frames(segmenter, refs, config).result()
     counted = [r.tp + r.fn for r in result.per_class.values()]
@@ -232,35 +234,35 @@ def test_evaluation_is_over_the_frames_given(segmenter, config, kitti_root):
     assert np.isnan(nothing.mean_pq)
 
 
-def test_who_computes_the_sparse_layers_can_be_forced(model, config, points, monkeypatch):
+def test_the_sparse_backend_can_be_chosen(model, config, points, monkeypatch):
     with pytest.raises(
         ValueError, match="sparse_backend must be one of auto, torch, spconv, got 'dense'"
     ):
         Segmenter(model, config, "cpu", sparse_backend="dense")  # type: ignore[arg-type]
     monkeypatch.setattr(segmenter_module, "has_spconv", lambda: False)
-    with pytest.raises(ValueError, match=r"spconv is not installed; pip install .*gpu"):
+    with pytest.raises(ValueError, match=r"spconv is not installed: pip install .*gpu"):
         Segmenter(model, config, "cpu", sparse_backend="spconv")
     assert Segmenter(model, config, "cpu").sparse_backend == "torch"
 
 
-def test_the_faster_one_is_chosen(model, config, monkeypatch):
+def test_the_faster_sparse_backend_is_chosen(model, config, monkeypatch):
     segmenter = Segmenter(model, config, "cpu")
-    took = {"torch": 0.02, "spconv": 0.01}
+    seconds = {"torch": 0.02, "spconv": 0.01}
 
     def infer(pillars):
         assert 5_000 < len(pillars.cells) < 50_000 or config.grid.cell_m != 0.2
-        time.sleep(took[chosen[-1]])
+        time.sleep(seconds[chosen[-1]])
         if broken and chosen[-1] == "spconv":
             raise ImportError("libcudart")
 
     broken, chosen = False, []
     monkeypatch.setattr(segmenter, "infer", infer)
     monkeypatch.setattr(segmenter.network, "set_sparse_backend", chosen.append)
-    assert segmenter._fastest_sparse_backend() == "spconv"
+    assert segmenter._faster_sparse_backend() == "spconv"
     broken = True
-    assert segmenter._fastest_sparse_backend() == "torch"
-    broken, took["torch"] = False, 0.0
-    assert segmenter._fastest_sparse_backend() == "torch"
+    assert segmenter._faster_sparse_backend() == "torch"
+    broken, seconds["torch"] = False, 0.0
+    assert segmenter._faster_sparse_backend() == "torch"
 
 
 @pytest.mark.skipif(not has_spconv(), reason="spconv is not installed")

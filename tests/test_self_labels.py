@@ -1,4 +1,4 @@
-"""What a network labels by itself: objects it is sure of, background, and void."""
+"""Labels given by a network: confident objects, background, and void."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def nothing_clustered(num_pillars: int) -> Clusters:
     return Clusters(np.zeros(num_pillars, np.int32), none, none.astype(np.float32), none)
 
 
-def test_sure_objects_quiet_background_and_void_between() -> None:
+def test_confident_objects_empty_background_and_void_between() -> None:
     x = np.array([0.5, 1.5, 2.5, 3.5, 99.0])  # a pillar each, the last off the grid
     points = np.column_stack([x, 0 * x + 0.5, 0 * x, 0 * x]).astype(np.float32)
     pillars = voxelize(points, GRID)
@@ -40,9 +40,9 @@ def test_sure_objects_quiet_background_and_void_between() -> None:
         ("vehicle", "pedestrian"),
     )
     found = Segmentation(pillars, maps, nothing_clustered(4), instances, {})
-    labels = self_labels(found, (10, 30), sure=0.9, empty=0.1)
+    labels = self_labels(found, (10, 30), min_score=0.9, max_background_seed=0.1)
     assert labels.tolist() == [10 | 1 << 16, 0, 0, BACKGROUND, 0]
-    labels = self_labels(found, (10, 30), sure=0.7, empty=0.3)
+    labels = self_labels(found, (10, 30), min_score=0.7, max_background_seed=0.3)
     assert labels.tolist() == [10 | 1 << 16, 30 | 2 << 16, BACKGROUND, BACKGROUND, 0]
 
 
@@ -59,7 +59,7 @@ def test_a_sweep_without_points() -> None:
     assert self_labels(found, (10,), 0.9, 0.1).shape == (0,)
 
 
-def test_the_tool_writes_a_data_set(
+def test_the_command_writes_a_data_set(
     tmp_path: Path, tiny_config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = tmp_path / "tiny.safetensors"
@@ -68,7 +68,7 @@ def test_the_tool_writes_a_data_set(
     for name in ("b", "a"):
         street(STREETS[name])[0].tofile(tmp_path / "in" / f"{name}.bin")
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(weights)]
-    assert self_label.main([*arguments, "--empty", "0.9"]) == 0
+    assert self_label.main([*arguments, "--max-background-seed", "0.9"]) == 0
     assert "2 sweep(s)" in capsys.readouterr().out
     assert self_label.main(arguments) == 2
     assert "already exists" in capsys.readouterr().err
@@ -81,7 +81,7 @@ def test_the_tool_writes_a_data_set(
         assert (labels == BACKGROUND).any()
 
 
-def test_a_folder_without_sweeps_is_one_line(
+def test_a_folder_without_sweeps_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert self_label.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2

@@ -13,7 +13,7 @@ VEHICLE, PEDESTRIAN, CYCLIST = 0, 1, 2
 
 
 def frame_of(root, words, data=DATA, points=None):
-    """Read a sweep of one point per label word: (class, instance) or a plain class."""
+    """Write a sweep with one point per label, (class, instance) or just a class, and read it."""
     pairs = [word if isinstance(word, tuple) else (word, 0) for word in words]
     if points is None:
         points = np.zeros((len(pairs), 4), np.float32)
@@ -36,14 +36,14 @@ def frame_of(root, words, data=DATA, points=None):
         *((kind, CYCLIST) for kind in (31, 32, 253, 255)),  # bicyclist, motorcyclist
     ],
 )
-def test_every_thing_finds_its_class(tmp_path, kind, class_index):
+def test_every_thing_has_its_class(tmp_path, kind, class_index):
     frame = frame_of(tmp_path, [(kind, 7), 40, (kind, 7)])
     assert frame.instance.tolist() == [1, 0, 1]
     assert frame.classes.tolist() == [class_index]
     assert frame.labelled.all()
 
 
-def test_no_class_is_left_out_or_named_twice():
+def test_no_number_is_in_two_classes_or_void():
     kinds = [kind for c in CLASSES for kind in c.semantickitti]
     assert len(set(kinds)) == len(kinds)
     assert not set(kinds) & set(DATA.void_semantickitti)
@@ -75,14 +75,14 @@ def test_one_id_in_two_classes_is_two_objects(tmp_path):
     assert frame.classes.tolist() == [VEHICLE, PEDESTRIAN, VEHICLE]
 
 
-def test_the_centre_is_that_of_the_box(tmp_path):
+def test_centres_are_box_centres(tmp_path):
     points = np.zeros((6, 4), np.float32)
     points[:, :2] = [(10, 5), (14, 5), (14, 7), (10, 7), (10, 5), (-3, -8)]  # a corner twice
     frame = frame_of(tmp_path, [(10, 1)] * 5 + [(30, 1)], points=points)
     np.testing.assert_allclose(frame.centres_m, [[12, 6], [-3, -8]], atol=1e-5)
 
 
-def test_points_of_no_place_belong_to_no_object(tmp_path):
+def test_points_that_are_not_finite_are_void(tmp_path):
     words = [(10, 1), (10, 1), 40, (30, 2), 40, 40, 40]
     points = np.ones((7, 4), np.float32)
     points[1, 0], points[2, 2] = np.nan, np.inf
@@ -93,20 +93,20 @@ def test_points_of_no_place_belong_to_no_object(tmp_path):
     assert frame.instance.tolist() == [-1, -1, -1, 1, 0, 0, 0]
 
 
-def test_void_wins_over_a_class(tmp_path):
+def test_void_takes_precedence_over_a_class(tmp_path):
     data = dataclasses.replace(DATA, void_semantickitti=(0, 32))
     frame = frame_of(tmp_path, [(32, 1), (31, 1)], data)
     assert frame.instance.tolist() == [-1, 1]
     assert frame.classes.tolist() == [CYCLIST]
 
 
-def test_an_empty_sweep_is_a_frame(tmp_path):
+def test_a_sweep_without_points(tmp_path):
     frame = frame_of(tmp_path, [])
     assert frame.points.shape == (0, 4)
     assert frame.centres_m.shape == (0, 2)
 
 
-def test_a_whole_street_is_labelled_thing_by_thing(semantickitti_root):
+def test_every_object_of_a_street_is_labelled(semantickitti_root):
     frame = read_frame(semantickitti_root, "00/000001", CLASSES, DATA)
     points, owner = street(STREETS["b"])
     np.testing.assert_array_equal(frame.points, points)
@@ -137,7 +137,7 @@ def test_an_entry_without_sweeps_is_refused(semantickitti_root, entry):
 
 
 @pytest.mark.parametrize("part", ["velodyne", "labels"])
-def test_a_missing_file_is_named(semantickitti_root, part):
+def test_a_missing_file_is_reported(semantickitti_root, part):
     path = next((semantickitti_root / "sequences" / "00" / part).glob("000001.*"))
     path.unlink()
     with pytest.raises(ScanError, match="no such") as caught:
@@ -146,11 +146,11 @@ def test_a_missing_file_is_named(semantickitti_root, part):
 
 
 @pytest.mark.parametrize("change", [-4, -1, 4])
-def test_labels_of_another_length_are_refused(semantickitti_root, change):
+def test_labels_of_the_wrong_length_are_refused(semantickitti_root, change):
     path = semantickitti_root / "sequences" / "00" / "labels" / "000001.label"
     data = path.read_bytes()
     path.write_bytes(data[:change] if change < 0 else data + bytes(change))
-    with pytest.raises(ScanError, match="for a sweep of") as caught:
+    with pytest.raises(ScanError, match="but a sweep of") as caught:
         read_frame(semantickitti_root, "00/000001", CLASSES, DATA)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Axes, origin and height: what is given, what is found in the points, and what is refused."""
+"""Axes, origin and height: given, inferred from the points, or refused."""
 
 import itertools
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.io.infer_frame import find_ground_m, sample
+from bev_instseg.io.infer_frame import infer_ground_m, sample_points
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup, axes_rotation
 from bev_instseg.io.sweep import Sweep, read_sweep
 
@@ -25,7 +25,7 @@ RIGHT_HANDED = [
 
 
 def street(num_points: int = 3000, ground_m: float = -1.7) -> NDArray[np.float32]:
-    """(N, 4) points of a road between two walls, seen from above it; some of them NaN."""
+    """(N, 4) points of a road between two walls, with the sensor above it; two are not finite."""
     rng = np.random.default_rng(5)
     x = rng.normal(0, 12, num_points)
     y = rng.uniform(-15, 15, num_points)
@@ -39,13 +39,13 @@ def street(num_points: int = 3000, ground_m: float = -1.7) -> NDArray[np.float32
 
 
 def read_as(tmp_path: Path, xyz: NDArray, setup: SensorSetup | None = None) -> Sweep:
-    """The sweep of a file with these (N, 3) coordinates, in their type, without notice of that."""
+    """Read (N, 3) coordinates from a file of the same dtype; its intensities are zero."""
     path = tmp_path / "a.npy"
     np.save(path, np.column_stack([xyz, np.zeros(len(xyz), xyz.dtype)]))
     return read_sweep(path, setup)
 
 
-def same(points: NDArray, expected: NDArray) -> bool:
+def same_xyz(points: NDArray, expected: NDArray) -> bool:
     return np.array_equal(points[:, :3], expected[:, :3], equal_nan=True)
 
 
@@ -55,7 +55,7 @@ def test_there_are_24_right_handed_frames() -> None:
 
 
 @pytest.mark.parametrize("axes", RIGHT_HANDED)
-def test_turns_like_a_rotation(tmp_path: Path, axes: str) -> None:
+def test_axes_rotate_points_into_the_sensor_frame(tmp_path: Path, axes: str) -> None:
     in_sensor_frame = np.array([VECTORS[letter] for letter in axes]).T  # columns: the file's axes
     np.testing.assert_array_equal(axes_rotation(axes), in_sensor_frame)
     xyz = np.random.default_rng(1).normal(0, 10, (50, 3)).astype(np.float32)
@@ -67,8 +67,8 @@ def test_turns_like_a_rotation(tmp_path: Path, axes: str) -> None:
 
 
 @pytest.mark.parametrize("axes", sorted(set(ALL) - set(RIGHT_HANDED)))
-def test_other_axes_are_refused(axes: str) -> None:
-    with pytest.raises(ValueError, match=r"twice|left-handed") as caught:
+def test_repeated_and_left_handed_axes_are_refused(axes: str) -> None:
+    with pytest.raises(ValueError, match=r"repeat|left-handed") as caught:
         SensorSetup(axes=axes)
     message = str(caught.value)
     assert "\n" not in message
@@ -77,7 +77,7 @@ def test_other_axes_are_refused(axes: str) -> None:
 
 
 @pytest.mark.parametrize("axes", ["", "fl", "flux", "xyz", "FLU", "Auto"])
-def test_no_axes_are_refused(axes: str) -> None:
+def test_malformed_axes_are_refused(axes: str) -> None:
     with pytest.raises(ValueError, match="axes must be three of the letters"):
         SensorSetup(axes=axes)
 
@@ -93,80 +93,80 @@ def test_unknown_formats_are_refused() -> None:
         SensorSetup("las")
 
 
-def test_sensors() -> None:
+def test_known_sensors() -> None:
     assert KNOWN_SENSORS["kitti"] == SensorSetup("kitti", "flu")
     assert KNOWN_SENSORS["nuscenes"] == SensorSetup("nuscenes", "rfu")
 
 
 @pytest.mark.parametrize("axes", RIGHT_HANDED)
-def test_up_is_found(tmp_path: Path, axes: str) -> None:
+def test_up_is_inferred(tmp_path: Path, axes: str) -> None:
     expected = street()
     turned = np.stack([expected[:, i] * sign for i, sign in nonzero_rows(axes)], axis=1)
     sweep = read_as(tmp_path, turned)
     np.testing.assert_array_equal(
         axes_rotation(sweep.axes)[2], axes_rotation(axes)[2]
-    )  # ahead cannot be told
-    assert same(sweep.points[:, 2:3], expected[:, 2:3])
+    )  # forward cannot be inferred
+    assert same_xyz(sweep.points[:, 2:3], expected[:, 2:3])
     if axes[2] == "u":
         assert sweep.axes == "flu"
         assert sweep.notices == ()
     else:
-        assert sweep.notices == (f"z does not point up: axes taken as {sweep.axes}",)
+        assert sweep.notices == (f"z does not point up: assumed axes {sweep.axes}",)
 
 
 def nonzero_rows(axes: str) -> list[tuple[int, int]]:
-    """For each axis of the file the sensor's axis that it lies along, and the sign."""
+    """For each axis of the file, the parallel axis of the sensor frame and the sign."""
     return [("flubrd".index(a) % 3, 1 if a in "flu" else -1) for a in axes]
 
 
-def test_a_low_ceiling_is_not_taken_for_the_ground(tmp_path: Path) -> None:
+def test_a_low_ceiling_is_not_mistaken_for_the_ground(tmp_path: Path) -> None:
     garage = street()
-    garage[::2, 2] = 0.9 + 0.01 * np.sin(np.arange(1500))  # half of what is seen
+    garage[::2, 2] = 0.9 + 0.01 * np.sin(np.arange(1500))  # half of the points
     sweep = read_as(tmp_path, garage[:, :3])
     assert sweep.axes == "flu"
-    assert same(sweep.points, garage)
+    assert same_xyz(sweep.points, garage)
 
 
-def test_a_few_points_stay_as_they_are(tmp_path: Path) -> None:
+def test_few_points_are_left_unchanged(tmp_path: Path) -> None:
     xyz = np.float32([[5, 0, 9], [5, 0.1, 3], [5, 0.2, -9]])
     sweep = read_as(tmp_path, xyz)
     assert sweep.axes == "flu"
-    assert same(sweep.points, xyz)
+    assert same_xyz(sweep.points, xyz)
 
 
 @pytest.mark.parametrize("ground_m", [-3.0, -1.73, -0.3, 0.0])
-def test_plausible_heights_are_left_alone(tmp_path: Path, ground_m: float) -> None:
+def test_plausible_heights_are_kept(tmp_path: Path, ground_m: float) -> None:
     points = street(ground_m=ground_m)
     sweep = read_as(tmp_path, points[:, :3])
     assert sweep.notices == ()
     assert sweep.origin_m == (0, 0, 0)
-    assert same(sweep.points, points)
+    assert same_xyz(sweep.points, points)
 
 
 @pytest.mark.parametrize("axes", ["flu", "rdf"])
-def test_heights_outside_the_grid_are_moved_into_it(tmp_path: Path, axes: str) -> None:
+def test_heights_outside_the_grid_are_shifted_into_it(tmp_path: Path, axes: str) -> None:
     expected = street()
     raised = expected[:, :3] + np.float32([0, 0, 41.7])  # ground at 40 m
     turned = np.stack([raised[:, i] * sign for i, sign in nonzero_rows(axes)], axis=1)
     sweep = read_as(tmp_path, turned, SensorSetup(axes=axes))
-    assert sweep.notices == ("heights outside -10..10 m: ground moved to z = -1.7 m",)
+    assert sweep.notices == ("heights outside -10..10 m: shifted the ground to z = -1.7 m",)
     up = axes_rotation(axes)[2]
     np.testing.assert_allclose(sweep.origin_m, up * 41.7, atol=0.06)
     np.testing.assert_allclose(sweep.points[:, :3], expected[:, :3], atol=0.06)
-    assert abs(find_ground_m(sample(sweep.points[:, :3])) + 1.7) < 0.01
+    assert abs(infer_ground_m(sample_points(sweep.points[:, :3])) + 1.7) < 0.01
 
 
-def test_a_given_height_puts_the_ground_there(tmp_path: Path) -> None:
+def test_a_given_height_shifts_the_ground(tmp_path: Path) -> None:
     points = street(ground_m=-0.3)
     sweep = read_as(tmp_path, points[:, :3], SensorSetup(height_m=1.84))
-    assert abs(find_ground_m(sample(sweep.points[:, :3])) + 1.84) < 0.01
-    assert same(sweep.points[:, :2].repeat(2, axis=1), points[:, :2].repeat(2, axis=1))
+    assert abs(infer_ground_m(sample_points(sweep.points[:, :3])) + 1.84) < 0.01
+    assert same_xyz(sweep.points[:, :2].repeat(2, axis=1), points[:, :2].repeat(2, axis=1))
     assert sweep.origin_m[:2] == (0, 0)
     np.testing.assert_allclose(sweep.origin_m[2], 1.54, atol=0.03)
     assert sweep.notices == ()
 
 
-def test_the_ground_is_no_ceiling_and_no_ghost() -> None:
+def test_ground_is_neither_the_ceiling_nor_stray_points_below() -> None:
     rng = np.random.default_rng(2)
     xyz = rng.uniform(-20, 20, (1000, 3))
     xyz[:, 2] = np.r_[
@@ -175,27 +175,27 @@ def test_the_ground_is_no_ceiling_and_no_ghost() -> None:
         rng.uniform(-1.5, 1, 270),
         np.full(30, -5),
     ]
-    assert abs(find_ground_m(xyz) + 1.7) < 0.03
-    assert find_ground_m(xyz[:0]) == 0
-    assert find_ground_m(xyz + np.array([100, 0, 0])) == 0
+    assert abs(infer_ground_m(xyz) + 1.7) < 0.03
+    assert infer_ground_m(xyz[:0]) == 0
+    assert infer_ground_m(xyz + np.array([100, 0, 0])) == 0
 
 
-def test_a_world_frame_is_moved_before_it_becomes_float32(tmp_path: Path) -> None:
+def test_map_coordinates_are_shifted_before_they_become_float32(tmp_path: Path) -> None:
     expected = street()
-    place = np.array([512_345.0, 5_412_345.0, 312.0])
-    world = expected[:, :3].astype(np.float64) + place
+    position_m = np.array([512_345.0, 5_412_345.0, 312.0])
+    world = expected[:, :3].astype(np.float64) + position_m
     sweep = read_as(tmp_path, world)
-    assert sweep.notices == ("coordinates far from the origin: moved to where the points are",)
+    assert sweep.notices == ("coordinates far from the origin: shifted by their median",)
     origin_m = np.array(sweep.origin_m)
     np.testing.assert_array_equal(origin_m, np.round(origin_m))
-    assert np.abs(origin_m - place).max() <= 3
+    assert np.abs(origin_m - position_m).max() <= 3
     np.testing.assert_array_equal(sweep.xyz, world)
     np.testing.assert_allclose(
-        sweep.points[:, :3], expected[:, :3] + (place - origin_m).astype(np.float32), atol=1e-5
+        sweep.points[:, :3], expected[:, :3] + (position_m - origin_m).astype(np.float32), atol=1e-5
     )
 
 
-def test_a_world_frame_with_another_vertical(tmp_path: Path) -> None:
+def test_map_coordinates_with_y_down(tmp_path: Path) -> None:
     expected = street()
     world = np.column_stack([expected[:, 0], -expected[:, 2], expected[:, 1]]).astype(np.float64)
     sweep = read_as(tmp_path, world + np.array([7000, 0, -4000]))
@@ -205,21 +205,21 @@ def test_a_world_frame_with_another_vertical(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sweep.points[0, :3], back)
 
 
-def test_float32_far_away_is_refused(tmp_path: Path) -> None:
+def test_float32_map_coordinates_are_refused(tmp_path: Path) -> None:
     world = street()[:, :3] + np.float32([512_345, 5_412_345, 312])
-    with pytest.raises(ScanError, match="float32 cannot tell points apart") as caught:
+    with pytest.raises(ScanError, match="float32 is too coarse") as caught:
         read_as(tmp_path, world)
     assert "\n" not in str(caught.value)
 
 
-def test_points_without_a_return_tell_nothing(tmp_path: Path) -> None:
+def test_missing_returns_are_ignored(tmp_path: Path) -> None:
     expected = street()
     expected[100:2500, :3] = 0
     turned = np.column_stack([-expected[:, 1], -expected[:, 2], expected[:, 0]])
     assert read_as(tmp_path, turned).axes == "rdf"
 
 
-def test_no_finite_point_at_all(tmp_path: Path) -> None:
+def test_a_sweep_without_finite_points(tmp_path: Path) -> None:
     xyz = np.full((5, 3), np.nan)
     sweep = read_as(tmp_path, xyz, SensorSetup(height_m=1.7))
     assert np.isnan(sweep.points[:, :3]).all()

@@ -1,4 +1,4 @@
-"""The simulator: exact labels, the same bytes from the same seed, files as a real data set has."""
+"""The simulator: labels, geometry, reproducibility, layouts, sensors and the command."""
 
 import tarfile
 from collections.abc import Callable
@@ -10,31 +10,19 @@ import pytest
 from numpy.typing import NDArray
 
 from bev_instseg.cli import simulate
+from bev_instseg.datasets.semantickitti import frame_paths
 from bev_instseg.exceptions import KittiError
 from bev_instseg.io.labels import read_labels
 from bev_instseg.io.sweep import read_scan
-from bev_instseg.simulate import (
-    HDL64,
-    THINGS,
-    read_layouts,
-    simulate_sweep,
-    sweep_paths,
-)
+from bev_instseg.simulate import HDL64, THINGS, read_layouts, simulate_sweep
 from bev_instseg.simulate.clutter import CLUTTER
-from bev_instseg.simulate.kitti_layouts import put_layout
-from bev_instseg.simulate.lorries import (
-    articulated,
-    bus,
-    digger,
-    lorry,
-    tipper,
-    trailer,
-)
+from bev_instseg.simulate.kitti_layouts import place_layout
+from bev_instseg.simulate.lorries import articulated, bus, digger, lorry, tipper, trailer
 from bev_instseg.simulate.meshes import Mesh, fitted
-from bev_instseg.simulate.people import cyclist, motorcyclist, pedestrian, sitter
-from bev_instseg.simulate.sensor import SENSOR_MODELS, draw_sensor
-from bev_instseg.simulate.street_builder import PERSON, Site
-from bev_instseg.simulate.street_plan import Street
+from bev_instseg.simulate.people import cyclist, motorcyclist, pedestrian, seated_person
+from bev_instseg.simulate.sensor import SENSOR_MODELS, random_sensor
+from bev_instseg.simulate.street_builder import PERSON, StreetBuilder
+from bev_instseg.simulate.street_plan import StreetPlan
 from bev_instseg.simulate.vehicles import car, panel_van, pickup, van
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,7 +42,7 @@ def sweeps() -> list[Sweep]:
 
 
 def check_labels(labels: NDArray[np.uint32]) -> None:
-    """Known classes; instances are things and things are instances, each of one class."""
+    """Check that classes are known and exactly the things have instances, each of one class."""
     classes, instances = labels & 0xFFFF, labels >> 16
     assert set(np.unique(classes)) <= {*THINGS, *BACKGROUND, *PARKED_CYCLES}
     np.testing.assert_array_equal(instances > 0, np.isin(classes, THINGS))
@@ -62,14 +50,14 @@ def check_labels(labels: NDArray[np.uint32]) -> None:
     assert len(np.unique(words >> 16)) == len(words)
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(sweeps: list[Sweep]) -> None:
+def test_only_the_same_seed_gives_the_same_bytes(sweeps: list[Sweep]) -> None:
     points, labels = simulate_sweep(SEEDS[0], COARSE)
     assert points.tobytes() == sweeps[0][0].tobytes()
     assert labels.tobytes() == sweeps[0][1].tobytes()
     assert points.tobytes() != sweeps[1][0].tobytes()
 
 
-def test_a_seed_may_be_a_generator() -> None:
+def test_the_seed_may_be_a_generator() -> None:
     sensor = replace(HDL64, elevations_deg=HDL64.elevations_deg[::8], azimuths=100)
     points, labels = simulate_sweep(np.random.default_rng(5), sensor)
     again = simulate_sweep(5, sensor)
@@ -77,7 +65,7 @@ def test_a_seed_may_be_a_generator() -> None:
     np.testing.assert_array_equal(labels, again[1])
 
 
-def test_a_sweep_is_what_the_sensor_can_see(sweeps: list[Sweep]) -> None:
+def test_points_agree_with_the_sensors_geometry(sweeps: list[Sweep]) -> None:
     for points, labels in sweeps:
         assert points.dtype == np.float32
         assert points.shape == (len(labels), 4)
@@ -97,7 +85,7 @@ def test_labels_are_consistent(sweeps: list[Sweep]) -> None:
         assert len(np.unique(labels[labels >> 16 > 0])) > 5
 
 
-def test_the_road_lies_below_the_sensor(sweeps: list[Sweep]) -> None:
+def test_the_road_is_the_sensors_height_below_it(sweeps: list[Sweep]) -> None:
     for points, labels in sweeps:
         near = (labels == ROAD) & (np.hypot(points[:, 0], points[:, 1]) < 8)
         heights = points[near, 2]
@@ -107,7 +95,7 @@ def test_the_road_lies_below_the_sensor(sweeps: list[Sweep]) -> None:
 
 
 def test_an_instance_is_one_compact_object(sweeps: list[Sweep]) -> None:
-    """Nothing else of its number lies far off; people are no longer than people are."""
+    """No point of an instance is far from the rest; people have the size of people."""
     for points, labels in sweeps:
         for word in np.unique(labels[labels >> 16 > 0]):
             reach = np.ptp(points[labels == word, :3], axis=0)
@@ -115,14 +103,14 @@ def test_an_instance_is_one_compact_object(sweeps: list[Sweep]) -> None:
             assert reach[2] < (2.3 if word & 0xFFFF == PERSON else 4.5)
 
 
-def test_two_objects_never_share_a_place() -> None:
+def test_objects_do_not_overlap() -> None:
     rng = np.random.default_rng(0)
-    site = Site(rng, Street.drawn(rng))
-    assert site.put({10: car(rng)}, 0, 0)
-    assert not site.put({10: car(rng)}, 1.5, 0.5, heading=0.7)
-    assert not site.put({PERSON: pedestrian(rng)}, 0, 0)
-    assert site.put({PERSON: pedestrian(rng)}, 0, 2)
-    assert site.put({10: car(rng)}, 6, 0, heading=0.1)
+    builder = StreetBuilder(rng, StreetPlan.random(rng))
+    assert builder.place({10: car(rng)}, 0, 0)
+    assert not builder.place({10: car(rng)}, 1.5, 0.5, heading_rad=0.7)
+    assert not builder.place({PERSON: pedestrian(rng)}, 0, 0)
+    assert builder.place({PERSON: pedestrian(rng)}, 0, 2)
+    assert builder.place({10: car(rng)}, 6, 0, heading_rad=0.1)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +127,7 @@ def test_two_objects_never_share_a_place() -> None:
         (tipper, (5.4, 8.7), (1.9, 2.6), (2.0, 3.3)),
         (digger, (2.2, 7.0), (1.5, 3.0), (2.0, 4.6)),
         (pedestrian, (0.2, 1.4), (0.2, 1.1), (0.9, 2.4)),
-        (sitter, (0.3, 1.1), (0.3, 0.8), (1.0, 1.6)),
+        (seated_person, (0.3, 1.1), (0.3, 0.8), (1.0, 1.6)),
         (cyclist, (1.5, 2.1), (0.5, 0.9), (1.3, 2.1)),
         (motorcyclist, (1.8, 2.3), (0.6, 0.9), (1.3, 1.9)),
     ],
@@ -159,7 +147,7 @@ def test_an_object_has_the_size_of_its_kind_and_stands_on_the_ground(
 
 
 @pytest.mark.parametrize("build", dict.fromkeys(CLUTTER), ids=lambda build: build.__name__)
-def test_clutter_stands_on_the_ground_and_is_no_object(
+def test_clutter_stands_on_the_ground_and_has_background_classes(
     build: Callable[[np.random.Generator], dict[int, Mesh]],
 ) -> None:
     rng = np.random.default_rng(1)
@@ -171,27 +159,28 @@ def test_clutter_stands_on_the_ground_and_is_no_object(
         assert max(np.abs(mesh.vertices).max() for mesh in parts.values()) < 10
 
 
-def test_a_fitted_mesh_has_the_size_asked_for() -> None:
+def test_a_fitted_mesh_has_the_given_size() -> None:
     mesh = fitted(car(np.random.default_rng(3)), (4.2, 1.7, 1.5))
     np.testing.assert_allclose(mesh.vertices.min(axis=0), (-2.1, -0.85, 0), atol=1e-9)
     np.testing.assert_allclose(mesh.vertices.max(axis=0), (2.1, 0.85, 1.5), atol=1e-9)
 
 
-@pytest.mark.parametrize("bank", [0.45, -0.2])
-def test_what_stands_on_a_bank_stands_on_the_ground(bank: float) -> None:
+@pytest.mark.parametrize("bank_slope", [0.45, -0.2])
+def test_objects_on_a_bank_follow_the_ground(bank_slope: float) -> None:
     rng = np.random.default_rng(3)
-    street = replace(Street.drawn(rng), bank=bank)
-    site = Site(rng, street)
-    assert site.put_by(street.kerbs[0], {10: car(rng)}, 5.0, street.pavement + 4.0, np.pi / 2)
-    scene = site.finished(0, 0, 1.7, 0)
+    plan = replace(StreetPlan.random(rng), bank_slope=bank_slope)
+    builder = StreetBuilder(rng, plan)
+    out_m = plan.pavement_m + 4.0
+    assert builder.place_at_kerb(plan.kerbs[0], {10: car(rng)}, 5.0, out_m, np.pi / 2)
+    scene = builder.finish(0, 0, 1.7, 0)
     own = np.unique(scene.mesh.triangles[scene.labels & 0xFFFF == 10])
     vertices = scene.mesh.vertices[own]
-    u, v = street.plan(vertices[:, :2])
-    ground = street.relief(vertices[:, :2]) + street.raised(u, v) + street.banked(u, v)
+    u, v = plan.to_plan(vertices[:, :2])
+    ground = plan.relief(vertices[:, :2]) + plan.kerb_rise(u, v) + plan.bank_rise(u, v)
     above = vertices[:, 2] - ground
     assert abs(above.min()) < 0.06
     assert 1.3 < above.max() < 2.2
-    assert np.ptp(street.banked(u, v)) > 0.5 * abs(bank)  # or the street is flat there
+    assert np.ptp(plan.bank_rise(u, v)) > 0.5 * abs(bank_slope)  # the car is on the bank
 
 
 # Layouts
@@ -213,44 +202,47 @@ def layouts(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_layout_is_read_in_the_frame_of_the_sensor(layouts: Path) -> None:
-    (layout,) = read_layouts(layouts)  # a file without road users is none
+def test_layouts_are_in_the_sensor_frame(layouts: Path) -> None:
+    (layout,) = read_layouts(layouts)  # the file without road users is left out
     car_, person = layout
     assert (car_.kind, person.kind) == ("Car", "Pedestrian")
     assert car_.size_m == (4.2, 1.7, 1.5)
-    np.testing.assert_allclose(car_.place_m, (12.27, 3.0))
+    np.testing.assert_allclose(car_.centre_m, (12.27, 3.0))
     np.testing.assert_allclose(car_.yaw_rad, 0, atol=0.01)  # along the road
     np.testing.assert_allclose(person.yaw_rad, -np.pi / 2)
 
 
-def test_an_archive_of_layouts_reads_like_its_folder(layouts: Path, tmp_path: Path) -> None:
+def test_an_archive_of_layouts_equals_its_folder(layouts: Path, tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "labels.tar.gz", "w:gz") as archive:
         archive.add(layouts, "label_2")
     assert read_layouts(tmp_path / "labels.tar.gz") == read_layouts(layouts)
 
 
-def test_road_users_stand_where_the_layout_has_them(layouts: Path) -> None:
+def test_road_users_are_placed_as_in_the_layout(layouts: Path) -> None:
     (layout,) = read_layouts(layouts)
-    for ahead in (1, -1):
+    for direction in (1, -1):
         rng = np.random.default_rng(0)
-        site = Site(rng, Street.drawn(rng))
-        put_layout(site, layout, 2.0, 1.0, ahead)
-        scene = site.finished(0, 0, 1.7, 0)
+        plan = StreetPlan.random(rng)
+        builder = StreetBuilder(rng, plan)
+        place_layout(builder, layout, 2.0, 1.0, direction)
+        scene = builder.finish(0, 0, 1.7, 0)
         for label, (x, y) in ((10, (12.27, 3.0)), (PERSON, (9.27, -4.0))):
             own = scene.mesh.triangles[scene.labels & 0xFFFF == label]
             low, high = (f(scene.mesh.vertices[own.ravel()], axis=0) for f in (np.min, np.max))
-            place = site.street.world(2.0 + ahead * x, 1.0 + ahead * y)
-            np.testing.assert_allclose((low + high)[:2] / 2, place, atol=0.25)
-            if label == 10:  # windscreens lie ahead of the middle: the glass tells front from rear
+            centre = plan.to_world(2.0 + direction * x, 1.0 + direction * y)
+            np.testing.assert_allclose((low + high)[:2] / 2, centre, atol=0.25)
+            if label == 10:  # 4.2 m long, with mirrors
                 assert 4.1 < np.hypot(*(high - low)[:2]) < 5.0
 
 
-def test_no_layouts_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "text").write_text("no archive")
+def test_unreadable_layouts_are_reported_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").write_text("not an archive")
     (tmp_path / "empty").mkdir()
     whole, names = tmp_path / "whole.tar.gz", ("text", "empty", "missing", "cut.tar.gz")
     with tarfile.open(whole, "w:gz") as archive:
-        archive.add(ROOT / "bev_instseg" / "metrics.py", "label_2/000000.txt")
+        archive.add(Path(__file__), "label_2/000000.txt")
     (tmp_path / "cut.tar.gz").write_bytes(whole.read_bytes()[:2000])
     for name in names:
         arguments = ["--out", str(tmp_path / "o"), "--count", "1", "--layouts"]
@@ -259,7 +251,7 @@ def test_no_layouts_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
         assert message.count("\n") == 1
         assert name in message
     assert not (tmp_path / "o").exists()
-    with pytest.raises(KittiError, match="no label file"):
+    with pytest.raises(KittiError, match="no road users"):
         read_layouts(tmp_path / "empty")
 
 
@@ -267,7 +259,7 @@ def test_no_layouts_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("name", SENSOR_MODELS)
-def test_a_sensor_has_its_beams(name: str) -> None:
+def test_sweeps_have_the_sensors_beams(name: str) -> None:
     sensor = replace(SENSOR_MODELS[name], azimuths=500)
     points, _ = simulate_sweep(1, sensor)
     elevation = np.degrees(np.arcsin(points[:, 2] / np.linalg.norm(points[:, :3], axis=1)))
@@ -291,26 +283,26 @@ def test_a_sensor_has_its_beams(name: str) -> None:
         {"range_noise_m": -0.1},
     ],
 )
-def test_a_sensor_that_cannot_be_is_refused(wrong: dict) -> None:
+def test_an_impossible_sensor_is_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(HDL64, **wrong)
 
 
-def test_a_drawn_sensor_differs_and_is_one() -> None:
+def test_random_sensors_are_valid_and_vary() -> None:
     rng = np.random.default_rng(0)
-    drawn = [draw_sensor(rng) for _ in range(20)]
-    assert len({sensor.azimuths for sensor in drawn}) > 15
-    for sensor in drawn:
+    sensors = [random_sensor(rng) for _ in range(20)]
+    assert len({sensor.azimuths for sensor in sensors}) > 15
+    for sensor in sensors:
         assert (np.diff(sensor.elevations_deg) < 0).all()
         assert 32 <= len(sensor.elevations_deg) <= 96
 
 
-def test_the_tool_takes_a_sensor_of_ones_own(tmp_path: Path) -> None:
+def test_the_command_accepts_a_sensor_from_yaml(tmp_path: Path) -> None:
     mine = tmp_path / "mine.yaml"
     mine.write_text("elevations_deg: [2, -3, -9, -16]\nazimuths: 90\n")
     arguments = ["--count", "1", "--sensor", str(mine), "--height", "1.2"]
     assert simulate.main(["--out", str(tmp_path), *arguments]) == 0
-    points = read_scan(sweep_paths(tmp_path, "00", 0)[0])
+    points = read_scan(frame_paths(tmp_path, "00", 0)[0])
     assert 100 < len(points) <= 360
     ground = points[np.hypot(points[:, 0], points[:, 1]) < 8, 2]
     assert abs(np.median(ground) + 1.2) < 0.3
@@ -325,7 +317,7 @@ def test_the_tool_takes_a_sensor_of_ones_own(tmp_path: Path) -> None:
         (["--height", "-3"], "height_m"),
     ],
 )
-def test_a_wrong_sensor_is_one_line(
+def test_an_invalid_sensor_is_reported_in_one_line(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
@@ -338,22 +330,22 @@ def test_a_wrong_sensor_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_tool_writes_what_the_simulator_makes(tmp_path: Path) -> None:
+def test_the_command_writes_the_simulated_sweeps(tmp_path: Path) -> None:
     arguments = ["--count", "2", "--seed", "3", "--azimuths", "260", "--sequence", "7"]
     assert simulate.main(["--out", str(tmp_path), *arguments]) == 0
     for frame in (0, 1):
-        sweep, truth = sweep_paths(tmp_path, "07", frame)
+        sweep, truth = frame_paths(tmp_path, "07", frame)
         points, labels = simulate_sweep((3, frame, 7), COARSE)
         np.testing.assert_array_equal(read_scan(sweep), points)
         np.testing.assert_array_equal(read_labels(truth, len(points)), labels)
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
 
 
-def test_the_tool_leaves_files_that_exist_alone(
+def test_the_command_keeps_existing_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--out", str(tmp_path), "--count", "2", "--azimuths", "50"]
-    _, truth = sweep_paths(tmp_path, "00", 1)
+    _, truth = frame_paths(tmp_path, "00", 1)
     truth.parent.mkdir(parents=True)
     truth.write_bytes(b"mine")
     assert simulate.main(arguments) == 2
@@ -367,7 +359,7 @@ def test_the_tool_leaves_files_that_exist_alone(
     assert truth.stat().st_size > 4
 
 
-def test_a_folder_that_cannot_be_made_is_one_line(
+def test_an_impossible_output_folder_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocked = tmp_path / "file"
@@ -378,21 +370,21 @@ def test_a_folder_that_cannot_be_made_is_one_line(
     assert str(blocked) in message
 
 
-def test_the_bundled_sweep_is_what_its_command_makes(tmp_path: Path) -> None:
-    """As CONTRIBUTING.md gives it; another processor may round a few returns differently."""
+def test_the_bundled_sweep_can_be_reproduced(tmp_path: Path) -> None:
+    """With the command in CONTRIBUTING.md; other processors may round a few returns differently."""
     command = "--count 1 --seed 29 --azimuths 1040"
     assert command in (ROOT / "CONTRIBUTING.md").read_text()
     assert simulate.main(["--out", str(tmp_path), *command.split()]) == 0
     counts = []
     for root in (tmp_path, ROOT / "demo"):
-        sweep, truth = sweep_paths(root, "00", 0)
+        sweep, truth = frame_paths(root, "00", 0)
         labels = read_labels(truth, len(read_scan(sweep)))
         counts.append(np.bincount(labels & 0xFFFF, minlength=100))
     np.testing.assert_allclose(*counts, atol=20)
 
 
-def test_the_bundled_sweep_is_a_lively_street() -> None:
-    sweep, truth = sweep_paths(ROOT / "demo", "00", 0)
+def test_the_bundled_sweep_has_all_kinds_of_objects() -> None:
+    sweep, truth = frame_paths(ROOT / "demo", "00", 0)
     points = read_scan(sweep)
     labels = read_labels(truth, len(points))
     check_labels(labels)

@@ -1,4 +1,4 @@
-"""Pillar labels worked out by hand, and against a loop over the pillars."""
+"""Pillar labels compared with values worked out by hand and with a loop over the pillars."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def pillars_of(point_to_pillar: list[int], num_pillars: int | None = None) -> Pi
 
 
 def one_pillar(instance: list[int], labelled: list[bool] | None = None, **options: int) -> int:
-    """The label of a pillar that holds all the points."""
+    """Return the label of a single pillar that holds all the points."""
     frame = frame_of(instance, labelled, num_objects=9)
     return int(make_targets(frame, pillars_of([0] * len(instance)), **options).instance[0])
 
@@ -64,9 +64,9 @@ def test_one_pillar(instance: list[int], expected: int) -> None:
 @pytest.mark.parametrize(
     ("instance", "labelled", "expected"),
     [
-        ([0, 0], [False, False], -1),  # nobody looked
+        ([0, 0], [False, False], -1),  # unlabelled
         ([0, 0], [True, False], 0),
-        ([3, 0], [False, True], 0),  # unlabelled points have no say
+        ([3, 0], [False, True], 0),  # unlabelled points are ignored
         ([3, 3, 2], [False, False, True], 2),
         ([-1, 0], [False, True], 0),
         ([3, -1], [False, False], -1),
@@ -77,12 +77,12 @@ def test_unlabelled_points(instance: list[int], labelled: list[bool], expected: 
 
 
 def test_objects_with_few_points_are_void() -> None:
-    """Object 1 has 3 points, object 2 two, object 3 one in each of two pillars."""
+    """Object 1 has three points, object 2 two, object 3 one in each of two pillars."""
     frame = frame_of([1, 2, 1, 1, 2, 3, 0, 3])
     pillars = pillars_of([0, 0, 0, 1, 1, 2, 3, 3])
     expected = {1: [1, 1, 3, 3], 2: [1, 1, 3, 3], 3: [1, 1, -1, -1], 4: [-1, -1, -1, -1]}
-    for least, labels in expected.items():
-        assert make_targets(frame, pillars, least).instance.tolist() == labels
+    for min_points, labels in expected.items():
+        assert make_targets(frame, pillars, min_points).instance.tolist() == labels
 
 
 @pytest.mark.parametrize("outside", ["off the grid", "unlabelled"])
@@ -95,13 +95,13 @@ def test_only_labelled_points_on_the_grid_count_for_an_object(outside: str) -> N
 
 
 def test_a_tie_with_an_object_of_few_points() -> None:
-    """Object 1 would win the tie, but is void; void does not beat an object."""
+    """Object 1 would win the tie but is void, and void does not beat an object."""
     assert one_pillar([1, 2, 0], min_object_points=2) == -1
     frame, pillars = frame_of([1, 2, 2]), pillars_of([0, 0, 1])
     assert make_targets(frame, pillars, 2).instance.tolist() == [2, 2]
 
 
-def test_points_outside_the_grid_count_nowhere() -> None:
+def test_points_outside_the_grid_are_ignored() -> None:
     points = np.array(
         [[0.5, 0.5, 0], [0.5, 0.5, 5], [9, 0, 0], [np.nan, 0, 0], [2.5, 3.5, 0]], np.float32
     )
@@ -118,8 +118,8 @@ def test_points_outside_the_grid_count_nowhere() -> None:
     assert make_targets(frame, pillars).instance.tolist() == [0, 2]
 
 
-def test_classes_and_centres_stay_those_of_the_frame() -> None:
-    """An object without pillars keeps its number, so the others keep theirs."""
+def test_classes_and_centres_are_those_of_the_frame() -> None:
+    """Objects keep their numbers even if one of them has no pillars."""
     frame = frame_of([0, 3], num_objects=4)
     targets = make_targets(frame, pillars_of([0, 1]))
     assert targets.instance.tolist() == [0, 3]
@@ -134,9 +134,9 @@ def test_no_pillars(points: int) -> None:
     assert targets.instance.shape == (0,)
 
 
-@pytest.mark.parametrize("least", [1, 4, 7])
+@pytest.mark.parametrize("min_points", [1, 4, 7])
 @pytest.mark.parametrize("seed", range(5))
-def test_random_frames_against_a_loop(seed: int, least: int) -> None:
+def test_random_frames_match_a_loop(seed: int, min_points: int) -> None:
     rng = np.random.default_rng(seed)
     n, k, p = 200, 12, 40
     instance = rng.integers(-1, k + 1, n)
@@ -148,7 +148,7 @@ def test_random_frames_against_a_loop(seed: int, least: int) -> None:
     size = {i: sum(1 for a, b in seen if a == i and b >= 0) for i in range(1, k + 1)}
     expected = []
     for j in range(p):
-        inside = [i if size.get(i, least) >= least else -1 for i, at in seen if at == j]
+        inside = [i if size.get(i, min_points) >= min_points else -1 for i, at in seen if at == j]
         objects = sorted(i for i in inside if i > 0)
         if objects:
             expected.append(max(objects, key=objects.count))  # the first, lowest, of the largest
@@ -156,7 +156,7 @@ def test_random_frames_against_a_loop(seed: int, least: int) -> None:
             expected.append(-1 if -1 in inside or not inside else 0)
 
     pillars = pillars_of(pillar.tolist(), p)
-    assert make_targets(frame, pillars, least).instance.tolist() == expected
+    assert make_targets(frame, pillars, min_points).instance.tolist() == expected
     assert {-1, 0} < set(expected)
 
 
@@ -168,7 +168,7 @@ def test_random_frames_against_a_loop(seed: int, least: int) -> None:
         ("centres_m", np.zeros((3, 2), np.float32)),
     ],
 )
-def test_targets_check_themselves(field: str, value: np.ndarray) -> None:
+def test_targets_are_checked(field: str, value: np.ndarray) -> None:
     fields = {
         "instance": np.zeros(3, np.int32),
         "classes": np.zeros(2, np.int32),

@@ -1,4 +1,4 @@
-"""The command lines of segment_scan and evaluate, driven as a user drives them."""
+"""The commands segment, evaluate and calibrate, run as a user runs them."""
 
 import dataclasses
 import json
@@ -33,13 +33,13 @@ def test_a_folder_gives_labels_json_and_pictures(
     out = tmp_path / "new" / "out"
     code = segment_command.main([str(sweeps), "--out", str(out), "--weights", weights, "--png"])
     assert code == 0
-    said = capsys.readouterr()
-    assert "3 of 3 sweeps labelled" in said.out
-    assert "| pedestrian |" in said.out
+    printed = capsys.readouterr()
+    assert "3 of 3 sweeps segmented" in printed.out
+    assert "| pedestrian |" in printed.out
     names = {f"{name}.{kind}" for name in STREETS for kind in ("label", "json", "png")}
     found = {path.name for path in out.iterdir()} - {"summary.csv"}
     in_3d = {f"{name}_3d.png" for name in STREETS}
-    assert found == names | in_3d or (found == names and "note: " in said.err)
+    assert found == names | in_3d or (found == names and "note: " in printed.err)
     rows = (out / "summary.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["sweep", *STREETS]
     for name, things in STREETS.items():
@@ -47,15 +47,15 @@ def test_a_folder_gives_labels_json_and_pictures(
         words = np.fromfile(out / f"{name}.label", np.uint32)
         tree = json.loads((out / f"{name}.json").read_text())
         assert len(words) == len(points) == tree["num_points"]
-        assert tree["instances"], "a network this eager finds something"
+        assert tree["instances"], "this network finds something everywhere"
         assert len(tree["weights_sha256"]) == 64
         assert tree["grid"]["cell_m"] == 0.4
         code_of = {"vehicle": 10, "pedestrian": 30, "cyclist": 31}
         for entry in tree["instances"]:
             own = words == entry["id"] << 16 | code_of[entry["class"]]
             assert own.sum() == entry["num_points"]
-            middle = (points[own, :3].min(0) + points[own, :3].max(0)) / 2
-            assert entry["centre_m"][2] == pytest.approx(middle[2], abs=2e-3)
+            centre = (points[own, :3].min(0) + points[own, :3].max(0)) / 2
+            assert entry["centre_m"][2] == pytest.approx(centre[2], abs=2e-3)
         scores = [entry["score"] for entry in tree["instances"]]
         assert scores == sorted(scores, reverse=True)
         in_instances = sum(entry["num_points"] for entry in tree["instances"])
@@ -63,7 +63,7 @@ def test_a_folder_gives_labels_json_and_pictures(
         assert (out / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def test_one_sweep_is_summed_up_in_a_line(
+def test_one_sweep_is_summarised_in_a_line(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [str(sweeps / "a.bin"), "--out", str(tmp_path / "out"), "--weights", weights]
@@ -74,23 +74,23 @@ def test_one_sweep_is_summed_up_in_a_line(
     assert line.endswith(" ms\n")
 
 
-def test_a_bad_sweep_is_reported_and_the_rest_done(
+def test_a_bad_sweep_is_reported_and_the_others_finished(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sweeps / "b.bin").write_bytes(b"cut short")
     out = tmp_path / "out"
     assert segment_command.main([str(sweeps), "--out", str(out), "--weights", weights]) == 2
-    said = capsys.readouterr()
-    assert "2 of 3 sweeps labelled" in said.out
-    complaints = [line for line in said.err.splitlines() if line.startswith("segment_scan: ")]
-    assert len(complaints) == 1
-    assert "b.bin" in complaints[0]
+    printed = capsys.readouterr()
+    assert "2 of 3 sweeps segmented" in printed.out
+    errors = [line for line in printed.err.splitlines() if line.startswith("segment_scan: ")]
+    assert len(errors) == 1
+    assert "b.bin" in errors[0]
     names = {"a.label", "a.json", "c.label", "c.json", "summary.csv"}
     assert {path.name for path in out.iterdir()} == names
     assert "b,0," in (out / "summary.csv").read_text()
 
 
-def test_whatever_goes_wrong_with_a_sweep_names_it(
+def test_any_failure_names_its_sweep(
     sweeps: Path,
     weights: str,
     tmp_path: Path,
@@ -99,29 +99,29 @@ def test_whatever_goes_wrong_with_a_sweep_names_it(
 ) -> None:
     write = job_module.write_result
 
-    def fails_on_b(out: Path, stem: str, *rest: Any) -> None:
-        if stem == "b":
+    def fails_on_b(target: Path, *rest: Any) -> None:
+        if target.name == "b":
             raise MemoryError
-        write(out, stem, *rest)
+        write(target, *rest)
 
     monkeypatch.setattr(job_module, "write_result", fails_on_b)
     assert (
         segment_command.main([str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]) == 2
     )
-    said = capsys.readouterr()
-    assert f"segment_scan: {sweeps / 'b.bin'}: MemoryError" in said.err.splitlines()
-    assert "2 of 3 sweeps labelled" in said.out
+    printed = capsys.readouterr()
+    assert f"segment_scan: {sweeps / 'b.bin'}: MemoryError" in printed.err.splitlines()
+    assert "2 of 3 sweeps segmented" in printed.out
 
 
-def test_a_sweep_named_twice_is_done_once(
+def test_a_sweep_given_twice_is_processed_once(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = [str(sweeps), str(sweeps / "a.bin"), str(sweeps / ".." / "velodyne" / "b.bin")]
     assert segment_command.main([*inputs, "--out", str(tmp_path / "o"), "--weights", weights]) == 0
-    assert "3 of 3 sweeps labelled" in capsys.readouterr().out
+    assert "3 of 3 sweeps segmented" in capsys.readouterr().out
 
 
-def test_ctrl_c_is_one_line(
+def test_ctrl_c_is_reported_in_one_line(
     sweeps: Path,
     weights: str,
     tmp_path: Path,
@@ -137,7 +137,7 @@ def test_ctrl_c_is_one_line(
     assert capsys.readouterr().err.splitlines()[-1].startswith("segment_scan: stopped")
 
 
-def test_an_empty_sweep_is_a_sweep(weights: str, tmp_path: Path) -> None:
+def test_an_empty_sweep_gets_empty_results(weights: str, tmp_path: Path) -> None:
     (tmp_path / "none.bin").write_bytes(b"")
     arguments = [str(tmp_path / "none.bin"), "--out", str(tmp_path), "--weights", weights, "--png"]
     assert segment_command.main(arguments) == 0
@@ -145,7 +145,7 @@ def test_an_empty_sweep_is_a_sweep(weights: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "none.json").read_text())["instances"] == []
 
 
-def test_config_moves_thresholds(sweeps: Path, weights: str, tmp_path: Path) -> None:
+def test_config_overrides_thresholds(sweeps: Path, weights: str, tmp_path: Path) -> None:
     (tmp_path / "strict.yaml").write_text("cluster: {seed_threshold: 1.0}\n")
     arguments = [str(sweeps), "--out", str(tmp_path / "out"), "--weights", weights]
     assert segment_command.main([*arguments, "--config", str(tmp_path / "strict.yaml")]) == 0
@@ -153,7 +153,7 @@ def test_config_moves_thresholds(sweeps: Path, weights: str, tmp_path: Path) -> 
         assert not np.fromfile(tmp_path / "out" / f"{name}.label", np.uint32).any()
 
 
-def test_what_is_done_is_left_alone(
+def test_existing_results_are_skipped(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -162,10 +162,10 @@ def test_what_is_done_is_left_alone(
     before = (out / "b.json").stat().st_mtime_ns
     capsys.readouterr()
     assert segment_command.main(arguments) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("1 of 3 sweeps are done already\n3 of 3 sweeps labelled")
+    printed = capsys.readouterr().out
+    assert printed.startswith("1 of 3 sweeps already have results\n3 of 3 sweeps segmented")
     assert (out / "b.json").stat().st_mtime_ns == before
-    table = said[said.index("| class") :]
+    table = printed[printed.index("| class") :]
     assert segment_command.main(arguments) == 0
     assert capsys.readouterr().out.endswith(table)
     assert (out / "b.json").stat().st_mtime_ns == before
@@ -176,7 +176,7 @@ def test_what_is_done_is_left_alone(
     assert not np.fromfile(out / "b.label", np.uint32).any()
 
 
-def test_shards_share_the_sweeps(
+def test_shards_split_the_sweeps(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -185,7 +185,7 @@ def test_shards_share_the_sweeps(
     assert {path.name for path in out.glob("*.label")} == {"a.label", "c.label"}
     assert segment_command.main([*arguments, "--shard", "2/2"]) == 0
     assert {path.name for path in out.glob("*.label")} == {"a.label", "b.label", "c.label"}
-    assert segment_command.main([*arguments, "--shard", "4/4"]) == 0  # nothing
+    assert segment_command.main([*arguments, "--shard", "4/4"]) == 0  # no sweeps
     summaries = {"summary_1_of_2.csv", "summary_2_of_2.csv", "summary_4_of_4.csv"}
     assert {path.name for path in out.glob("*.csv")} == summaries
     assert "shard 2/2: 1 of 3 sweeps" in capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_shards_share_the_sweeps(
         assert "must be I/N with I from 1 to N" in capsys.readouterr().err
 
 
-def test_what_is_recognised_is_said_once(
+def test_each_notice_is_printed_once(
     tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "drive" / "lidar"
@@ -211,9 +211,7 @@ def test_what_is_recognised_is_said_once(
     assert (tmp_path / "out" / "lidar" / "a.label").exists()
 
 
-def test_the_options_of_reading_reach_the_reader(
-    sweeps: Path, weights: str, tmp_path: Path
-) -> None:
+def test_reading_options_reach_the_reader(sweeps: Path, weights: str, tmp_path: Path) -> None:
     points = street(STREETS["a"])[0]
     turned = tmp_path / "turned"
     turned.mkdir()
@@ -236,13 +234,19 @@ def test_the_options_of_reading_reach_the_reader(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["absent.bin"], "absent.bin: "),
         (["empty"], "empty: no sweeps in this folder"),
-        (["velodyne/a.bin", "other/a.bin"], "other/a.bin: named like velodyne/a.bin"),
+        (
+            ["velodyne/a.bin", "other/a.bin"],
+            "other/a.bin: its results would have the same name as those of velodyne/a.bin",
+        ),
         (["velodyne", "--weights", "absent.pt"], "absent.pt: cannot be read"),
-        (["velodyne", "--weights", "velodyne/a.bin"], "velodyne/a.bin: no checkpoint"),
+        (
+            ["velodyne", "--weights", "velodyne/a.bin"],
+            "velodyne/a.bin: not a bev-instseg checkpoint",
+        ),
         (["velodyne", "--config", "model.yaml"], "model.yaml: model, grid.cell_m and"),
         (["velodyne", "--config", "typo.yaml"], "typo.yaml: unknown key 'cluster.seed'"),
         (["velodyne", "--device", "cuda"], "device cuda"),
@@ -251,12 +255,12 @@ def test_the_options_of_reading_reach_the_reader(
         (["velodyne", "--calib", "gone"], "gone: no such file or folder"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(
+def test_errors_are_one_line(
     sweeps: Path,
     weights: str,
     tmp_path: Path,
     arguments: list[str],
-    says: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -270,14 +274,14 @@ def test_what_cannot_be_done_is_said_in_one_line(
     if "--weights" not in arguments:
         arguments = [*arguments, "--weights", weights]
     assert segment_command.main([*arguments, "--out", "out"]) == 2
-    complaint = capsys.readouterr().err
-    assert complaint.startswith("segment_scan: ")
-    assert says in complaint
-    assert len(complaint.splitlines()) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("segment_scan: ")
+    assert message in error
+    assert len(error.splitlines()) == 1
     assert not list(Path("out").glob("*"))
 
 
-def test_view_without_a_display_says_so_and_goes_on(
+def test_view_without_a_display_is_reported(
     sweeps: Path,
     weights: str,
     tmp_path: Path,
@@ -288,9 +292,9 @@ def test_view_without_a_display_says_so_and_goes_on(
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     arguments = [str(sweeps / "a.bin"), "--out", str(tmp_path / "out"), "--weights", weights]
     assert segment_command.main([*arguments, "--view"]) == 0
-    said = capsys.readouterr()
-    assert "no display" in said.err
-    assert said.out.startswith("a: ")
+    printed = capsys.readouterr()
+    assert "no display" in printed.err
+    assert printed.out.startswith("a: ")
 
 
 @pytest.mark.parametrize("layout", ["kitti", "semantickitti"])
@@ -325,11 +329,11 @@ def test_evaluate_studies_errors(
     table = capsys.readouterr().out
     out = tmp_path / "new" / "errors"
     out.mkdir(parents=True)
-    (out / "worst_7.png").write_bytes(b"of an earlier study")
+    (out / "worst_7.png").write_bytes(b"an earlier study")
     scores = tmp_path / "scores.json"
     assert evaluate.main([*arguments, "--errors", str(out), "--json", str(scores)]) == 0
     assert capsys.readouterr().out == table
-    pictures = ["worst_1.png", "worst_2.png"]  # a network that has learned nothing errs in both
+    pictures = ["worst_1.png", "worst_2.png"]  # an untrained network errs in both
     names = ["errors.csv", "errors.md", "reliability.png", *pictures]
     assert sorted(path.name for path in out.iterdir()) == names
     per_class = json.loads(scores.read_text())["per_class"].values()
@@ -341,29 +345,29 @@ def test_evaluate_studies_errors(
     assert all((out / name).read_bytes()[:4] == b"\x89PNG" for name in names[2:])
 
 
-def test_evaluate_names_what_is_missing(
+def test_evaluate_reports_wrong_arguments(
     kitti_root: Path,
     semantickitti_root: Path,
     weights: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for data, more, says in (
-        (tmp_path / "absent", [], "no data set here"),
-        (semantickitti_root, [], "name its --sequences"),
+    for data, more, message in (
+        (tmp_path / "absent", [], "not a data set"),
+        (semantickitti_root, [], "choose --sequences"),
         (semantickitti_root, ["--sequences", "77"], "'77'"),
         (kitti_root, ["--split", "test"], "test.txt: cannot be read"),
-        (kitti_root, ["--sequences", "01"], "in KITTI layout"),
-        (kitti_root, ["--unlabelled-is-background"], "in KITTI layout"),
-        (semantickitti_root, ["--sequences", "01", "--split", "val"], "take --sequences"),
+        (kitti_root, ["--sequences", "01"], "this is KITTI layout"),
+        (kitti_root, ["--unlabelled-is-background"], "this is KITTI layout"),
+        (semantickitti_root, ["--sequences", "01", "--split", "val"], "use --sequences"),
     ):
         assert evaluate.main(["--data", str(data), "--weights", weights, *more]) == 2
-        complaint = capsys.readouterr().err.splitlines()[-1]
-        assert complaint.startswith("evaluate: ")
-        assert says in complaint
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("evaluate: ")
+        assert message in error
 
 
-def test_calibrate_finds_thresholds_that_the_tools_take(
+def test_calibrate_writes_a_configuration_that_evaluate_accepts(
     kitti_root: Path,
     semantickitti_root: Path,
     weights: str,
@@ -376,30 +380,30 @@ def test_calibrate_finds_thresholds_that_the_tools_take(
     ready = tmp_path / "ready.safetensors"
     more = ["--simulated", str(simulated), "--save", str(ready)]
     assert calibrate.main([*arguments, *more]) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     for text in ("kitti vehicle/pedestrian/cyclist", "sim vehicle", "expected calibration error"):
-        assert text in said
+        assert text in printed
     assert out.read_text().splitlines()[0].endswith("2 of kitti, 2 of semantickitti, 3 of sim")
     base = load_model(Path(weights))[1]
     found = override_config(base, out)
     assert load_model(ready)[1] == found
     assert ready.read_bytes() == Path(weights).read_bytes()
     assert len(found.cluster.calibration) == len(base.classes)
-    # An untrained network's instances are wrong, so they are less probable than their seeds say.
+    # An untrained network's instances are wrong: they are less probable than their seeds.
     segmenter = Segmenter.from_checkpoint(weights, "cpu")
     points = street(STREETS["c"])[0]
     seeds = segmenter.segment(points).scores
     cluster = dataclasses.replace(base.cluster, calibration=found.cluster.calibration)
     segmenter = segmenter.with_config(dataclasses.replace(base, cluster=cluster))
     assert segmenter.segment(points).scores.mean() < seeds.mean() - 0.2
-    # No class has ten objects here: nothing to tell thresholds by, so they stay.
+    # No class has ten objects here, too few to choose thresholds, so those are kept.
     assert dataclasses.replace(found, cluster=base.cluster) == base
     assert dataclasses.replace(found.cluster, calibration=()) == base.cluster
     arguments = ["--data", str(simulated), "--sequences", "00", "--weights", weights]
     assert evaluate.main([*arguments, "--config", str(out)]) == 0
 
 
-def test_calibrate_names_what_is_missing(
+def test_calibrate_reports_wrong_arguments(
     kitti_root: Path,
     semantickitti_root: Path,
     weights: str,
@@ -408,15 +412,15 @@ def test_calibrate_names_what_is_missing(
 ) -> None:
     (tmp_path / "none.yaml").write_text("data: {sources: []}")
     twice = write_semantickitti(tmp_path / "other" / "kitti", {"00": ["a"]})
-    for data, more, says in (
+    for data, more, message in (
         (tmp_path / "absent", [], "absent/kitti/ImageSets/train.txt: cannot be read"),
         (tmp_path, ["--simulated", str(tmp_path / "gone")], "gone/sequences: No such file"),
-        (tmp_path, ["--simulated", str(twice)], "another data set is called 'kitti' too"),
+        (tmp_path, ["--simulated", str(twice)], "another data set has the name 'kitti'"),
         (tmp_path, ["--config", str(tmp_path / "none.yaml")], "no training frames"),
     ):
         arguments = ["--data", str(data), "--weights", weights, "--out", str(tmp_path / "c.yaml")]
         assert calibrate.main([*arguments, *more]) == 2
-        complaint = capsys.readouterr().err.splitlines()[-1]
-        assert complaint.startswith("calibrate: ")
-        assert says in complaint
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("calibrate: ")
+        assert message in error
         assert not (tmp_path / "c.yaml").exists()

@@ -30,8 +30,13 @@ from bev_instseg.exceptions import TrainingError
 from bev_instseg.models.network import BEVNet
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.segmenter import Segmenter
+from bev_instseg.training import progress as progress_module
+from bev_instseg.training import run_folder
 from bev_instseg.training import trainer as trainer_module
-from bev_instseg.training.trainer import LOSSES, Trainer, duration, learning_rate_factor
+from bev_instseg.training.losses import LOSSES
+from bev_instseg.training.optimization import learning_rate_factor
+from bev_instseg.training.progress import duration
+from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.training_set import TrainingSet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -40,7 +45,7 @@ COLUMNS = ["step", "time_s", "lr", *LOSSES]
 SCORES = [
     f"val_{what}_{n}" for n in ("vehicle", "pedestrian", "cyclist") for what in ("pq", "recall")
 ]
-# Intervals of which none is a multiple of another.
+# Intervals none of which is a multiple of another.
 AWKWARD = {"steps": 11, "log_every": 3, "validate_every": 4, "checkpoint_every": 5}
 
 
@@ -49,7 +54,7 @@ def variant(config, **train):
 
 
 def trainer_of(config, data, out, resume=False, initial=None):
-    """A trainer on the sources of the configuration, as the tool makes it."""
+    """Return a trainer on the configuration's sources, set up as the command does."""
     sources, validation = [], []
     for source in config.data.sources:
         root = data / source.path
@@ -59,13 +64,13 @@ def trainer_of(config, data, out, resume=False, initial=None):
 
 
 def rows_of(out):
-    """The rows of log.csv without their times."""
+    """Return the rows of log.csv without their times."""
     with open(out / "log.csv", newline="") as file:
         return [{k: v for k, v in row.items() if k != "time_s"} for row in csv.DictReader(file)]
 
 
 def assert_equal(one, other, path="state"):
-    """Equality of nested dictionaries and lists of tensors and numbers, bit by bit."""
+    """Compare nested dictionaries and lists of tensors and numbers, bit by bit."""
     if isinstance(one, torch.Tensor):
         assert torch.equal(one, other), path
     elif isinstance(one, dict):
@@ -81,7 +86,7 @@ def assert_equal(one, other, path="state"):
 
 
 def assert_same_run(one, other):
-    """Two folders hold the same run to the bit, but for its times."""
+    """Compare the runs in two folders to the bit, times excluded."""
     assert_equal(load_state(one / "last.pt"), load_state(other / "last.pt"))
     assert rows_of(one) == rows_of(other)
     assert (one / "weights.safetensors").read_bytes() == (
@@ -91,7 +96,7 @@ def assert_same_run(one, other):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Both data sets, as the tiny configuration names them."""
+    """Write both data sets where the tiny configuration expects them."""
     root = tmp_path_factory.mktemp("data")
     write_kitti(root / "kitti", {"train": ["a", "b"], "val": ["c"]})
     write_semantickitti(root / "semantickitti", {"00": ["a", "b"], "01": ["c"]})
@@ -100,7 +105,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def straight(data, tmp_path_factory):
-    """A run of awkward intervals from start to end."""
+    """Run the awkward intervals from start to end without a stop."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("straight") / "run"
@@ -112,7 +117,7 @@ def straight(data, tmp_path_factory):
 # The run's folder
 
 
-def test_a_run_leaves_everything_it_should(straight, data):
+def test_a_run_writes_all_its_files(straight, data):
     names = {path.name for path in straight.iterdir()}
     assert names == {
         *("config.yaml", "log.csv", "last.pt", "best.pt"),
@@ -146,7 +151,7 @@ def test_the_log_has_a_row_at_each_interval_and_at_the_end(straight):
         )
 
 
-def test_a_row_is_the_mean_of_the_steps_since_the_last(straight, data, tmp_path):
+def test_a_row_averages_the_losses_since_the_previous_row(straight, data, tmp_path):
     trainer_of(variant(make_tiny_config(), **AWKWARD | {"log_every": 1}), data, tmp_path).run()
     each = {int(row["step"]): row for row in rows_of(tmp_path)}
     assert list(each) == list(range(1, 12))
@@ -160,7 +165,7 @@ def test_a_row_is_the_mean_of_the_steps_since_the_last(straight, data, tmp_path)
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
-def test_saved_is_the_moving_average_of_the_weights(data, tmp_path, monkeypatch, decay):
+def test_the_moving_average_of_the_weights_is_saved(data, tmp_path, monkeypatch, decay):
     trained = []
     step = Trainer._train_step
 
@@ -187,7 +192,7 @@ def test_saved_is_the_moving_average_of_the_weights(data, tmp_path, monkeypatch,
 def test_states_are_saved_exactly_at_their_steps(data, tmp_path, monkeypatch):
     saved = []
     monkeypatch.setattr(
-        trainer_module, "save_state", lambda path, state: saved.append((path.name, state["step"]))
+        run_folder, "save_state", lambda path, state: saved.append((path.name, state["step"]))
     )
     scores = iter([0.2, 0.5, 0.3])
 
@@ -196,17 +201,17 @@ def test_states_are_saved_exactly_at_their_steps(data, tmp_path, monkeypatch):
             each = SimpleNamespace(pq=next(scores), recall_50=0.0)
             return SimpleNamespace(mean_pq=each.pq, per_class={"vehicle": each})
 
-    monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Scripted())
+    monkeypatch.setattr(trainer_module, "score_frames", lambda *_: Scripted())
     trainer = trainer_of(variant(make_tiny_config(), **AWKWARD), data, tmp_path)
     trainer.run()
     assert saved == [
         *[("best.pt", 4), ("last.pt", 5), ("best.pt", 8)],
         *[("last.pt", 10), ("last.pt", 11)],
     ]
-    assert trainer.best == 0.5
+    assert trainer.progress.best == 0.5
 
 
-def test_without_objects_to_score_there_is_no_best(tmp_path, data, monkeypatch):
+def test_no_best_state_is_saved_without_objects_to_score(tmp_path, data, monkeypatch):
     monkeypatch.setitem(STREETS, "bare", ())
     write_kitti(tmp_path, {"val": ["bare"]})
     config = variant(make_tiny_config(), steps=2, validate_every=1)
@@ -223,7 +228,7 @@ def test_without_objects_to_score_there_is_no_best(tmp_path, data, monkeypatch):
         assert ("val_pq_vehicle" in rows_of(out)[0]) == bool(validation)
 
 
-def test_validation_may_be_of_some_frames_only(data, tmp_path):
+def test_validation_can_be_limited_to_some_frames(data, tmp_path):
     refs = list_frames(data / "kitti", "kitti", ["train", "val"]) * 4  # 12
     for count, expected in ((0, 12), (5, 5), (99, 12)):
         config = variant(make_tiny_config(), validate_frames=count)
@@ -235,7 +240,7 @@ def test_validation_may_be_of_some_frames_only(data, tmp_path):
     assert [ref.name for ref in trainer.validation] == ["0", "4", "8"]
 
 
-# Stopping and going on
+# Stopping and resuming
 
 DRIVER = f"""
 import os, runpy, signal, sys, threading, time
@@ -247,9 +252,9 @@ step, sample = Trainer._train_step, TrainingSet.__getitem__
 
 def train_step(self, batch):
     losses = step(self, batch)
-    if whom == "self" and self.step + 1 == at:
+    if whom == "self" and self.progress.step + 1 == at:
         os.kill(os.getpid(), number)
-    if whom == "group" and self.step + 2 == at:  # while the loop waits for the next batch
+    if whom == "group" and self.progress.step + 2 == at:  # while the loop waits for the next batch
         threading.Timer(0.2, os.killpg, (0, number)).start()
     return losses
 
@@ -266,7 +271,7 @@ if __name__ == "__main__":
 
 
 def run_until(number, at, whom, config, data, out, tmp_path):
-    """Run the tool in its own process group until it sends itself a signal before step ``at``."""
+    """Run the command in a process group of its own that gets a signal before step ``at``."""
     (tmp_path / "driver.py").write_text(DRIVER)
     save_config(config, tmp_path / "config.yaml")
     return subprocess.run(
@@ -286,7 +291,7 @@ def run_until(number, at, whom, config, data, out, tmp_path):
     ("number", "whom", "workers", "at"),
     [(signal.SIGTERM, "self", 0, 7), (signal.SIGINT, "group", 1, 4)],  # as Ctrl-C does
 )
-def test_a_stopped_run_goes_on_as_if_never_stopped(
+def test_a_stopped_run_resumes_as_if_never_stopped(
     straight, data, tmp_path, number, whom, workers, at
 ):
     config = variant(make_tiny_config(), **AWKWARD, workers=workers)
@@ -300,13 +305,13 @@ def test_a_stopped_run_goes_on_as_if_never_stopped(
     assert not (out / "weights.safetensors").exists()
     assert (out / "log.png").exists()
     state = load_state(out / "last.pt")
-    state["config"]["train"]["workers"] = 0  # which gives the same samples
+    state["config"]["train"]["workers"] = 0  # the samples are the same
     save_state(out / "last.pt", state)
     trainer_of(variant(config, workers=0), data, out, resume=True).run()
     assert_same_run(straight, out)
 
 
-def test_a_killed_run_goes_on_from_its_last_checkpoint(straight, data, tmp_path):
+def test_a_killed_run_resumes_from_its_last_checkpoint(straight, data, tmp_path):
     config, out = variant(make_tiny_config(), **AWKWARD), tmp_path / "run"
     killed = run_until(signal.SIGKILL, 9, "self", config, data, out, tmp_path)
     assert killed.returncode == -signal.SIGKILL
@@ -319,7 +324,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(straight, data, tmp_path)
 def test_stopping_after_any_step_changes_nothing(straight, data, tmp_path, at, monkeypatch):
     config = variant(make_tiny_config(), **AWKWARD)
     trainer = trainer_of(config, data, tmp_path)
-    monkeypatch.setattr(trainer, "_agreed_stop", lambda: trainer.step == at)
+    monkeypatch.setattr(trainer, "_stop_agreed", lambda: trainer.progress.step == at)
     trainer.run()
     trainer_of(config, data, tmp_path, resume=True).run()
     assert_same_run(straight, tmp_path)
@@ -334,7 +339,7 @@ def test_a_finished_run_can_be_resumed_and_stays_the_same(straight, data, tmp_pa
     assert weights[0] == weights[1]
 
 
-def test_the_best_state_can_stand_in_for_the_last(straight, data, tmp_path):
+def test_a_run_can_be_resumed_from_its_best_state(straight, data, tmp_path):
     state = load_state(straight / "best.pt")
     assert state["step"] in (4, 8, 11)
     assert state["rows"][-1]["step"] == state["step"]  # its own scores included
@@ -344,7 +349,7 @@ def test_the_best_state_can_stand_in_for_the_last(straight, data, tmp_path):
     assert_same_run(straight, tmp_path)
 
 
-def test_a_state_of_before_partial_rows_were_kept_can_be_resumed(straight, data, tmp_path):
+def test_an_old_state_without_partial_rows_can_be_resumed(straight, data, tmp_path):
     state = load_state(straight / "best.pt")
     assert state.pop("recent") == []
     save_state(tmp_path / "last.pt", state)
@@ -359,19 +364,19 @@ def test_the_first_signal_stops_and_the_second_would_kill(data, tmp_path, monkey
     step, save, found = trainer._train_step, trainer._save, []
 
     def train_step(batch):
-        if trainer.step == 2:
+        if trainer.progress.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(batch)
 
-    def watch(name):
+    def watch(path):
         found.extend(signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT))
-        save(name)
+        save(path)
 
     monkeypatch.setattr(trainer, "_train_step", train_step)
     monkeypatch.setattr(trainer, "_save", watch)
     trainer.run()
-    assert trainer.step == 3
-    assert found == [signal.SIG_DFL, trainer._ask_to_stop]
+    assert trainer.progress.step == 3
+    assert found == [signal.SIG_DFL, trainer.signals.note]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -389,40 +394,42 @@ def refused(config, data, out, resume, *words):
 def test_a_run_is_not_overwritten(straight, data):
     before = {path.name: path.read_bytes() for path in straight.iterdir()}
     refused(
-        make_tiny_config(), data, straight, False, "last.pt", "a run is here already", "--resume"
+        make_tiny_config(), data, straight, False, "last.pt", "a run already exists", "--resume"
     )
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
 
 
-def test_another_configuration_is_not_resumed(straight, data):
+def test_a_run_with_a_different_configuration_is_not_resumed(straight, data):
     before = {path.name: path.read_bytes() for path in straight.iterdir()}
     config = variant(make_tiny_config(), **AWKWARD, learning_rate=1e-4)
-    refused(config, data, straight, True, "last.pt", "another configuration", "config.yaml")
+    refused(config, data, straight, True, "last.pt", "different configuration", "config.yaml")
     assert {path.name: path.read_bytes() for path in straight.iterdir()} == before
 
 
-def test_a_run_with_other_objects_is_not_resumed(straight, data):
+def test_a_run_with_different_objects_is_not_resumed(straight, data):
     config = variant(make_tiny_config(), **AWKWARD)
     samples = trainer_of(config, data, straight, resume=True).training_set
     samples = TrainingSet([(1.0, samples.refs)], config, [[crate()]])
-    with pytest.raises(TrainingError, match="made with other --objects"):
+    with pytest.raises(TrainingError, match="made with different --objects"):
         Trainer(config, samples, [], straight, resume=True)
 
 
-def test_a_run_can_start_from_the_weights_of_another(straight, data, tmp_path):
+def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     weights = straight / "weights.safetensors"
     trainer = trainer_of(make_tiny_config(), data, tmp_path / "run", initial=weights)
-    assert trainer.step == 0
+    assert trainer.progress.step == 0
     assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
     other = dataclasses.replace(
         make_tiny_config(), model=dataclasses.replace(make_tiny_config().model, widths=(4, 8, 8))
     )
-    with pytest.raises(TrainingError, match=r"weights\.safetensors: of another network"):
+    with pytest.raises(
+        TrainingError, match=r"weights\.safetensors: belongs to a different network"
+    ):
         trainer_of(other, data, tmp_path / "other", initial=weights)
     assert not (tmp_path / "other").exists()
 
 
-def test_each_row_is_told_of_and_scores_are_in_the_log_by_then(data, tmp_path):
+def test_each_row_is_reported_after_its_scores_are_logged(data, tmp_path):
     rows, logged = [], []
 
     def note(row, scored):
@@ -435,13 +442,13 @@ def test_each_row_is_told_of_and_scores_are_in_the_log_by_then(data, tmp_path):
     config = variant(make_tiny_config(), **AWKWARD)
     trainer = trainer_of(config, data, tmp_path)
     trainer.run(note)
-    assert rows == trainer.rows
+    assert rows == trainer.progress.rows
     assert [row["step"] for row in logged] == ["4", "8", "11"]
     assert all(row["val_pq_vehicle"] for row in logged)
 
 
 def lines_of_time(config, data, out, monkeypatch, step_s, resume=False):
-    """What a run prints of its time if step ``i`` takes ``step_s(i)`` and a validation 120 s."""
+    """Return what a run prints if step ``i`` takes ``step_s(i)`` and a validation 120 s."""
     now = [0.0]
 
     class Scripted:
@@ -451,11 +458,11 @@ def lines_of_time(config, data, out, monkeypatch, step_s, resume=False):
             return SimpleNamespace(mean_pq=0.5, per_class={"vehicle": each})
 
     def train_step(self, samples):
-        now[0] += step_s(self.step + 1)
+        now[0] += step_s(self.progress.step + 1)
         return dict.fromkeys(LOSSES, 0.0)
 
-    monkeypatch.setattr(trainer_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
-    monkeypatch.setattr(trainer_module, "evaluate", lambda *_: Scripted())
+    monkeypatch.setattr(progress_module, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    monkeypatch.setattr(trainer_module, "score_frames", lambda *_: Scripted())
     monkeypatch.setattr(Trainer, "_train_step", train_step)
     lines = []
     monkeypatch.setattr(trainer_module.tqdm, "write", lines.append)
@@ -463,7 +470,7 @@ def lines_of_time(config, data, out, monkeypatch, step_s, resume=False):
     return lines
 
 
-def test_the_time_left_counts_validations_and_the_pace_of_late(data, tmp_path, monkeypatch):
+def test_the_time_left_includes_validations_at_the_recent_pace(data, tmp_path, monkeypatch):
     times = {"steps": 12, "validate_every": 4, "log_every": 5, "checkpoint_every": 6}
     config = variant(make_tiny_config(), **times)
     lines = lines_of_time(
@@ -477,7 +484,7 @@ def test_the_time_left_counts_validations_and_the_pace_of_late(data, tmp_path, m
     state = load_state(tmp_path / "a" / "last.pt")
     assert state["seconds"] == 14 * 60
     with monkeypatch.context() as patch:  # as if it had been stopped at step 6
-        patch.setattr(Trainer, "_agreed_stop", lambda self: self.step == 6)
+        patch.setattr(Trainer, "_stop_agreed", lambda self: self.progress.step == 6)
         lines = lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60)
     lines += lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60, resume=True)
     assert lines == [
@@ -487,14 +494,14 @@ def test_the_time_left_counts_validations_and_the_pace_of_late(data, tmp_path, m
     ]
 
 
-def test_durations_are_short():
+def test_durations_are_formatted_to_about_a_percent():
     seconds = (0.4, 99.4, 100, 90 * 60, 5999, 6000, 7500, 36_000)
     assert [duration(s) for s in seconds] == [
         *("0 s", "99 s", "2 min", "90 min", "1 h 40 min", "1 h 40 min", "2 h 5 min", "10 h 0 min"),
     ]
 
 
-def test_nothing_is_not_resumed(data, tmp_path):
+def test_resuming_without_a_run_is_refused(data, tmp_path):
     refused(make_tiny_config(), data, tmp_path / "none", True, "last.pt", "no run to resume")
     assert not (tmp_path / "none").exists()
 
@@ -510,19 +517,19 @@ def test_a_broken_state_is_not_resumed(straight, data, tmp_path):
     refused(config, data, tmp_path, True, "last.pt", "damaged")
     for key in ("model", "optimizer", "schedule", "rows", "step"):
         save_state(path, {k: v for k, v in state.items() if k != key})
-        refused(config, data, tmp_path, True, "last.pt", "no training state")
+        refused(config, data, tmp_path, True, "last.pt", "is not a training state")
     save_state(path, state | {"model": {}})
-    refused(config, data, tmp_path, True, "last.pt", "no training state")
+    refused(config, data, tmp_path, True, "last.pt", "is not a training state")
     save_state(path, {})
-    refused(config, data, tmp_path, True, "last.pt", "another configuration")
+    refused(config, data, tmp_path, True, "last.pt", "different configuration")
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path, monkeypatch):
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(data, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "3")
     refused(make_tiny_config(), data, tmp_path, False, "batch_size 2", "3 processes")
 
 
-# Things that go wrong on the way
+# Failures during training
 
 
 def nan_loss(losses):
@@ -543,7 +550,9 @@ def nan_gradient(losses):
 @pytest.mark.parametrize(
     ("spoil", "word"), [(nan_loss, "loss"), (nan_part, "seed"), (nan_gradient, "gradient norm")]
 )
-def test_a_number_that_is_not_finite_ends_the_run(data, tmp_path, monkeypatch, capsys, spoil, word):
+def test_a_number_that_is_not_finite_stops_the_run(
+    data, tmp_path, monkeypatch, capsys, spoil, word
+):
     config = variant(make_tiny_config(), checkpoint_every=3, steps=9)
     save_config(config, tmp_path / "config.yaml")
     out, count, original = tmp_path / "run", itertools.count(1), trainer_module.batch_losses
@@ -565,7 +574,7 @@ def test_a_number_that_is_not_finite_ends_the_run(data, tmp_path, monkeypatch, c
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_broken_data_file_ends_the_run_in_one_line(tmp_path, capsys, workers):
+def test_a_broken_data_file_is_reported_in_one_line(tmp_path, capsys, workers):
     root = write_kitti(tmp_path / "kitti", {"train": ["a", "b"], "val": ["c"]})
     (root / "training" / "label_2" / "b.txt").write_text("Car\n")
     config = variant(make_tiny_config(), workers=workers)
@@ -576,10 +585,11 @@ def test_a_broken_data_file_ends_the_run_in_one_line(tmp_path, capsys, workers):
     assert train_command.main([str(a) for a in arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     path = root / "training" / "label_2" / "b.txt"
-    assert last == f"train_kitti: {path}: line 1 is no KITTI label of 15 fields"
+    reason = "line 1 is not a KITTI label of 15 fields; fix or remove it"
+    assert last == f"train_kitti: {path}: {reason}"
 
 
-def test_frames_without_points_or_objects_train(tmp_path, monkeypatch):
+def test_frames_without_points_or_objects_can_be_trained_on(tmp_path, monkeypatch):
     monkeypatch.setitem(STREETS, "bare", ())
     root = write_kitti(tmp_path / "kitti", {"train": ["bare"]})
     config = variant(make_tiny_config(), steps=2, log_every=1)
@@ -593,10 +603,10 @@ def test_frames_without_points_or_objects_train(tmp_path, monkeypatch):
         (root / "training" / "velodyne" / "bare.bin").write_bytes(b"")
 
 
-# The tool
+# The command
 
 
-def test_the_tool_explains_itself(capsys):
+def test_help_covers_the_main_options(capsys):
     with pytest.raises(SystemExit) as caught:
         train_command.main(["--help"])
     assert caught.value.code == 0
@@ -613,7 +623,9 @@ def test_the_tool_explains_itself(capsys):
         ({"--resume": None}, ["last.pt", "no run to resume"]),
     ],
 )
-def test_the_tool_refuses_in_one_line(data, tmp_path, monkeypatch, capsys, change, words):
+def test_a_wrong_command_line_is_reported_in_one_line(
+    data, tmp_path, monkeypatch, capsys, change, words
+):
     monkeypatch.chdir(tmp_path)
     save_config(make_tiny_config(), tmp_path / "config.yaml")
     options = {"--config": "config.yaml", "--data": str(data), "--out": "run"} | change
@@ -626,7 +638,7 @@ def test_the_tool_refuses_in_one_line(data, tmp_path, monkeypatch, capsys, chang
         assert word in captured.err
 
 
-def test_learning_rate_warms_up_and_falls_to_nothing():
+def test_learning_rate_warms_up_and_falls_to_zero():
     train = variant(make_tiny_config(), steps=110, warmup_steps=10).train
     factors = [learning_rate_factor(step, train) for step in range(111)]
     assert factors[0] == 0.1
@@ -643,7 +655,7 @@ def test_learning_rate_warms_up_and_falls_to_nothing():
 
 
 @pytest.mark.parametrize("own", [torch.float32, torch.bfloat16])
-def test_the_machine_chooses_its_arithmetic(data, tmp_path, monkeypatch, own):
+def test_auto_precision_follows_the_machine(data, tmp_path, monkeypatch, own):
     monkeypatch.setattr(trainer_module, "native_dtype", lambda device: own)
     config = variant(make_tiny_config(), precision="auto")
     trainer = trainer_of(config, data, tmp_path / "run")
@@ -651,8 +663,8 @@ def test_the_machine_chooses_its_arithmetic(data, tmp_path, monkeypatch, own):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_the_network_learns_a_street_by_heart(data, tmp_path, precision):
-    """From files to scores: train on one frame, load the weights, find its objects."""
+def test_the_network_memorizes_a_street(data, tmp_path, precision):
+    """Train on one frame, load the weights and find the frame's objects."""
     config = variant(
         make_tiny_config(),
         **{"steps": 100, "window_cells": 0, "learning_rate": 1e-2, "warmup_steps": 10},
@@ -673,10 +685,10 @@ def test_the_network_learns_a_street_by_heart(data, tmp_path, precision):
 
 
 def in_double(setattr):
-    """Let trainers work in double precision, where a sum's order matters 1e-14 and not 1e-7.
+    """Make trainers compute in double precision, where the order of a sum matters 1e-14, not 1e-7.
 
     In single precision, a value that rounding moves across the kink of a ReLU changes a gradient
-    by far more than rounding, and Adam divides small gradients by themselves.
+    by far more than rounding itself, and Adam divides small gradients by their own size.
     """
     to, step, single = PillarBatch.to, Trainer._train_step, torch.Tensor.float
 
@@ -704,8 +716,8 @@ def in_double(setattr):
     setattr(Trainer, "_train_step", train_step)
 
 
-def test_two_processes_are_one_with_the_whole_batch(data, tmp_path, monkeypatch):
-    """Losses of each step, so gradients and batch norm too; and the validation they share."""
+def test_two_processes_equal_one_with_the_whole_batch(data, tmp_path, monkeypatch):
+    """Compare the losses of each step, thus gradients and batch norm too, and the validation."""
     config = variant(
         make_tiny_config(),
         **{"steps": 60, "batch_size": 4, "learning_rate": 1e-2, "log_every": 1},
@@ -747,6 +759,6 @@ def test_two_processes_are_one_with_the_whole_batch(data, tmp_path, monkeypatch)
     for row, same in zip(one, two, strict=True):
         for name in LOSSES:
             assert float(same[name]) == pytest.approx(float(row[name]), rel=1e-6), row["step"]
-    for name in SCORES:  # of all three frames, though each process scored but one or two
+    for name in SCORES:  # of all three frames, although each process scored only one or two
         assert float(two[-1][name]) == pytest.approx(float(one[-1][name]))
         assert float(two[-1][name]) > 0.1

@@ -12,7 +12,7 @@ from bev_instseg.ops.voxelize import FEATURES, voxelize
 from bev_instseg.training import paste as paste_module
 from bev_instseg.training.cutouts import MIN_CUTOUT_POINTS, cut_objects
 from bev_instseg.training.targets import make_targets
-from bev_instseg.training.training_set import TrainingSet, list_sources, read_frame
+from bev_instseg.training.training_set import TrainingSet, list_sources, read_frame_on_grid
 
 
 @pytest.fixture
@@ -39,14 +39,14 @@ def test_a_sample_depends_on_its_number_alone(sources, tiny_config):
     second = {i: back[i] for i in reversed(numbers)}
     for i in numbers:
         assert_same(first[i], second[i])
-        assert_same(first[i], forth[i])  # asked again
+        assert_same(first[i], forth[i])  # requested again
     travelled = pickle.loads(pickle.dumps(forth))
     assert_same(travelled[3], first[3])
     sizes = {len(pillars.point_to_pillar) for pillars, _ in first.values()}
     assert len(sizes) == len(numbers)  # no two alike
 
 
-def test_another_seed_gives_other_samples(sources, tiny_config):
+def test_a_different_seed_gives_different_samples(sources, tiny_config):
     other = dataclasses.replace(
         tiny_config, train=dataclasses.replace(tiny_config.train, seed=tiny_config.train.seed + 1)
     )
@@ -65,7 +65,7 @@ def test_sources_are_drawn_by_weight_and_their_frames_evenly(kitti_root, tiny_co
     drawn = [len(samples[i][0].point_to_pillar) for i in range(400)]
     share = [drawn.count(size) / 400 for size in sizes]
     np.testing.assert_allclose(share, [0.75, 0.125, 0.125], atol=0.07)
-    assert samples.chance.tolist() == [0.75, 0.125, 0.125]
+    assert samples._probability.tolist() == [0.75, 0.125, 0.125]
 
 
 def test_without_augmentation_a_sample_is_its_frame(sources, tiny_config):
@@ -85,7 +85,7 @@ def test_without_augmentation_a_sample_is_its_frame(sources, tiny_config):
     assert set(targets.instance.tolist()) == {-1, 0, 1, 2, 3}
 
 
-def test_samples_are_windows_of_the_size_asked_for(sources, tiny_config):
+def test_samples_are_windows_of_the_configured_size(sources, tiny_config):
     samples = TrainingSet(sources, tiny_config)
     found = set()
     for i in range(20):
@@ -104,13 +104,17 @@ def test_objects_are_pasted_from_all_frames(sources, tiny_config):
     assert [len(cutouts) for cutouts in bank] == [2 * 3, 2 * 2, 2 * 1, 0]  # streets a and b
     assert all(len(c.points) >= MIN_CUTOUT_POINTS for cutouts in bank for c in cutouts)
     without = dataclasses.replace(tiny_config, augment=AugmentConfig(paste=(0, 0, 0)))
-    most = max(len(samples[i][1].classes) for i in range(30))
-    assert most > max(len(TrainingSet(sources, without)[i][1].classes) for i in range(30)) == 3
+    max_objects = max(len(samples[i][1].classes) for i in range(30))
+    assert (
+        max_objects > max(len(TrainingSet(sources, without)[i][1].classes) for i in range(30)) == 3
+    )
 
 
-def test_given_objects_are_pasted_instead_of_the_frames_own(sources, kitti_root, tiny_config):
+def test_objects_of_a_database_replace_the_frames_own(sources, kitti_root, tiny_config):
     (ref,) = list_frames(kitti_root, "kitti", ["val"])
-    (cyclist,) = [c for c in cut_objects(*read_frame(ref, tiny_config)) if c.class_index == 2]
+    (cyclist,) = [
+        c for c in cut_objects(*read_frame_on_grid(ref, tiny_config)) if c.class_index == 2
+    ]
     assert cyclist.origin == "kitti/c"
     samples = TrainingSet(sources, tiny_config, [[cyclist]])
     samples.load()
@@ -121,7 +125,7 @@ def test_given_objects_are_pasted_instead_of_the_frames_own(sources, kitti_root,
 
 def test_each_sample_pastes_from_one_of_the_databases(sources, kitti_root, tiny_config):
     (ref,) = list_frames(kitti_root, "kitti", ["val"])
-    cutouts = cut_objects(*read_frame(ref, tiny_config))
+    cutouts = cut_objects(*read_frame_on_grid(ref, tiny_config))
     databases = [[c for c in cutouts if c.class_index == k] for k in (1, 2)]
     config = dataclasses.replace(tiny_config, augment=AugmentConfig(paste=(0, 3, 3)))
     samples = TrainingSet(sources, config, databases)
@@ -131,7 +135,7 @@ def test_each_sample_pastes_from_one_of_the_databases(sources, kitti_root, tiny_
     assert {1, 2} not in added
 
 
-def test_what_the_window_cuts_off_may_stand_in_front(sources, tiny_config, monkeypatch):
+def test_points_outside_the_window_can_occlude_pasted_objects(sources, tiny_config, monkeypatch):
     seen = []
     paste_some = paste_module.paste_some
     monkeypatch.setattr(
@@ -141,17 +145,17 @@ def test_what_the_window_cuts_off_may_stand_in_front(sources, tiny_config, monke
     samples = TrainingSet(sources, tiny_config)
     for i in range(10):
         grid = samples[i][0].grid
-        frame, around = seen[-1]
+        frame, outside = seen[-1]
         assert (grid.cell_of(frame.points) >= 0).all()
-        assert (grid.cell_of(around) < 0).all()
-    assert max(len(around) for _, around in seen) > 100
+        assert (grid.cell_of(outside) < 0).all()
+    assert max(len(outside) for _, outside in seen) > 100
     whole = dataclasses.replace(tiny_config, train=TrainConfig(window_cells=0))
     TrainingSet(sources, whole)[0]
     assert len(seen[-1][1]) == 0
 
 
 @pytest.mark.parametrize("change", ["thin", "intensity_gamma"])
-def test_sweeps_are_made_like_those_of_other_sensors(change, sources, tiny_config):
+def test_sweeps_are_changed_to_resemble_other_sensors(change, sources, tiny_config):
     off = AugmentConfig(thin=0.0, intensity_gamma=0.0, paste=(0, 0, 0), dropout=0.0)
     on = dataclasses.replace(off, **{change: 1.0})
     plain, changed = (
@@ -168,7 +172,7 @@ def test_sweeps_are_made_like_those_of_other_sensors(change, sources, tiny_confi
         assert changed_names == ["intensity_mean", "intensity_max"]
 
 
-def test_the_sources_of_a_configuration_are_listed_with_their_weights(
+def test_list_sources_returns_weights_and_frames(
     tmp_path, kitti_root, semantickitti_root, tiny_config
 ):
     for part, names in (
@@ -207,7 +211,7 @@ def test_a_frame_without_points_or_objects_makes_a_sample(tmp_path, tiny_config,
 
 
 @pytest.mark.parametrize("weights", [[], [0.0], [-1.0]])
-def test_nothing_to_train_on_is_an_error(kitti_root, tiny_config, weights):
+def test_a_training_set_without_frames_is_an_error(kitti_root, tiny_config, weights):
     refs = list_frames(kitti_root, "kitti", ["train"])
     with pytest.raises(ValueError, match="no frames to train on"):
         TrainingSet([(weight, refs) for weight in weights], tiny_config)
@@ -215,7 +219,7 @@ def test_nothing_to_train_on_is_an_error(kitti_root, tiny_config, weights):
         TrainingSet([(1.0, [])], tiny_config)
 
 
-def test_a_broken_frame_is_named_every_time(sources, kitti_root, tiny_config):
+def test_a_broken_frame_is_reported_every_time(sources, kitti_root, tiny_config):
     path = kitti_root / "training" / "label_2" / "b.txt"
     path.write_text("Car\n")
     samples = TrainingSet(sources, tiny_config)

@@ -1,4 +1,4 @@
-"""Pictures, looked at pixel by pixel, and what the 3D viewers show."""
+"""Bird's-eye pictures, checked pixel by pixel, and the contents of the 3D views."""
 
 import itertools
 import os
@@ -15,6 +15,7 @@ from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize import (
     box_corners,
     draw_bev,
+    draw_comparison,
     draw_training,
     instance_colours,
 )
@@ -24,14 +25,15 @@ from bev_instseg.visualize.bev_map import (
     MAP_PX,
     PANEL_PX,
     VOID_RGB,
+    MapContent,
     fill_map,
     new_maps,
 )
 from bev_instseg.visualize.camera import (
     EYE_M,
+    FIELD_OF_VIEW_RAD,
     TARGET_M,
-    VIEW_RAD,
-    place_texts,
+    place_above_boxes,
     start_camera,
 )
 from bev_instseg.visualize.scene3d import COLOURINGS, Colouring, make_scene
@@ -41,7 +43,7 @@ RANGE_M = 50.0
 
 
 def scene(boxes: list[list[float]], classes: list[int]) -> tuple[np.ndarray, Instances]:
-    """Flat ground and 300 points in each box, the points of the boxes last."""
+    """Flat ground, then 300 points in each box."""
     rng = np.random.default_rng(0)
     k = len(boxes)
     box = np.array(boxes, np.float32).reshape(k, 7)
@@ -73,7 +75,7 @@ def truth_of(points: np.ndarray, instances: Instances, **changes: np.ndarray) ->
 
 
 def panels_of(path: Path) -> list[np.ndarray]:
-    """The maps of a picture, rows from the near edge up, columns from the left, RGB 0..1."""
+    """The maps of a picture, RGB 0..1: rows from the bottom up, columns from the left."""
     picture = imread(path)[::-1, :, :3]
     assert picture.shape[0] == PANEL_PX
     assert picture.shape[1] % PANEL_PX == 0
@@ -84,7 +86,7 @@ def panels_of(path: Path) -> list[np.ndarray]:
 
 
 def where(panel: np.ndarray, colour: np.ndarray | tuple[float, ...]) -> np.ndarray:
-    """(M, 2) x, y in metres of the pixels of this colour."""
+    """(M, 2) x, y in metres of the pixels that have this colour."""
     row, column = np.nonzero(np.abs(panel - colour).max(axis=2) < 0.01)
     return np.column_stack([row + 0.5, MAP_PX - 0.5 - column]) * 2 * RANGE_M / MAP_PX - RANGE_M
 
@@ -96,7 +98,7 @@ def pixels_at(panel: np.ndarray, xy: np.ndarray) -> np.ndarray:
 
 
 def cielab(rgb: np.ndarray) -> np.ndarray:
-    """(N, 3) sRGB 0..1 to L, a, b as CIE 15 has it: white D65, 2 degrees."""
+    """Convert (N, 3) sRGB 0..1 to L, a, b (CIE 15: white D65, 2 degrees)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     primaries = [
         (0.4123908, 0.3575843, 0.1804808),
@@ -115,27 +117,27 @@ def test_cielab_of_known_colours() -> None:
 
 
 def test_colours_are_distinct() -> None:
-    """Not to be told apart: 2.3. These hold on white, and none is taken for grey."""
-    for k, least in ((10, 45), (20, 33), (100, 15)):
+    """Distances of 2.3 are just noticeable. The colours show on white and do not look grey."""
+    for k, min_distance in ((10, 45), (20, 33), (100, 15)):
         colours = instance_colours(k)
         assert colours.shape == (k, 3)
         assert colours.min() >= 0
         assert colours.max() <= 1
         lab = cielab(colours)
-        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)) > least
+        assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)) > min_distance
         assert lab[:, 0].max() < 73
         assert np.hypot(lab[:, 1], lab[:, 2]).min() > 35
     assert instance_colours(0).shape == (0, 3)
 
 
-def test_an_instance_keeps_its_colour() -> None:
+def test_colours_do_not_depend_on_the_number_of_instances() -> None:
     colours = instance_colours(1200)
     np.testing.assert_array_equal(instance_colours(7), colours[:7])
     assert len(np.unique(colours[:500], axis=0)) == 500
     np.testing.assert_array_equal(colours[500:1000], colours[:500])
 
 
-def test_corners_of_boxes() -> None:
+def test_box_corners() -> None:
     corners = box_corners(np.float32([[1, 2, 3, 4, 2, 6, 0], [0, 0, 0, 4, 2, 6, np.pi / 2]]))
     flat = [(3, 3), (-1, 3), (-1, 1), (3, 1)]
     expected = [(*xy, z) for z in (0, 6) for xy in flat]
@@ -145,7 +147,7 @@ def test_corners_of_boxes() -> None:
     assert box_corners(np.zeros((0, 7), np.float32)).shape == (0, 8, 3)
 
 
-def test_a_scene_by_instance_class_height_and_score() -> None:
+def test_scene_coloured_by_instance_class_height_and_score() -> None:
     points, instances = street()
     points[:3, 2], points[3], points[4, 3] = (0.0, 1.0, 9.0), np.nan, np.inf
     kept = np.delete(np.arange(len(points)), [3, 4])
@@ -162,9 +164,9 @@ def test_a_scene_by_instance_class_height_and_score() -> None:
     assert (shown["class"].rgb[car] == shown["class"].box_rgb[0]).all()
     assert (shown["class"].rgb[walker] == shown["class"].box_rgb[1]).all()
     red, green = shown["score"].rgb[car[0], :2]
-    assert green > 2 * red  # surely one
+    assert green > 2 * red  # score 0.99
     red, green, blue = shown["score"].rgb[walker[0]]
-    assert red > green > 2 * blue  # amber: as likely as not
+    assert red > green > 2 * blue  # amber: score 0.5
     for colouring in ("instance", "class", "score"):
         assert (np.ptp(shown[colouring].rgb[3:4998], axis=1) == 0).all()  # the ground is grey
     viridis = [colormaps["viridis"](share)[:3] for share in (0.0, 2.7 / 3.5, 1.0)]
@@ -173,7 +175,7 @@ def test_a_scene_by_instance_class_height_and_score() -> None:
 
 
 @pytest.mark.parametrize("colouring", COLOURINGS)
-def test_a_scene_of_nothing(colouring: Colouring) -> None:
+def test_scene_without_points(colouring: Colouring) -> None:
     nothing = Instances(np.zeros(2, np.int32), *_parts(scene([], [])[1]), NAMES)
     made = make_scene(np.full((2, 4), np.nan, np.float32), nothing, colouring)
     assert made.xyz_m.shape == made.rgb.shape == made.box_rgb.shape == (0, 3)
@@ -189,14 +191,14 @@ def test_edges_and_tops_of_boxes() -> None:
     np.testing.assert_allclose(made.tops_m, [(1, 2, 6)])
 
 
-def test_the_camera_looks_ahead_from_behind_the_sensor() -> None:
+def test_camera_looks_forward_from_behind_the_sensor() -> None:
     camera = start_camera((1600, 1000))
     pixels, depth_m = camera.to_pixels(np.array([TARGET_M, (30, 0, 0), (11, 1, -2), (-16, 0, 10)]))
     np.testing.assert_allclose(pixels[0], (800, 500))
     np.testing.assert_allclose(depth_m[0], np.linalg.norm(np.subtract(TARGET_M, EYE_M)))
     assert pixels[1, 0] == pytest.approx(800)
     assert 0 < pixels[1, 1] < 500  # farther away is higher up
-    assert pixels[2, 0] < 800  # and left is left
+    assert pixels[2, 0] < 800  # left stays left
     assert np.isnan(pixels[3]).all()  # behind the camera
     places = np.array([(0.0, 0.0), (1600.0, 1000.0), (12.0, 700.0)])
     back, depth_m = camera.to_pixels(camera.to_world(places, 2.5))
@@ -204,26 +206,26 @@ def test_the_camera_looks_ahead_from_behind_the_sensor() -> None:
     np.testing.assert_allclose(depth_m, 2.5)
     upper = camera.to_world(np.array([(800.0, 0.0)]), 1.0)[0] - EYE_M
     angle = np.arccos(upper @ camera.world_to_camera[2, :3] / np.linalg.norm(upper))
-    assert angle == pytest.approx(VIEW_RAD / 2)
+    assert angle == pytest.approx(FIELD_OF_VIEW_RAD / 2)
 
 
-def test_texts_stand_above_their_boxes_and_apart() -> None:
+def test_texts_are_above_their_boxes_without_overlaps() -> None:
     camera = start_camera((1600, 1000))
     box = (4, 2, 2, 0)
     corners = box_corners(np.float32([(9, 0, 0, *box), (8, 0, 0, *box), (-30, 0, 0, *box)]))
     corners = np.concatenate([corners, np.repeat(corners[:1], 9, axis=0)])
     sizes = np.tile((120.0, 19.0), (len(corners), 1))
-    places = place_texts(corners, sizes, camera)
+    places = place_above_boxes(corners, sizes, camera)
     assert 2 not in places
     assert 1 < len(places) < 11  # no room for all
     pixels = camera.to_pixels(corners[1])[0]
     np.testing.assert_allclose(places[1], (pixels[:, 0].mean() - 60, pixels[:, 1].min() - 21))
     for a, b in itertools.combinations(places.values(), 2):
         assert (np.abs(a - b) >= (120, 19)).any()
-    assert place_texts(corners[:0], sizes[:0], camera) == {}
+    assert place_above_boxes(corners[:0], sizes[:0], camera) == {}
 
 
-def test_instances_are_drawn_where_they_are(tmp_path: Path) -> None:
+def test_instances_are_drawn_at_their_positions(tmp_path: Path) -> None:
     points, instances = street()
     draw_bev(points, instances, tmp_path / "a.png", title="street")
     (panel,) = panels_of(tmp_path / "a.png")
@@ -244,12 +246,12 @@ def test_tall_background_is_darker(tmp_path: Path) -> None:
     assert panel[MAP_PX // 2 :].mean() < panel[: MAP_PX // 2].mean() - 0.003
 
 
-def test_truth_stands_beside_it_in_the_same_colours(tmp_path: Path) -> None:
+def test_matched_objects_share_the_colours_of_their_instances(tmp_path: Path) -> None:
     points, instances = street()
     swapped = np.array([0, 2, 1], np.int32)[instances.labels]
     swapped[:50] = -1
     truth = truth_of(points, instances, instance=swapped, classes=instances.classes[::-1].copy())
-    draw_bev(points, instances, tmp_path / "a.png", title="street", truth=truth)
+    draw_comparison(truth, instances, tmp_path / "a.png", title="street")
     found, true = panels_of(tmp_path / "a.png")
     for colour in instance_colours(2):
         np.testing.assert_allclose(
@@ -259,7 +261,7 @@ def test_truth_stands_beside_it_in_the_same_colours(tmp_path: Path) -> None:
     assert 50 < len(where(true, VOID_RGB)) <= 4 * 50
 
 
-def test_missed_objects_have_colours_of_their_own(tmp_path: Path) -> None:
+def test_missed_objects_have_their_own_colours(tmp_path: Path) -> None:
     points, instances = street()
     nothing = scene([], [])[1]
     found = Instances(0 * instances.labels, *_parts(nothing), NAMES)
@@ -272,13 +274,13 @@ def test_missed_objects_have_colours_of_their_own(tmp_path: Path) -> None:
         classes=extra_class,
         centres_m=np.zeros((3, 2), np.float32),
     )
-    draw_bev(points, found, tmp_path / "a.png", title="blind", truth=truth)
+    draw_comparison(truth, found, tmp_path / "a.png", title="blind")
     blind, true = panels_of(tmp_path / "a.png")
     assert np.mean(np.ptp(blind, axis=2) < 0.01) > 0.999
     assert all(len(where(true, colour)) > 15 for colour in instance_colours(2))
     ground = points[:5000, :2]
     assert pixels_at(blind, ground).mean() < 0.9
-    assert pixels_at(true, ground).mean() > 0.98  # points that nobody labelled are not shown
+    assert pixels_at(true, ground).mean() > 0.98  # unlabelled points are not shown
 
 
 def _parts(instances: Instances) -> tuple[np.ndarray, ...]:
@@ -286,10 +288,10 @@ def _parts(instances: Instances) -> tuple[np.ndarray, ...]:
 
 
 @pytest.mark.parametrize("num_points", [0, 7])
-def test_nothing_to_draw(tmp_path: Path, num_points: int) -> None:
+def test_comparison_without_objects(tmp_path: Path, num_points: int) -> None:
     points = np.full((num_points, 4), np.nan, np.float32)
     nothing = Instances(np.zeros(num_points, np.int32), *_parts(scene([], [])[1]), NAMES)
-    draw_bev(points, nothing, tmp_path / "a.png", title="", truth=truth_of(points, nothing))
+    draw_comparison(truth_of(points, nothing), nothing, tmp_path / "a.png", title="")
     assert len(panels_of(tmp_path / "a.png")) == 2
 
 
@@ -302,21 +304,14 @@ def test_unknown_class_and_other_range(tmp_path: Path) -> None:
     np.testing.assert_allclose(pixels.mean(axis=0), [3, 4], atol=0.2)
 
 
-def test_texts_cover_neither_each_other_nor_boxes() -> None:
+def test_texts_overlap_neither_each_other_nor_boxes() -> None:
     rng = np.random.default_rng(1)
     crowd = np.column_stack([rng.uniform(-20, 20, (60, 2)), np.zeros((60, 5))])
     crowd[:, 3:6], crowd[0, 0] = (2, 1, 1), 70  # the first one is outside the map
     points, instances = scene(crowd.tolist(), [0] * 60)
     figure, (axes,) = new_maps(1, RANGE_M)
-    fill_map(
-        axes,
-        "crowd",
-        points,
-        instances,
-        colours=instance_colours(60),
-        corners=box_corners(instances.boxes),
-        texts=[f"vehicle 0.{k:02}" for k in range(60)],
-    )
+    numbered = [f"vehicle 0.{k:02}" for k in range(60)]
+    fill_map(axes, MapContent("crowd", points, instances, instance_colours(60), numbered))
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in axes.texts if text.get_text().startswith("vehicle")]
     assert 40 < len(texts) < 60
@@ -332,7 +327,7 @@ def test_texts_cover_neither_each_other_nor_boxes() -> None:
     assert not any(extent.contains(*centre) for extent in extents for centre in centres)
 
 
-def test_a_full_sweep_takes_little_time(tmp_path: Path) -> None:
+def test_full_sweep_is_drawn_within_three_seconds(tmp_path: Path) -> None:
     points, instances = street()
     points = np.tile(points[:5000], (24, 1))
     points[:, :2] += np.random.default_rng(0).normal(0, 1, (len(points), 2))
@@ -357,7 +352,7 @@ def test_training_curves(tmp_path: Path) -> None:
     assert picture.shape == (900, 2400, 4)
     blue = np.abs(picture[..., :3] - np.array([0x1F, 0x77, 0xB4]) / 255).max(axis=2) < 0.01
     assert blue[:, :1200].sum() > 500  # the loss
-    assert 20 < blue[:, 1200:].sum() < 2000  # the one score: a marker and its entry
+    assert 20 < blue[:, 1200:].sum() < 2000  # the single score: a marker and its legend entry
 
 
 @pytest.mark.parametrize("text", ["", "\r\n", LOG.splitlines()[0]])
@@ -370,7 +365,7 @@ def test_training_curves_of_an_empty_log(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"), [("a,b\n1,2\n", "no column 'step'"), ("step,loss\n1,high\n", "column loss")]
 )
-def test_training_log_that_is_none(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_training_log_raises(tmp_path: Path, text: str, reason: str) -> None:
     log = tmp_path / "log.csv"
     log.write_text(text)
     with pytest.raises(ValueError, match=reason) as caught:
@@ -379,6 +374,6 @@ def test_training_log_that_is_none(tmp_path: Path, text: str, reason: str) -> No
     assert os.listdir(tmp_path) == ["log.csv"]
 
 
-def test_drawing_on_a_full_disk(tmp_path: Path) -> None:
+def test_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="none"):
         draw_bev(*street(), tmp_path / "none" / "a.png", title="street")

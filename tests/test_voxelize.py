@@ -1,4 +1,4 @@
-"""The voxelizer equals its NumPy reference to the last bit, and obeys rules of its own."""
+"""The voxelizer equals its NumPy reference to the last bit and satisfies its invariants."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ import reference
 
 import bev_instseg.ops.voxelize as voxelize_module
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.voxelize import FEATURES, SLICES, on_grid, point_heights, voxelize
+from bev_instseg.ops.voxelize import FEATURES, NUM_SLICES, on_grid, point_heights, voxelize
 
 pytestmark = pytest.mark.kernel
 
 WIDE = BEVGrid((-10.0, 10.0), (-10.0, 10.0))
-ONE_TILE = BEVGrid((0.0, 1.6), (-1.6, 0.0), (-10.0, 60.0))  # the ground is flat in a single tile
+ONE_TILE = BEVGrid((0.0, 1.6), (-1.6, 0.0), (-10.0, 60.0))  # a single tile has flat ground
 GRIDS = {
     "whole tiles": BEVGrid((-6.4, 6.4), (-6.4, 6.4)),
     "cut tiles, not square": BEVGrid((-10.0, 4.2), (-3.0, 6.8)),
@@ -25,7 +25,7 @@ GRIDS = {
     "far from the sensor": BEVGrid((30.1, 42.7), (-25.3, -18.9), (-2.5, 1.5), 0.1),
     "large cells": BEVGrid((-10.0, 10.0), (-9.0, 9.0), (-3.0, 3.0), 1.0),
     "window": WIDE.window(13, 40, 37, 51),
-    "window that reaches outside": WIDE.window(-9, 81, 40, 40),
+    "window beyond the grid": WIDE.window(-9, 81, 40, 40),
 }
 EXTREME = [np.nan, np.inf, -np.inf, 1e30, -1e30, 3.4028235e38, -3.4028235e38, 1e-45, -1e-45, -0.0]
 
@@ -35,7 +35,7 @@ def column(pillars, name):
 
 
 def random_points(seed, grid, n):
-    """Points in and around a grid: ground, walls, floating things, some of them twice."""
+    """Return points in and around a grid: ground, walls, floating things, and duplicates."""
     rng = np.random.default_rng(seed)
     (x0, x1), (y0, y1) = grid.x_range_m, grid.y_range_m
     x = rng.uniform(x0 - 0.1 * (x1 - x0), x1 + 0.1 * (x1 - x0), n)
@@ -58,8 +58,8 @@ def assert_equals_reference(points, grid):
     return pillars
 
 
-def assert_keeps_the_rules(pillars, points):
-    """What holds for any sweep, without the reference."""
+def assert_invariants(pillars, points):
+    """Check what holds for any sweep, without the reference."""
     grid, owner = pillars.grid, pillars.point_to_pillar
     cell = grid.cell_of(points)
     np.testing.assert_array_equal(owner >= 0, cell >= 0)
@@ -72,7 +72,7 @@ def assert_keeps_the_rules(pillars, points):
     count = column(pillars, "count")
     assert count.sum() == (cell >= 0).sum()
     assert (count >= 1).all()
-    np.testing.assert_array_equal(pillars.features[:, 1 : 1 + SLICES].sum(axis=1), count)
+    np.testing.assert_array_equal(pillars.features[:, 1 : 1 + NUM_SLICES].sum(axis=1), count)
     low, mean, high = (column(pillars, f"height_{name}_m") for name in ("min", "mean", "max"))
     tiny = 1e-5 * (1 + np.abs(mean))
     assert (low <= mean + tiny).all()
@@ -91,12 +91,12 @@ def assert_keeps_the_rules(pillars, points):
 def test_equals_reference_on_random_points(grid, n):
     for seed in range(5):
         points = random_points(seed, grid, n)
-        assert_keeps_the_rules(assert_equals_reference(points, grid), points)
+        assert_invariants(assert_equals_reference(points, grid), points)
 
 
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS.keys())
 def test_equals_reference_on_the_edges_of_cells(grid):
-    """Every edge of a cell and its neighbours among the float32, crossed with those of y and z."""
+    """Each edge of a cell along x, y and z and the float32 values next to it, mixed."""
     rng = np.random.default_rng(0)
 
     def around(values):
@@ -110,7 +110,7 @@ def test_equals_reference_on_the_edges_of_cells(grid):
     z = around([*grid.z_range_m, -1.7])
     points = np.stack([rng.choice(axis, 4000) for axis in (x, y, z, z)], axis=1)
     points[:, 3] = rng.random(4000)
-    assert_keeps_the_rules(assert_equals_reference(points, grid), points)
+    assert_invariants(assert_equals_reference(points, grid), points)
 
 
 def test_equals_reference_on_extreme_numbers():
@@ -120,7 +120,7 @@ def test_equals_reference_on_extreme_numbers():
     points[:, :3][at] = rng.choice(np.array(EXTREME, np.float32), at.sum())
     points[::7, 3] = rng.choice(np.array([np.nan, np.inf, -np.inf, -0.5, 255], np.float32), 572)
     pillars = assert_equals_reference(points, WIDE)
-    assert_keeps_the_rules(pillars, points)
+    assert_invariants(pillars, points)
     assert 2000 < (pillars.point_to_pillar >= 0).sum() < 3800
 
 
@@ -131,7 +131,7 @@ def test_equals_reference_on_large_heights_and_intensities():
     points[::2, 3] = np.float32(3.4028235e38)
     points[1::4, 3] *= -1
     pillars = assert_equals_reference(points, grid)
-    assert_keeps_the_rules(pillars, points)
+    assert_invariants(pillars, points)
     assert (column(pillars, "intensity_max") < 0).any()
 
 
@@ -142,7 +142,7 @@ def test_equals_reference_on_large_heights_and_intensities():
         np.full((9, 4), np.nan),
         [[10.0, 0.0, 0.0, 1.0], [0.0, -10.1, 0.0, 1.0], [0.0, 0.0, 10.0, 1.0]],
     ],
-    ids=["empty sweep", "NaN alone", "all outside"],
+    ids=["empty sweep", "only NaN", "all outside"],
 )
 def test_no_pillars(points):
     points = np.array(points, np.float32)
@@ -157,12 +157,12 @@ def test_one_point():
     assert pillars.cells.tolist() == [6 * 8]
     assert pillars.point_to_pillar.tolist() == [0]
     assert pillars.point_height_m.tolist() == [0.0]  # the only point is the ground
-    expected = [1, 1, *[0] * (SLICES - 1), 0, 0, 0, 0, 0, 0, 0.25, 0.25, np.hypot(1.3, 1.5)]
+    expected = [1, 1, *[0] * (NUM_SLICES - 1), 0, 0, 0, 0, 0, 0, 0.25, 0.25, np.hypot(1.3, 1.5)]
     np.testing.assert_allclose(pillars.features, [expected], atol=1e-6)
 
 
-def test_worked_by_hand():
-    """Cells of 0.5 m; ground at z = -2 in each cell, so all heights are exact."""
+def test_hand_computed_sweep():
+    """Cells of 0.5 m and ground at z = -2 in each cell, so all heights are exact."""
     grid = BEVGrid((0.0, 2.0), (-1.0, 1.0), (-4.0, 4.0), 0.5)
     points = [
         [0.25, -0.875, -2.0, 0.25],  # cell (0, 0): the ground,
@@ -177,7 +177,7 @@ def test_worked_by_hand():
     assert pillars.point_to_pillar.tolist() == [0, 0, 1, 1, 1, -1]
     np.testing.assert_array_equal(pillars.point_height_m, [0, 1, 0, 0, 3, np.nan])
     first, second = (dict(zip(FEATURES, row, strict=True)) for row in pillars.features.tolist())
-    slices = {f"slice_{k}": 0 for k in range(SLICES)}
+    slices = {f"slice_{k}": 0 for k in range(NUM_SLICES)}
     assert first == {
         **slices,
         "count": 2,
@@ -211,26 +211,26 @@ def test_worked_by_hand():
 
 
 def test_slices_are_half_open():
-    """Heights 0.75 and 2.25 are edges that float32 holds exactly; the others lie beside theirs."""
+    """The edges 0.75 and 2.25 are exact in float32; the other heights are just off an edge."""
     height = np.array([0, 0.75, 2.25, 50], np.float32)
     height = np.sort(np.concatenate([height, np.nextafter(height, np.float32(-1))[1:3]]))
     points = np.full((len(height), 4), -0.5, np.float32)
     points[:, 0], points[:, 2] = 0.5, height
     pillars = assert_equals_reference(points, ONE_TILE)
     np.testing.assert_array_equal(pillars.point_height_m, height)
-    assert pillars.features[0, 1 : 1 + SLICES].tolist() == [1, 0, 1, 1, 0, 0, 0, 1, 1, 1]
+    assert pillars.features[0, 1 : 1 + NUM_SLICES].tolist() == [1, 0, 1, 1, 0, 0, 0, 1, 1, 1]
 
 
-def test_no_cap_on_the_points_of_a_pillar():
+def test_points_of_a_pillar_are_not_limited():
     rng = np.random.default_rng(3)
     points = rng.uniform(0.01, 0.19, (12_345, 4)).astype(np.float32)
     points = np.concatenate([points, random_points(3, WIDE, 500)])
     pillars = assert_equals_reference(points, WIDE)
     assert column(pillars, "count").max() >= 12_345
-    assert_keeps_the_rules(pillars, points)
+    assert_invariants(pillars, points)
 
 
-def test_the_same_point_many_times():
+def test_duplicates_of_one_point():
     points = np.tile(np.array([[1.1, -2.3, 0.7, 0.1]], np.float32), (5000, 1))
     pillars = assert_equals_reference(points, WIDE)
     once = voxelize(points[:1], WIDE)
@@ -241,7 +241,7 @@ def test_the_same_point_many_times():
 
 @pytest.mark.parametrize("part", ["all", "the first pillar", "outside", "half outside"])
 def test_equals_reference_on_two_cores(part, monkeypatch):
-    monkeypatch.setattr(voxelize_module, "MANY_POINTS", 30_000)
+    monkeypatch.setattr(voxelize_module, "MIN_POINTS_FOR_TWO_CORES", 30_000)
     points = random_points(7, WIDE, 31_001)
     if part == "the first pillar":
         points[:, :2] = -9.95
@@ -252,8 +252,8 @@ def test_equals_reference_on_two_cores(part, monkeypatch):
     assert_equals_reference(points, WIDE)
 
 
-def test_calls_from_several_threads_and_a_forked_process(monkeypatch):
-    monkeypatch.setattr(voxelize_module, "MANY_POINTS", 30_000)
+def test_several_threads_and_a_forked_process(monkeypatch):
+    monkeypatch.setattr(voxelize_module, "MIN_POINTS_FOR_TWO_CORES", 30_000)
     points = random_points(8, WIDE, 30_001)
     expected = voxelize(points, WIDE).features
     with ThreadPoolExecutor(4) as pool:
@@ -262,12 +262,12 @@ def test_calls_from_several_threads_and_a_forked_process(monkeypatch):
     if hasattr(os, "fork"):
         child = os.fork()
         if child == 0:
-            signal.alarm(60)  # rather than wait for a thread that did not come along
-            right = False
+            signal.alarm(60)  # rather than wait for a thread that the fork did not copy
+            equal = False
             try:
-                right = np.array_equal(voxelize(points, WIDE).features, expected)
+                equal = np.array_equal(voxelize(points, WIDE).features, expected)
             finally:
-                os._exit(0 if right else 1)
+                os._exit(0 if equal else 1)
         assert os.waitpid(child, 0)[1] == 0
 
 
@@ -279,11 +279,11 @@ def test_mounting_height_does_not_matter():
     np.testing.assert_array_equal(ours.point_to_pillar, theirs.point_to_pillar)
     np.testing.assert_allclose(ours.point_height_m, theirs.point_height_m, atol=1e-5)
     metres = slice(FEATURES.index("height_min_m"), None)
-    # A standard deviation near 0 has lost half its digits.
+    # A standard deviation near 0 loses half its digits.
     np.testing.assert_allclose(ours.features[:, metres], theirs.features[:, metres], atol=1e-4)
 
 
-def test_order_of_points_does_not_matter():
+def test_point_order_does_not_matter():
     points = random_points(5, WIDE, 5000)
     order = np.random.default_rng(5).permutation(5000)
     ours, theirs = voxelize(points, WIDE), voxelize(points[order], WIDE)
@@ -293,7 +293,7 @@ def test_order_of_points_does_not_matter():
     np.testing.assert_allclose(ours.features, theirs.features, atol=1e-6)
 
 
-def test_memory_layout_does_not_matter_and_input_stays():
+def test_memory_layout_does_not_matter_and_input_is_unchanged():
     points = random_points(6, WIDE, 1000)
     expected = voxelize(points, WIDE)
     wide = np.zeros((2000, 6), np.float32)
@@ -319,12 +319,12 @@ def test_memory_layout_does_not_matter_and_input_stays():
     ],
     ids=lambda points: f"{points.dtype} {points.shape}",
 )
-def test_refuses_other_points(points):
+def test_wrong_shape_or_dtype_raises(points):
     with pytest.raises(ValueError, match=r"points must be float32 \(N, 4\), got"):
         voxelize(points, WIDE)
 
 
-def test_refuses_a_grid_that_int32_cannot_number():
+def test_grid_with_too_many_cells_for_int32_raises():
     grid = BEVGrid((-5000.0, 5000.0), (-5000.0, 5000.0))
     with pytest.raises(ValueError, match="50000 x 50000 cells is too large"):
         voxelize(np.zeros((1, 4), np.float32), grid)

@@ -1,4 +1,4 @@
-"""Pages for a browser: one file each, looked at in a headless Chromium that reaches no network."""
+"""HTML pages: single files, checked in a headless Chromium without a network."""
 
 import os
 import re
@@ -22,7 +22,7 @@ NAMES = ("vehicle", "pedestrian", "cyclist")
 
 
 def crates() -> tuple[np.ndarray, Instances]:
-    """Two walls of points across the road, one 6 m ahead on the left, one 12 m on the right."""
+    """Two walls of points across the road: 6 m ahead on the left and 12 m ahead on the right."""
     across, up = np.meshgrid(np.arange(0, 3, 0.03), np.arange(0, 2, 0.03))
     wall = np.column_stack([0 * across.ravel(), across.ravel(), up.ravel(), 0 * up.ravel()])
     points = np.concatenate([np.add(wall, (6, 1, -1.7, 0.5)), np.add(wall, (12, -4, -1.7, 0.5))])
@@ -33,7 +33,7 @@ def crates() -> tuple[np.ndarray, Instances]:
 
 
 def screenshot(page: Path, folder: Path) -> np.ndarray:
-    """(H, W, 3) RGB 0..255 of a page in a browser for which every name of a host is unknown."""
+    """(H, W, 3) RGB 0..255 of a page in a browser that cannot resolve any host name."""
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     picture = folder / f"{page.stem}.png"
@@ -48,7 +48,7 @@ def screenshot(page: Path, folder: Path) -> np.ndarray:
 
 
 def where(picture: np.ndarray, rgb: np.ndarray, atol: float = 2) -> np.ndarray:
-    """(M, 2) middles of the pixels of this colour 0..255, right and down."""
+    """(M, 2) centres of the pixels of this colour 0..255, right and down."""
     return np.argwhere(np.abs(picture - rgb).max(axis=2) <= atol)[:, ::-1] + 0.5
 
 
@@ -57,7 +57,7 @@ def _viser() -> None:
     pytest.importorskip("viser")
 
 
-def test_a_page_shows_objects_where_they_are(tmp_path: Path) -> None:
+def test_page_shows_objects_at_their_positions(tmp_path: Path) -> None:
     points, instances = crates()
     points[0] = np.nan
     write_html(points, instances, tmp_path / "a.html", title="crates")
@@ -71,12 +71,12 @@ def test_a_page_shows_objects_where_they_are(tmp_path: Path) -> None:
         assert 0.6 * area < len(pixels) < 1.1 * area  # the label hides some
         np.testing.assert_allclose(pixels.min(axis=0), low, atol=4)
         np.testing.assert_allclose(pixels.max(axis=0), high, atol=4)
-        edges = where(picture, np.array(outline), 35)  # viser's lines are a little brighter
+        edges = where(picture, np.array(outline), 35)  # viser draws lines slightly brighter
         assert 300 < len(edges) < 2000
         assert (np.abs(edges - (low + high) / 2) < 0.75 * (high - low) + 20).all()
 
 
-def test_a_page_of_nothing(tmp_path: Path) -> None:
+def test_page_without_objects(tmp_path: Path) -> None:
     _, nothing = scene([], [])
     nothing = Instances(nothing.labels[:0], *_parts(nothing), NAMES)
     write_html(np.zeros((0, 4), np.float32), nothing, tmp_path / "a.html", title="nothing")
@@ -90,7 +90,7 @@ def _parts(instances: Instances) -> tuple[np.ndarray, ...]:
     return instances.classes, instances.scores, instances.boxes
 
 
-def test_a_page_is_one_file_that_loads_nothing(tmp_path: Path) -> None:
+def test_page_is_one_file_that_loads_nothing_else(tmp_path: Path) -> None:
     write_html(*street(), tmp_path / "a.html", title="5 < 6 & {street}")
     page = (tmp_path / "a.html").read_text()
     assert 5e5 < len(page) < 2e6
@@ -99,11 +99,13 @@ def test_a_page_is_one_file_that_loads_nothing(tmp_path: Path) -> None:
     loads = re.findall(r"""(?:src|href)\s*=\s*["']([^"']{0,40})|url\(([^)]{0,40})|@import""", page)
     assert [a or b for a, b in loads if not (a or b).startswith("data:")] == []
     assert re.findall(r"""(?:fetch|import|open|Worker)\(\s*["'`](?:https?:)?//""", page) == []
-    assert set(re.findall(r"https?://[\w.]+", page)) <= {"http://www.w3.org"}  # a name, no place
+    assert set(re.findall(r"https?://[\w.]+", page)) <= {
+        "http://www.w3.org"
+    }  # an XML namespace, never fetched
     assert os.listdir(tmp_path) == ["a.html"]
 
 
-def test_writing_pages_is_silent_and_leaves_nothing_running(tmp_path: Path) -> None:
+def test_writing_pages_prints_nothing_and_leaves_no_threads(tmp_path: Path) -> None:
     program = (
         "import sys, threading; sys.path[:0] = sys.argv[2:]\n"
         "from test_web import crates, write_html\n"
@@ -120,7 +122,7 @@ def test_writing_pages_is_silent_and_leaves_nothing_running(tmp_path: Path) -> N
     assert sorted(os.listdir(tmp_path)) == ["a.html", "b.html"]
 
 
-def test_a_page_that_cannot_be_written(tmp_path: Path) -> None:
+def test_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="none"):
         write_html(*street(), tmp_path / "none" / "a.html", title="street")
 

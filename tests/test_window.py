@@ -1,4 +1,4 @@
-"""The Open3D window: its keys without any display, a real one under Xvfb, and never a long wait."""
+"""The Open3D window: its keys without a display, a real one in Xvfb, quick failure without one."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ WAIT_S = 60
 
 
 class FakeVisualizer:
-    """Remembers what Open3D's visualizer is told."""
+    """Stands in for Open3D's visualizer and records the calls."""
 
     def __init__(self) -> None:
         self.keys: dict[int, Callable[[object], bool]] = {}
@@ -73,7 +73,7 @@ class FakeVisualizer:
 
 
 class Sweeps:
-    """Three sweeps: the street, one that cannot be read, one without objects; counts readings."""
+    """Three sweeps: a street, an unreadable one, one without objects; records which are read."""
 
     names = ("street", "broken", "empty")
 
@@ -105,7 +105,7 @@ def test_start(vis: FakeVisualizer, sweeps: Sweeps, capsys: pytest.CaptureFixtur
     made = make_scene(*street())
     np.testing.assert_allclose(np.asarray(cloud.points), made.xyz_m)
     np.testing.assert_allclose(np.asarray(cloud.colors), made.rgb / 255)
-    for k, corners in enumerate(made.corners_m):  # of the beams, 12 of 8 vertices a box
+    for k, corners in enumerate(made.corners_m):  # 12 beams of 8 vertices per box
         beams = np.asarray(boxes.vertices)[96 * k : 96 * (k + 1)]
         np.testing.assert_allclose(beams.min(axis=0), corners.min(axis=0), atol=0.05)
         np.testing.assert_allclose(beams.max(axis=0), corners.max(axis=0), atol=0.05)
@@ -116,8 +116,12 @@ def test_start(vis: FakeVisualizer, sweeps: Sweeps, capsys: pytest.CaptureFixtur
     assert plate.sum() == 4
     assert vis.options.light_on is False
     out = capsys.readouterr().out.splitlines()
-    keys = "N next, P previous, B boxes, Q close; colours: 1 instance, 2 class, 3 height, 4 score"
-    assert out == [f"keys: {keys}", "street: 1 vehicle, 1 pedestrian, 0 cyclist"]
+    keys = "N next, P previous, B boxes on/off, Q close"
+    colours = "1 instance, 2 class, 3 height, 4 score"
+    assert out == [
+        f"keys: {keys}; colour by: {colours}",
+        "street: 1 vehicle, 1 pedestrian, 0 cyclist",
+    ]
 
 
 def test_next_and_previous(
@@ -130,7 +134,7 @@ def test_next_and_previous(
     assert len(vis.shown[0].points) == 5000
     assert vis.shown[1].is_empty()
     assert vis.shown[2].is_empty()
-    vis.press("N")  # is kept
+    vis.press("N")  # still cached
     assert sweeps.read == [0, 2]
     assert len(vis.shown[0].points) == 5600
     capsys.readouterr()
@@ -140,7 +144,7 @@ def test_next_and_previous(
     vis.press("1B")
     assert vis.shown == []
     vis.press("N")
-    assert len(vis.shown) == 1  # and still without boxes
+    assert len(vis.shown) == 1  # still without boxes
 
 
 def test_boxes(vis: FakeVisualizer, sweeps: Sweeps) -> None:
@@ -181,10 +185,10 @@ def test_texts_turn_with_the_camera(vis: FakeVisualizer, sweeps: Sweeps) -> None
     after = np.asarray(vis.shown[2].vertices)
     for vertices, motion in ((before, start), (after, moved)):
         depth_m = vertices @ motion[2, :3] + motion[2, 3]
-        np.testing.assert_allclose(depth_m, 0.8, atol=0.01)  # before each camera's eye
+        np.testing.assert_allclose(depth_m, 0.8, atol=0.01)  # in front of each camera
 
 
-def assert_no_window(capsys: pytest.CaptureFixture[str], reason: str) -> None:
+def assert_no_display(capsys: pytest.CaptureFixture[str], reason: str) -> None:
     start = time.monotonic()
     assert view_sweeps(["street"], lambda _: street()) is False
     assert time.monotonic() - start < 20
@@ -201,24 +205,24 @@ def test_no_display(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
     monkeypatch.delenv("DISPLAY", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setattr(subprocess, "run", None)  # nothing is started
-    assert_no_window(capsys, "neither DISPLAY nor WAYLAND_DISPLAY")
+    assert_no_display(capsys, "neither DISPLAY nor WAYLAND_DISPLAY")
 
 
 @linux_only
-def test_display_that_is_gone(
+def test_display_that_does_not_exist(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Open3D 0.20 reports success here and then renders into memory for ever."""
+    """Open3D 0.20 reports success here and then renders offscreen for ever."""
     monkeypatch.setenv("DISPLAY", ":7654")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
-    assert_no_window(capsys, "")
+    assert_no_display(capsys, "")
 
 
 @pytest.mark.parametrize(
     ("probe", "reason"),
     [
-        ("import time; time.sleep(60)", "no window in 1 s"),
-        ("import os; os.abort()", "ended with"),
+        ("import time; time.sleep(60)", "no window within 1 s"),
+        ("import os; os.abort()", "exited with"),
         ("raise ImportError('libusb-1.0.so.0')", "libusb-1.0.so.0"),
     ],
 )
@@ -227,12 +231,12 @@ def test_open3d_that_hangs_crashes_or_is_missing(
 ) -> None:
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(window, "PROBE", probe)
-    monkeypatch.setattr(window, "PROBE_TIME_S", 1)
-    assert_no_window(capsys, reason)
+    monkeypatch.setattr(window, "PROBE_TIME_LIMIT_S", 1)
+    assert_no_display(capsys, reason)
 
 
 class Screen:
-    """A display whose screen lies in a file, as Xvfb keeps it."""
+    """An Xvfb display, whose screen is a file."""
 
     def __init__(self, number: str, folder: Path) -> None:
         self.environment = {**os.environ, "DISPLAY": number}
@@ -240,7 +244,7 @@ class Screen:
         self._file = folder / "Xvfb_screen0"
 
     def pixels(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, out of X's window dump: header, colour map, blue green red x."""
+        """(H, W, 3) uint8 RGB from the X window dump: header, colour map, then BGRX pixels."""
         data = self._file.read_bytes()
         header = np.frombuffer(data, ">u4", 25)
         height, line = int(header[5]), int(header[12])
@@ -249,7 +253,7 @@ class Screen:
         return rows[:, : header[4], 2::-1]
 
     def count(self, rgb: np.ndarray) -> int:
-        """Pixels of a colour 0..255."""
+        """Count the pixels of a colour 0..255."""
         return int((np.abs(self.pixels() - np.round(rgb)) < 2).all(axis=2).sum())
 
     def press(self, key: str) -> None:
@@ -293,7 +297,7 @@ def open_window(screen: Screen, close_after_s: float) -> "subprocess.Popen[str]"
     )
 
 
-def test_window_closes_by_itself(screen: Screen) -> None:
+def test_window_closes_after_the_given_time(screen: Screen) -> None:
     pytest.importorskip("open3d", exc_type=ImportError)
     program = open_window(screen, 0.5)
     out, err = program.communicate(timeout=2 * WAIT_S)
@@ -319,12 +323,12 @@ def test_keys_in_a_real_window(screen: Screen) -> None:
     try:
         wait_until("a car in its colour", lambda: screen.count(car) > 300)
         edges = screen.count(vehicle)
-        assert edges > 300  # and in a box
+        assert edges > 300  # with a box
         screen.press("2")
-        wait_until("a car in that of its class", lambda: screen.count(car) == 0)
+        wait_until("a car in the colour of its class", lambda: screen.count(car) == 0)
         assert screen.count(vehicle) > edges + 300
         screen.press("1")
-        wait_until("a car as before", lambda: screen.count(car) > 300)
+        wait_until("a car in its colour again", lambda: screen.count(car) > 300)
         screen.press("b")
         wait_until("a car without a box", lambda: screen.count(vehicle) == 0)
         assert screen.count(car) > 300

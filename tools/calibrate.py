@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/cli/calibrate.py, or `--help`."""
+"""The command ``bev-instseg calibrate`` as a script; ``--help`` explains it."""
 
 from bev_instseg.cli.calibrate import main
 

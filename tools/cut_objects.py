@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/cli/cut_objects.py, or `--help`."""
+"""The command ``bev-instseg cut-objects`` as a script; ``--help`` explains it."""
 
 from bev_instseg.cli.cut_objects import main
 

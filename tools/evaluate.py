@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/cli/evaluate.py, or `--help`."""
+"""The command ``bev-instseg evaluate`` as a script; ``--help`` explains it."""
 
 from bev_instseg.cli.evaluate import main
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/cli/self_label.py, or `--help`."""
+"""The command ``bev-instseg self-label`` as a script; ``--help`` explains it."""
 
 from bev_instseg.cli.self_label import main
 

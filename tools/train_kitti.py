@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""For a checkout; see bev_instseg/cli/train.py, or `--help`."""
+"""The command ``bev-instseg train`` as a script; ``--help`` explains it."""
 
 from bev_instseg.cli.train import main
 

@@ -1,5 +1,6 @@
-"""Measuring: stages and floors, peers, decoders, growth, streaming. For ``tools/benchmark.py``.
+"""Measure the speed of every stage beside lower bounds, other methods and other runtimes.
 
-Each module measures one thing and returns plain rows; `report` prints, draws and compares them.
-What only peers need (pypatchworkpp, scikit-learn, Open3D) is imported inside the functions.
+`measure`, `report` and `setup` are shared. Every other module is a part of ``bev-instseg
+benchmark``, measured by its function ``report``. Optional packages (pypatchworkpp, scikit-learn,
+ONNX Runtime, OpenVINO) are imported by the functions that need them.
 """

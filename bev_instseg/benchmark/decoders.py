@@ -1,47 +1,128 @@
-"""Other ways from the same network maps to instances, each with its time and its PQ."""
+"""Alternative decoders: from the same embeddings to instances, with their time and PQ."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.benchmark.measure import Timing, measure
+from bev_instseg.benchmark.report import TIMING_COLUMNS, Report, outcome_table, timing_cells
+from bev_instseg.benchmark.setup import Setup
 from bev_instseg.config import ClusterConfig
-from bev_instseg.datasets.frames import FrameRef
+from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.metrics import ClassResult, Evaluator
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter, assembly_rules
-from bev_instseg.structures import Clusters, Int32, PillarEmbeddings, Pillars
+from bev_instseg.structures import Clusters, Float32, Int32, PillarEmbeddings, Pillars
 
-DBSCAN_EPS_M = 0.4
-PEAK_RADIUS_CELLS = 3  # a peak is the largest seed this far around
-PEAK_REACH_M = 3.0  # a pillar that points farther than this from every peak has none
+EMBEDDING_RADIUS_M = 0.4  # DBSCAN joins embeddings this close
+PEAK_RADIUS_CELLS = 3  # a peak has the largest seed within this distance
+MAX_PEAK_DISTANCE_M = 3.0  # from a pillar's embedding to its peak
 
 Decoder = Callable[[Pillars, PillarEmbeddings, ClusterConfig], Clusters]
+DecoderScore = tuple[Timing, dict[str, ClassResult]]  # time per frame, measures by class
 
 
-def ours(pillars: Pillars, maps: PillarEmbeddings, config: ClusterConfig) -> Clusters:
-    """Bandwidth-aware clustering of the occupied pillars, bucketed."""
-    return cluster(maps, config.seed_threshold, config.member_threshold, config.min_free)
+def report(setup: Setup) -> Report:
+    """Measure time and PQ of each decoder on the labelled frames."""
+    refs = list_labelled_frames(setup.truth)
+    outcomes = compare_decoders(setup.segmenter, refs, min(setup.repeats, 3))
+    names = setup.segmenter.config.class_names
+    table = outcome_table(
+        ["decoder", *TIMING_COLUMNS, *(f"PQ {name}" for name in names)],
+        outcomes,
+        lambda outcome: [
+            *timing_cells(outcome[0]),
+            *(100 * outcome[1][name].pq for name in names),
+        ],
+    )
+    return Report(outcomes, f"{table}\n\n{len(refs)} labelled frames of {setup.truth.name}")
 
 
-def sequential_dense(pillars: Pillars, maps: PillarEmbeddings, config: ClusterConfig) -> Clusters:
-    """The procedure of the paper (section 3.4) on the full grid: one pass over it per instance.
+def list_labelled_frames(root: Path) -> list[FrameRef]:
+    """List the ``val`` split of a data set in KITTI layout, or all frames in SemanticKITTI layout.
 
-    In NumPy, as array operations. Later instances take no pixel from earlier ones, as here; the
-    published code lets them.
+    Args:
+        root: Folder of the data set.
+
+    Raises:
+        ValueError: It is not a data set, or a frame is missing.
+    """
+    layout = detect_layout(root)
+    if layout == "kitti":
+        return list_frames(root, layout, ["val"])
+    sequences = sorted(path.name for path in (root / "sequences").iterdir() if path.is_dir())
+    return list_frames(root, layout, sequences)
+
+
+def compare_decoders(
+    segmenter: Segmenter, refs: Sequence[FrameRef], repeats: int
+) -> dict[str, DecoderScore | str]:
+    """Time and score each decoder on the same embeddings.
+
+    Args:
+        segmenter: The network and its configuration.
+        refs: Labelled frames.
+        repeats: Calls per frame and decoder.
+
+    Returns:
+        By name the time from embeddings to labelled pillars and the measures per class, or the
+        reason why it was not measured.
+    """
+    config, rules = segmenter.config, assembly_rules(segmenter.config)
+    evaluators = {name: Evaluator(config.class_names) for name in DECODERS}
+    samples_ms: dict[str, list[float]] = {name: [] for name in DECODERS}
+    missing: dict[str, str] = {}
+    for ref in tqdm(refs, desc="decoders", unit="frame"):
+        frame = ref.read(config.classes, config.data)
+        pillars = voxelize(frame.points, config.grid)
+        embeddings = segmenter.infer(pillars)
+        for name, decoder in DECODERS.items():
+            decode = partial(decoder, pillars, embeddings, config.cluster)
+            try:
+                clusters = decode()
+            except ImportError as error:
+                missing[name] = f"not measured: {error}; pip install '.[peers]'"
+                continue
+            samples_ms[name].append(measure(decode, repeats, 0).median_ms)
+            evaluators[name].add(frame, assemble(frame.points, pillars, clusters, rules))
+    outcomes: dict[str, DecoderScore | str] = {}
+    for name in DECODERS:
+        if name in missing:
+            outcomes[name] = missing[name]
+        else:
+            timing = Timing.from_samples(samples_ms[name])
+            outcomes[name] = timing, evaluators[name].result().per_class
+    return outcomes
+
+
+def bandwidth_aware(
+    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
+) -> Clusters:
+    """Cluster the occupied pillars with the learned bandwidths, as the segmenter does."""
+    return cluster(embeddings, config.seed_threshold, config.member_threshold, config.min_free)
+
+
+def sequential_dense(
+    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
+) -> Clusters:
+    """Run the procedure of the paper (section 3.4) with NumPy: a pass over the grid per instance.
+
+    Later instances take no cells from earlier ones, as in `bandwidth_aware`; in the published code
+    they do.
     """
     nx, ny = pillars.grid.shape
     best = np.full((nx, ny), -1, np.float32)
     x, y = np.zeros((nx, ny), np.float32), np.zeros((nx, ny), np.float32)
     precision = np.zeros((nx, ny, 3), np.float32)
     at = np.unravel_index(pillars.cells, (nx, ny))
-    best[at] = maps.seed.max(1)
-    x[at], y[at] = maps.centre_m.T
-    precision[at] = maps.precision
+    best[at] = embeddings.seed.max(1)
+    x[at], y[at] = embeddings.centre_m.T
+    precision[at] = embeddings.precision
     member = best >= config.member_threshold
     free = member.copy()
     openers = np.where(member, best, -1)
@@ -60,102 +141,73 @@ def sequential_dense(pillars: Pillars, maps: PillarEmbeddings, config: ClusterCo
             labels[new] = count
             free &= ~new
             openers[new] = -1
-    return _clusters(labels[at], maps)
+    return _clusters(labels[at], embeddings)
 
 
 def dbscan_on_embeddings(
-    pillars: Pillars, maps: PillarEmbeddings, config: ClusterConfig
+    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
 ) -> Clusters:
-    """DBSCAN of the shifted pillars; the learned bandwidth is not used."""
+    """Cluster the embeddings with DBSCAN, without the learned bandwidths."""
     from sklearn.cluster import DBSCAN
 
+    best = embeddings.seed.max(1)
     labels = np.zeros(len(pillars.cells), np.int32)
-    active = np.flatnonzero(maps.seed.max(1) >= config.member_threshold)
+    active = np.flatnonzero(best >= config.member_threshold)
     if len(active):
-        found = DBSCAN(eps=DBSCAN_EPS_M, min_samples=1).fit_predict(maps.centre_m[active])
-        labels[active] = _with_a_seed(found + 1, maps.seed[active].max(1), config.seed_threshold)
-    return _clusters(labels, maps)
+        method = DBSCAN(eps=EMBEDDING_RADIUS_M, min_samples=1)
+        found = method.fit_predict(embeddings.centre_m[active])
+        labels[active] = _drop_unseeded(found + 1, best[active], config.seed_threshold)
+    return _clusters(labels, embeddings)
 
 
-def nearest_peak(pillars: Pillars, maps: PillarEmbeddings, config: ClusterConfig) -> Clusters:
-    """Each pillar to the peak of the seed map nearest to its embedding, as for object centres."""
+def nearest_peak(pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig) -> Clusters:
+    """Assign each pillar to the peak of the seed map nearest to its embedding."""
     from scipy.ndimage import maximum_filter
     from scipy.spatial import cKDTree
 
-    grid_seed = np.zeros(pillars.grid.shape, np.float32)
-    at = np.unravel_index(pillars.cells, grid_seed.shape)
-    best = grid_seed[at] = maps.seed.max(1)
-    around = maximum_filter(grid_seed, 2 * PEAK_RADIUS_CELLS + 1)[at]
-    peaks = np.flatnonzero((best == around) & (best >= config.seed_threshold))
+    seed_map = np.zeros(pillars.grid.shape, np.float32)
+    at = np.unravel_index(pillars.cells, seed_map.shape)
+    best = seed_map[at] = embeddings.seed.max(1)
+    neighbourhood_max = maximum_filter(seed_map, 2 * PEAK_RADIUS_CELLS + 1)[at]
+    peaks = np.flatnonzero((best == neighbourhood_max) & (best >= config.seed_threshold))
     labels = np.zeros(len(best), np.int32)
     active = np.flatnonzero(best >= config.member_threshold)
     if len(peaks) and len(active):
-        tree = cKDTree(maps.centre_m[peaks])
-        _, nearest = tree.query(maps.centre_m[active], distance_upper_bound=PEAK_REACH_M)
+        tree = cKDTree(embeddings.centre_m[peaks])
+        _, nearest = tree.query(
+            embeddings.centre_m[active], distance_upper_bound=MAX_PEAK_DISTANCE_M
+        )
         labels[active] = np.where(nearest < len(peaks), nearest + 1, 0)
-    return _clusters(labels, maps)
+    return _clusters(labels, embeddings)
 
 
 DECODERS: dict[str, Decoder] = {
-    "bandwidth-aware, bucketed (ours)": ours,
+    "bandwidth-aware, bucketed (ours)": bandwidth_aware,
     "sequential over the full dense grid (NumPy)": sequential_dense,
     "DBSCAN on shifted pillars": dbscan_on_embeddings,
     "nearest peak": nearest_peak,
 }
 
 
-def compare_decoders(
-    segmenter: Segmenter, refs: Sequence[FrameRef], repeats: int
-) -> dict[str, tuple[Timing, dict[str, ClassResult]] | str]:
-    """Time and score of each decoder over labelled frames, all from the same maps.
-
-    Returns:
-        By name: the time from maps to labelled pillars and the measures per class, or why not.
-    """
-    config, names = segmenter.config, segmenter.config.class_names
-    evaluators = {name: Evaluator(names) for name in DECODERS}
-    samples: dict[str, list[float]] = {name: [] for name in DECODERS}
-    missing: dict[str, str] = {}
-    rules = assembly_rules(config)
-    for ref in tqdm(refs, desc="decoders", unit="frame"):
-        frame = ref.read(config.classes, config.data)
-        pillars = voxelize(frame.points, config.grid)
-        maps = segmenter.infer(pillars)
-        for name, decode in DECODERS.items():
-            try:
-                clusters = decode(pillars, maps, config.cluster)
-            except ImportError as error:
-                missing[name] = f"not measured: {error}; pip install '.[peers]'"
-                continue
-            run = partial(decode, pillars, maps, config.cluster)
-            samples[name].append(measure(run, repeats, 0).median_ms)
-            evaluators[name].add(frame, assemble(frame.points, pillars, clusters, rules))
-    return {
-        name: missing[name]
-        if name in missing
-        else (Timing.of(samples[name]), evaluators[name].result().per_class)
-        for name in DECODERS
-    }
-
-
-def _with_a_seed(labels: Int32, best: np.ndarray, seed_threshold: float) -> Int32:
-    """Clusters without a pillar of a sufficient seed become 0; the others are numbered anew."""
+def _drop_unseeded(labels: Int32, best: Float32, seed_threshold: float) -> Int32:
+    """Set clusters without a seed above the threshold to 0 and renumber the others."""
     top = np.zeros(labels.max() + 1, np.float32)
     np.maximum.at(top, labels, best)
     keep = top >= seed_threshold
     keep[0] = False
-    return (np.cumsum(keep) * keep).astype(np.int32)[labels]
+    renumbered: Int32 = (np.cumsum(keep) * keep).astype(np.int32)[labels]
+    return renumbered
 
 
-def _clusters(labels: Int32, maps: PillarEmbeddings) -> Clusters:
-    """Class and score by the mean seed, as `cluster` has them."""
+def _clusters(labels: Int32, embeddings: PillarEmbeddings) -> Clusters:
+    """Describe labelled pillars as `cluster` does: class and score by the mean seed."""
     count = int(labels.max(initial=0))
-    sums = np.zeros((count + 1, maps.seed.shape[1]))
-    np.add.at(sums, labels, maps.seed)
+    sums = np.zeros((count + 1, embeddings.seed.shape[1]))
+    np.add.at(sums, labels, embeddings.seed)
     classes = sums[1:].argmax(1).astype(np.int32)
     size = np.maximum(np.bincount(labels, minlength=count + 1)[1:], 1)
     scores = sums[1:][np.arange(count), classes] / size
-    best = maps.seed.max(1)
+    best = embeddings.seed.max(1)
     order = np.argsort(best, kind="stable")
     openers = np.zeros(count + 1, np.int32)
     openers[labels[order]] = order  # the last write wins: the highest seed

@@ -1,4 +1,4 @@
-"""A stopwatch with a median and a spread, and what the machine can do at best."""
+"""A stopwatch with median and spread, the machine's peak rates, and memory use."""
 
 import os
 import platform
@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,39 +15,57 @@ from bev_instseg.models.network import native_dtype
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds: median, 10th and 90th percentile."""
+    """The distribution of a duration.
+
+    Attributes:
+        median_ms: Median in milliseconds.
+        low_ms: 10th percentile.
+        high_ms: 90th percentile.
+    """
 
     median_ms: float
     low_ms: float
     high_ms: float
 
     @staticmethod
-    def of(samples_ms: Sequence[float]) -> "Timing":
-        """From single measurements."""
+    def from_samples(samples_ms: Sequence[float]) -> "Timing":
+        """Compute the distribution of single measurements in milliseconds."""
         low, median, high = np.percentile(samples_ms, (10, 50, 90)).tolist()
         return Timing(median, low, high)
 
 
-def measure(run: Callable[[], object], repeats: int = 15, warm_up: int = 2) -> Timing:
-    """Time a call ``repeats`` times, after ``warm_up`` calls that do not count."""
+def measure(call: Callable[[], object], repeats: int = 15, warm_up: int = 2) -> Timing:
+    """Time a call.
+
+    Args:
+        call: The function to time.
+        repeats: Calls that are timed.
+        warm_up: Calls before them that are not.
+    """
     for _ in range(warm_up):
-        run()
+        call()
     samples = []
     for _ in range(repeats):
         start = time.perf_counter()
-        run()
+        call()
         samples.append(1000 * (time.perf_counter() - start))
-    return Timing.of(samples)
+    return Timing.from_samples(samples)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where it was measured, and the rates that floors are made of.
+    """A machine and its peak rates, from which lower bounds are computed.
 
     Attributes:
-        copy_gb_s: bytes read and written per second when copying 64 MiB, in GB/s, one thread: the
-            rate of memory; what lies in a cache can be faster.
-        gemm_gflop_s: rate of a matrix product of 2048 x 2048 on the network's device and in its
+        cpu: Name of the processor.
+        cores: Number of logical cores.
+        threads: Number of PyTorch's threads.
+        python: Version of Python.
+        pytorch: Version of PyTorch.
+        precision: dtype in which the network computes.
+        copy_gb_s: Bytes read and written per second when one thread copies 64 MiB, in GB/s. This is
+            the rate of memory; data in a cache can be faster.
+        gemm_gflop_s: Rate of a product of 2048 x 2048 matrices on the network's device, in its
             precision.
     """
 
@@ -62,15 +79,15 @@ class Machine:
     gemm_gflop_s: float
 
     @staticmethod
-    def here(device: torch.device) -> "Machine":
-        """Measured now, the products on ``device``; takes about a second."""
+    def measure(device: torch.device) -> "Machine":
+        """Measure this machine, with matrix products on ``device``; takes about a second."""
         source = np.ones(1 << 26, np.uint8)
         target = np.empty_like(source)
         copy = measure(lambda: np.copyto(target, source), 9)
         dtype = native_dtype(device)
         a = torch.randn(2048, 2048).to(device, dtype)
         with torch.inference_mode():
-            gemm = measure(lambda: (a @ a)[0, 0].item(), 15)  # waits for a GPU
+            gemm = measure(lambda: (a @ a)[0, 0].item(), 15)  # item() waits for a GPU
         return Machine(
             _cpu_name(),
             os.cpu_count() or 1,
@@ -82,14 +99,21 @@ class Machine:
             2 * 2048**3 / gemm.median_ms / 1e6,
         )
 
+    def __str__(self) -> str:
+        return (
+            f"{self.cpu}, {self.cores} cores, {self.threads} threads, torch {self.pytorch}: "
+            f"copies {self.copy_gb_s:.1f} GB/s, multiplies {self.gemm_gflop_s:.0f} GFLOP/s in "
+            f"{self.precision}"
+        )
 
-def forget_peak() -> None:
-    """Start anew to look for the process's largest memory; Linux."""
+
+def reset_peak_memory() -> None:
+    """Reset the peak that `peak_memory_mib` reports; Linux only."""
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def peak_mb() -> float:
-    """The most resident memory since `forget_peak`, MiB; Linux."""
+def peak_memory_mib() -> float:
+    """Return the peak resident memory since `reset_peak_memory`, in MiB; Linux only."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) / 1024
 
@@ -99,8 +123,8 @@ def _cpu_name() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    found: dict[str, Any] = {key.strip(): value.strip() for key, value in fields.items()}
-    name = found.get("model name", platform.machine())
-    family, model = found.get("cpu family"), found.get("model")
+    pairs = (line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in pairs}
+    name = fields.get("model name", platform.machine())
+    family, model = fields.get("cpu family"), fields.get("model")
     return f"{name} (family {family}, model {model})" if family else name

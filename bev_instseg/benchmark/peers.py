@@ -1,89 +1,119 @@
-"""What people use today: ground removal, then clustering by density."""
+"""Common alternatives without learning: ground removal, then clustering by density."""
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.benchmark.measure import Timing, measure
+from bev_instseg.benchmark.report import TIMING_COLUMNS, Report, outcome_table, timing_cells
+from bev_instseg.benchmark.setup import Setup
+from bev_instseg.benchmark.stages import WHOLE, time_stages
 from bev_instseg.io.sweep import read_scan
+from bev_instseg.structures import Float32, Int32
 
-DBSCAN_EPS_M = 0.5
-MIN_POINTS = 10
+DBSCAN_RADIUS_M = 0.5
+DBSCAN_MIN_NEIGHBOURS = 10
+HDBSCAN_MIN_CLUSTER_POINTS = 10
 
 
-def without_ground(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 4) -> the points that Patchwork++ with its defaults does not call ground.
+def report(setup: Setup) -> Report:
+    """Measure the peers and, on the same sweeps, the segmenter."""
+    peers = time_peers(setup.sweeps)
+    ours = time_stages(setup.segmenter, setup.sweeps, min(setup.repeats, 3))[0][WHOLE]
+    text = outcome_table(
+        ["over all sweeps", *TIMING_COLUMNS, "times ours"],
+        {f"ours, {WHOLE}": ours, **peers},
+        lambda timing: [*timing_cells(timing), timing.median_ms / ours.median_ms],
+    )
+    return Report({"ours": ours, **peers}, text)
+
+
+def time_peers(sweeps: Sequence[Path]) -> dict[str, Timing | str]:
+    """Time each method over all sweeps; HDBSCAN, which takes seconds to minutes, on the first only.
+
+    Each method is first called on a few points, so that importing its library is not timed.
+
+    Args:
+        sweeps: Files of sweeps.
+
+    Returns:
+        By name the timing, or the reason why it was not measured.
+    """
+    ground, cluster, both = [], [], []
+    outcomes: dict[str, Timing | str] = {}
+    few = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
+    try:
+        patchwork = new_patchwork()
+        remove_ground(patchwork, few)
+        dbscan(few)
+        for path in tqdm(sweeps, desc="peers", unit="sweep"):
+            points = read_scan(path)
+            rest = remove_ground(patchwork, points)
+            ground.append(measure(partial(remove_ground, patchwork, points), 3, 0).median_ms)
+            cluster.append(measure(partial(dbscan, rest), 1, 0).median_ms)
+            both.append(ground[-1] + cluster[-1])
+    except ImportError as error:
+        return {"ground removal + DBSCAN": f"not measured: {error}; pip install '.[peers]'"}
+    outcomes["ground removal (pypatchworkpp)"] = Timing.from_samples(ground)
+    outcomes["DBSCAN (Open3D)"] = Timing.from_samples(cluster)
+    outcomes["ground removal + DBSCAN"] = Timing.from_samples(both)
+    rest = remove_ground(patchwork, read_scan(sweeps[0]))
+    try:
+        hdbscan(few)
+        outcomes[f"HDBSCAN (scikit-learn), {len(rest)} points of one sweep"] = measure(
+            lambda: hdbscan(rest), 1, 0
+        )
+    except ImportError as error:
+        outcomes["HDBSCAN (scikit-learn)"] = f"not measured: {error}; pip install '.[peers]'"
+    return outcomes
+
+
+def new_patchwork() -> Any:
+    """Return a Patchwork++ object with default parameters; it adapts to the sweeps it has seen.
 
     Raises:
         ImportError: pypatchworkpp is not installed.
     """
-    patchwork = _patchwork()
-    patchwork.estimateGround(points)
-    return points[np.asarray(patchwork.getNongroundIndices())]
-
-
-@cache
-def _patchwork() -> Any:
     import pypatchworkpp
 
     return pypatchworkpp.patchworkpp(pypatchworkpp.Parameters())
 
 
-def dbscan(points: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Cluster of each of (N, 4) points by Open3D's DBSCAN, -1 for none."""
+def remove_ground(patchwork: Any, points: Float32) -> Float32:
+    """Return the points that Patchwork++ does not classify as ground.
+
+    Args:
+        patchwork: See `new_patchwork`.
+        points: (N, 4) float32.
+    """
+    patchwork.estimateGround(points)
+    rest: Float32 = points[np.asarray(patchwork.getNongroundIndices())]
+    return rest
+
+
+def dbscan(points: Float32) -> Int32:
+    """Cluster (N, 4) points with Open3D's DBSCAN; returns (N,) clusters, -1 for none."""
     import open3d as o3d
 
     cloud = o3d.geometry.PointCloud(o3d.utility.Vector3dVector(points[:, :3].astype(np.float64)))
-    return np.asarray(cloud.cluster_dbscan(DBSCAN_EPS_M, MIN_POINTS), np.int32)
+    labels: Int32 = np.asarray(
+        cloud.cluster_dbscan(DBSCAN_RADIUS_M, DBSCAN_MIN_NEIGHBOURS), np.int32
+    )
+    return labels
 
 
-def hdbscan(points: NDArray[np.float32]) -> NDArray[np.int32]:
-    """The same by scikit-learn's HDBSCAN.
+def hdbscan(points: Float32) -> Int32:
+    """Cluster (N, 4) points with scikit-learn's HDBSCAN; returns (N,) clusters, -1 for none.
 
     Raises:
         ImportError: scikit-learn is not installed.
     """
     from sklearn.cluster import HDBSCAN
 
-    return HDBSCAN(min_cluster_size=MIN_POINTS, n_jobs=-1, copy=True).fit_predict(points[:, :3])
-
-
-def time_peers(paths: Sequence[Path]) -> dict[str, Timing | str]:
-    """Timings over all sweeps; HDBSCAN, which takes seconds to minutes, on the first alone.
-
-    Each is called once on a few points before, so importing its library does not count.
-
-    Returns:
-        A timing, or why there is none, by name.
-    """
-    ground, cluster, both = [], [], []
-    rows: dict[str, Timing | str] = {}
-    few = np.random.default_rng(0).normal(size=(1000, 4)).astype(np.float32)
-    try:
-        without_ground(few)
-        dbscan(few)
-        for path in tqdm(paths, desc="peers", unit="sweep"):
-            points = read_scan(path)
-            rest = without_ground(points)
-            ground.append(measure(partial(without_ground, points), 3, 0).median_ms)
-            cluster.append(measure(partial(dbscan, rest), 1, 0).median_ms)
-            both.append(ground[-1] + cluster[-1])
-    except ImportError as error:
-        return {"ground removal + DBSCAN": f"not measured: {error}; pip install '.[peers]'"}
-    rows["ground removal (pypatchworkpp)"] = Timing.of(ground)
-    rows["DBSCAN (Open3D)"] = Timing.of(cluster)
-    rows["ground removal + DBSCAN"] = Timing.of(both)
-    rest = without_ground(read_scan(paths[0]))
-    try:
-        hdbscan(few)
-        rows[f"HDBSCAN (scikit-learn), {len(rest)} points of one sweep"] = measure(
-            lambda: hdbscan(rest), 1, 0
-        )
-    except ImportError as error:
-        rows["HDBSCAN (scikit-learn)"] = f"not measured: {error}; pip install '.[peers]'"
-    return rows
+    method = HDBSCAN(min_cluster_size=HDBSCAN_MIN_CLUSTER_POINTS, n_jobs=-1, copy=True)
+    labels: Int32 = method.fit_predict(points[:, :3])
+    return labels

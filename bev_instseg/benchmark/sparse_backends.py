@@ -1,4 +1,4 @@
-"""The whole network with its sparse convolutions by plain torch and by spconv."""
+"""The network with sparse convolutions by plain PyTorch and by spconv."""
 
 from functools import partial
 from pathlib import Path
@@ -7,6 +7,8 @@ from typing import get_args
 import torch
 
 from bev_instseg.benchmark.measure import Timing, measure
+from bev_instseg.benchmark.report import TIMING_COLUMNS, Report, outcome_table, timing_cells
+from bev_instseg.benchmark.setup import Setup
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import SparseBackend, has_spconv
@@ -14,34 +16,52 @@ from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
 
 
-def compare_sparse(segmenter: Segmenter, path: Path, repeats: int) -> dict[str, Timing | str]:
-    """Network times on one sweep, from the host's pillars to the host's embeddings.
+def report(setup: Setup) -> Report:
+    """Measure both backends on the first sweep."""
+    outcomes = compare_sparse_backends(setup.segmenter, setup.sweeps[0], setup.repeats)
+    header = [f"network, one sweep, {setup.segmenter.device}", *TIMING_COLUMNS]
+    return Report(outcomes, outcome_table(header, outcomes, timing_cells))
 
-    On a GPU also of the network alone, by CUDA events.
+
+def compare_sparse_backends(
+    segmenter: Segmenter, path: Path, repeats: int
+) -> dict[str, Timing | str]:
+    """Time the network on one sweep, from pillars to embeddings in main memory.
+
+    On a GPU the network alone is timed as well, by CUDA events.
+
+    Args:
+        segmenter: Provides the network.
+        path: The sweep.
+        repeats: Calls per measurement.
+
+    Returns:
+        By backend the timing, or the reason why it was not measured.
     """
     pillars = voxelize(read_scan(path), segmenter.config.grid)
-    rows: dict[str, Timing | str] = {}
+    outcomes: dict[str, Timing | str] = {}
     for backend in get_args(SparseBackend):
         if backend == "spconv" and not has_spconv():
-            rows[backend] = "not measured: not installed; pip install '.[gpu]'"
+            outcomes[backend] = "not measured: not installed; pip install '.[gpu]'"
             continue
-        this = segmenter.with_sparse_backend(backend)
-        rows[backend] = measure(partial(this.infer, pillars), repeats)
+        switched = segmenter.with_sparse_backend(backend)
+        outcomes[backend] = measure(partial(switched.infer, pillars), repeats)
         if segmenter.device.type == "cuda":
             batch = PillarBatch.from_pillars([pillars])
-            rows[f"{backend}, on the GPU alone"] = _by_events(this, batch, repeats)
-    return rows
+            outcomes[f"{backend}, on the GPU alone"] = _time_on_gpu(switched, batch, repeats)
+    return outcomes
 
 
 @torch.inference_mode()
-def _by_events(segmenter: Segmenter, batch: PillarBatch, repeats: int) -> Timing:
+def _time_on_gpu(segmenter: Segmenter, batch: PillarBatch, repeats: int) -> Timing:
     samples = []
     for _ in range(repeats + 3):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        there = batch.to(segmenter.device)  # anew: spconv has to find its neighbours every time
+        start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        on_gpu = batch.to(segmenter.device)  # a new batch makes spconv search neighbours each time
         start.record()
-        segmenter.network(there)
+        segmenter.network(on_gpu)
         end.record()
         torch.cuda.synchronize()
         samples.append(start.elapsed_time(end))
-    return Timing.of(samples[3:])
+    return Timing.from_samples(samples[3:])

@@ -1,50 +1,54 @@
-"""A long stream of sweeps, and the first sweep after a cold start."""
+"""Sweeps per second and memory over a long series of sweeps."""
 
 import resource
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 
 from tqdm import tqdm
 
-from bev_instseg.benchmark.measure import forget_peak, peak_mb
+from bev_instseg.benchmark.measure import peak_memory_mib, reset_peak_memory
+from bev_instseg.benchmark.report import Report
+from bev_instseg.benchmark.setup import Setup
 from bev_instseg.export import Cloud, write_result
 from bev_instseg.io.sweep import read_sweep
 from bev_instseg.jobs.in_threads import run_in_threads
 from bev_instseg.segmenter import Segmenter
 
-COLD_START = """
-import sys, time
-start = time.perf_counter()
-import torch
-torch_s = time.perf_counter()
-import bev_instseg.segmenter
-import_s = time.perf_counter()
-segmenter = bev_instseg.segmenter.Segmenter.from_pretrained("cpu")
-loaded_s = time.perf_counter()
-segmenter.segment(bev_instseg.read_scan(sys.argv[1]))
-first_s = time.perf_counter()
-segmenter.segment(bev_instseg.read_scan(sys.argv[1]))
-second_s = time.perf_counter()
-moments = (start, torch_s, import_s, loaded_s, first_s, second_s)
-print(*(round(b - a, 3) for a, b in zip(moments, moments[1:])))
-"""
-COLD_STEPS = ("import torch", "import ours beyond it", "load weights", "first sweep", "second")
+NUM_SWEEPS = 2000
+MAX_SERIAL_SWEEPS = 100
 
 
-def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str, float]:
-    """Segment ``count`` sweeps, over and over the same files, as ``segment_scan`` does.
+def report(setup: Setup) -> Report:
+    """Measure the throughput over `NUM_SWEEPS` sweeps."""
+    figures = measure_throughput(setup.segmenter, setup.sweeps, NUM_SWEEPS)
+    text = (
+        f"{NUM_SWEEPS} sweeps: {figures['sweeps_s']:.1f} a second "
+        f"({figures['serial_sweeps_s']:.1f} with one after the other); memory "
+        f"{figures['early_mb']:.0f} MiB after a tenth, {figures['late_mb']:.0f} at the end, "
+        f"{figures['peak_mb']:.0f} at most"
+    )
+    return Report(figures, text)
+
+
+def measure_throughput(
+    segmenter: Segmenter, sweeps: Sequence[Path], count: int
+) -> dict[str, float]:
+    """Segment sweeps as ``bev-instseg segment`` does, and write the results.
+
+    Args:
+        segmenter: The segmenter.
+        sweeps: Files, used again and again.
+        count: Number of sweeps.
 
     Returns:
-        ``sweeps_s`` and ``serial_sweeps_s``, the latter one after the other with all threads (over
-        at most 100 sweeps); the resident memory ``early_mb`` after a tenth and ``late_mb`` at the
-        end; ``peak_mb``, the most in between.
+        Sweeps per second with several at once (``sweeps_s``) and one after the other with all
+        threads (``serial_sweeps_s``, over at most `MAX_SERIAL_SWEEPS`); resident memory in MiB
+        after a tenth of the sweeps (``early_mb``), at the end (``late_mb``) and its peak
+        (``peak_mb``).
     """
     segmenter.warm_up()
     with tempfile.TemporaryDirectory() as folder:
@@ -52,51 +56,37 @@ def stream(segmenter: Segmenter, paths: Sequence[Path], count: int) -> dict[str,
         def work(path: Path) -> None:
             sweep = read_sweep(path)
             instances = segmenter.segment(sweep.points)
-            stem = f"{path.stem}_{threading.get_ident()}"
+            target = Path(folder, f"{path.stem}_{threading.get_ident()}")
             cloud = Cloud(sweep.xyz, sweep.points[:, 3])
-            write_result(folder, stem, cloud, instances, segmenter.config.classes, {})
+            write_result(target, cloud, instances, segmenter.config.classes)
 
-        few = list(islice(cycle(paths), min(count, 100)))
-        for path in set(few):  # from disk into the system's cache
+        serial = list(islice(cycle(sweeps), min(count, MAX_SERIAL_SWEEPS)))
+        for path in set(serial):  # load it into the system's cache
             read_sweep(path)
         start = time.perf_counter()
-        for path in few:
+        for path in serial:
             work(path)
-        serial = len(few) / (time.perf_counter() - start)
+        serial_rate = len(serial) / (time.perf_counter() - start)
 
-        memory = []
-        forget_peak()
+        memory_mib = []
+        reset_peak_memory()
         start = time.perf_counter()
-        steps = run_in_threads(islice(cycle(paths), count), count, work, segmenter.device)
+        steps = run_in_threads(islice(cycle(sweeps), count), count, work, segmenter.device)
         for number, (_, outcome) in enumerate(tqdm(steps, "stream", count, unit="sweep"), 1):
             outcome.result()
             if number in (max(1, count // 10), count):
-                memory.append(resident_mb())
+                memory_mib.append(resident_memory_mib())
         rate = count / (time.perf_counter() - start)
     return {
         "sweeps_s": rate,
-        "serial_sweeps_s": serial,
-        "early_mb": memory[0],
-        "late_mb": memory[-1],
-        "peak_mb": peak_mb(),
+        "serial_sweeps_s": serial_rate,
+        "early_mb": memory_mib[0],
+        "late_mb": memory_mib[-1],
+        "peak_mb": peak_memory_mib(),
     }
 
 
-def resident_mb() -> float:
-    """What the process holds now, MiB."""
+def resident_memory_mib() -> float:
+    """Return the resident memory of this process in MiB; Linux only."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
-
-
-def cold_start(path: Path) -> dict[str, float]:
-    """Seconds of each step in a new process: the package's weights, on the CPU.
-
-    Numba's kernels were compiled by an earlier process.
-    """
-    run = partial(subprocess.run, [sys.executable, "-c", COLD_START, str(path)])
-    run(capture_output=True)  # whatever is not yet compiled
-    done = run(capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{path}: cold start failed: {done.stderr.strip().splitlines()[-1]}")
-    words = done.stdout.split()
-    return dict(zip(COLD_STEPS, map(float, words), strict=True))

@@ -1,1 +1,1 @@
-"""What the tools do: a module each, with ``main(argv, prog) -> exit code``."""
+"""The commands: a module for each, with ``main(argv, prog)`` that returns the exit code."""

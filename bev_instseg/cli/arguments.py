@@ -1,4 +1,4 @@
-"""What the tools' command lines share. Nothing here imports torch before it is needed."""
+"""What the commands share: parsing, error messages and common options; torch is imported late."""
 
 import argparse
 import re
@@ -16,17 +16,26 @@ if TYPE_CHECKING:
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong with a command line in one line, and what was probably meant."""
+    """Reports a mistake in the command line in one line, with a suggestion if one is close."""
 
     _words: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As in argparse."""
+        """Parse as argparse does, and remember the words for `error`.
+
+        Args:
+            args: The words; those of the process by default.
+            namespace: Where argparse stores what it parses.
+        """
         self._words = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Print the message, with a suggestion, and exit with code 2."""
+        """Print a message, with a suggestion, and exit with code 2.
+
+        Args:
+            message: What argparse reports.
+        """
         known = self._option_string_actions
         for word in self._words:
             name = word.split("=")[0]
@@ -45,13 +54,13 @@ def _suggest(word: str, known: Sequence[str]) -> str:
 
 
 def new_parser(doc: str | None, prog: str) -> Parser:
-    """A parser whose help is the tool's docstring as it stands, %(prog)s filled in.
+    """Return a parser whose help is a command's docstring, with %(prog)s filled in.
 
-    What it parses to has the entry ``program``, the name that messages start with.
+    Parsed arguments have the attribute ``program``, the name that messages begin with.
 
     Args:
-        doc: the docstring.
-        prog: how the user called the tool.
+        doc: The docstring.
+        prog: The command as the user typed it.
     """
     parser = Parser(
         prog=prog, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -61,12 +70,15 @@ def new_parser(doc: str | None, prog: str) -> Parser:
 
 
 def run(program: str, main: Callable[[], int], *expected: type[Exception]) -> int:
-    """Run a tool: what it cannot do is one line on stderr and exit code 2; Ctrl-C is 130.
+    """Run a command and return its exit code; print expected errors as one line.
 
     Args:
-        program: what messages start with.
-        main: does the work and returns the exit code.
-        expected: errors beyond the usual ones that are the user's to mend, not the programmer's.
+        program: The name that messages begin with.
+        main: Does the work and returns the exit code.
+        expected: Errors besides the usual ones that are the user's to fix.
+
+    Returns:
+        The code of ``main``, 2 after an expected error, or 130 after Ctrl-C.
     """
     try:
         return main()
@@ -74,47 +86,63 @@ def run(program: str, main: Callable[[], int], *expected: type[Exception]) -> in
         print(f"{program}: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{program}: stopped; what was finished stays", file=sys.stderr)
+        print(f"{program}: stopped; finished results are kept", file=sys.stderr)
         return 130
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that choose the network; `make_segmenter` takes what they parse to."""
+    """Add the options that choose the network; `make_segmenter` uses them."""
     parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help=".safetensors or .pt (default: the package's)"
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".safetensors or .pt (default: the weights of the package)",
     )
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="thresholds, names or range other than theirs"
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="override the weights' thresholds, names or range",
     )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where to compute (default: a GPU if there is one)",
+    )
     parser.add_argument(
         "--sparse",
         choices=("auto", "torch", "spconv"),
         default="auto",
-        help="who computes the sparse convolutions (default: torch; on a GPU the faster one)",
+        help="library for the sparse convolutions (default: torch on a CPU, the faster on a GPU)",
     )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options that name the frames of a training: configuration files and the data's folder."""
+    """Add the options that define the training frames: configuration files and data folder."""
     parser.add_argument(
         "--config",
         required=True,
         nargs="+",
         type=Path,
         metavar="YAML",
-        help="over the defaults, each over those before it",
+        help="configuration; later files override earlier ones, and all override the defaults",
     )
     parser.add_argument(
-        "--data", required=True, type=Path, help="folder that the sources' paths start from"
+        "--data", required=True, type=Path, help="folder that the paths of the sources start from"
     )
 
 
 def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
-    """The segmenter that the options of `add_network_arguments` ask for.
+    """Create the segmenter that the options of `add_network_arguments` describe.
+
+    Args:
+        arguments: The parsed command line.
 
     Raises:
-        CheckpointError, ConfigError, ValueError: what was asked for is not to be had; one line.
+        CheckpointError: The weights cannot be used.
+        ConfigError: The configuration cannot be used.
+        ValueError: The device or sparse backend is not available.
     """
     from bev_instseg.segmenter import Segmenter
 
@@ -128,14 +156,14 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
 
 
 def positive_or_zero(text: str) -> int:
-    """A whole number, 0 or more."""
+    """Parse a whole number, 0 or more."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, got {text}")
     return int(text)
 
 
 def positive(text: str) -> int:
-    """A whole number, 1 or more."""
+    """Parse a whole number, 1 or more."""
     if positive_or_zero(text) == 0:
         raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
     return int(text)

@@ -1,26 +1,27 @@
-"""Fit scores to be probabilities and find the thresholds of the best PQ, on labelled frames.
+r"""Turn scores into probabilities and find the thresholds with the best PQ, on labelled frames.
 
 Examples:
   %(prog)s --config configs/mixed.yaml --data ~/data --out calibration.yaml
-  %(prog)s --config configs/mixed.yaml --data ~/data --simulated sim \\
+  %(prog)s --config configs/mixed.yaml --data ~/data --simulated sim \
       --weights runs/first/weights.safetensors --out calibration.yaml
 
-The frames are the training frames of the sources that the configuration names below --data and,
-with --simulated, all of folders that bev-instseg simulate made; each source counts equally. The
-network runs once on each frame; all of it is kept in memory, some 5 MB a frame.
+The frames are the training frames of the configuration's sources in --data and all frames of the
+--simulated folders, which bev-instseg simulate made. A network has memorised its training frames:
+add simulated ones that it was not trained on. Each data set counts equally. The network runs once
+per frame, and its output stays in memory, about 5 MB a frame.
 
-Printed are every setting tried with its PQ per class, and how well scores agree with the part of
-predictions that is right: of all predictions by their mean seed, and of those that remain by their
-probability. A network knows its training frames by heart, so give it --simulated ones that it has
-not seen, too. A class with fewer than 10 objects in a data set has no
-say in the mean PQ. The YAML holds what was found; the other tools take it as --config.
-bev_instseg/evaluation/score_calibration.py has the equations, bev_instseg/evaluation/threshold_search.py the settings.
+The command prints every setting tried with its PQ per class, then how well scores agree with the
+share of correct predictions: mean seeds before, probabilities after. A class with fewer than 10
+objects in a data set is left out of the mean PQ. The other commands read the YAML with --config.
+Equations and settings: score_calibration.py and threshold_search.py in bev_instseg/evaluation.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 from tqdm import tqdm
@@ -28,148 +29,150 @@ from tqdm import tqdm
 from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef, list_frames
-from bev_instseg.evaluation.metrics import Result
-from bev_instseg.evaluation.reliability import BINS, reliability
-from bev_instseg.evaluation.score_calibration import Predictions, fit
+from bev_instseg.evaluation.reliability import NUM_BINS, reliability
+from bev_instseg.evaluation.score_calibration import Predictions, fit_calibration
 from bev_instseg.file_io import write_atomic
 from bev_instseg.tables import markdown_table, table_cell
 from bev_instseg.training.training_set import list_sources
 
+if TYPE_CHECKING:
+    # imports torch, which --help does not need
+    from bev_instseg.evaluation.threshold_search import Trial
+
 
 def main(argv: list[str] | None = None, prog: str = "python tools/calibrate.py") -> int:
-    """Run the tool; returns the exit code."""
+    """Run the command and return its exit code."""
     arguments = parse_arguments(argv, prog)
     return run(arguments.program, partial(calibrate, arguments))
 
 
 def calibrate(arguments: argparse.Namespace) -> int:
-    """Fit and search as the command line says; returns the exit code."""
-    from bev_instseg.checkpoint import (  # torch: not for --help
-        default_weights,
-        load_model,
-        save_with_config,
-    )
-    from bev_instseg.evaluation.threshold_search import (
-        fit_settings,
-        judge_all,
-        mean_pq,
-        read_samples,
-        score_all,
-        scored_classes,
-        search,
-        search_steps,
+    """Fit scores, search thresholds, print and write both, and return the exit code."""
+    from bev_instseg.evaluation.threshold_search import (  # imports torch
+        balanced_predictions,
+        infer_frames,
+        search_thresholds,
+        uncalibrated,
     )
 
     if arguments.save and arguments.save.suffix != ".safetensors":
-        raise ValueError(f"--save {arguments.save}: weights are a .safetensors file")
+        raise ValueError(f"--save {arguments.save}: must end in .safetensors")
     for path in filter(None, (arguments.out, arguments.save)):
         path.parent.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(arguments)
-    present = segmenter.config
-    frames = find_frames(arguments, present)
+    config = segmenter.config
+    refs_of = list_calibration_frames(arguments.data, arguments.simulated, config)
     data_sets = [
-        read_samples(segmenter, tqdm(refs, desc=name, unit="frame"))
-        for name, refs in frames.items()
+        infer_frames(segmenter, tqdm(refs, desc=name, unit="frame"))
+        for name, refs in refs_of.items()
     ]
-    raw = judge_all(data_sets, fit_settings(present))
-    fitted = fit(raw, len(present.classes))
-    calibration = tuple((round(a, 4), round(b, 4), round(c, 4)) for a, b, c in fitted)
-
-    start = replace(present, cluster=replace(present.cluster, calibration=calibration))
-    tried: dict[Config, list[Result]] = {}
-    turn = search_steps(len(present.classes))
-    progress = tqdm(total=1 + sum(len(knob(present)) for knob in turn), unit="setting")
-
-    votes = scored_classes(data_sets, len(present.classes))
-
-    def score(config: Config) -> float:
-        if config not in tried:
-            tried[config] = score_all(data_sets, config)
-        progress.update()
-        return mean_pq(tried[config], votes)
-
-    with progress:
-        best = search(score, start, turn)
-
-    means = {config: mean_pq(results, votes) for config, results in tried.items()}
-    print(thresholds_table(list(frames), tried, means, best))
-    print(f"\n{reliability_table(raw, judge_all(data_sets, best))}")
-    write(arguments.out, best, {name: len(refs) for name, refs in frames.items()})
+    before = balanced_predictions(data_sets, uncalibrated(config))
+    calibration = tuple(
+        (round(a, 4), round(b, 4), round(c, 4))
+        for a, b, c in fit_calibration(before, len(config.classes))
+    )
+    start = replace(config, cluster=replace(config.cluster, calibration=calibration))
+    best, trials = search_thresholds(data_sets, start)
+    after = balanced_predictions(data_sets, best)
+    print(thresholds_table(list(refs_of), trials, best))
+    print(f"\n{reliability_table(before, after)}")
+    write_calibration(arguments.out, best, {name: len(refs) for name, refs in refs_of.items()})
     if arguments.save:
-        weights = arguments.weights or default_weights()
-        own = load_model(weights)[1]  # --config may have named other frames than it was trained on
-        found = replace(own, cluster=best.cluster, classes=best.classes)
-        save_with_config(weights, arguments.save, found)
+        save_calibrated(arguments.weights, arguments.save, best)
     return 0
 
 
-def find_frames(arguments: argparse.Namespace, config: Config) -> dict[str, list[FrameRef]]:
-    """The frames of each data set, by its name.
+def list_calibration_frames(
+    data: Path, simulated: Sequence[Path], config: Config
+) -> dict[str, list[FrameRef]]:
+    """List the training frames of a configuration's sources, and simulated frames.
+
+    Args:
+        data: Folder that contains the sources.
+        simulated: Folders in SemanticKITTI layout; all their sequences are used.
+        config: Names the sources.
+
+    Returns:
+        The frames by the name of their data set.
 
     Raises:
-        ValueError, OSError: frames that are not there, two folders of one name, or none at all.
+        ScanError: A sequence or frame is missing.
+        KittiError: A split is missing.
+        OSError: A simulated folder cannot be read.
+        ValueError: Two data sets have the same name, or there are no frames.
     """
-    frames: dict[str, list[FrameRef]] = {}
-    listed = list_sources(config, arguments.data, "train")
+    refs_of: dict[str, list[FrameRef]] = {}
+    listed = list_sources(config, data, "train")
     for source, (_, refs) in zip(config.data.sources, listed, strict=True):
-        frames.setdefault(source.path, []).extend(refs)
-    for folder in arguments.simulated:
-        if folder.name in frames:
-            raise ValueError(f"{folder}: another data set is called {folder.name!r} too")
+        refs_of.setdefault(source.path, []).extend(refs)
+    for folder in simulated:
+        if folder.name in refs_of:
+            raise ValueError(f"{folder}: another data set has the name {folder.name!r}; rename one")
         sequences = sorted(path.name for path in (folder / "sequences").iterdir())
-        frames[folder.name] = list_frames(folder, "semantickitti", sequences)
-    frames = {name: refs for name, refs in frames.items() if refs}
-    if not frames:
-        raise ValueError("no training frames: name sources in --config, or --simulated folders")
-    return frames
+        refs_of[folder.name] = list_frames(folder, "semantickitti", sequences)
+    refs_of = {name: refs for name, refs in refs_of.items() if refs}
+    if not refs_of:
+        raise ValueError("no training frames: name sources in --config or give --simulated folders")
+    return refs_of
 
 
-def thresholds_table(
-    names: list[str],
-    tried: dict[Config, list[Result]],
-    means: dict[Config, float],
-    best: Config,
-) -> str:
-    """Every setting with its PQ in percent, by class and data set; the best marked."""
+def thresholds_table(names: Sequence[str], trials: Mapping[Config, "Trial"], best: Config) -> str:
+    """Format every setting tried, with its PQ in percent by class and data set.
+
+    Args:
+        names: Names of the data sets.
+        trials: Scores of each configuration.
+        best: The configuration to mark.
+    """
     classes = "/".join(best.class_names)
     head = ["seed_threshold", "score_threshold", "min_height_m", f"min_points {classes}"]
     rows = [[*head, "mean PQ", *(f"{name} {classes}" for name in names), "best"]]
-    for config, results in tried.items():
-        c = config.cluster
-        row = [str(c.seed_threshold), str(c.score_threshold), str(c.min_height_m)]
-        row.append("/".join(str(kind.min_points) for kind in config.classes))
-        row.append(table_cell(means[config]))
-        for result in results:
+    for config, trial in trials.items():
+        cluster = config.cluster
+        row = [
+            *map(str, (cluster.seed_threshold, cluster.score_threshold, cluster.min_height_m)),
+            "/".join(str(kind.min_points) for kind in config.classes),
+            table_cell(trial.mean_pq),
+        ]
+        for result in trial.results:
             row.append("/".join(table_cell(measures.pq) for measures in result.per_class.values()))
         rows.append([*row, "*" if config == best else ""])
     return markdown_table(rows)
 
 
 def reliability_table(before: Predictions, after: Predictions) -> str:
-    """Ten bins of scores: how many, their mean and the part that is right (percent); the error."""
+    """Format ten bins of scores with their predictions, mean score and precision in percent.
+
+    Args:
+        before: Predictions with mean seeds as scores.
+        after: Predictions with calibrated scores.
+    """
     rows = [["score", "mean seed: count", "mean", "right", "probability: count", "mean", "right"]]
-    sides = [reliability(p.scores, p.right, p.weights) for p in (before, after)]
-    for i in range(BINS):
-        row = [f"{i / BINS:.1f}..{(i + 1) / BINS:.1f}"]
+    sides = [reliability(p.scores, p.correct, p.weights) for p in (before, after)]
+    for k in range(NUM_BINS):
+        row = [f"{k / NUM_BINS:.1f}..{(k + 1) / NUM_BINS:.1f}"]
         for bins in sides:
-            row += [
-                str(bins.count[i]),
-                table_cell(float(bins.score[i])),
-                table_cell(float(bins.right[i])),
-            ]
+            ratios = (float(bins.mean_score[k]), float(bins.precision[k]))
+            row += [str(bins.num_predictions[k]), *map(table_cell, ratios)]
         rows.append(row)
-    errors = " -> ".join(table_cell(bins.error) for bins in sides)
+    errors = " -> ".join(table_cell(bins.calibration_error) for bins in sides)
     return f"{markdown_table(rows)}\nexpected calibration error: {errors} %"
 
 
-def write(path: Path, config: Config, num_frames: dict[str, int]) -> None:
-    """What was found, as YAML over the weights' own configuration."""
+def write_calibration(path: Path, config: Config, num_frames: Mapping[str, int]) -> None:
+    """Write thresholds and calibration as a YAML file for ``--config``.
+
+    Args:
+        path: The file.
+        config: Holds the thresholds and the calibration.
+        num_frames: Frames used of each data set.
+    """
     cluster = config.cluster
     tree = {
         "cluster": {
             "seed_threshold": cluster.seed_threshold,
             "min_height_m": cluster.min_height_m,
-            "calibration": [list(triple) for triple in cluster.calibration],
+            "calibration": [list(a_b_c) for a_b_c in cluster.calibration],
             "score_threshold": cluster.score_threshold,
         },
         "classes": [{"name": c.name, "min_points": c.min_points} for c in config.classes],
@@ -181,15 +184,35 @@ def write(path: Path, config: Config, num_frames: dict[str, int]) -> None:
     write_atomic(path, text.encode())
 
 
+def save_calibrated(weights: Path | None, path: Path, calibrated: Config) -> None:
+    """Save a copy of the weights with the thresholds and the calibration.
+
+    Args:
+        weights: The weights that were calibrated; None for the package's own.
+        path: The new ``.safetensors`` file.
+        calibrated: Holds the thresholds and the calibration.
+    """
+    from bev_instseg.checkpoint import (  # imports torch
+        default_weights,
+        load_model,
+        save_with_config,
+    )
+
+    weights = weights or default_weights()
+    own = load_model(weights)[1]  # keeps the sources it was trained on, whatever --config names
+    config = replace(own, cluster=calibrated.cluster, classes=calibrated.classes)
+    save_with_config(weights, path, config)
+
+
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = new_parser(__doc__, prog)
     parser.add_argument(
         "--data",
         required=True,
         type=Path,
         metavar="DIR",
-        help="folder that the paths of the configuration's sources start from",
+        help="folder that contains the configuration's sources",
     )
     parser.add_argument(
         "--simulated",
@@ -197,16 +220,20 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         default=[],
         type=Path,
         metavar="DIR",
-        help="folders of bev-instseg simulate",
+        help="folders made by bev-instseg simulate",
     )
     add_network_arguments(parser)
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="YAML", help="where what was found goes"
+        "--out",
+        required=True,
+        type=Path,
+        metavar="YAML",
+        help="write thresholds and calibration to this file",
     )
     parser.add_argument(
         "--save",
         type=Path,
         metavar="FILE",
-        help="write the weights once more, with what was found: a .safetensors and its .json",
+        help="also save a calibrated copy of the weights: a .safetensors and its .json",
     )
     return parser.parse_args(argv)

@@ -4,10 +4,12 @@ Examples:
   %(prog)s --data ~/kitti --split val --json scores.json
   %(prog)s --data ~/semantickitti --sequences 06 10 --errors errors
 
-The layout (KITTI boxes or SemanticKITTI labels) is told from the folders. Judged are the points
-within 50 m that somebody labelled; see bev_instseg/evaluation/metrics.py for every definition. --errors writes
-each missed object and false alarm (errors.csv), what they have in common (errors.md), the frames
-with most of them (worst_1.png, ...) and how far scores can be trusted (reliability.png).
+The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
+points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
+
+--errors DIR writes a list of all missed objects and false alarms (errors.csv), statistics of them
+(errors.md), pictures of the frames with the most errors (worst_1.png, ...) and a reliability
+diagram of the scores (reliability.png).
 """
 
 import argparse
@@ -30,23 +32,23 @@ from bev_instseg.evaluation.error_study import (
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Frame, Instances
-from bev_instseg.visualize import draw_bev
+from bev_instseg.visualize import draw_comparison
 
 if TYPE_CHECKING:
-    from bev_instseg.segmenter import Segmenter  # torch: not for --help
+    from bev_instseg.segmenter import Segmenter  # imports torch, which --help does not need
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/evaluate.py") -> int:
-    """Run the tool; returns the exit code."""
+    """Run the command and return its exit code."""
     arguments = parse_arguments(argv, prog)
-    return run(arguments.program, partial(evaluate_all, arguments))
+    return run(arguments.program, partial(evaluate, arguments))
 
 
-def evaluate_all(arguments: argparse.Namespace) -> int:
-    """Score the frames asked for; returns the exit code."""
-    from bev_instseg.evaluation.score_frames import score_frames  # torch: not for --help
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score the chosen frames, print and write the results, and return the exit code."""
+    from bev_instseg.evaluation.score_frames import score_frames  # imports torch
 
-    refs = find_frames(arguments)
+    refs = list_chosen_frames(arguments)
     segmenter = make_segmenter(arguments)
     for folder in (arguments.png, arguments.errors, arguments.json and arguments.json.parent):
         if folder:
@@ -55,7 +57,7 @@ def evaluate_all(arguments: argparse.Namespace) -> int:
     def draw(frame: Frame, instances: Instances) -> None:
         if arguments.png:
             path = arguments.png / f"{frame.name.replace('/', '_')}.png"
-            draw_bev(frame.points, instances, path, title=frame.name, truth=frame)
+            draw_comparison(frame, instances, path, title=frame.name)
 
     evaluator = score_frames(segmenter, tqdm(refs, unit="frame"), segmenter.config, draw)
     result = evaluator.result()
@@ -70,19 +72,19 @@ def evaluate_all(arguments: argparse.Namespace) -> int:
 
 
 def write_error_study(
-    folder: Path, data: str, evaluator: Evaluator, refs: list[FrameRef], segmenter: "Segmenter"
+    folder: Path, data_name: str, evaluator: Evaluator, refs: list[FrameRef], segmenter: "Segmenter"
 ) -> None:
-    """Write what ``--errors`` promises; the worst frames are segmented again to be drawn.
+    """Write the files of ``--errors``; the worst frames are segmented again to draw them.
 
     Args:
-        folder: where to; an earlier study there is replaced.
-        data: what to call the data set.
-        evaluator: of all frames, in the order of ``refs``.
-        refs: the frames.
-        segmenter: what was evaluated.
+        folder: Output folder; an earlier study in it is replaced.
+        data_name: Name of the data set.
+        evaluator: All frames, in the order of ``refs``.
+        refs: The frames.
+        segmenter: The segmenter that was scored.
     """
     write_atomic(folder / "errors.csv", errors_csv(evaluator).encode())
-    write_atomic(folder / "errors.md", errors_markdown(evaluator, data).encode())
+    write_atomic(folder / "errors.md", errors_markdown(evaluator, data_name).encode())
     draw_reliability(class_reliability(evaluator), folder / "reliability.png")
     for old in folder.glob("worst_[0-9]*.png"):
         old.unlink()
@@ -93,47 +95,55 @@ def write_error_study(
         draw_errors(frame, instances, comparison, folder / f"worst_{place}.png")
 
 
-def find_frames(arguments: argparse.Namespace) -> list[FrameRef]:
-    """The frames that the command line names.
+def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
+    """List the frames chosen on the command line.
 
     Raises:
-        ValueError: no data set, frames that are not there, or options of the other layout.
+        ValueError: There is no data set, a frame is missing, or an option belongs to the other
+            layout.
     """
     layout = detect_layout(arguments.data)
     if layout == "kitti" and (arguments.sequences or arguments.unlabelled_is_background):
         raise ValueError(
-            f"{arguments.data}: in KITTI layout; --sequences and --unlabelled-is-background are "
-            "for SemanticKITTI's, take --split"
+            f"{arguments.data}: this is KITTI layout, use --split; --sequences and "
+            "--unlabelled-is-background are for SemanticKITTI layout"
         )
     if layout == "semantickitti" and arguments.split:
         raise ValueError(
-            f"{arguments.data}: in SemanticKITTI layout; take --sequences, not --split"
+            f"{arguments.data}: this is SemanticKITTI layout, use --sequences, not --split"
         )
     if layout == "semantickitti" and not arguments.sequences:
-        raise ValueError(f"{arguments.data}: name its --sequences")
+        raise ValueError(f"{arguments.data}: this is SemanticKITTI layout, choose --sequences")
     entries = [arguments.split or "val"] if layout == "kitti" else arguments.sequences
     return list_frames(arguments.data, layout, entries, arguments.unlabelled_is_background)
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = new_parser(__doc__, prog)
     parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the data set")
     parser.add_argument("--split", help="KITTI: a list in ImageSets (default: val)")
     parser.add_argument(
-        "--sequences", nargs="+", default=[], metavar="SEQ", help="SemanticKITTI: 06 or 06/000003"
+        "--sequences",
+        nargs="+",
+        default=[],
+        metavar="SEQ",
+        help="SemanticKITTI: sequences or frames, such as 06 or 06/000003",
     )
     parser.add_argument(
         "--unlabelled-is-background",
         action="store_true",
-        help="SemanticKITTI class 0 means no object (data sets that label boxes only), not void",
+        help="SemanticKITTI: class 0 is background (data sets that label only boxes), not void",
     )
     add_network_arguments(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the scores there as well")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to FILE")
     parser.add_argument(
-        "--png", type=Path, metavar="DIR", help="write pictures of prediction beside truth"
+        "--png", type=Path, metavar="DIR", help="draw each frame's prediction and ground truth"
     )
     parser.add_argument(
-        "--errors", type=Path, metavar="DIR", help="write a study of what was missed and made up"
+        "--errors",
+        type=Path,
+        metavar="DIR",
+        help="write a study of missed objects and false alarms",
     )
     return parser.parse_args(argv)

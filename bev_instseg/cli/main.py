@@ -1,24 +1,25 @@
-"""``bev-instseg COMMAND ...``: the tools by name, once the package is installed."""
+"""The program ``bev-instseg``, which runs the commands by name."""
 
 import sys
 from difflib import get_close_matches
 from importlib import import_module, metadata
 
+# Command: its module in bev_instseg.cli, and what it does.
 COMMANDS = {
-    "segment": ("segment", "label the objects in sweeps: files, pictures, windows"),
+    "segment": ("segment", "find the objects in LiDAR sweeps; write labels, boxes and pictures"),
     "train": ("train", "train a network on labelled sweeps, or fine-tune one"),
     "evaluate": ("evaluate", "score a network on labelled sweeps"),
-    "calibrate": ("calibrate", "make scores probabilities and find thresholds"),
-    "simulate": ("simulate", "make labelled sweeps of streets that never were"),
-    "cut-objects": ("cut_objects", "cut objects out of labelled sweeps, to paste in training"),
-    "self-label": ("self_label", "label sweeps by a network, to train another on"),
-    "benchmark": ("benchmark", "measure how long a sweep takes, beside the floors"),
+    "calibrate": ("calibrate", "turn scores into probabilities and choose thresholds"),
+    "simulate": ("simulate", "generate labelled sweeps of made-up streets"),
+    "cut-objects": ("cut_objects", "collect objects from labelled sweeps to paste in training"),
+    "self-label": ("self_label", "label sweeps with a network, to train the next one on them"),
+    "benchmark": ("benchmark", "measure speed and compare it with what the machine allows"),
 }
-HELP = f"""Instance segmentation of LiDAR sweeps from the bird's-eye view.
+HELP = f"""Find vehicles, pedestrians and cyclists in LiDAR sweeps, point by point.
 
-bev-instseg COMMAND ...
+Usage: bev-instseg COMMAND ...
 
-{chr(10).join(f"  {name:<12}{about}" for name, (_, about) in COMMANDS.items())}
+{chr(10).join(f"  {name:<13}{about}" for name, (_, about) in COMMANDS.items())}
 
 Examples:
   bev-instseg segment sweep.bin --out results --png
@@ -27,7 +28,11 @@ Examples:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
+    """Run a command and return the exit code.
+
+    Args:
+        argv: The command and its arguments; those of the process by default.
+    """
     words = sys.argv[1:] if argv is None else argv
     if not words or words[0] in ("-h", "--help", "help"):
         print(HELP, end="")
@@ -37,8 +42,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if words[0] not in COMMANDS:
         near = get_close_matches(words[0].replace("_", "-"), COMMANDS, 1)
-        remedy = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        remedy = f"did you mean {near[0]}?" if near else f"choose from {', '.join(COMMANDS)}"
         print(f"bev-instseg: unknown command {words[0]}; {remedy}", file=sys.stderr)
         return 2
     module = import_module(f"bev_instseg.cli.{COMMANDS[words[0]][0]}")
-    return module.main(words[1:], f"bev-instseg {words[0]}")
+    code: int = module.main(words[1:], f"bev-instseg {words[0]}")
+    return code

@@ -1,21 +1,21 @@
-"""Make labelled LiDAR sweeps of streets that never were, in the layout of SemanticKITTI.
+"""Simulate labelled LiDAR sweeps of random streets, in the folder layout of SemanticKITTI.
 
 Examples:
   %(prog)s --out sim --count 10 --azimuths 1040
-      a first look: ten sweeps of half the points
+      ten sweeps with half the usual number of points, for a first look
   %(prog)s --out sim --count 2000 --sequence 1 --workers 4
-      two thousand full sweeps to train on, beside the ten
+      2000 full sweeps for training, as a second sequence in the same folder
   %(prog)s --out sim --count 500 --sequence 2 --sensor any --layouts label_2.tar.gz
-      each with another sensor, the road users where KITTI's label files have them
+      a random sensor for each sweep, road users placed as in KITTI's label files
 
-Below DIR/sequences/NN, frame by frame from 000000,
+Files written to DIR/sequences/NN, with frames numbered from 000000:
   velodyne/000000.bin   float32 x, y, z (metres, sensor frame) and intensity 0..1
   labels/000000.label   uint32 per point: low 16 bits SemanticKITTI class, high 16 bits instance
 
-Frame i depends on i and all options but --workers: another number of those gives the same bytes,
-another --seed or --sequence other streets. A sensor of your own is a YAML file with fields of
-SensorConfig (bev_instseg/simulate/sensor.py), elevations_deg at least. Files that exist
-are left alone, and the exit code is 2.
+A frame depends on its number and the options, but not on --count or --workers; another --seed or
+--sequence gives other streets. To simulate your own sensor, give --sensor a YAML file with the
+fields of SensorConfig (bev_instseg/simulate/sensor.py); only elevations_deg is required. If any of
+the files exists, nothing is written and the exit code is 2, unless --overwrite is given.
 """
 
 import argparse
@@ -23,32 +23,33 @@ import multiprocessing
 import signal
 import time
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import new_parser, positive, positive_or_zero, run
-from bev_instseg.simulate import SENSOR_MODELS, SensorConfig, read_layouts, sweep_paths, write_sweep
+from bev_instseg.datasets.semantickitti import frame_paths
+from bev_instseg.simulate import SENSOR_MODELS, SensorConfig, read_layouts, write_sweep
 from bev_instseg.strict_yaml import build, read_yaml
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/simulate.py") -> int:
-    """Run the tool; returns the exit code."""
+    """Run the command and return its exit code."""
     arguments = parse_arguments(argv, prog)
     return run(arguments.program, partial(simulate_all, arguments))
 
 
 def simulate_all(arguments: argparse.Namespace) -> int:
-    """Write every frame; returns the exit code."""
+    """Write every frame and return the exit code."""
     folder = arguments.out / "sequences" / arguments.sequence
     start = time.perf_counter()
     if not arguments.overwrite:
         refuse_existing(arguments)
     if arguments.layouts is not None:
-        read_layouts(arguments.layouts)  # a bad one is told at once and once
-    for _ in tqdm(written_frames(arguments), total=arguments.count, unit="sweep"):
+        read_layouts(arguments.layouts)  # report a bad one now, not from a worker
+    for _ in tqdm(write_frames(arguments), total=arguments.count, unit="sweep"):
         pass
     seconds = time.perf_counter() - start
     rate = arguments.count / seconds
@@ -57,10 +58,10 @@ def simulate_all(arguments: argparse.Namespace) -> int:
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = new_parser(__doc__, prog)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where files go")
-    parser.add_argument("--count", required=True, type=positive, help="sweeps to make")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--count", required=True, type=positive, help="number of sweeps")
     parser.add_argument("--seed", type=positive_or_zero, default=0, help="default: 0")
     parser.add_argument("--sequence", type=sequence, default="00", metavar="NN", help="default: 00")
     parser.add_argument("--workers", type=positive, default=1, help="processes (default: 1)")
@@ -68,74 +69,90 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--sensor",
         default="hdl64",
         metavar="NAME|YAML",
-        help=f"{', '.join(SENSOR_MODELS)}, a YAML file, or any: another for each sweep (default: hdl64)",
+        help=f"{', '.join(SENSOR_MODELS)}, any (a random sensor for each sweep) or a YAML file "
+        "(default: hdl64)",
     )
     parser.add_argument(
-        "--azimuths", type=positive, help="pulses per beam and turn (default: the sensor's own)"
+        "--azimuths", type=positive, help="pulses per beam and turn (default: that of the sensor)"
     )
     parser.add_argument(
-        "--height", type=float, metavar="M", help="sensor above the ground (default: its own)"
+        "--height",
+        type=float,
+        metavar="M",
+        help="height of the sensor above the ground (default: that of the sensor)",
     )
     parser.add_argument(
         "--layouts",
         type=Path,
         metavar="DIR|TAR",
-        help="KITTI label files: the road users of two of them stand ahead and behind",
+        help="KITTI label files; each sweep has road users placed as in two of them",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace files that exist")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     return parser.parse_args(argv)
 
 
 def sequence(text: str) -> str:
-    """The name of a sequence: a number of at least two digits."""
+    """Return the name of a sequence: its number with at least two digits."""
     return f"{positive_or_zero(text):02d}"
 
 
 def refuse_existing(arguments: argparse.Namespace) -> None:
-    """Raise FileExistsError if a file of the frames to come is there already."""
+    """Raise an error if any of the files to be written exists.
+
+    Raises:
+        FileExistsError: A file exists.
+    """
     for frame in range(arguments.count):
-        for path in sweep_paths(arguments.out, arguments.sequence, frame):
+        for path in frame_paths(arguments.out, arguments.sequence, frame):
             if path.exists():
                 raise FileExistsError(
                     f"{path}: already exists; add --overwrite or choose another --sequence"
                 )
 
 
-def sensor_of(arguments: argparse.Namespace) -> SensorConfig | None:
-    """The sensor that the command line names; None draws one for each sweep.
+def selected_sensor(arguments: argparse.Namespace) -> SensorConfig | None:
+    """Return the sensor that the command line selects, None for a random one for each sweep.
 
     Raises:
-        ValueError: an unknown name, a file that is none, or a change to a sensor to be drawn.
+        ValueError: The name or the YAML file is invalid, or ``any`` is combined with a dimension.
     """
     name = arguments.sensor
-    chosen = {"azimuths": arguments.azimuths, "height_m": arguments.height}
-    changes = {key: value for key, value in chosen.items() if value is not None}
+    options = {"azimuths": arguments.azimuths, "height_m": arguments.height}
+    changes = {key: value for key, value in options.items() if value is not None}
     if name == "any":
         if changes:
-            raise ValueError("--sensor any draws azimuths and height; leave those options out")
+            raise ValueError(
+                "--sensor any has random --azimuths and --height; leave these options out"
+            )
         return None
     if name in SENSOR_MODELS:
-        return replace(SENSOR_MODELS[name], **changes)
-    if not name.endswith((".yaml", ".yml")):
-        raise ValueError(f"--sensor {name}: give {', '.join(SENSOR_MODELS)}, any or a YAML file")
-    return replace(build(SensorConfig, read_yaml(name), "", name), **changes)
+        sensor = SENSOR_MODELS[name]
+    elif name.endswith((".yaml", ".yml")):
+        sensor = build(SensorConfig, read_yaml(name), name)
+    else:
+        raise ValueError(
+            f"--sensor {name}: unknown; give {', '.join(SENSOR_MODELS)}, any or a YAML file"
+        )
+    return build(SensorConfig, asdict(sensor) | changes, f"--sensor {name}")
 
 
-def written_frames(arguments: argparse.Namespace) -> Iterable[None]:
-    """Simulate and write every frame; one item as each is done."""
+def write_frames(arguments: argparse.Namespace) -> Iterable[None]:
+    """Simulate and write every frame, yielding once for each."""
     write = partial(
         write_sweep,
         arguments.out,
         arguments.sequence,
         seed=arguments.seed,
-        sensor=sensor_of(arguments),
+        sensor=selected_sensor(arguments),
         layouts=arguments.layouts,
     )
     frames = range(arguments.count)
     if arguments.workers == 1:
         yield from map(write, frames)
     else:
-        ignore_ctrl_c = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)  # ours to handle
+        ignore_ctrl_c = partial(
+            signal.signal, signal.SIGINT, signal.SIG_IGN
+        )  # the parent process handles it
         context = multiprocessing.get_context("spawn")
         with context.Pool(arguments.workers, initializer=ignore_ctrl_c) as pool:
             yield from pool.imap_unordered(write, frames)

@@ -5,20 +5,20 @@ Examples:
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/first --resume
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/second --tensorboard
   %(prog)s --config sim.yaml --data ~/sim --out runs/sim --objects objects.npz
-      objects that bev-instseg cut-objects found in real frames, pasted into simulated ones
+      paste real objects, found by bev-instseg cut-objects, into simulated frames
 
 Several GPUs: torchrun --nproc-per-node 2 --no-python bev-instseg train ... (same numbers).
-Stop it with Ctrl-C: it saves and leaves (a second Ctrl-C does not wait for that); --resume goes on
-as if it had never stopped.
+Ctrl-C saves and stops; a second Ctrl-C stops without saving. --resume continues with the same
+numbers as if the run had never stopped.
 
-Each validation prints the scores and the time left. RUN_DIR holds
+Each validation prints the scores and the time left. RUN_DIR holds:
   config.yaml          the whole configuration, defaults included
-  log.csv, log.png     losses and scores, and their curves as of the last validation
-  pictures             prediction beside truth of the same three frames at each validation
-  tensorboard          with --tensorboard: the same; look with: tensorboard --logdir RUN_DIR
-  last.pt              where --resume goes on
-  best.pt              the best mean PQ on the validation frames
-  weights.safetensors  at the end: the weights of the last step
+  log.csv, log.png     losses and scores, and their curves up to the last validation
+  pictures             prediction beside truth at each validation, always of the same three frames
+  tensorboard          with --tensorboard; view it with: tensorboard --logdir RUN_DIR
+  last.pt              the state that --resume continues from
+  best.pt              the state with the best mean PQ on the validation frames
+  weights.safetensors  the weights of the last step, written at the end
 """
 
 import argparse
@@ -28,43 +28,45 @@ from pathlib import Path
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, run
 from bev_instseg.config import load_config
 from bev_instseg.exceptions import TrainingError
-from bev_instseg.training.cutouts import load_objects
-from bev_instseg.training.run_report import TrainingReport, open_events, require_tensorboard
-from bev_instseg.training.trainer import Trainer
-from bev_instseg.training.training_set import TrainingSet, list_sources
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/train_kitti.py") -> int:
-    """Run the tool; returns the exit code."""
+    """Run the tool; return the exit code."""
     arguments = parse_arguments(argv, prog)
     return run(arguments.program, partial(train, arguments), TrainingError)
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train as the command line says; returns the exit code."""
+    """Train as configured by the command line; return the exit code."""
+    from bev_instseg.training.cutouts import load_objects
+    from bev_instseg.training.run_report import TrainingReport, open_events, require_tensorboard
+    from bev_instseg.training.trainer import Trainer
+    from bev_instseg.training.training_set import TrainingSet, list_sources
+
     config, out = load_config(*arguments.config), arguments.out
-    events_at = out / "tensorboard"
-    tensorboard = arguments.tensorboard or (arguments.resume and events_at.exists())
+    events_folder = out / "tensorboard"
+    tensorboard = arguments.tensorboard or (arguments.resume and events_folder.exists())
     if tensorboard:
-        require_tensorboard(events_at)
+        require_tensorboard(events_folder)
     databases = [load_objects(path, config.class_names) for path in arguments.objects]
     training_set = TrainingSet(list_sources(config, arguments.data, "train"), config, databases)
     validation = [ref for _, refs in list_sources(config, arguments.data, "val") for ref in refs]
     trainer = Trainer(config, training_set, validation, out, arguments.resume, arguments.init)
-    if trainer.rank:
+    if trainer.processes.rank:
         trainer.run()
         return 0
-    events = open_events(events_at, trainer.step, trainer.rows) if tensorboard else None
+    progress = trainer.progress
+    events = open_events(events_folder, progress.step, progress.rows) if tensorboard else None
     report = TrainingReport(out, config, trainer.validation, events)
     trainer.run(after_row=report)
     report.draw_curves()
-    if trainer.step < config.train.steps:
-        print(f"stopped at step {trainer.step} of {config.train.steps}; --resume goes on")
+    if progress.step < config.train.steps:
+        print(f"stopped at step {progress.step} of {config.train.steps}; continue with --resume")
     return 0
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = new_parser(__doc__, prog)
     add_data_arguments(parser)
     parser.add_argument(
@@ -76,17 +78,17 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         default=[],
         type=Path,
         metavar="NPZ",
-        help="paste these, of bev-instseg cut-objects, from each file as often (default: the "
-        "training frames' own)",
+        help="paste the objects in these files, made by bev-instseg cut-objects, each file equally "
+        "often (default: the training frames' own objects)",
     )
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--resume", action="store_true", help="go on from RUN_DIR/last.pt")
+    start.add_argument("--resume", action="store_true", help="continue from RUN_DIR/last.pt")
     start.add_argument(
         "--init", type=Path, metavar="WEIGHTS", help="start from these weights (fine-tune)"
     )
     parser.add_argument(
         "--tensorboard",
         action="store_true",
-        help="write event files to RUN_DIR/tensorboard (--resume goes on with those there)",
+        help="write event files to RUN_DIR/tensorboard (--resume continues existing ones)",
     )
     return parser.parse_args(argv)

@@ -1,1 +1,1 @@
-"""Sweeps and their truth: reading, simulating, augmenting."""
+"""Read labelled frames from data sets in KITTI or SemanticKITTI layout."""

@@ -1,4 +1,4 @@
-"""Lists the frames of a mixture of data sets and reads any of them."""
+"""List the labelled frames of a data set in either layout, and read any of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,13 +11,14 @@ from bev_instseg.structures import Frame
 
 @dataclass(frozen=True)
 class FrameRef:
-    """Where a labelled frame lies.
+    """A labelled frame that has not been read yet.
 
     Attributes:
-        layout: how the files of its data set lie.
-        root: folder of the data set.
-        name: its name there.
-        unlabelled_is_background: class 0 means "no object", as in data sets that label boxes only.
+        layout: Layout of its data set.
+        root: Folder of the data set.
+        name: Name of the frame in the data set.
+        unlabelled_is_background: Whether SemanticKITTI class 0 means "no object" rather than void,
+            as in data sets that only label boxes.
     """
 
     layout: Layout
@@ -26,7 +27,19 @@ class FrameRef:
     unlabelled_is_background: bool = False
 
     def read(self, classes: Sequence[ClassConfig], data: DataConfig) -> Frame:
-        """Read points and truth."""
+        """Read the points and the ground truth.
+
+        Args:
+            classes: Classes of the network and the data sets' names for them.
+            data: Image size, box margins and void classes.
+
+        Returns:
+            The frame.
+
+        Raises:
+            KittiError: A KITTI calibration or label file is missing or malformed.
+            ScanError: A sweep or a SemanticKITTI label file is missing or malformed.
+        """
         if self.layout == "kitti":
             return kitti.read_frame(self.root, self.name, classes, data)
         if self.unlabelled_is_background:
@@ -41,23 +54,43 @@ def list_frames(
     entries: Sequence[str],
     unlabelled_is_background: bool = False,
 ) -> list[FrameRef]:
-    """Frames of one data set; entries are KITTI splits, or SemanticKITTI sequences or frames."""
+    """List the frames of one data set, entry by entry.
+
+    Args:
+        root: Folder of the data set.
+        layout: Layout of the data set.
+        entries: KITTI splits, or SemanticKITTI sequences (``00``) or frames (``00/000003``).
+        unlabelled_is_background: See `FrameRef`.
+
+    Returns:
+        One reference per frame.
+
+    Raises:
+        KittiError: A split file cannot be read or is empty.
+        ScanError: A sequence or frame has no sweep.
+    """
     module = kitti if layout == "kitti" else semantickitti
     names = module.frame_names(root, entries)
     return [FrameRef(layout, str(root), name, unlabelled_is_background) for name in names]
 
 
 def detect_layout(root: str | Path) -> Layout:
-    """Tell the layout of a data set from its folders.
+    """Return the layout of a data set, judged by its folders.
+
+    Args:
+        root: Folder of the data set.
+
+    Returns:
+        ``semantickitti`` if it has a folder ``sequences``, ``kitti`` if it has ``training``.
 
     Raises:
-        ValueError: the folder has neither ``sequences`` nor ``training`` in it.
+        ValueError: The folder has neither.
     """
     if (Path(root) / "sequences").is_dir():
         return "semantickitti"
     if (Path(root) / "training").is_dir():
         return "kitti"
     raise ValueError(
-        f"{root}: no data set here; expected a folder with 'training' and 'ImageSets' "
-        "(KITTI) or 'sequences' (SemanticKITTI)"
+        f"{root}: not a data set; it needs folders 'training' and 'ImageSets' (KITTI) "
+        "or 'sequences' (SemanticKITTI)"
     )

@@ -1,4 +1,7 @@
-"""KITTI object layout: boxes seen in one camera, turned into point instances."""
+"""KITTI object layout: boxes labelled in one camera image, turned into point instances.
+
+"Camera frame" below is KITTI's rectified camera frame: x right, y down, z forward, metres.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +17,20 @@ from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame
 
 Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+DONT_CARE = "DontCare"  # type of an image region in which nothing was labelled
+MIN_DEPTH_M = 0.1  # closer points are not in front of the camera
 
 
 @dataclass(frozen=True, eq=False)
 class CameraCalibration:
-    """From the sensor to the image: ``pixel ~ projection @ [rotation @ xyz + translation; 1]``.
+    """Maps the sensor frame to pixels: ``projection @ [rotation @ xyz + translation; 1]``.
 
     Attributes:
-        rotation: (3, 3) sensor frame to rectified camera frame.
-        translation: (3,) metres.
-        projection: (3, 4) rectified camera frame to pixels of the left colour camera.
+        rotation: (3, 3) float64, sensor frame to camera frame.
+        translation: (3,) float64 metres.
+        projection: (3, 4) float64, camera frame to homogeneous pixels of the left colour camera.
     """
 
     rotation: Float64
@@ -31,31 +38,39 @@ class CameraCalibration:
     projection: Float64
 
     def to_camera(self, xyz: NDArray[np.floating]) -> Float64:
-        """(N, 3) sensor frame -> (N, 3) rectified camera frame (x right, y down, z forward)."""
+        """Transform (N, 3) points from the sensor frame to the camera frame."""
         return xyz.astype(np.float64) @ self.rotation.T + self.translation
 
-    def to_sensor(self, camera: Float64) -> Float64:
-        """The inverse of `to_camera`."""
-        return (camera - self.translation) @ np.linalg.inv(self.rotation).T
+    def to_sensor(self, xyz_camera: Float64) -> Float64:
+        """Transform (N, 3) points from the camera frame to the sensor frame."""
+        return (xyz_camera - self.translation) @ np.linalg.inv(self.rotation).T
 
-    def to_pixels(self, camera: Float64) -> tuple[Float64, NDArray[np.bool_]]:
-        """(N, 3) camera frame -> (N, 2) pixels u, v and (N,) bool in front of the camera."""
-        homogeneous = camera @ self.projection[:, :3].T + self.projection[:, 3]
-        in_front = homogeneous[:, 2] > 0.1
+    def to_pixels(self, xyz_camera: Float64) -> tuple[Float64, Bool]:
+        """Project points into the image.
+
+        Args:
+            xyz_camera: (N, 3) points in the camera frame.
+
+        Returns:
+            (N, 2) float64 pixels u, v, meaningless behind the camera, and (N,) bool whether a point
+            is in front of it.
+        """
+        homogeneous = xyz_camera @ self.projection[:, :3].T + self.projection[:, 3]
+        in_front = homogeneous[:, 2] > MIN_DEPTH_M
         depth = np.where(in_front, homogeneous[:, 2], 1.0)
         return homogeneous[:, :2] / depth[:, None], in_front
 
 
 @dataclass(frozen=True, eq=False)
-class Label:
-    """One line of a ``label_2`` file: type, image rectangle and box in the camera frame.
+class BoxLabel:
+    """One line of a ``label_2`` file.
 
     Attributes:
         kind: KITTI object type.
-        rectangle_px: (4,) left, top, right, bottom.
-        size_m: (3,) height, width, length.
-        bottom_m: (3,) centre of the bottom face, rectified camera frame.
-        yaw_rad: heading about the camera's y axis.
+        rectangle_px: (4,) float64 left, top, right and bottom of the object in the image.
+        size_m: (3,) float64 height, width, length.
+        bottom_m: (3,) float64 centre of the box's bottom face in the camera frame.
+        yaw_rad: Heading about the camera's y axis; 0 points along x.
     """
 
     kind: str
@@ -66,12 +81,20 @@ class Label:
 
 
 def read_calibration(path: str | Path) -> CameraCalibration:
-    """Read P2, R0_rect and Tr_velo_to_cam, or what else KITTI's files call them.
+    """Read a calibration file of KITTI's object, tracking or odometry data.
 
-    Tracking files have R_rect and Tr_velo_cam, odometry (and so SemanticKITTI) files Tr alone.
+    Object files name the matrices P2, R0_rect and Tr_velo_to_cam, tracking files P2, R_rect and
+    Tr_velo_cam. Odometry files, and so those of SemanticKITTI, have P2 and Tr only: their sweeps
+    are transformed straight into the rectified camera frame.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The calibration of the left colour camera.
 
     Raises:
-        KittiError: unreadable file or a missing or malformed matrix.
+        KittiError: The file is unreadable, or a matrix is missing or malformed.
     """
     matrices = {}
     for line in _read_lines(path):
@@ -79,7 +102,7 @@ def read_calibration(path: str | Path) -> CameraCalibration:
         try:
             matrices[name] = np.array(numbers.split(), np.float64)
         except ValueError:
-            raise KittiError(f"{path}: {name} holds something that is no number") from None
+            raise KittiError(f"{path}: matrix {name} is not all numbers; copy it again") from None
 
     def matrix(shape: tuple[int, int], *names: str) -> Float64:
         for name in names:
@@ -87,7 +110,8 @@ def read_calibration(path: str | Path) -> CameraCalibration:
             if found.size == shape[0] * shape[1] and np.isfinite(found).all():
                 return matrices[name].reshape(shape)
         raise KittiError(
-            f"{path}: no matrix {' or '.join(names)} of {shape[0]} x {shape[1]} finite numbers"
+            f"{path}: no matrix {' or '.join(names)} of {shape[0]} x {shape[1]} finite numbers; "
+            "use a KITTI calibration file"
         )
 
     odometry = "Tr" in matrices
@@ -95,26 +119,42 @@ def read_calibration(path: str | Path) -> CameraCalibration:
     velo_to_cam = matrix((3, 4), *(["Tr"] if odometry else ["Tr_velo_to_cam", "Tr_velo_cam"]))
     rotation = rectify @ velo_to_cam[:, :3]
     if abs(np.linalg.det(rotation) - 1) > 0.01:
-        raise KittiError(f"{path}: R0_rect and Tr_velo_to_cam are no rotation")
+        raise KittiError(
+            f"{path}: {'Tr is' if odometry else 'R0_rect and Tr_velo_to_cam are'} not a rotation; "
+            "use a KITTI calibration file"
+        )
     return CameraCalibration(rotation, rectify @ velo_to_cam[:, 3], matrix((3, 4), "P2"))
 
 
-def read_labels(path: str | Path) -> list[Label]:
+def read_boxes(path: str | Path) -> list[BoxLabel]:
     """Read a ``label_2`` file.
 
-    Raises:
-        KittiError: unreadable file, or a line with fewer than 15 fields or no finite numbers.
-    """
-    return parse_labels(_read_lines(path), path)
+    Args:
+        path: The file.
 
-
-def parse_labels(lines: Sequence[str], path: str | Path) -> list[Label]:
-    """The lines of a ``label_2`` file; ``path`` is what errors call it.
+    Returns:
+        One label per line that is not empty.
 
     Raises:
-        KittiError: a line with fewer than 15 fields or no finite numbers.
+        KittiError: The file is unreadable, or a line is malformed; see `parse_boxes`.
     """
-    labels = []
+    return parse_boxes(_read_lines(path), path)
+
+
+def parse_boxes(lines: Sequence[str], path: str | Path) -> list[BoxLabel]:
+    """Parse the lines of a ``label_2`` file.
+
+    Args:
+        lines: The lines; a 16th field (a score) is ignored.
+        path: Name of the file, for error messages.
+
+    Returns:
+        One label per line.
+
+    Raises:
+        KittiError: A line has fewer than 15 fields, or a number in it is malformed or not finite.
+    """
+    boxes = []
     for number, line in enumerate(lines, 1):
         fields = line.split()
         try:
@@ -122,37 +162,56 @@ def parse_labels(lines: Sequence[str], path: str | Path) -> list[Label]:
         except ValueError:
             values = np.empty(0)
         if len(values) != 11 or not np.isfinite(values).all():
-            raise KittiError(f"{path}: line {number} is no KITTI label of 15 fields")
-        labels.append(Label(fields[0], values[:4], values[4:7], values[7:10], float(values[10])))
-    return labels
+            raise KittiError(
+                f"{path}: line {number} is not a KITTI label of 15 fields; fix or remove it"
+            )
+        boxes.append(BoxLabel(fields[0], values[:4], values[4:7], values[7:10], float(values[10])))
+    return boxes
 
 
-def points_in_box(camera: Float64, label: Label, grow_m: float = 0.0) -> NDArray[np.bool_]:
-    """(N,) bool: which of the (N, 3) camera-frame points lie in the box grown on all sides."""
-    height, width, length = label.size_m
-    x, y, z = (camera - label.bottom_m).T
-    cos, sin = np.cos(label.yaw_rad), np.sin(label.yaw_rad)
+def points_in_box(xyz_camera: Float64, box: BoxLabel, margin_m: float = 0.0) -> Bool:
+    """Return which points are inside a box.
+
+    Args:
+        xyz_camera: (N, 3) points in the camera frame.
+        box: The box.
+        margin_m: Distance by which each face is moved outwards.
+
+    Returns:
+        (N,) bool; points on a face are inside.
+    """
+    height, width, length = box.size_m
+    x, y, z = (xyz_camera - box.bottom_m).T
+    cos, sin = np.cos(box.yaw_rad), np.sin(box.yaw_rad)
     along, across = cos * x - sin * z, sin * x + cos * z
-    return (
-        (np.abs(along) <= length / 2 + grow_m)
-        & (np.abs(across) <= width / 2 + grow_m)
-        & (y <= grow_m)
-        & (y >= -height - grow_m)
+    inside: Bool = (
+        (np.abs(along) <= length / 2 + margin_m)
+        & (np.abs(across) <= width / 2 + margin_m)
+        & (y <= margin_m)
+        & (y >= -height - margin_m)
     )
+    return inside
 
 
 def frame_names(root: str | Path, splits: Sequence[str]) -> list[str]:
-    """Stems listed in ``ImageSets/SPLIT.txt``, in the order of the files.
+    """List the frames of some splits.
+
+    Args:
+        root: Folder of the data set.
+        splits: Names of files in ``ImageSets``, without ``.txt``.
+
+    Returns:
+        File names without suffix, in the order of the split files.
 
     Raises:
-        KittiError: a split file that cannot be read or lists nothing.
+        KittiError: A split file cannot be read or is empty.
     """
     names: list[str] = []
     for split in splits:
         path = Path(root) / "ImageSets" / f"{split}.txt"
         listed = [line.strip() for line in _read_lines(path) if line.strip()]
         if not listed:
-            raise KittiError(f"{path}: lists no frames")
+            raise KittiError(f"{path}: lists no frames; write one name per line")
         names += listed
     return names
 
@@ -160,67 +219,91 @@ def frame_names(root: str | Path, splits: Sequence[str]) -> list[str]:
 def read_frame(
     root: str | Path, name: str, classes: Sequence[ClassConfig], data: DataConfig
 ) -> Frame:
-    """Read a sweep and turn its boxes into point labels.
+    """Read a sweep and turn its box labels into point labels.
 
     The full sweep (``velodyne``) is preferred to the one cropped to the image
-    (``velodyne_reduced``). A point is *instance k* if it lies in box k and more than
-    ``data.box_floor_m`` above its floor, *background* if outside every box grown by
-    ``data.box_band_m``, else *void*, and so is every point of no instance in a DontCare rectangle
-    or in a grown box of a void type. Where boxes overlap, the nearer centre of a bottom face wins.
-    Points outside the camera image are unlabelled.
+    (``velodyne_reduced``). Points outside the camera image are unlabelled. A point is
+
+    - *instance k* if it is in box k and more than ``data.box_floor_m`` above the box's floor; if
+      boxes overlap, the one with the nearest bottom centre wins;
+    - otherwise *void* if it is in a DontCare rectangle, or within ``data.box_band_m`` of a box of
+      any of ``classes`` or of a type in ``data.void_kitti``;
+    - otherwise *background*.
+
+    Args:
+        root: Folder of the data set.
+        name: Name of the frame; see `frame_names`.
+        classes: Classes of the network and KITTI's names for them.
+        data: Image size, box margins and void types.
+
+    Returns:
+        The frame; boxes without points keep their instance number.
 
     Raises:
-        KittiError, ScanError: a file that is missing or malformed.
+        KittiError: The calibration or label file is missing or malformed.
+        ScanError: The sweep is missing or malformed.
     """
     folder = Path(root) / "training"
-    scan = folder / "velodyne" / f"{name}.bin"
-    if not scan.exists():
-        scan = folder / "velodyne_reduced" / f"{name}.bin"
-    points = read_sweep(scan, KNOWN_SENSORS["kitti"]).points
+    sweep_path = folder / "velodyne" / f"{name}.bin"
+    if not sweep_path.exists():
+        sweep_path = folder / "velodyne_reduced" / f"{name}.bin"
+    points = read_sweep(sweep_path, KNOWN_SENSORS["kitti"]).points
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
+    boxes = read_boxes(folder / "label_2" / f"{name}.txt")
     xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image
-    camera = calibration.to_camera(xyz)
-    pixels, in_front = calibration.to_pixels(camera)
+    xyz_camera = calibration.to_camera(xyz)
+    pixels, in_front = calibration.to_pixels(xyz_camera)
     width, height = data.image_size_px
-    in_image = in_front & (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
 
-    class_of = {kind: index for index, c in enumerate(classes) for kind in c.kitti}
-    instance = np.zeros(len(points), np.int32)
-    distance = np.full(len(points), np.inf)
-    object_classes, centres = [], []
-    for label in read_labels(folder / "label_2" / f"{name}.txt"):
-        if label.kind == "DontCare":
-            left, top, right, bottom = label.rectangle_px
-            u, v = pixels.T
-            inside = in_front & (u >= left) & (u <= right) & (v >= top) & (v <= bottom)
-            instance[inside & (instance == 0)] = -1
-        elif label.kind in class_of:
-            band = points_in_box(camera, label, data.box_band_m)
-            instance[band & (instance == 0)] = -1
-            floor = label.bottom_m[1] - data.box_floor_m
-            inside = points_in_box(camera, label) & (camera[:, 1] < floor)
-            away = np.linalg.norm(camera - label.bottom_m, axis=1)
-            inside &= away < distance
-            object_classes.append(class_of[label.kind])
-            centres.append(calibration.to_sensor(label.bottom_m[None])[0, :2])
-            instance[inside] = len(object_classes)
-            distance[inside] = away[inside]
-        elif label.kind in data.void_kitti:
-            inside = points_in_box(camera, label, data.box_band_m)
-            instance[inside & (instance == 0)] = -1
+    class_of = {
+        kind: index for index, c in enumerate(classes) for kind in c.kitti if kind != DONT_CARE
+    }
+    objects = [box for box in boxes if box.kind in class_of]
+    instance = _instance_of_points(xyz_camera, objects, data.box_floor_m)
+    void = np.zeros(len(points), np.bool_)
+    for box in boxes:
+        if box.kind == DONT_CARE:
+            void |= in_front & _in_rectangle(pixels, box.rectangle_px)
+        elif box.kind in class_of or box.kind in data.void_kitti:
+            void |= points_in_box(xyz_camera, box, data.box_band_m)
+    instance[void & (instance == 0)] = -1
+    centres_m = [calibration.to_sensor(box.bottom_m[None])[0, :2] for box in objects]
     return Frame(
         name,
         points,
         instance,
-        in_image,
-        np.array(object_classes, np.int32),
-        np.array(centres, np.float32).reshape(-1, 2),
+        in_front & (pixels >= 0).all(axis=1) & (pixels < (width, height)).all(axis=1),
+        np.array([class_of[box.kind] for box in objects], np.int32),
+        np.array(centres_m, np.float32).reshape(-1, 2),
     )
 
 
+def _instance_of_points(
+    xyz_camera: Float64, objects: list[BoxLabel], floor_m: float
+) -> NDArray[np.int32]:
+    """Return (N,) int32: 1 + index of the object that contains a point above its floor, or 0."""
+    instance = np.zeros(len(xyz_camera), np.int32)
+    nearest_m = np.full(len(xyz_camera), np.inf)
+    for number, box in enumerate(objects, 1):
+        distance_m = np.linalg.norm(xyz_camera - box.bottom_m, axis=1)
+        above_floor = xyz_camera[:, 1] < box.bottom_m[1] - floor_m  # y points down
+        own = points_in_box(xyz_camera, box) & above_floor & (distance_m < nearest_m)
+        instance[own] = number
+        nearest_m[own] = distance_m[own]
+    return instance
+
+
+def _in_rectangle(pixels: Float64, rectangle_px: Float64) -> Bool:
+    left, top, right, bottom = rectangle_px
+    u, v = pixels.T
+    inside: Bool = (u >= left) & (u <= right) & (v >= top) & (v <= bottom)
+    return inside
+
+
 def _read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a text file that are not blank."""
     try:
         return [line for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
-        raise KittiError(f"{path}: cannot be read ({reason})") from None
+        raise KittiError(f"{path}: cannot be read: {reason}; check the path") from None

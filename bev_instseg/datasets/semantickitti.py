@@ -1,4 +1,4 @@
-"""SemanticKITTI layout: a class and an instance for every point, all round."""
+"""SemanticKITTI layout: a class and an instance id for every point, all around the sensor."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,20 +15,28 @@ from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Frame
 
 
-def frame_names(root: str | Path, sequences: Sequence[str]) -> list[str]:
-    """``SEQ/FRAME`` of every sweep of the sequences; an entry may itself be a frame.
+def frame_names(root: str | Path, entries: Sequence[str]) -> list[str]:
+    """List the frames of some sequences.
+
+    Args:
+        root: Folder of the data set.
+        entries: Sequences such as ``00``, or single frames such as ``00/000003``.
+
+    Returns:
+        ``SEQUENCE/FRAME`` for each sweep, in the order of the entries.
 
     Raises:
-        ScanError: a sequence or frame without sweeps.
+        ScanError: A sequence has no sweeps, or a frame does not exist.
     """
     names: list[str] = []
-    for entry in sequences:
+    for entry in entries:
         sequence, _, frame = entry.partition("/")
         folder = Path(root) / "sequences" / sequence / "velodyne"
         found = sorted(path for path in folder.glob("*.bin") if frame in ("", path.stem))
         if not found:
             raise ScanError(
-                f"{folder}: no sweep for '{entry}'; sequences are named like 00 or 00/000003"
+                f"{folder}: no sweep for '{entry}'; name a sequence like 00 or a frame like "
+                "00/000003"
             )
         names += [f"{sequence}/{path.stem}" for path in found]
     return names
@@ -37,51 +45,81 @@ def frame_names(root: str | Path, sequences: Sequence[str]) -> list[str]:
 def read_frame(
     root: str | Path, name: str, classes: Sequence[ClassConfig], data: DataConfig
 ) -> Frame:
-    """Read sweep ``SEQ/FRAME`` with its ``.label``.
+    """Read a sweep with its ``.label`` file.
 
-    An object is a pair of class (low 16 bits) and instance id (high 16 bits). Points of
-    ``data.void_semantickitti``, objects without an instance id and points of no place are void.
+    Every pair of class (low 16 bits) and instance id (high 16 bits) is one object. Points of
+    ``data.void_semantickitti``, object points without an instance id and points with NaN or
+    infinite coordinates are void.
+
+    Args:
+        root: Folder of the data set.
+        name: ``SEQUENCE/FRAME``; see `frame_names`.
+        classes: Classes of the network and SemanticKITTI's numbers for them.
+        data: Void classes.
+
+    Returns:
+        The frame; all of its points are labelled.
 
     Raises:
-        ScanError: a file that is missing or malformed, labels that do not fit the sweep.
+        ScanError: A file is missing or malformed, or the labels do not fit the sweep.
     """
     sequence, _, frame = name.partition("/")
     folder = Path(root) / "sequences" / sequence
     points = read_scan(folder / "velodyne" / f"{frame}.bin")
     labels = read_labels(folder / "labels" / f"{frame}.label", len(points))
-    semantic, number = labels & 0xFFFF, labels >> 16
+    semantic, instance_id = labels & 0xFFFF, labels >> 16
 
     class_of = {kind: index for index, c in enumerate(classes) for kind in c.semantickitti}
     is_thing = np.isin(semantic, list(class_of))
-    void = np.isin(semantic, data.void_semantickitti) | (is_thing & (number == 0))
+    void = np.isin(semantic, data.void_semantickitti) | (is_thing & (instance_id == 0))
     void |= ~np.isfinite(points).all(axis=1)
     is_object = is_thing & ~void
-    ids, inverse = np.unique(labels[is_object], return_inverse=True)
+    objects, inverse = np.unique(labels[is_object], return_inverse=True)
     instance = np.where(void, np.int32(-1), np.int32(0))
     instance[is_object] = inverse + 1
 
-    boxes = oriented_boxes(points, np.maximum(instance, 0), len(ids))
-    object_classes = np.array([class_of[int(i) & 0xFFFF] for i in ids], np.int32)
+    boxes = oriented_boxes(points, np.maximum(instance, 0), len(objects))
+    object_classes = np.array([class_of[int(word) & 0xFFFF] for word in objects], np.int32)
     labelled = np.ones(len(points), np.bool_)
     return Frame(name, points, instance, labelled, object_classes, boxes[:, :2].copy())
 
 
-def sweep_paths(out: Path, sequence: str, frame: int) -> tuple[Path, Path]:
-    """The ``.bin`` and ``.label`` files of a frame in SemanticKITTI's layout."""
-    folder = out / "sequences" / sequence
+def frame_paths(root: Path, sequence: str, frame: int) -> tuple[Path, Path]:
+    """Return the ``.bin`` and the ``.label`` file of a frame.
+
+    Args:
+        root: Folder of the data set.
+        sequence: Name of the sequence, such as ``00``.
+        frame: Number of the frame.
+
+    Returns:
+        ``root/sequences/SEQUENCE/velodyne/FRAME.bin`` and ``root/.../labels/FRAME.label``.
+    """
+    folder = root / "sequences" / sequence
     return folder / "velodyne" / f"{frame:06d}.bin", folder / "labels" / f"{frame:06d}.label"
 
 
 def write_frame(
-    out: Path,
+    root: Path,
     sequence: str,
     frame: int,
     points: NDArray[np.float32],
     labels: NDArray[np.uint32],
 ) -> None:
-    """Write (N, 4) points and (N,) labels below ``out``, each file whole; see `sweep_paths`."""
-    sweep, truth = sweep_paths(out, sequence, frame)
-    for path in (sweep, truth):
+    """Write a frame, each of its two files atomically.
+
+    Args:
+        root: Folder of the data set; created if necessary.
+        sequence: Name of the sequence, such as ``00``.
+        frame: Number of the frame.
+        points: (N, 4) float32 x, y, z in metres and intensity.
+        labels: (N,) uint32 class and instance id; see `read_labels`.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    sweep_path, label_path = frame_paths(root, sequence, frame)
+    for path in (sweep_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(truth, labels)
-    write_atomic(sweep, points.astype("<f4").tobytes())
+    write_labels(label_path, labels)
+    write_atomic(sweep_path, points.astype("<f4").tobytes())

@@ -1,1 +1,1 @@
-"""Scoring predictions against labels, and fitting scores and thresholds."""
+"""Score predictions against ground truth, study errors, calibrate scores and find thresholds."""

@@ -1,17 +1,17 @@
-"""Every missed object and every false alarm by itself, and what they have in common.
+"""A list of all missed objects and false alarms, and statistics of them.
 
-Both are those of `metrics`: counted segments without a partner of their class at IoU > 0.5. A
-missed object has one of three reasons:
+Missed objects are the false negatives of `metrics` and false alarms its false positives: counted
+segments without a match. An object is missed for one of three reasons:
 
 - ``no prediction``: no prediction shares a judged point with it;
-- ``other class``: a prediction of another class has an IoU > 0.5 with it;
-- ``poor mask``: predictions touch it, none of its class with an IoU > 0.5;
+- ``other class``: a prediction of a different class has an IoU > 0.5 with it;
+- ``poor mask``: predictions overlap it, but none matches.
 
-and so has a false alarm:
+A false alarm has one of three reasons, too:
 
-- ``background``: less than half of its judged points lie on objects;
-- ``wrong class``: it has an IoU > 0.5 with an object of another class;
-- ``fragment``: the others: parts, merges, loose outlines.
+- ``background``: less than half of its judged points are on objects;
+- ``wrong class``: it has an IoU > 0.5 with an object of a different class;
+- ``fragment``: all others: parts, merges, loose outlines.
 """
 
 import csv
@@ -20,6 +20,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +28,20 @@ from numpy.typing import NDArray
 from bev_instseg.evaluation.metrics import (
     Comparison,
     Evaluator,
+    Segments,
     is_background,
     is_error,
     is_match,
     is_wrong_class,
     ratio,
 )
-from bev_instseg.evaluation.reliability import BINS, Reliability, reliability
+from bev_instseg.evaluation.reliability import NUM_BINS, Reliability, reliability
 from bev_instseg.tables import markdown_table, table_cell
 
 MISSED, FALSE_ALARM = "missed", "false alarm"
-RANGES_M: dict[str, float] = {f"{start}-{start + 10}": start for start in range(0, 50, 10)}
-POINTS: dict[str, float] = {
+# Label and lower end of each bucket; the last has no upper end.
+RANGE_BUCKETS_M: dict[str, float] = {f"{start}-{start + 10}": start for start in range(0, 50, 10)}
+POINT_BUCKETS: dict[str, float] = {
     "1-9": 0,
     "10-29": 10,
     "30-99": 30,
@@ -46,18 +49,17 @@ POINTS: dict[str, float] = {
     "300-999": 300,
     "1000 or more": 1000,
 }
-RATES = ("found", "missed", "recall", "right", "false", "precision")
+RATE_COLUMNS = ("found", "missed", "recall", "right", "false", "precision")
 NOTES = """\
-Found and missed are objects, recall is found / (found + missed); right and false are predictions,
-precision is right / (right + false); a match is an IoU above 0.5 with the own class. Ratios and
-scores are in percent. Range is that of the middle of a segment's judged points. A segment of fewer
-than 10 judged points is there only if it matches.
+Found and missed count objects: recall = found / (found + missed). Right and false count
+predictions: precision = right / (right + false). A match is an IoU above 0.5 with a segment of the
+same class. Ratios and scores are in percent. Range is measured to the mean of a segment's judged
+points. Segments of fewer than 10 judged points are ignored unless they match.
 
-Why missed: `no prediction` touches the object; one of an `other class` would match it; `poor mask`,
-what touches it has an IoU of 0.5 at most. Why false: `background`, less than half of its points lie
-on objects; `wrong class`, it would match an object of another class; `fragment`, the rest."""
-
-Segments = NDArray[np.void]  # of `metrics.SEGMENT`
+Reasons for missed objects: `no prediction` overlaps the object; `other class`, a prediction of a
+different class would match it; `poor mask`, the predictions on it have an IoU of at most 0.5.
+Reasons for false alarms: `background`, less than half of the points are on objects; `wrong class`,
+it would match an object of a different class; `fragment`, all others."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,15 @@ class SegmentError:
 
     Attributes:
         kind: `MISSED` or `FALSE_ALARM`.
-        class_name: of the segment itself.
-        frame: the frame's name.
-        number: of the object in the truth or of the instance in the prediction, 1..K.
-        x_m, y_m: mean of its judged points, sensor frame.
-        points: judged ones.
-        best_iou: the best with any segment of the other side, whatever its class.
-        score: of a false alarm, NaN for an object.
-        reason: see the top of this module.
+        class_name: Class of the segment itself.
+        frame: Name of the frame.
+        number: Number of the object in the ground truth or of the instance in the prediction, 1..K.
+        x_m: Mean x of its judged points, sensor frame.
+        y_m: Mean y of its judged points, sensor frame.
+        points: Number of judged points.
+        best_iou: Best IoU with a segment of the other side, whatever its class.
+        score: Score of a false alarm, NaN for an object.
+        reason: See the top of this module.
     """
 
     kind: str
@@ -89,12 +92,17 @@ class SegmentError:
 
     @property
     def range_m(self) -> float:
-        """Horizontal distance from the sensor."""
+        """Horizontal distance from the sensor in metres."""
         return math.hypot(self.x_m, self.y_m)
 
 
 def list_errors(comparison: Comparison, class_names: Sequence[str]) -> list[SegmentError]:
-    """The missed objects of a frame, then its false alarms, each in the order of their numbers."""
+    """List the missed objects of a frame, then its false alarms, each by their numbers.
+
+    Args:
+        comparison: The frame's objects and predictions.
+        class_names: The C class names.
+    """
     sides = (
         (MISSED, comparison.objects, _why_missed(comparison.objects)),
         (FALSE_ALARM, comparison.predictions, _why_false(comparison.predictions)),
@@ -106,20 +114,25 @@ def list_errors(comparison: Comparison, class_names: Sequence[str]) -> list[Segm
     ]
 
 
-def worst_frames(comparisons: Sequence[Comparison], most: int = 10) -> list[int]:
-    """Positions of the ``most`` frames with the most errors, worst first; none without errors."""
-    errors = [_count_errors(comparison) for comparison in comparisons]
-    order = sorted(range(len(errors)), key=lambda i: -sum(errors[i]))
-    return [i for i in order[:most] if sum(errors[i])]
+def worst_frames(comparisons: Sequence[Comparison], max_frames: int = 10) -> list[int]:
+    """Return the positions of the frames with the most errors, worst first.
+
+    Args:
+        comparisons: All frames.
+        max_frames: Length of the list at most; frames without errors are left out.
+    """
+    num_errors = [sum(_count_errors(comparison)) for comparison in comparisons]
+    order = sorted(range(len(num_errors)), key=lambda i: -num_errors[i])
+    return [i for i in order[:max_frames] if num_errors[i]]
 
 
 def class_reliability(evaluator: Evaluator) -> dict[str, Reliability]:
-    """How many of the counted predictions of each score are right, by class, in all frames."""
+    """Compare the scores of each class's counted predictions with how often they are correct."""
     return {name: _reliability(predictions) for name, _, predictions in _by_class(evaluator)[1:]}
 
 
 def errors_csv(evaluator: Evaluator) -> str:
-    """One line for each error of all frames, with a header."""
+    """Format all errors of all frames as CSV: a header, then a line for each."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = "kind class frame number x_m y_m range_m points best_iou score reason"
@@ -137,22 +150,22 @@ def errors_csv(evaluator: Evaluator) -> str:
     return text.getvalue()
 
 
-def errors_markdown(evaluator: Evaluator, data: str) -> str:
-    """The study as a page: kinds of error, rates per bucket, scores, worst frames.
+def errors_markdown(evaluator: Evaluator, data_name: str) -> str:
+    """Format the study as a Markdown page: kinds of errors, rates, scores, worst frames.
 
     Args:
-        evaluator: of all frames.
-        data: what to call the data set.
+        evaluator: All frames.
+        data_name: Name of the data set, for the title.
     """
     sections = {
         "Kinds": _kinds_table(evaluator),
         "By class": _class_table(evaluator),
-        "By range": _bucket_table(evaluator, "range (m)", RANGES_M, _range_m),
-        "By judged points": _bucket_table(evaluator, "points", POINTS, lambda s: s["points"]),
+        "By range": _bucket_table(evaluator, "range (m)", RANGE_BUCKETS_M, _range_m),
+        "By judged points": _bucket_table(evaluator, "points", POINT_BUCKETS, _num_points),
         "Are the scores right?": _reliability_table(evaluator),
         "Worst frames": _worst_table(evaluator.comparisons),
     }
-    parts = [f"# Errors: {data}, frames: {len(evaluator.comparisons)}", NOTES]
+    parts = [f"# Errors: {data_name}, frames: {len(evaluator.comparisons)}", NOTES]
     for title, table in sections.items():
         parts += [f"## {title}", table]
     return "\n\n".join(parts) + "\n"
@@ -161,7 +174,7 @@ def errors_markdown(evaluator: Evaluator, data: str) -> str:
 def _error(
     kind: str, k: int, segment: np.void, reason: str, frame: str, class_names: Sequence[str]
 ) -> SegmentError:
-    """Segment ``k`` (of `metrics.SEGMENT`, counted from 0) as an error."""
+    """Describe segment ``k``, counted from 0, as an error."""
     x_m, y_m = segment["centre_m"].tolist()
     return SegmentError(
         kind,
@@ -177,15 +190,17 @@ def _error(
     )
 
 
-def _why_missed(objects: Segments) -> list[str]:
-    touched = (objects["iou"] > 0) | (objects["iou_other"] > 0)
-    which = [is_wrong_class(objects), touched]
-    return np.select(which, ["other class", "poor mask"], "no prediction").tolist()
+def _why_missed(objects: Segments) -> NDArray[np.str_]:
+    """Return the reason of each of (T,) objects, matched ones included."""
+    overlapped = (objects["iou"] > 0) | (objects["iou_other"] > 0)
+    conditions = [is_wrong_class(objects), overlapped]
+    return np.select(conditions, ["other class", "poor mask"], "no prediction")
 
 
-def _why_false(predictions: Segments) -> list[str]:
-    which = [is_wrong_class(predictions), is_background(predictions)]
-    return np.select(which, ["wrong class", "background"], "fragment").tolist()
+def _why_false(predictions: Segments) -> NDArray[np.str_]:
+    """Return the reason of each of (P,) predictions, matched ones included."""
+    conditions = [is_wrong_class(predictions), is_background(predictions)]
+    return np.select(conditions, ["wrong class", "background"], "fragment")
 
 
 def _all_errors(evaluator: Evaluator) -> list[SegmentError]:
@@ -194,16 +209,23 @@ def _all_errors(evaluator: Evaluator) -> list[SegmentError]:
 
 
 def _count_errors(comparison: Comparison) -> tuple[int, int]:
-    """Missed objects and false alarms of a frame."""
+    """Count the missed objects and the false alarms of a frame."""
     return int(is_error(comparison.objects).sum()), int(is_error(comparison.predictions).sum())
 
 
 def _range_m(segments: Segments) -> NDArray[np.float64]:
-    return np.hypot(*segments["centre_m"].T)
+    x_m, y_m = segments["centre_m"].T
+    range_m: NDArray[np.float64] = np.hypot(x_m, y_m)
+    return range_m
 
 
-def _bucket_of(values: NDArray, starts: dict[str, float]) -> NDArray[np.int64]:
-    """(K,) number of the bucket; each holds its start, the last all beyond it."""
+def _num_points(segments: Segments) -> NDArray[np.int64]:
+    points: NDArray[np.int64] = segments["points"]
+    return points
+
+
+def _bucket_of(values: NDArray[Any], starts: dict[str, float]) -> NDArray[np.int64]:
+    """Return the bucket of each of (K,) values; a bucket includes its lower end."""
     edges = np.array(list(starts.values())[1:], values.dtype)
     return np.searchsorted(edges, values, side="right")
 
@@ -214,7 +236,7 @@ def _reliability(predictions: Segments) -> Reliability:
 
 
 def _kinds_table(evaluator: Evaluator) -> str:
-    """Errors by kind, class and reason, the most frequent first."""
+    """Count errors by class, kind and reason, the most frequent first."""
     errors = _all_errors(evaluator)
     groups = Counter((error.class_name, error.kind, error.reason) for error in errors)
     rows = [["class", "kind", "reason", "errors", "% of all", "median range (m)", "median points"]]
@@ -227,8 +249,8 @@ def _kinds_table(evaluator: Evaluator) -> str:
 
 
 def _class_table(evaluator: Evaluator) -> str:
-    """Hits and errors of each class."""
-    rows = [["class", *RATES]]
+    """Count hits and errors of each class."""
+    rows = [["class", *RATE_COLUMNS]]
     rows += [[name, *_rates(*sides)] for name, *sides in _by_class(evaluator)]
     return markdown_table(rows)
 
@@ -237,20 +259,20 @@ def _bucket_table(
     evaluator: Evaluator,
     heading: str,
     starts: dict[str, float],
-    value_of: Callable[[Segments], NDArray],
+    value_of: Callable[[Segments], NDArray[Any]],
 ) -> str:
-    """Hits and errors of each class in buckets of one value of a segment."""
-    rows = [["class", heading, *RATES]]
+    """Count hits and errors of each class in buckets of a value of the segments."""
+    rows = [["class", heading, *RATE_COLUMNS]]
     for name, *sides in _by_class(evaluator):
-        which = [_bucket_of(value_of(side), starts) for side in sides]
+        buckets = [_bucket_of(value_of(side), starts) for side in sides]
         for k, label in enumerate(starts):
-            inside = (side[w == k] for side, w in zip(sides, which, strict=True))
+            inside = (side[bucket == k] for side, bucket in zip(sides, buckets, strict=True))
             rows.append([name, label, *_rates(*inside)])
     return markdown_table(rows)
 
 
 def _by_class(evaluator: Evaluator) -> list[tuple[str, Segments, Segments]]:
-    """Name, objects and predictions of all classes together and of each by itself."""
+    """Return name, objects and predictions of all classes together, then of each class."""
     sides = evaluator.objects, evaluator.predictions
     each = [
         (name, *(side[side["class"] == index] for side in sides))
@@ -260,7 +282,7 @@ def _by_class(evaluator: Evaluator) -> list[tuple[str, Segments, Segments]]:
 
 
 def _rates(objects: Segments, predictions: Segments) -> list[str]:
-    """What stands below `RATES`."""
+    """Return the cells below `RATE_COLUMNS`."""
     cells = []
     for side in (objects, predictions):
         hits, errors = int(is_match(side).sum()), int(is_error(side).sum())
@@ -271,11 +293,10 @@ def _rates(objects: Segments, predictions: Segments) -> list[str]:
 def _reliability_table(evaluator: Evaluator) -> str:
     rows = [["class", "score", "predictions", "mean score", "right"]]
     for name, bins in class_reliability(evaluator).items():
-        for k in np.flatnonzero(bins.count):
-            label, mean, right = f"{k / BINS}-{(k + 1) / BINS}", bins.score[k], bins.right[k]
-            rows.append(
-                [name, label, str(bins.count[k]), table_cell(float(mean)), table_cell(float(right))]
-            )
+        for k in np.flatnonzero(bins.num_predictions):
+            label, count = f"{k / NUM_BINS}-{(k + 1) / NUM_BINS}", str(bins.num_predictions[k])
+            ratios = (float(bins.mean_score[k]), float(bins.precision[k]))
+            rows.append([name, label, count, *map(table_cell, ratios)])
     return markdown_table(rows)
 
 

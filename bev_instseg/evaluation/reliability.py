@@ -1,4 +1,4 @@
-"""Whether scores mean what they say: of the predictions of a score, how many are right."""
+"""How well scores agree with the precision of the predictions that have them."""
 
 from dataclasses import dataclass
 
@@ -7,47 +7,48 @@ from numpy.typing import NDArray
 
 from bev_instseg.structures import Float32
 
-BINS = 10
+NUM_BINS = 10
 
 
 @dataclass(frozen=True, eq=False)
 class Reliability:
-    """How well scores agree with how often predictions are right, in `BINS` equal bins of 0..1.
+    """Scores against precision in `NUM_BINS` equal bins of 0..1.
 
     Attributes:
-        count: (BINS,) int64 predictions in each bin.
-        score: (BINS,) float64 their mean score, NaN without any.
-        right: (BINS,) float64 part of them that is right, NaN without any.
-        error: expected calibration error: the mean over predictions of their bin's
-            |score - right|; NaN without any.
+        num_predictions: (NUM_BINS,) int64 predictions in each bin.
+        mean_score: (NUM_BINS,) float64 mean score in each bin, NaN if it is empty.
+        precision: (NUM_BINS,) float64 fraction of correct predictions in each bin, NaN if it is
+            empty.
+        calibration_error: Expected calibration error: mean over the predictions of their bin's
+            |mean score - precision|; NaN without any.
     """
 
-    count: NDArray[np.int64]
-    score: NDArray[np.float64]
-    right: NDArray[np.float64]
-    error: float
+    num_predictions: NDArray[np.int64]
+    mean_score: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    calibration_error: float
 
 
 def reliability(
-    scores: Float32, right: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
+    scores: Float32, correct: NDArray[np.bool_], weights: NDArray[np.float64] | None = None
 ) -> Reliability:
-    """Scores against verdicts.
+    """Compare the scores of predictions with how often they are correct.
 
     Args:
-        scores: (K,) float32 0..1.
-        right: (K,) bool.
-        weights: (K,) how much each prediction counts in every mean; None: all the same.
+        scores: (K,) float32 in 0..1.
+        correct: (K,) bool.
+        weights: (K,) weight of each prediction in every mean; None for equal weights.
     """
     weights = np.ones(len(scores)) if weights is None else weights
-    bins = np.minimum((scores * BINS).astype(np.int64), BINS - 1)
-
-    def sums(values: NDArray) -> NDArray[np.float64]:
-        return np.bincount(bins, weights * values, BINS).astype(np.float64)
-
-    weight = sums(np.ones(len(bins)))
-    score, hits = sums(scores), sums(right)
+    bins = np.minimum((scores * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+    weight, score, hits = (
+        np.bincount(bins, weights * values, NUM_BINS).astype(np.float64)
+        for values in (np.ones(len(bins)), scores, correct)
+    )
     with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
-        error = np.abs(score - hits).sum() / weight.sum()
         return Reliability(
-            np.bincount(bins, minlength=BINS), score / weight, hits / weight, float(error)
+            num_predictions=np.bincount(bins, minlength=NUM_BINS),
+            mean_score=score / weight,
+            precision=hits / weight,
+            calibration_error=float(np.abs(score - hits).sum() / weight.sum()),
         )

@@ -1,4 +1,4 @@
-"""Segments labelled frames and scores the result."""
+"""Segment labelled frames and score the result."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,27 +13,28 @@ def score_frames(
     segmenter: Segmenter,
     refs: Iterable[FrameRef],
     config: Config,
-    each: Callable[[Frame, Instances], None] = lambda frame, instances: None,
+    on_frame: Callable[[Frame, Instances], None] = lambda frame, instances: None,
 ) -> Evaluator:
     """Score a segmenter on labelled frames.
 
     Args:
-        segmenter: any classes and thresholds.
-        refs: the frames; wrap them in a progress bar where they are many.
-        config: says which names of the data sets are which class and which are void.
-        each: called with the truth and the instances of each frame.
+        segmenter: The segmenter.
+        refs: The frames; may be a progress bar over them.
+        config: Maps the class names of the data sets to classes and void.
+        on_frame: Called with the ground truth and the instances of each frame.
 
     Returns:
-        The evaluator with all frames in it; `Evaluator.result` has the scores.
+        An evaluator that holds all frames; `Evaluator.result` computes the scores.
 
     Raises:
-        ScanError, KittiError: a frame that cannot be read.
-        ValueError: classes of ``config`` that are not those of the segmenter, by name.
+        ScanError: A frame cannot be read.
+        KittiError: A frame in KITTI layout cannot be read.
+        ValueError: The segmenter's classes differ from those of ``config``.
     """
     evaluator = Evaluator(segmenter.config.class_names)
     for ref in refs:
         frame = ref.read(config.classes, config.data)
         instances = segmenter.segment(frame.points)
         evaluator.add(frame, instances)
-        each(frame, instances)
+        on_frame(frame, instances)
     return evaluator

@@ -1,136 +1,208 @@
-"""The thresholds of the highest mean PQ, from maps that are computed once."""
+"""Search for the thresholds with the highest mean PQ, on frames that the network runs on once."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
+from tqdm import tqdm
 
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.metrics import Evaluator, Result
-from bev_instseg.evaluation.score_calibration import Predictions, balance, judge
+from bev_instseg.evaluation.score_calibration import Predictions, balance, counted_predictions
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
 from bev_instseg.structures import Frame, Instances, PillarEmbeddings, Pillars
 
-SEED_THRESHOLDS = (0.9, 0.8, 0.7, 0.5, 0.3)  # the higher is the faster, and taken of equals
+# Of equal settings the first wins; a higher seed threshold is faster.
+SEED_THRESHOLDS = (0.9, 0.8, 0.7, 0.5, 0.3)
 SCORE_THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.45, 0.5, 0.6)
 MIN_HEIGHTS_M = (0.02, 0.05, 0.08, 0.12)
-MIN_POINTS = (8, 10, 15, 20, 30)  # false alarms of fewer than 10 are not counted
-MIN_OBJECTS = 10  # of a class in a data set, for its PQ to have a say
-MIN_GAIN = 0.002  # of mean PQ, for a threshold to be moved: less is noise
+MIN_POINTS = (8, 10, 15, 20, 30)  # false positives of fewer than 10 points are not counted
+MIN_OBJECTS = 10  # counted objects that a class needs in a data set for its PQ to be used
+MIN_GAIN = 0.002  # a threshold is changed only if mean PQ rises by this much; less is noise
 
-SearchStep = Callable[[Config], list[Config]]  # from one configuration, those to compare it with
+SearchStep = Callable[[Config], list[Config]]  # the configurations to compare with a given one
 
 
 @dataclass(frozen=True, eq=False)
 class InferredFrame:
-    """A labelled sweep and what the network says of it; some 5 MB."""
+    """A labelled sweep and the output of the network; about 5 MB.
+
+    Attributes:
+        frame: The sweep with its ground truth.
+        pillars: The P occupied cells.
+        embeddings: The network's predictions for these pillars.
+    """
 
     frame: Frame
     pillars: Pillars
-    maps: PillarEmbeddings
+    embeddings: PillarEmbeddings
+
+    def instances(self, config: Config) -> Instances:
+        """Find the instances under the thresholds of a configuration."""
+        clusters = cluster_pillars(self.embeddings, config)
+        return assemble(self.frame.points, self.pillars, clusters, assembly_rules(config))
 
 
-def read_samples(segmenter: Segmenter, refs: Iterable[FrameRef]) -> list[InferredFrame]:
-    """Run the network on each frame, once."""
-    config, samples = segmenter.config, []
+@dataclass(frozen=True)
+class Trial:
+    """The scores of one configuration.
+
+    Attributes:
+        results: Measures of each data set.
+        mean_pq: The value that the search maximises; see `mean_pq`.
+    """
+
+    results: list[Result]
+    mean_pq: float
+
+
+DataSets = Sequence[Sequence[InferredFrame]]
+
+
+def infer_frames(segmenter: Segmenter, refs: Iterable[FrameRef]) -> list[InferredFrame]:
+    """Run the network once on each frame.
+
+    Args:
+        segmenter: The network; its configuration maps class names and sets the grid.
+        refs: The frames; may be a progress bar over them.
+    """
+    config, inferred = segmenter.config, []
     for ref in refs:
         frame = ref.read(config.classes, config.data)
         pillars = voxelize(frame.points, config.grid)
-        samples.append(InferredFrame(frame, pillars, segmenter.infer(pillars)))
-    return samples
+        inferred.append(InferredFrame(frame, pillars, segmenter.infer(pillars)))
+    return inferred
 
 
-def decode(sample: InferredFrame, config: Config) -> Instances:
-    """The instances of a sample under a configuration."""
-    clusters = cluster_pillars(sample.maps, config)
-    return assemble(sample.frame.points, sample.pillars, clusters, assembly_rules(config))
+def balanced_predictions(data_sets: DataSets, config: Config) -> Predictions:
+    """Return the counted predictions of all frames, weighted so that each data set counts equally.
 
-
-def judge_all(data_sets: Sequence[Sequence[InferredFrame]], config: Config) -> Predictions:
-    """The counted predictions of all samples, each data set weighted equally."""
+    Args:
+        data_sets: Frames of each data set.
+        config: Thresholds.
+    """
     return balance(
         [
-            Predictions.join([judge(s.frame, decode(s, config)) for s in samples])
-            for samples in data_sets
+            Predictions.concatenate(
+                [counted_predictions(f.frame, f.instances(config)) for f in frames]
+            )
+            for frames in data_sets
         ]
     )
 
 
-def score_all(data_sets: Sequence[Sequence[InferredFrame]], config: Config) -> list[Result]:
-    """The measures of each data set under a configuration."""
-    evaluators = [Evaluator(config.class_names) for _ in data_sets]
-    for evaluator, samples in zip(evaluators, data_sets, strict=True):
-        for sample in samples:
-            evaluator.add(sample.frame, decode(sample, config))
-    return [evaluator.result() for evaluator in evaluators]
-
-
-def scored_classes(
-    data_sets: Sequence[Sequence[InferredFrame]], num_classes: int
-) -> list[set[int]]:
-    """The classes of each data set with `MIN_OBJECTS` counted objects there."""
-    votes = []
-    for samples in data_sets:
-        counted = np.zeros(num_classes, np.int64)
-        for sample in samples:
-            nothing = no_instances(len(sample.frame.points), num_classes)
-            objects = Evaluator(nothing.class_names).compare(sample.frame, nothing).objects
-            counted += np.bincount(objects["class"][objects["counted"]], minlength=num_classes)
-        votes.append(set(np.flatnonzero(counted >= MIN_OBJECTS).tolist()))
-    return votes
-
-
-def no_instances(num_points: int, num_classes: int) -> Instances:
-    """Nothing found in a sweep of so many points."""
-    none = np.zeros(0, np.int32)
-    names = tuple(map(str, range(num_classes)))
-    labels, boxes = np.zeros(num_points, np.int32), np.zeros((0, 7), np.float32)
-    return Instances(labels, none, none.astype(np.float32), boxes, names)
-
-
-def mean_pq(results: Sequence[Result], votes: Sequence[set[int]]) -> float:
-    """Mean over data sets of the mean over the classes that have a vote there; NaN if none has."""
-    means = []
-    for result, classes in zip(results, votes, strict=True):
-        pq = [m.pq for index, m in enumerate(result.per_class.values()) if index in classes]
-        means += [np.mean(pq)] if pq else []
-    return float(np.mean(means)) if means else np.nan
-
-
-def fit_settings(config: Config) -> Config:
-    """Under which predictions are fitted: whatever opens an instance, with its mean seed."""
+def uncalibrated(config: Config) -> Config:
+    """Return a configuration with mean seeds as scores and the lowest score and seed thresholds."""
     return _with_cluster(
         config, calibration=(), score_threshold=0.0, seed_threshold=min(SEED_THRESHOLDS)
     )
 
 
+def search_thresholds(data_sets: DataSets, start: Config) -> tuple[Config, dict[Config, Trial]]:
+    """Search for the thresholds with the highest mean PQ, with a progress bar.
+
+    Args:
+        data_sets: Frames of each data set.
+        start: Configuration to start from.
+
+    Returns:
+        The best configuration, and all that were tried.
+    """
+    steps = search_steps(len(start.classes))
+    classes = scored_classes(data_sets, len(start.classes))
+    trials: dict[Config, Trial] = {}
+
+    def score(config: Config) -> float:
+        if config not in trials:
+            results = [_score_frames(frames, config) for frames in data_sets]
+            trials[config] = Trial(results, mean_pq(results, classes))
+        progress.update()
+        return trials[config].mean_pq
+
+    with tqdm(total=1 + sum(len(step(start)) for step in steps), unit="setting") as progress:
+        best = search(score, start, steps)
+    return best, trials
+
+
 def search_steps(num_classes: int) -> list[SearchStep]:
-    """What `search` turns, in this order: seed and score threshold, which depend on each other,
-    together; then the points asked for of each class, then the least height.
+    """Return the steps of the search.
+
+    Seed and score threshold depend on each other and are searched together; then come the fewest
+    points of each class, then the lowest height.
     """
     points = [partial(_min_points_values, index) for index in range(num_classes)]
     return [_threshold_values, *points, _min_height_values]
 
 
-def search(score: Callable[[Config], float], start: Config, turn: Sequence[SearchStep]) -> Config:
-    """Set one knob after the other to its best value, or leave it if none gains `MIN_GAIN`.
+def search(score: Callable[[Config], float], start: Config, steps: Sequence[SearchStep]) -> Config:
+    """Take the best configuration of each step in turn, or none if it gains less than `MIN_GAIN`.
 
     Args:
-        score: of a configuration, the higher the better.
-        start: where to begin.
-        turn: the knobs, in order.
+        score: Rates a configuration; higher is better.
+        start: Configuration to start from.
+        steps: The steps, in order.
     """
     best, highest = start, score(start)
-    for knob in turn:
-        scores = {config: score(config) for config in knob(best)}
+    for step in steps:
+        scores = {config: score(config) for config in step(best)}
         config = max(scores, key=scores.__getitem__)
         if scores[config] >= highest + MIN_GAIN:
             best, highest = config, scores[config]
     return best
+
+
+def scored_classes(data_sets: DataSets, num_classes: int) -> list[set[int]]:
+    """Return the classes of each data set with at least `MIN_OBJECTS` counted objects.
+
+    Args:
+        data_sets: Frames of each data set.
+        num_classes: C.
+    """
+    scored = []
+    for frames in data_sets:
+        counted = np.zeros(num_classes, np.int64)
+        for inferred in frames:
+            nothing = _no_instances(len(inferred.frame.points), num_classes)
+            objects = Evaluator(nothing.class_names).compare(inferred.frame, nothing).objects
+            counted += np.bincount(objects["class"][objects["counted"]], minlength=num_classes)
+        scored.append(set(np.flatnonzero(counted >= MIN_OBJECTS).tolist()))
+    return scored
+
+
+def mean_pq(results: Sequence[Result], scored: Sequence[set[int]]) -> float:
+    """Average PQ over the scored classes of each data set, then over the data sets.
+
+    Args:
+        results: Measures of each data set.
+        scored: Class indices of each data set, see `scored_classes`.
+
+    Returns:
+        The mean, or NaN if no class is scored.
+    """
+    means = []
+    for result, classes in zip(results, scored, strict=True):
+        pq = [m.pq for index, m in enumerate(result.per_class.values()) if index in classes]
+        means += [np.mean(pq)] if pq else []
+    return float(np.mean(means)) if means else np.nan
+
+
+def _score_frames(frames: Sequence[InferredFrame], config: Config) -> Result:
+    evaluator = Evaluator(config.class_names)
+    for inferred in frames:
+        evaluator.add(inferred.frame, inferred.instances(config))
+    return evaluator.result()
+
+
+def _no_instances(num_points: int, num_classes: int) -> Instances:
+    """Return an empty prediction for a sweep."""
+    none = np.zeros(0, np.int32)
+    names = tuple(map(str, range(num_classes)))
+    labels, boxes = np.zeros(num_points, np.int32), np.zeros((0, 7), np.float32)
+    return Instances(labels, none, none.astype(np.float32), boxes, names)
 
 
 def _threshold_values(config: Config) -> list[Config]:

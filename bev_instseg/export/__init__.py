@@ -1,32 +1,36 @@
-"""The files that a segmented sweep is written as, and the way back.
+"""The files of a segmented sweep: writing them, and reading instances back.
 
 ====================  ==============================================================
-``STEM.label``        SemanticKITTI: class and instance of each point
-``STEM.ply, .pcd``    points with intensity, instance, class, score and colour
-``STEM.laz``          the same, compressed, in the columns of LAS
-``STEM.txt``          boxes in a camera's image, as KITTI's object benchmark wants them
-``STEM.json``         instances with scores and boxes; written last
+``NAME.label``        SemanticKITTI: class and instance of each point
+``NAME.ply, .pcd``    points with intensity, instance, class, score and colour
+``NAME.laz``          the same in LAS columns, compressed
+``NAME.txt``          boxes in a camera's image, in the format of KITTI's object benchmark
+``NAME.json``         instances with scores and boxes; written last
 ====================  ==============================================================
 """
 
-from bev_instseg.export.instances_json import instances_to_dict
+from bev_instseg.export.mark import has_mark
+from bev_instseg.export.picture import Picture
 from bev_instseg.export.points import Cloud
 from bev_instseg.export.read_back import read_instances
 from bev_instseg.export.result import (
-    PICTURES,
     POINT_FORMATS,
-    is_result,
+    ResultFiles,
     result_paths,
     write_result,
 )
 from bev_instseg.export.semantickitti import semantickitti_labels
+from bev_instseg.export.sweep_result import InstanceRecord, Provenance, SweepResult
 
 __all__ = [
-    "PICTURES",
     "POINT_FORMATS",
     "Cloud",
-    "instances_to_dict",
-    "is_result",
+    "InstanceRecord",
+    "Picture",
+    "Provenance",
+    "ResultFiles",
+    "SweepResult",
+    "has_mark",
     "read_instances",
     "result_paths",
     "semantickitti_labels",

@@ -1,19 +1,19 @@
-"""Point records -> a binary ``.pcd`` file, with PCL's packed ``rgb``."""
+"""Encode point records as binary ``.pcd``, with PCL's packed ``rgb``."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.export.points import MARK
+from bev_instseg.export.mark import MARK
 
 
 def encode_pcd(records: NDArray[np.void]) -> bytes:
-    """The bytes of a file with the fields of the records, NaN included.
+    """Return the bytes of a file with the fields of the records, including NaN.
 
-    Colours are one field ``rgb``, as PCL has it: bytes blue, green, red, 0, read as a float32.
-    (PCL and Open3D refuse a PCD file of no points, whoever wrote it.)
+    Colours are one field ``rgb``, PCL's convention: bytes blue, green, red, 0 read as a float32.
+    (PCL and Open3D cannot read any PCD file without points.)
 
     Args:
-        records: (N,) little-endian, with fields ``red green blue``.
+        records: (N,) little-endian, as returned by `point_records`.
     """
     names = [name for name in records.dtype.names or () if name not in ("red", "green", "blue")]
     packed = np.empty(len(records), [*((n, records.dtype[n]) for n in names), ("rgb", "<u4")])

@@ -1,19 +1,19 @@
-"""Point records -> a binary ``.ply`` file, coloured as soon as CloudCompare or Open3D opens it."""
+"""Encode point records as binary ``.ply``, which CloudCompare and Open3D open in colour."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.export.points import MARK
+from bev_instseg.export.mark import MARK
 
-# The names that every reader knows. Open3D knows no unsigned 32-bit integers.
-TYPES = {"<f4": "float", "<f8": "double", "<i4": "int", "|u1": "uchar"}
+# Type names that every reader knows. Open3D does not know unsigned 32-bit integers.
+PLY_TYPES = {"<f4": "float", "<f8": "double", "<i4": "int", "|u1": "uchar"}
 
 
 def encode_ply(records: NDArray[np.void]) -> bytes:
-    """The bytes of a file whose vertices are the records, field by field, NaN included.
+    """Return the bytes of a file whose vertices are the records, field by field, including NaN.
 
     Args:
-        records: (N,) packed, of float32, float64, int32 and uint8, little-endian.
+        records: (N,) packed little-endian float32, float64, int32 and uint8 fields.
     """
     assert records.dtype.names is not None
     header = [
@@ -21,7 +21,7 @@ def encode_ply(records: NDArray[np.void]) -> bytes:
         "format binary_little_endian 1.0",
         f"comment {MARK}",
         f"element vertex {len(records)}",
-        *(f"property {TYPES[records.dtype[name].str]} {name}" for name in records.dtype.names),
+        *(f"property {PLY_TYPES[records.dtype[name].str]} {name}" for name in records.dtype.names),
         "end_header",
     ]
     return "".join(line + "\n" for line in header).encode("ascii") + records.tobytes()

@@ -1,4 +1,4 @@
-"""The points of a sweep as records: where they are, which object they belong to, what colour."""
+"""The points of a sweep as records: coordinates, instance, class, score and colour."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,19 @@ from bev_instseg.colours import instance_colours
 from bev_instseg.config import ClassConfig
 from bev_instseg.structures import Float32, Instances, check_array
 
-MARK = "written by bev_instseg"  # in the header of point files: tells ours from others
-DARKEST_GREY, BRIGHTEST_GREY = 100, 200  # of points of no object, by intensity
+DARKEST_GREY, BRIGHTEST_GREY = 100, 200  # background points at intensity 0 and 1
 
 
 @dataclass(frozen=True, eq=False)
 class Cloud:
-    """The N points of a sweep as its file has them.
+    """The N points of a sweep in the coordinates of its file.
 
     Attributes:
         xyz: (N, 3) float32 or float64, metres; may be NaN or infinite.
-        intensity: (N,) float32 in 0..1.
+        intensity: (N,) float32, 0..1.
+
+    Raises:
+        ValueError: An array has the wrong dtype or shape, or an intensity is outside 0..1.
     """
 
     xyz: NDArray[np.float32] | NDArray[np.float64]
@@ -31,22 +33,22 @@ class Cloud:
         check_array("xyz", self.xyz, dtype, None, 3)
         check_array("intensity", self.intensity, np.float32, len(self.xyz))
         if not ((self.intensity >= 0) & (self.intensity <= 1)).all():
-            raise ValueError("intensity must lie in 0..1")
+            raise ValueError("intensity must be in 0..1")
 
 
 def point_records(
     cloud: Cloud, instances: Instances, classes: Sequence[ClassConfig]
 ) -> NDArray[np.void]:
-    """One packed little-endian record a point, in input order.
+    """Return a packed little-endian record for each point, in input order.
 
-    Fields: ``x y z`` in the type of ``cloud.xyz``; ``intensity`` float32; ``instance`` int32, 0 for
-    no object; ``class`` int32, the SemanticKITTI class, 0 for no object; ``score`` float32, 0 for
-    no object; ``red green blue`` uint8, a colour for each instance and grey for the others.
+    Fields: ``x y z`` in the dtype of ``cloud.xyz``; ``intensity`` float32; ``instance`` int32;
+    ``class`` int32, the SemanticKITTI class; ``score`` float32; ``red green blue`` uint8, a colour
+    for each instance. Background points have instance, class and score 0, and are grey.
 
     Args:
         cloud: N points.
-        instances: the objects among them.
-        classes: of ``instances.class_names``, in that order.
+        instances: The objects among them.
+        classes: The classes of ``instances.class_names``, in that order.
 
     Returns:
         (N,) records.

@@ -1,155 +1,172 @@
-"""All the files of a segmented sweep, written so that what is there belongs together."""
+"""Write all files of a segmented sweep so that they always belong together."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from bev_instseg.config import ClassConfig, DataConfig
 from bev_instseg.datasets.kitti import CameraCalibration
-from bev_instseg.export.instances_json import instances_to_dict, json_bytes
+from bev_instseg.exceptions import ScanError
 from bev_instseg.export.kitti import kitti_lines
 from bev_instseg.export.las import encode_laz
+from bev_instseg.export.mark import has_mark
 from bev_instseg.export.pcd import encode_pcd
+from bev_instseg.export.picture import Picture
 from bev_instseg.export.ply import encode_ply
-from bev_instseg.export.points import MARK, Cloud, point_records
+from bev_instseg.export.points import Cloud, point_records
 from bev_instseg.export.semantickitti import semantickitti_labels
+from bev_instseg.export.sweep_result import UNFINISHED, Provenance, SweepResult
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Instances
 
 POINT_FORMATS = ("ply", "pcd", "laz")
 _ENCODERS = dict(zip(POINT_FORMATS, (encode_ply, encode_pcd, encode_laz), strict=True))
-PICTURES = {"png": ".png", "3d": "_3d.png", "maps": "_maps.png", "html": ".html"}
-HEADER_BYTES = 256  # MARK stands in these
-UNFINISHED = {"about": MARK, "unfinished": True}  # the .json while the other files are written
+
+
+@dataclass(frozen=True)
+class ResultFiles:
+    """The files that a sweep gets besides its ``.label`` and ``.json``.
+
+    Attributes:
+        formats: Point files, from `POINT_FORMATS`.
+        calibration: Camera for the ``.txt`` with boxes in its image; None for no ``.txt``.
+        image_size_px: Width and height of that camera's image.
+        pictures: Pictures that the caller draws afterwards; older ones are removed.
+    """
+
+    formats: tuple[str, ...] = ()
+    calibration: CameraCalibration | None = None
+    image_size_px: tuple[int, int] = DataConfig.image_size_px
+    pictures: tuple[Picture, ...] = ()
+
+
+LABEL_AND_JSON = ResultFiles()  # nothing else
 
 
 def result_paths(
-    out_dir: str | Path, stem: str, formats: Sequence[str] = (), calibrated: bool = False
+    target: str | Path, formats: Sequence[str] = (), has_calibration: bool = False
 ) -> list[Path]:
-    """What `write_result` writes, in its order: the last one, the ``.json``, stands for all.
+    """Return the paths that `write_result` writes, in its order: ``.label`` first, ``.json`` last.
 
     Args:
-        out_dir: the folder.
-        stem: name of the sweep without its suffix, folders below ``out_dir`` included.
-        formats: point files beside the ``.label``, out of `POINT_FORMATS`.
-        calibrated: whether there is a camera's calibration, and so a ``.txt``.
+        target: Path of the sweep's results without suffix.
+        formats: Point files, from `POINT_FORMATS`.
+        has_calibration: Whether there is a camera calibration, and so a ``.txt``.
 
     Raises:
-        ValueError: for another format.
+        ValueError: A format is unknown.
     """
     for name in formats:
         if name not in POINT_FORMATS:
-            raise ValueError(f"format {name!r}: choose out of {', '.join(POINT_FORMATS)}")
+            raise ValueError(f"format must be one of {', '.join(POINT_FORMATS)}, got '{name}'")
     chosen = [name for name in POINT_FORMATS if name in formats]
-    suffixes = ["label", *chosen, *(["txt"] if calibrated else []), "json"]
-    return [Path(out_dir) / f"{stem}.{suffix}" for suffix in suffixes]
+    suffixes = ["label", *chosen, *(["txt"] if has_calibration else []), "json"]
+    return [Path(f"{target}.{suffix}") for suffix in suffixes]
 
 
 def write_result(
-    out_dir: str | Path,
-    stem: str,
+    target: str | Path,
     cloud: Cloud,
     instances: Instances,
     classes: Sequence[ClassConfig],
-    extra: Mapping[str, Any],
-    formats: Sequence[str] = (),
-    calibration: CameraCalibration | None = None,
-    image_size_px: tuple[int, int] = DataConfig.image_size_px,
-    pictures: Sequence[str] = (),
+    provenance: Provenance | None = None,
+    files: ResultFiles = LABEL_AND_JSON,
 ) -> list[Path]:
-    """Write the files of a sweep into a folder; folders that are missing are made.
+    """Write the files of a sweep; missing folders are created.
 
-    Each is written whole or not at all, and the ``.json`` comes last: where it is whole, all files
-    of the sweep are there and belong to it. Until then one that says ``unfinished`` stands there.
-    Point files, ``.txt`` and pictures of an earlier run stay if the new ``.json`` says the same as
-    the old one, and go if not. Files of others are safe: point files and ``.json`` tell whose they
-    are; a ``.label``, ``.txt`` or picture is replaced or removed only beside a ``.json`` of ours.
+    Each file is written completely or not at all, and the ``.json`` last: a complete one proves
+    that all files of the sweep exist and belong to it. Until then a ``.json`` marked
+    ``unfinished`` takes its place. Point files, ``.txt`` and pictures of an earlier run are kept
+    if the new ``.json`` equals the old one, and removed otherwise.
+
+    Files that bev-instseg did not write are never touched. Point files and ``.json`` carry its
+    mark; a ``.label``, ``.txt`` or picture is replaced or removed only next to a marked ``.json``.
 
     Args:
-        out_dir: the folder.
-        stem: name of the sweep without its suffix, folders below ``out_dir`` included.
-        cloud: its N points.
-        instances: the objects among them.
-        classes: of ``instances.class_names``, in that order.
-        extra: more entries of the ``.json``; see `instances_to_dict`.
-        formats: point files beside the ``.label``, out of `POINT_FORMATS`.
-        calibration: of a camera, for the ``.txt``; None writes none.
-        image_size_px: width and height of the camera's image.
-        pictures: that the caller draws next, out of `PICTURES`; older ones are removed.
+        target: Path of the files without suffix.
+        cloud: The N points of the sweep.
+        instances: The objects among them.
+        classes: The classes of ``instances.class_names``, in that order.
+        provenance: What the instances were computed from, for the ``.json``.
+        files: What to write besides the ``.label`` and ``.json``.
 
     Returns:
-        The paths, as `result_paths` has them.
+        The paths, as `result_paths` lists them.
 
     Raises:
-        ValueError: input that does not fit together, a format unknown, a number that is not
-            finite in ``extra``, or a file of somebody else where one would be written.
-        TypeError: if ``extra`` holds what JSON cannot.
-        ImportError: ``laz`` without the package it needs.
-        OSError: if a file cannot be written. In all other cases nothing has been touched.
+        ValueError: The arguments do not fit together, a format is unknown, a number is not finite,
+            or a file in the way was not written by bev-instseg. Nothing has been touched.
+        TypeError: ``provenance`` holds a value that JSON cannot. Nothing has been touched.
+        ImportError: ``laz`` needs a package that is missing. Nothing has been touched.
+        OSError: A file cannot be written.
     """
-    paths = result_paths(out_dir, stem, formats, calibration is not None)
-    if tuple(c.name for c in classes) != instances.class_names:
-        raise ValueError(
-            f"classes are {tuple(c.name for c in classes)}, instances have {instances.class_names}"
-        )
-    if len(cloud.xyz) != len(instances.labels):
-        raise ValueError(f"{len(cloud.xyz)} points, but labels for {len(instances.labels)}")
-    words = semantickitti_labels(instances, [c.label for c in classes])
-    tree = instances_to_dict(instances, extra)
-    files = {"label": words.astype("<u4").tobytes(), "json": json_bytes(tree)}
-    if formats:
-        records = point_records(cloud, instances, classes)
-        files |= {name: _ENCODERS[name](records) for name in POINT_FORMATS if name in formats}
-    if calibration is not None:
-        lines = kitti_lines(instances, classes, calibration, image_size_px)
-        files["txt"] = "".join(line + "\n" for line in lines).encode()
-
-    last = paths[-1]
-    known = _is_marked(last)
-    drawn = [Path(out_dir) / f"{stem}{PICTURES[kind]}" for kind in pictures]
-    for path in [*paths, *drawn]:
-        if path.exists() and not _is_ours(path, known):
+    result = SweepResult.of(instances, provenance)
+    contents = _encode(result, cloud, instances, classes, files)
+    paths = result_paths(target, files.formats, files.calibration is not None)
+    pictures = [picture.path(target) for picture in files.pictures]
+    json_path = paths[-1]
+    json_is_ours = has_mark(json_path)
+    for path in [*paths, *pictures]:
+        if path.exists() and not _is_ours(path, json_is_ours):
             raise ValueError(
-                f"{path}: is there already and is no result of this package; "
-                "give another output folder"
+                f"{path}: already exists and was not written by bev-instseg; "
+                "choose another output folder"
             )
-    last.parent.mkdir(parents=True, exist_ok=True)
-    same = known and _says(last, tree)
-    write_atomic(last, json_bytes(UNFINISHED))
-    possible = [Path(out_dir) / f"{stem}{suffix}" for suffix in PICTURES.values()]
-    possible += result_paths(out_dir, stem, POINT_FORMATS, calibrated=True)
-    for path in drawn if same else possible:
-        if path not in paths and path.exists() and _is_ours(path, known):
-            path.unlink(missing_ok=True)  # two may run at once
+    json_path.parent.mkdir(parents=True, exist_ok=True)
+    outdated = pictures
+    if not (json_is_ours and _is_same_result(json_path, result)):
+        outdated = [picture.path(target) for picture in Picture]
+        outdated += result_paths(target, POINT_FORMATS, has_calibration=True)
+    write_atomic(json_path, UNFINISHED)
+    for path in outdated:
+        if path not in paths and path.exists() and _is_ours(path, json_is_ours):
+            path.unlink(missing_ok=True)  # another process may remove it first
     for path in paths:
-        write_atomic(path, files[path.suffix[1:]])
+        write_atomic(path, contents[path.suffix[1:]])
     return paths
 
 
-def _is_ours(path: Path, known: bool) -> bool:
-    """Whether this package wrote a file; ``known`` if it wrote the ``.json`` beside it."""
-    return _is_marked(path) if path.suffix[1:] in (*POINT_FORMATS, "json") else known
+def _encode(
+    result: SweepResult,
+    cloud: Cloud,
+    instances: Instances,
+    classes: Sequence[ClassConfig],
+    files: ResultFiles,
+) -> dict[str, bytes]:
+    """Return the content of each file by its suffix."""
+    names = tuple(c.name for c in classes)
+    if names != instances.class_names:
+        raise ValueError(f"classes are {names}, but the instances have {instances.class_names}")
+    if len(cloud.xyz) != len(instances.labels):
+        raise ValueError(f"{len(cloud.xyz)} points, but {len(instances.labels)} labels")
+    words = semantickitti_labels(instances, [c.label for c in classes])
+    contents = {"label": words.astype("<u4").tobytes(), "json": result.to_bytes()}
+    if files.formats:
+        records = point_records(cloud, instances, classes)
+        contents |= {
+            name: _ENCODERS[name](records) for name in POINT_FORMATS if name in files.formats
+        }
+    if files.calibration is not None:
+        lines = kitti_lines(instances, classes, files.calibration, files.image_size_px)
+        contents["txt"] = "".join(line + "\n" for line in lines).encode()
+    return contents
 
 
-def _is_marked(path: Path) -> bool:
-    return path.is_file() and is_result(path)
+def _is_ours(path: Path, json_is_ours: bool) -> bool:
+    """Return whether bev-instseg wrote a file, given whether it wrote the ``.json`` next to it."""
+    return has_mark(path) if path.suffix[1:] in (*POINT_FORMATS, "json") else json_is_ours
 
 
-def _says(path: Path, tree: Mapping[str, Any]) -> bool:
-    """Whether a ``.json`` holds the same; the calibration is of no account but to the ``.txt``."""
+def _is_same_result(json_path: Path, result: SweepResult) -> bool:
+    """Return whether a file holds this result, whatever calibration its ``.txt`` was made with."""
     try:
-        old = json.loads(path.read_bytes())
-    except ValueError:
+        earlier = SweepResult.read(json_path)
+    except ScanError:
         return False
-    return {**old, "calibration": None} == {**json.loads(json_bytes(tree)), "calibration": None}
+    return _without_calibration(earlier) == _without_calibration(result)
 
 
-def is_result(path: Path) -> bool:
-    """Whether a point file or ``.json`` says that this package wrote it.
-
-    Raises:
-        OSError: if it cannot be read.
-    """
-    with open(path, "rb") as file:
-        return MARK.encode() in file.read(HEADER_BYTES)
+def _without_calibration(result: SweepResult) -> SweepResult:
+    if result.provenance is None:
+        return result
+    return replace(result, provenance=replace(result.provenance, calibration=None))

@@ -1,1 +1,1 @@
-"""Reading points: sweeps of any format, and the labels that go with them."""
+"""Read sweeps of any supported format, and SemanticKITTI point labels."""

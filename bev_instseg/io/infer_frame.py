@@ -1,27 +1,26 @@
-"""Where the sensor stands in the coordinates of a file, and which way is up, from a few points.
+"""Infer the sensor's position, the axes and the ground height of a file from a few of its points.
 
-Works on a sample of the points, float64 and finite, so it costs next to nothing.
+Everything works on a small float64 sample of finite points, so it costs next to nothing.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+MAX_SAMPLE = 1024  # points that are looked at
+MIN_SAMPLE = 50  # fewer points say too little about axes or origin
+NEAR_M = 60.0  # a sweep has points this close to its sensor
+MIN_NEAR_SHARE = 0.01  # with fewer points near it, the origin is not at the sensor
+MAX_SPREAD_M = 300.0  # a sweep's points are mostly this close to their median
+EARTH_M = 2e7  # no map has larger coordinates
+VERTICAL_RADIUS_M = 30.0  # axes and ground are inferred from points within this distance
+QUANTILES = (0.02, 0.3, 0.7, 0.98)  # the lower tail is between the first two, the upper the last
+MAX_THINNESS = 0.5  # see `infer_axes`
+MIN_TAIL_RATIO = 2.0  # see `infer_axes`
+LAYER_M = 0.3  # thickness of a horizontal layer that may be the ground
+# Positions in the file from 0 to 1, spread evenly but without a period (golden ratio).
+POSITIONS = np.arange(MAX_SAMPLE) * ((np.sqrt(5) - 1) / 2) % 1
 
-SAMPLE = 1024  # points looked at
-NEAR_M = 60.0  # a sweep has points within
-FAR_SHARE = 0.01  # with fewer of them near, the origin is not at the sensor
-SIGHT_M = 300.0  # a sweep's points lie within, of where most are
-EARTH_M = 2e7  # no map has coordinates beyond
-AROUND_M = 30.0  # axes and ground are told from points within
-FEW = 50  # fewer points do not tell axes or origin
-TAILS = (0.02, 0.3, 0.7, 0.98)  # shares of the points between which the lower and upper tail lie
-THIN = 0.5  # see `find_axes`
-CLEAR = 2.0  # see `find_axes`
-LAYER_M = 0.3  # thickness of what is taken for ground
-STEPS = np.arange(SAMPLE) * ((np.sqrt(5) - 1) / 2) % 1  # even over the file, without a period
-
-# Axes of a file by its vertical axis and whether it points up: the usual ones, or the nearest.
+# Axes by the file's vertical axis and whether it points up: the common convention, if there is one.
 AXES = {
     (2, True): "flu",
     (2, False): "frd",
@@ -33,75 +32,88 @@ AXES = {
 
 
 @np.errstate(invalid="ignore")
-def sample(xyz: NDArray[np.floating]) -> Float64:
-    """At most `SAMPLE` of the (N, 3) points, but none that is not finite or zero (no return)."""
-    some = xyz if len(xyz) <= SAMPLE else xyz[(STEPS * len(xyz)).astype(np.intp)]
-    return some[np.isfinite(some).all(axis=1) & some.any(axis=1)].astype(np.float64)
-
-
-def find_origin_m(some: Float64) -> Float64:
-    """Zero, or where the points are if that is elsewhere.
-
-    That is their median in whole metres, if hardly a point lies within `NEAR_M` of zero, most lie
-    within `SIGHT_M` of the median, and there may be such a place (`EARTH_M`).
+def sample_points(xyz: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Pick points spread evenly over a file, leaving out missing returns.
 
     Args:
-        some: (n, 3) points; see `sample`.
+        xyz: (N, 3) coordinates as in the file.
 
     Returns:
-        (3,) metres in the file's axes.
+        (n, 3) float64 with n <= `MAX_SAMPLE`; without zeros, NaN and infinite coordinates.
     """
-    if len(some) < FEW or np.count_nonzero(_length(some) < NEAR_M) >= FAR_SHARE * len(some):
+    picked = xyz if len(xyz) <= MAX_SAMPLE else xyz[(POSITIONS * len(xyz)).astype(np.intp)]
+    valid = np.isfinite(picked).all(axis=1) & picked.any(axis=1)
+    finite: NDArray[np.float64] = picked[valid].astype(np.float64)
+    return finite
+
+
+def infer_origin_m(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Infer the sensor's position: zero, or near the median if the points are far from zero.
+
+    The median is used if fewer than `MIN_NEAR_SHARE` of the points are within `NEAR_M` of zero,
+    half of them are within `MAX_SPREAD_M` of it, and it is a possible map coordinate (`EARTH_M`).
+
+    Args:
+        xyz: (n, 3) points; see `sample_points`.
+
+    Returns:
+        (3,) float64 whole metres in the file's axes.
+    """
+    num_near = np.count_nonzero(_norm(xyz) < NEAR_M)
+    if len(xyz) < MIN_SAMPLE or num_near >= MIN_NEAR_SHARE * len(xyz):
         return np.zeros(3)
-    origin_m = np.round(np.median(some, axis=0))
-    if np.median(_length(some - origin_m)) < SIGHT_M and np.abs(origin_m).max() < EARTH_M:
+    origin_m: NDArray[np.float64] = np.round(np.median(xyz, axis=0))
+    if np.median(_norm(xyz - origin_m)) < MAX_SPREAD_M and np.abs(origin_m).max() < EARTH_M:
         return origin_m
     return np.zeros(3)
 
 
-def find_axes(some: Float64) -> str:
-    """The file's axes: ``flu`` unless the ground clearly lies along another axis or above.
+def infer_axes(xyz: NDArray[np.float64]) -> str:
+    """Infer the file's axes: ``flu`` unless z clearly does not point up.
 
-    A sweep reaches far along the ground and not far up: the vertical is z, or the axis along which
-    the points spread least if that is less than `THIN` of their spread along z. Downwards they end
-    at the ground, upwards they thin out: up is the side of the longer tail. z points up unless the
-    tail below is `CLEAR` times as long as that above, so a ceiling does not pass for the ground.
+    A sweep reaches far along the ground but not far up. The vertical axis is therefore z, or the
+    axis along which the points spread least if that spread is below `MAX_THINNESS` times the
+    spread along z. Points end at the ground below and thin out above, so the longer tail is up. To
+    call z downward, its lower tail must be `MIN_TAIL_RATIO` times as long as its upper tail, so
+    that a ceiling is not mistaken for the ground.
 
     Args:
-        some: (n, 3) points about the sensor; see `sample`.
+        xyz: (n, 3) points relative to the sensor; see `sample_points`.
 
     Returns:
-        One of `AXES`. Which way is forward cannot be told; it is taken as usual.
+        One of `AXES`. The forward direction cannot be inferred; the common convention is assumed.
     """
-    near = some[_length(some) < AROUND_M]
-    if len(near) < FEW:
+    near = xyz[_norm(xyz) < VERTICAL_RADIUS_M]
+    if len(near) < MIN_SAMPLE:
         return "flu"
-    low, lower, upper, high = np.sort(near, axis=0)[[int(q * len(near)) for q in TAILS]]
+    low, lower, upper, high = np.sort(near, axis=0)[[int(q * len(near)) for q in QUANTILES]]
     spread = high - low
     vertical = int(np.argmin(spread))
-    if spread[vertical] >= THIN * spread[2]:
+    if spread[vertical] >= MAX_THINNESS * spread[2]:
         vertical = 2
     above, below = (high - upper)[vertical], (lower - low)[vertical]
-    return AXES[vertical, bool(above * (CLEAR if vertical == 2 else 1) >= below)]
+    return AXES[vertical, bool(above * (MIN_TAIL_RATIO if vertical == 2 else 1) >= below)]
 
 
-def find_ground_m(some: Float64) -> float:
-    """Height of the ground near the sensor: the lowest layer half as dense as the densest.
+def infer_ground_m(xyz: NDArray[np.float64]) -> float:
+    """Infer the ground's z near the sensor: the lowest layer at least half as dense as the densest.
 
     Args:
-        some: (n, 3) points about the sensor with z up; see `sample`.
+        xyz: (n, 3) points relative to the sensor, z up; see `sample_points`.
 
     Returns:
-        z in metres; 0 if there are no points within `AROUND_M`.
+        z of the ground in metres; 0 if there are no points within `VERTICAL_RADIUS_M`.
     """
-    heights = np.sort(some[_length(some[:, :2]) < AROUND_M, 2])
-    if len(heights) == 0:
+    heights_m = np.sort(xyz[_norm(xyz[:, :2]) < VERTICAL_RADIUS_M, 2])
+    if len(heights_m) == 0:
         return 0.0
-    counts = np.searchsorted(heights, heights + LAYER_M, side="right") - np.arange(len(heights))
+    layer_ends = np.searchsorted(heights_m, heights_m + LAYER_M, side="right")
+    counts = layer_ends - np.arange(len(heights_m))
     lowest = int(np.argmax(counts >= counts.max() / 2))
     ground = lowest + int(np.argmax(counts[lowest : lowest + counts[lowest]]))
-    return float(np.median(heights[ground : ground + counts[ground]]))
+    return float(np.median(heights_m[ground : ground + counts[ground]]))
 
 
-def _length(vectors: Float64) -> Float64:
-    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+def _norm(vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return lengths

@@ -1,4 +1,4 @@
-"""Reads and writes SemanticKITTI ``.label`` files."""
+"""Read and write SemanticKITTI ``.label`` files."""
 
 from pathlib import Path
 
@@ -10,33 +10,37 @@ from bev_instseg.file_io import read_file, write_atomic
 
 
 def read_labels(path: str | Path, num_points: int) -> NDArray[np.uint32]:
-    """Read a SemanticKITTI ``.label`` file: class in the low, instance in the high 16 bits.
+    """Read a SemanticKITTI ``.label`` file.
 
     Args:
-        path: the file.
-        num_points: points of the sweep it belongs to.
+        path: The file.
+        num_points: Number of points in the sweep that the labels belong to.
 
     Returns:
-        (num_points,) uint32.
+        (num_points,) uint32; the low 16 bits hold the class, the high 16 bits the instance id.
 
     Raises:
-        ScanError: missing or unreadable file, or not four bytes for each point.
+        ScanError: The file is missing, unreadable or not four bytes per point.
     """
-    data = read_file(path, "labels")
+    data = read_file(path, "label")
     if len(data) != 4 * num_points:
         raise ScanError(
-            f"{path}: {len(data)} bytes for a sweep of {num_points} points, which needs "
-            f"{4 * num_points} (one uint32 a point); take the file that belongs to this sweep"
+            f"{path}: {len(data)} bytes, but a sweep of {num_points} points needs "
+            f"{4 * num_points} (one uint32 per point); use the label file of this sweep"
         )
     return data.view("<u4").astype(np.uint32, copy=False)
 
 
 def write_labels(path: str | Path, labels: NDArray[np.uint32]) -> None:
-    """Write (N,) uint32 labels as `read_labels` reads them.
+    """Write a SemanticKITTI ``.label`` file.
+
+    Args:
+        path: The file; its folder must exist.
+        labels: (N,) uint32, packed as `read_labels` returns them.
 
     Raises:
-        ValueError: if the array is not one-dimensional uint32.
-        OSError: if the file cannot be written; an older one is then untouched.
+        ValueError: The array is not one-dimensional uint32.
+        OSError: The file cannot be written; an older one is then unchanged.
     """
     if labels.dtype != np.uint32 or labels.ndim != 1:
         raise ValueError(f"labels must be uint32 of shape (N,), got {labels.dtype} {labels.shape}")

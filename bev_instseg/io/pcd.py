@@ -1,44 +1,43 @@
-"""Point Cloud Data (``.pcd``): ascii, binary and binary_compressed.
+"""Read the points of Point Cloud Data files (``.pcd``): ascii, binary and binary_compressed.
 
-Read here and not with Open3D, which returns unset memory where a file is cut short.
+Not read with Open3D, which returns uninitialised memory if a file is cut short.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.io.records import records_of_bytes, records_of_text
+from bev_instseg.io.records import MAX_HEADER_BYTES, parse_ascii_records, parse_binary_records
 from bev_instseg.ops.kernel import kernel
 
-SIZES = {"F": "248", "I": "1248", "U": "1248"}  # in bytes, by letter of the type
-MAX_HEADER_BYTES = 1 << 16
+SIZES = {"F": "248", "I": "1248", "U": "1248"}  # allowed bytes of a value, by type letter
 
 
 def read_pcd(data: NDArray[np.uint8]) -> np.ndarray:
-    """The points of a PCD file as records, in their order.
+    """Return the points of a PCD file as records, in the file's order.
 
     Args:
-        data: the file's bytes.
+        data: Bytes of the file.
 
     Returns:
         (N,) structured array with the file's fields; padding fields are named ``_0``, ``_1``, ...
 
     Raises:
-        ValueError: no PCD, or less data than the header says.
+        ValueError: The bytes are not a PCD file or are fewer than its header announces.
     """
-    header, start = _header(data)
+    header, start = _parse_header(data)
     dtype, num_points = _dtype(header), _num_points(header)
-    kind, body = header["DATA"][0].lower(), data[start:]
-    if kind == "ascii":
-        return records_of_text(body, dtype, num_points)
-    if kind == "binary":
-        return records_of_bytes(body, dtype, num_points)
-    if kind == "binary_compressed":
-        return _decompressed(body, dtype, num_points)
-    raise ValueError(f"unknown PCD data '{kind}'")
+    encoding, body = header["DATA"][0].lower(), data[start:]
+    if encoding == "ascii":
+        return parse_ascii_records(body, dtype, num_points)
+    if encoding == "binary":
+        return parse_binary_records(body, dtype, num_points)
+    if encoding == "binary_compressed":
+        return _decompress(body, dtype, num_points)
+    raise ValueError(f"unknown PCD data '{encoding}'")
 
 
-def _header(data: NDArray[np.uint8]) -> tuple[dict[str, list[str]], int]:
-    """Words by keyword, and where the points begin."""
+def _parse_header(data: NDArray[np.uint8]) -> tuple[dict[str, list[str]], int]:
+    """Return the header's words by keyword, and the offset of the first point in bytes."""
     header: dict[str, list[str]] = {}
     start = 0
     text = data[:MAX_HEADER_BYTES].tobytes()
@@ -56,49 +55,50 @@ def _header(data: NDArray[np.uint8]) -> tuple[dict[str, list[str]], int]:
 
 
 def _dtype(header: dict[str, list[str]]) -> np.dtype:
+    """Return the structured type of a point."""
     names, sizes, letters = header["FIELDS"], header["SIZE"], header["TYPE"]
     counts = header.get("COUNT") or ["1"] * len(names)
     if not len(names) == len(sizes) == len(letters) == len(counts):
         raise ValueError("FIELDS, SIZE, TYPE and COUNT of the PCD header differ in length")
-    fields: list[tuple] = []
+    fields: list[tuple[str, str, tuple[int, ...]]] = []
     for k, (name, size, letter, count) in enumerate(
         zip(names, sizes, letters, counts, strict=True)
     ):
         if len(size) != 1 or size not in SIZES.get(letter.upper(), ""):
             raise ValueError(f"PCD field {name} has an unknown type {letter}{size}")
-        many = _whole(count, "COUNT")
-        shape = () if many == 1 else (many,)
+        length = _parse_count(count, "COUNT")
+        shape = () if length == 1 else (length,)
         fields.append((f"_{k}" if name == "_" else name, f"<{letter.lower()}{size}", shape))
     return np.dtype(fields)
 
 
 def _num_points(header: dict[str, list[str]]) -> int:
     if points := header.get("POINTS"):
-        return _whole(points[0], "POINTS")
+        return _parse_count(points[0], "POINTS")
     width, height = header.get("WIDTH"), header.get("HEIGHT") or ["1"]
     if not width:
         raise ValueError("the PCD header has neither POINTS nor WIDTH")
-    return _whole(width[0], "WIDTH") * _whole(height[0], "HEIGHT")
+    return _parse_count(width[0], "WIDTH") * _parse_count(height[0], "HEIGHT")
 
 
-def _whole(word: str, key: str) -> int:
+def _parse_count(word: str, key: str) -> int:
     if not word.isdecimal():
-        raise ValueError(f"{key} of the PCD header is no whole number")
+        raise ValueError(f"{key} of the PCD header is not a whole number")
     return int(word)
 
 
-def _decompressed(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
-    """Compressed points: all values of the first field, then all of the second, ..."""
+def _decompress(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
+    """Unpack compressed points, which are stored field by field rather than point by point."""
     if len(body) < 8:
         raise ValueError("cut short: no compressed points")
-    packed, unpacked = (int(size) for size in body[:8].view("<u4"))
+    packed_bytes, unpacked_bytes = (int(size) for size in body[:8].view("<u4"))
     needed = num_points * dtype.itemsize
-    if unpacked != needed:
-        raise ValueError(f"{num_points} points need {needed} bytes, not {unpacked}")
-    if len(body) < 8 + packed:
-        raise ValueError(f"cut short: {len(body) - 8} bytes of {packed} of compressed points")
-    planes = np.empty(unpacked, np.uint8)
-    if _unpack(body[8 : 8 + packed], planes) != unpacked:
+    if unpacked_bytes != needed:
+        raise ValueError(f"{num_points} points need {needed} bytes, not {unpacked_bytes}")
+    if len(body) < 8 + packed_bytes:
+        raise ValueError(f"cut short: {len(body) - 8} of {packed_bytes} bytes of compressed points")
+    planes = np.empty(unpacked_bytes, np.uint8)
+    if _unpack_lzf(body[8 : 8 + packed_bytes], planes) != unpacked_bytes:
         raise ValueError("damaged: the compressed points cannot be unpacked")
     records = np.empty(num_points, dtype)
     first = 0
@@ -110,20 +110,25 @@ def _decompressed(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> 
 
 
 @kernel
-def _unpack(packed, out):  # type: ignore[no-untyped-def]
-    """LZF: packed into out; the number of bytes written, or -1 if that is not how it was packed."""
+def _unpack_lzf(packed, out):  # type: ignore[no-untyped-def]
+    """Unpack LZF data into ``out``; return the number of bytes written, or -1 if it is malformed.
+
+    Args:
+        packed: (P,) uint8 compressed bytes.
+        out: (U,) uint8, filled in place.
+    """
     i, o = 0, 0
     while i < len(packed):
         control = int(packed[i])
         i += 1
-        if control < 32:  # so many bytes and one more as they are
+        if control < 32:  # a literal run of control + 1 bytes
             count = control + 1
             if i + count > len(packed) or o + count > len(out):
                 return -1
             for k in range(count):
                 out[o + k] = packed[i + k]
             i += count
-        else:  # bytes that came before
+        else:  # a copy of earlier output
             count = (control >> 5) + 2
             if count == 9:
                 if i >= len(packed):
@@ -136,7 +141,7 @@ def _unpack(packed, out):  # type: ignore[no-untyped-def]
             i += 1
             if source < 0 or o + count > len(out):
                 return -1
-            for k in range(count):  # one by one: they may overlap
+            for k in range(count):  # byte by byte: source and target may overlap
                 out[o + k] = out[source + k]
         o += count
     return o

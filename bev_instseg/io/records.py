@@ -1,20 +1,29 @@
-"""Points as a file holds them: named fields, one record a point."""
+"""Points as structured arrays: one record per point, with the file's field names."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-INTENSITY_NAMES = (
+MAX_HEADER_BYTES = 1 << 16  # a PCD or PLY header is never longer
+INTENSITY_NAMES = (  # by falling preference, in lower case
     *("intensity", "scalar_intensity", "i"),
     *("reflectivity", "reflectance", "remission"),
 )
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def records_of_text(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
-    """Records written as numbers with white space between them; more text may follow.
+def parse_ascii_records(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
+    """Parse records written as numbers separated by white space.
+
+    Args:
+        body: Bytes of the file after its header; anything after the last point is ignored.
+        dtype: Structured type of a point.
+        num_points: Number of points.
+
+    Returns:
+        (num_points,) structured array.
 
     Raises:
-        ValueError: too few numbers, or what is no number.
+        ValueError: There are too few numbers, or a word is not a number.
     """
     names = dtype.names or ()
     widths = [int(np.prod(dtype[name].shape)) for name in names]
@@ -31,11 +40,19 @@ def records_of_text(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -
     return records
 
 
-def records_of_bytes(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
-    """Records one after the other; more bytes may follow.
+def parse_binary_records(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
+    """View packed binary records as a structured array.
+
+    Args:
+        body: Bytes of the file after its header; anything after the last point is ignored.
+        dtype: Structured type of a point.
+        num_points: Number of points.
+
+    Returns:
+        (num_points,) structured array that shares memory with ``body``.
 
     Raises:
-        ValueError: too few bytes.
+        ValueError: There are too few bytes.
     """
     needed = num_points * dtype.itemsize
     if len(body) < needed:
@@ -44,28 +61,30 @@ def records_of_bytes(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) 
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def table_of(records: np.ndarray) -> NDArray[np.floating]:
-    """x, y, z and, if there is one, the intensity of records.
+def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
+    """Copy x, y, z and, if there is one, the intensity from records into columns.
 
     Args:
-        records: (N,) structured array with the fields x, y, z; upper and lower case are the same.
+        records: (N,) structured array with fields x, y, z and perhaps one of `INTENSITY_NAMES`;
+            case does not matter.
 
     Returns:
-        (N, 3) or (N, 4) array of its own: float64 if a coordinate is wider than float32.
+        (N, 4) array, or (N, 3) without intensity: float32, or float64 if float32 cannot hold
+        every coordinate.
 
     Raises:
-        ValueError: x, y or z is missing, or one of the four is no single number.
+        ValueError: x, y or z is missing, or a field is not one number per point.
     """
     names = records.dtype.names or ()
     by_name = {name.lower(): name for name in names}
     if missing := [name for name in "xyz" if name not in by_name]:
         raise ValueError(f"no field {', '.join(missing)} among {', '.join(names) or 'none'}")
     intensity = next((name for name in INTENSITY_NAMES if name in by_name), None)
-    columns = [records[by_name[name]] for name in ("x", "y", "z", intensity) if name]
-    if any(column.ndim != 1 or column.dtype.kind not in "iuf" for column in columns):
-        raise ValueError("x, y, z and intensity must be one number a point each")
-    wide = np.result_type(np.float32, *(column.dtype for column in columns[:3]))
-    table = np.empty((len(records), len(columns)), wide)
-    for k, column in enumerate(columns):
-        table[:, k] = column
-    return table
+    fields = [records[by_name[name]] for name in ("x", "y", "z", intensity) if name]
+    if any(field.ndim != 1 or field.dtype.kind not in "iuf" for field in fields):
+        raise ValueError("x, y, z and intensity must be one number per point")
+    dtype = np.result_type(np.float32, *(field.dtype for field in fields[:3]))
+    columns = np.empty((len(records), len(fields)), dtype)
+    for k, field in enumerate(fields):
+        columns[:, k] = field
+    return columns

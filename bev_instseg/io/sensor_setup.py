@@ -1,4 +1,4 @@
-"""How a sensor's sweeps are stored: file format, where the file's axes point, mounting height."""
+"""How a sensor's sweeps are stored: file format, axes of the file, sensor height."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMATS = ("auto", "kitti", "nuscenes")
-# Where a letter points: forward, back, left, right, up, down in x forward, y left, z up.
+# Unit vectors of the letters in the sensor frame: x forward, y left, z up.
 DIRECTIONS = {
     "f": (1, 0, 0),
     "b": (-1, 0, 0),
@@ -15,27 +15,28 @@ DIRECTIONS = {
     "u": (0, 0, 1),
     "d": (0, 0, -1),
 }
-MAX_HEIGHT_M = 10.0  # above it the ground is outside the default grid
+MAX_HEIGHT_M = 10.0  # higher sensors see the ground outside the default grid
 
 
 @dataclass(frozen=True)
 class SensorSetup:
-    """What is known of a sensor's sweeps; what is not is found in each file.
+    """What is known about a sensor's sweeps; the rest is inferred from each file.
 
     Attributes:
-        format: of a ``.bin`` file: ``kitti`` (float32 x, y, z, intensity), ``nuscenes`` (float32
-            x, y, z, intensity, ring) or ``auto``: told by the content. Other files say it
-            themselves.
-        axes: where the file's x, y and z point: three letters of f(orward) or b(ack), l(eft) or
+        format: Content of a ``.bin`` file: ``kitti`` (float32 x, y, z, intensity), ``nuscenes``
+            (float32 x, y, z, intensity, ring) or ``auto`` (inferred from the values). Other formats
+            describe themselves.
+        axes: Directions of the file's x, y and z: three letters of f(orward) or b(ack), l(eft) or
             r(ight), u(p) or d(own). KITTI is ``flu``, nuScenes ``rfu``, a camera frame ``rdf``.
-            ``auto`` is ``flu`` unless the ground clearly lies elsewhere.
-        height_m: metres of the sensor above the ground. z is then shifted so that the ground near
-            the sensor is at ``-height_m``. With None z stays as it is, unless it lies outside the
-            network's grid. Heights are taken above the local ground anyway, so this changes no
-            instances of a sweep that lies in the grid; it is for coordinates that are compared.
+            ``auto`` is ``flu`` unless z clearly does not point up.
+        height_m: Sensor height above ground in metres; z is shifted so that the ground near the
+            sensor is at ``-height_m``. If None, z is shifted only if most points are outside the
+            network's grid. Instances do not depend on it as long as the sweep is inside the grid,
+            because the network uses heights above the local ground; set it to compare coordinates.
 
     Raises:
-        ValueError: an unknown format, axes that repeat or are left-handed, an impossible height.
+        ValueError: The format is unknown, the axes repeat or are left-handed, or the height is out
+            of range.
     """
 
     format: str = "auto"
@@ -55,31 +56,33 @@ class SensorSetup:
 
 
 def axes_rotation(axes: str) -> NDArray[np.int64]:
-    """The rotation from a file's axes to the sensor frame.
+    """Return the rotation from a file's axes to the sensor frame.
 
     Args:
-        axes: where the file's x, y and z point; see `SensorSetup`.
+        axes: Directions of the file's x, y and z; see `SensorSetup`.
 
     Returns:
-        (3, 3) int64: one 1 or -1 in each row and column; rows are x forward, y left, z up.
+        (3, 3) int64 with one 1 or -1 in each row and column; its rows are x forward, y left, z up.
 
     Raises:
-        ValueError: no three letters of three directions, or a left-handed frame.
+        ValueError: The axes are not three letters of three directions, or are left-handed.
     """
     if len(axes) != 3 or not set(axes) <= DIRECTIONS.keys():
         raise ValueError(f"axes must be three of the letters {''.join(DIRECTIONS)}, got '{axes}'")
     columns = np.array([DIRECTIONS[letter] for letter in axes], np.int64).T
-    handed = round(np.linalg.det(columns))
-    if handed == 0:
-        raise ValueError(f"axes '{axes}' name a direction twice; KITTI is flu, a camera rdf")
-    if handed < 0:
+    handedness = round(np.linalg.det(columns))
+    if handedness == 0:
+        raise ValueError(
+            f"axes '{axes}' repeat a direction or its opposite; KITTI is flu, a camera rdf"
+        )
+    if handedness < 0:
         flipped = axes[:2] + axes[2].translate(str.maketrans("fblrud", "bfrldu"))
-        raise ValueError(f"axes '{axes}' are left-handed; perhaps '{flipped}' is meant")
+        raise ValueError(f"axes '{axes}' are left-handed; did you mean '{flipped}'?")
     return columns
 
 
-# The frames that data sets and makers document. (Velodyne's and Hesai's own is rfu, but drivers
-# turn it: what a file holds depends on what wrote it.)
+# As documented by data sets and manufacturers. Velodyne's and Hesai's own frame is rfu, but drivers
+# rotate it, so their files can hold either.
 KNOWN_SENSORS = {
     "kitti": SensorSetup("kitti", "flu"),
     "nuscenes": SensorSetup("nuscenes", "rfu"),

@@ -1,1 +1,1 @@
-"""Jobs over many sweeps: a folder, its threads or Ray workers, and its summary."""
+"""Folder jobs: many sweeps in threads or on a Ray cluster, and a summary of the results."""

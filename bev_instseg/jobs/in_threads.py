@@ -1,4 +1,4 @@
-"""Many sweeps at once: whole sweeps side by side, rather than the stages of one."""
+"""Process several sweeps at once: a thread per sweep, rather than several threads for each."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -9,41 +9,46 @@ from typing import TypeVar
 
 import torch
 
-QUEUED_PER_WORKER = 2  # sweeps in work or waiting to be taken, for each worker
-MAX_WORKERS = 16  # more wait for Python's lock
+QUEUED_PER_WORKER = 2  # items in progress or queued, per worker
+MAX_WORKERS = 16  # more would wait for Python's global lock
+GPU_WORKERS = 3  # one reads, one computes, one writes
 
-Item = TypeVar("Item")
-Done = TypeVar("Done")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 def run_in_threads(
-    items: Iterable[Item], count: int, work: Callable[[Item], Done], device: torch.device
-) -> Generator[tuple[Item, "Future[Done]"], None, None]:
-    """``work`` on every item in several threads, the outcomes in the order of the items.
+    items: Iterable[Input],
+    num_items: int,
+    work: Callable[[Input], Output],
+    device: torch.device,
+) -> Generator[tuple[Input, "Future[Output]"], None, None]:
+    """Process items in several threads and yield the outcomes in the order of the items.
 
-    On a CPU several items get one of PyTorch's threads each: that wastes none on waiting for each
-    other, one sweep is read or written while another is computed, and what comes out does not
-    depend on the number of cores, as sums over several threads do. At most `QUEUED_PER_WORKER` items for each
-    thread are begun before their turn, so memory does not grow with the number of items. Closing
-    the generator waits for what is in work and drops the rest.
+    On a CPU each worker computes with one of PyTorch's threads: none waits for another, one sweep
+    is read or written while others are computed, and results do not depend on the number of cores,
+    as they would with sums over several threads. At most `QUEUED_PER_WORKER` items per worker are
+    started ahead of their turn, so memory does not grow with the number of items. Closing the
+    generator waits for the items in progress and drops the rest.
 
     Args:
-        items: what to work on.
-        count: of the whole job, which may have begun earlier; a job of one item gets all of
-            PyTorch's threads.
-        work: called with each of them; must be fit to run in several threads at once.
-        device: what it computes on.
+        items: What to process.
+        num_items: Number of items of the whole job, of which ``items`` may be a part. A job of a
+            single item gets all of PyTorch's threads.
+        work: Called with each item; must be thread-safe.
+        device: The device that ``work`` computes on.
 
     Yields:
         Each item with its finished outcome: the result of ``work``, or the exception it raised.
     """
     threads = torch.get_num_threads()
-    workers = min(threads, MAX_WORKERS) if device.type == "cpu" else 3  # read, compute, write
-    workers = max(1, min(workers, count))
-    share = partial(torch.set_num_threads, 1 if count > 1 else threads)  # of the calling thread
-    pending: deque[tuple[Item, Future[Done]]] = deque()
+    workers = min(threads, MAX_WORKERS) if device.type == "cpu" else GPU_WORKERS
+    workers = max(1, min(workers, num_items))
+    # PyTorch's number of threads is set for the calling thread only.
+    limit_threads = partial(torch.set_num_threads, 1 if num_items > 1 else threads)
+    pending: deque[tuple[Input, Future[Output]]] = deque()
     source = iter(items)
-    pool = ThreadPoolExecutor(workers, initializer=share)
+    pool = ThreadPoolExecutor(workers, initializer=limit_threads)
     try:
         while True:
             for item in islice(source, QUEUED_PER_WORKER * workers - len(pending)):

@@ -1,7 +1,7 @@
-"""A folder job: which sweeps, what each is to become, what is done already, and one sweep's work.
+"""A folder job: which sweeps, what to write for each, what is done already, and one sweep's work.
 
-`segment_item` does the work; who calls it, threads of this process or actors of a cluster
-(`bev_instseg.jobs.on_ray`), makes no difference to the bytes it writes.
+`segment_item` does the work. It writes the same bytes whether a thread of this process or a worker
+of a Ray cluster (`bev_instseg.jobs.on_ray`) calls it.
 """
 
 import hashlib
@@ -20,10 +20,13 @@ import numpy as np
 from bev_instseg.datasets.kitti import CameraCalibration, read_calibration
 from bev_instseg.exceptions import ScanError, explain
 from bev_instseg.export import (
-    PICTURES,
     POINT_FORMATS,
     Cloud,
-    is_result,
+    Picture,
+    Provenance,
+    ResultFiles,
+    SweepResult,
+    has_mark,
     result_paths,
     write_result,
 )
@@ -35,16 +38,18 @@ from bev_instseg.structures import Float32, Instances, Segmentation
 from bev_instseg.visualize import Renderer, draw_bev, draw_maps, write_html
 
 POINT_SUFFIXES = tuple(f".{name}" for name in POINT_FORMATS)
-DRAWING = threading.Lock()  # one picture at a time
+# What reading, segmenting, writing or drawing a sweep may raise for reasons outside the program.
+EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
+_DRAWING = threading.Lock()  # Matplotlib draws one picture at a time
 
 
 @dataclass(frozen=True)
 class Item:
-    """A sweep of the job.
+    """A sweep of a job.
 
     Attributes:
-        path: its file.
-        name: of its results below the output folder, without suffix.
+        path: Its file.
+        name: Name of its results inside the output folder, without suffix.
     """
 
     path: Path
@@ -53,72 +58,97 @@ class Item:
 
 @dataclass(frozen=True)
 class Job:
-    """What every sweep is to become; can be sent to other machines.
+    """What to write for every sweep; can be sent to other machines.
 
     Attributes:
-        out: the folder of the results.
-        settings: fingerprint of everything that decides what is found; see `fingerprint`.
-        mounting: how the sweeps are stored.
-        formats: point files, out of `bev_instseg.export.POINT_FORMATS`.
-        pictures: out of `PICTURES`.
-        calibration: of a camera, for boxes in its image: a file for all sweeps or a folder of
-            ``NAME.txt``; None for no boxes.
+        out: Folder of the results.
+        settings: Hash of everything that affects the instances; see `settings_fingerprint`.
+        setup: How the sweeps are stored.
+        formats: Point files to write, from `bev_instseg.export.POINT_FORMATS`.
+        pictures: Pictures to draw.
+        calibration: Camera calibration for boxes in its image: a file for all sweeps, or a folder
+            with a ``NAME.txt`` for each; None for no boxes.
     """
 
     out: Path
     settings: str
     setup: SensorSetup
     formats: tuple[str, ...] = ()
-    pictures: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     calibration: Path | None = None
 
-    def paths(self, item: Item) -> list[Path]:
-        """What a sweep that is done has; the ``.json`` comes first."""
-        *others, tree = result_paths(
-            self.out, item.name, self.formats, self.calibration is not None
-        )
-        pictures = [self.picture(item, kind) for kind in self.pictures if kind != "3d"]
-        return [tree, *others, *pictures]
+    def target(self, item: Item) -> Path:
+        """Return the path of a sweep's results without suffix."""
+        return self.out / item.name
 
-    def picture(self, item: Item, kind: str) -> Path:
-        """Where a picture of a sweep goes."""
-        return self.out / f"{item.name}{PICTURES[kind]}"
+    def label_path(self, item: Item) -> Path:
+        """Return the path of a sweep's ``.label``."""
+        return Path(f"{self.target(item)}.label")
+
+    def json_path(self, item: Item) -> Path:
+        """Return the path of a sweep's ``.json``."""
+        return Path(f"{self.target(item)}.json")
+
+    def paths(self, item: Item) -> list[Path]:
+        """Return the files that a finished sweep must have."""
+        target = self.target(item)
+        paths = result_paths(target, self.formats, self.calibration is not None)
+        # A perspective picture may be missing: not every machine can draw it.
+        required = [picture for picture in self.pictures if picture is not Picture.PERSPECTIVE]
+        return [*paths, *(picture.path(target) for picture in required)]
 
     def is_done(self, item: Item) -> bool:
-        """Whether the files of a sweep are there: of the same file, calibration and settings.
+        """Return whether the results of a sweep exist and are up to date.
 
-        The sweep's file must be as large as it was, and older than the results. The picture ``3d``
-        may be missing: not every machine can draw it.
+        They are if they were made from the same calibration and settings and from a file of the
+        same size, and if that file has not been modified since.
         """
-        paths = self.paths(item)
-        if not all(path.exists() for path in paths):
+        if not all(path.exists() for path in self.paths(item)):
             return False
+        json_path = self.json_path(item)
         try:
-            tree = json.loads(paths[0].read_bytes())
+            result = SweepResult.read(json_path)
+            made_from = result.provenance
             sweep = item.path.stat()
-            wanted = {
-                "settings": self.settings,
-                "sweep_bytes": sweep.st_size,
-                "calibration": _calibration_sha256(self, item),
-            }
             return (
-                wanted.items() <= tree.items()
-                and paths[1].stat().st_size == 4 * tree["num_points"]
-                and paths[0].stat().st_mtime_ns >= sweep.st_mtime_ns
+                made_from is not None
+                and made_from.settings == self.settings
+                and made_from.sweep_bytes == sweep.st_size
+                and made_from.calibration == self.calibration_sha256(item)
+                and self.label_path(item).stat().st_size == 4 * result.num_points
+                and json_path.stat().st_mtime_ns >= sweep.st_mtime_ns
             )
-        except (OSError, ValueError, KeyError, AttributeError):
+        except (OSError, ScanError):
             return False
+
+    def calibration_path(self, item: Item) -> Path | None:
+        """Return the calibration file of a sweep; None without one."""
+        if self.calibration is not None and self.calibration.is_dir():
+            return self.calibration / f"{Path(item.name).name}.txt"
+        return self.calibration
+
+    def calibration_sha256(self, item: Item) -> str | None:
+        """Return the hash of a sweep's calibration file; None without one.
+
+        Args:
+            item: The sweep.
+
+        Raises:
+            OSError: The file cannot be read.
+        """
+        path = self.calibration_path(item)
+        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a sweep; can be sent between machines.
+    """The outcome of a sweep; can be sent between machines.
 
     Attributes:
-        item: the sweep.
-        notices: what was recognised in its file.
-        timing_ms: milliseconds by stage, without those of pictures; empty if it failed.
-        error: why it failed, one line; empty if it did not.
+        item: The sweep.
+        notices: What was detected in its file, and what could not be drawn.
+        timing_ms: Milliseconds of each stage, drawing excluded; empty if the sweep failed.
+        error: One line that says why the sweep failed; empty if it did not.
     """
 
     item: Item
@@ -128,87 +158,108 @@ class Outcome:
 
 
 def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
-    """The sweeps named or lying anywhere in the folders named, in order.
+    """Find the sweeps among files and, to any depth, in folders.
 
-    Results of a folder's sweep are named by its path below that folder, those of a file by its
-    stem. In folders, hidden files and folders are left out, and points that this package wrote.
+    The results of a sweep in a folder are named by its path below that folder, those of a file by
+    its stem. Hidden files and folders are skipped, and so are point files that bev-instseg wrote.
+
+    Args:
+        inputs: Sweeps and folders.
+        out: Folder of the results.
+
+    Returns:
+        The sweeps, each once, in the order of ``inputs`` and sorted within a folder.
 
     Raises:
-        ScanError: nothing to do, results that a link in ``out`` would lead out of it, or two files
-            whose results would have the same name.
+        ScanError: There are no sweeps, a link in ``out`` would put results outside of it, or two
+            sweeps would have results of the same name.
     """
-    items: dict[Path, Item] = {}  # by real path: a file named twice is done once
+    items: dict[Path, Item] = {}  # by real path: a file given twice is processed once
     for source in inputs:
-        if source.suffix in POINT_SUFFIXES and source.resolve().parent == out.resolve():
-            raise ScanError(f"{source}: lies where results go; choose another --out")
-        if not source.exists():
-            raise ScanError(f"{source}: no such sweep or folder; check the path")
-        found = _sweeps_in(source) if source.is_dir() else [source]
-        if not found:
-            raise ScanError(
-                f"{source}: no sweeps in this folder ({', '.join(SUFFIXES)}; results do not count)"
-            )
-        for path in found:
+        for path in _sweeps_of(source, out):
             below = path.relative_to(source).parent if source.is_dir() else Path()
             items.setdefault(path.resolve(), Item(path, (below / stem_of(path)).as_posix()))
-    first: dict[str, Item] = {}
+    by_name: dict[str, Item] = {}
     for item in items.values():
-        target = (out / item.name).parent.resolve()
-        if not target.is_relative_to(out.resolve()):
+        folder = (out / item.name).parent.resolve()
+        if not folder.is_relative_to(out.resolve()):
             raise ScanError(
-                f"{item.path}: its results would go to {target}, behind a link; "
-                "choose another --out"
+                f"{item.path}: a link would put its results in {folder}, outside the output "
+                "folder; choose another --out"
             )
-        if first.setdefault(item.name, item) is not item:
+        first = by_name.setdefault(item.name, item)
+        if first is not item:
             raise ScanError(
-                f"{item.path}: named like {first[item.name].path}; "
-                "do one of them by itself, to another --out"
+                f"{item.path}: its results would have the same name as those of {first.path}; "
+                "segment one of them separately, with another --out"
             )
     return list(items.values())
 
 
-def _sweeps_in(folder: Path) -> list[Path]:
-    """In order; what a link leads to is left out if it is there without the link, too."""
+def _sweeps_of(source: Path, out: Path) -> list[Path]:
+    """Return the sweeps that an input stands for; raises ScanError if there are none."""
+    if source.suffix in POINT_SUFFIXES and source.resolve().parent == out.resolve():
+        raise ScanError(f"{source}: is inside the output folder; choose another --out")
+    if not source.exists():
+        raise ScanError(f"{source}: no such sweep or folder; check the path")
+    if not source.is_dir():
+        return [source]
+    found = _sweeps_below(source)
+    if not found:
+        raise ScanError(
+            f"{source}: no sweeps in this folder; expected {', '.join(SUFFIXES)} files that "
+            "bev-instseg did not write"
+        )
+    return found
+
+
+def _sweeps_below(folder: Path) -> list[Path]:
+    """Return the sorted sweeps of a folder tree; links to a file found without them are skipped."""
     found: dict[Path, Path] = {}
-    seen = set()
-    for parent, below, names in os.walk(folder, followlinks=True):
+    visited = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
         real = Path(parent).resolve()
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        if real in seen:  # a link leads back up
-            below.clear()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if real in visited:  # a link that leads back up
+            folders.clear()
             continue
-        seen.add(real)
+        visited.add(real)
         for path in (Path(parent) / name for name in names if not name.startswith(".")):
             if not path.name.lower().endswith(SUFFIXES) or not path.is_file():
                 continue
-            if path.suffix in POINT_SUFFIXES and is_result(path):
+            if path.suffix in POINT_SUFFIXES and has_mark(path):
                 continue
             if not path.is_symlink() or path.resolve() not in found:
                 found[path.resolve()] = path
     return sorted(found.values())
 
 
-def fingerprint(segmenter: Segmenter, setup: SensorSetup) -> str:
-    """A hash of weights, grid, classes, thresholds and mounting: 16 hexadecimal digits."""
+def settings_fingerprint(segmenter: Segmenter, setup: SensorSetup) -> str:
+    """Return a hash of everything that affects the instances: 16 hexadecimal digits.
+
+    Args:
+        segmenter: Its weights, grid, classes and thresholds count.
+        setup: How the sweeps are stored.
+    """
     config = segmenter.config
-    decisive: list[Any] = [segmenter.weights_sha256, asdict(setup), asdict(config.grid)]
-    decisive += [asdict(config.cluster), [asdict(c) for c in config.classes]]
-    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    hashed: list[Any] = [segmenter.weights_sha256, asdict(setup), asdict(config.grid)]
+    hashed += [asdict(config.cluster), [asdict(c) for c in config.classes]]
+    return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]
 
 
 def new_renderer(job: Job) -> AbstractContextManager[Renderer | None]:
-    """What draws the pictures ``3d`` of a job, if it has any: a process of its own."""
-    return Renderer() if "3d" in job.pictures else nullcontext()
+    """Return the renderer of a job's perspective pictures; None within if it has none."""
+    return Renderer() if Picture.PERSPECTIVE in job.pictures else nullcontext()
 
 
 def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item: Item) -> Outcome:
-    """Read, segment and write one sweep, and draw it; what goes wrong with it is in the outcome.
+    """Read, segment, write and draw one sweep; a failure is part of the outcome.
 
     Args:
-        segmenter: finds the instances.
-        job: what to write.
-        renderer: of `new_renderer`.
-        item: the sweep.
+        segmenter: Finds the instances.
+        job: What to write.
+        renderer: The job's `new_renderer`.
+        item: The sweep.
     """
     try:
         start = time.perf_counter()
@@ -219,76 +270,60 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
         start = time.perf_counter()
         _write(segmenter, job, item, sweep, segmentation.instances)
         timing_ms["write"] = 1000 * (time.perf_counter() - start)
-        with DRAWING:
+        with _DRAWING:
             notices = _draw(job, renderer, item, sweep.points, segmentation)
-    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+    except EXPECTED_ERRORS as error:
         reason = explain(error)
-        about = "" if str(item.path) in reason else f"{item.path}: "
-        return Outcome(item, error=f"{about}{reason}")
+        prefix = "" if str(item.path) in reason else f"{item.path}: "
+        return Outcome(item, error=f"{prefix}{reason}")
     return Outcome(item, (*sweep.notices, *notices), timing_ms)
 
 
 def _write(segmenter: Segmenter, job: Job, item: Item, sweep: Sweep, instances: Instances) -> None:
-    calibration = _calibration(job, item, sweep)
-    extra = {
-        "sweep": item.path.name,
-        "sweep_bytes": item.path.stat().st_size,
-        "axes": sweep.axes,
-        "origin_m": list(sweep.origin_m),
-        "notices": list(sweep.notices),
-        "grid": asdict(segmenter.config.grid),
-        "weights_sha256": segmenter.weights_sha256,
-        "settings": job.settings,
-        "calibration": _calibration_sha256(job, item),
-    }
-    target = job.out / item.name
-    write_result(
-        target.parent,
-        target.name,
-        Cloud(sweep.xyz, sweep.points[:, 3]),
-        instances,
-        segmenter.config.classes,
-        extra,
-        job.formats,
-        calibration,
-        segmenter.config.data.image_size_px,
-        job.pictures,
+    files = ResultFiles(
+        formats=job.formats,
+        calibration=_sensor_to_camera(job, item, sweep),
+        image_size_px=segmenter.config.data.image_size_px,
+        pictures=job.pictures,
     )
+    provenance = Provenance(
+        sweep=item.path.name,
+        sweep_bytes=item.path.stat().st_size,
+        axes=sweep.axes,
+        origin_m=sweep.origin_m,
+        notices=sweep.notices,
+        grid=segmenter.config.grid,
+        weights_sha256=segmenter.weights_sha256,
+        settings=job.settings,
+        calibration=job.calibration_sha256(item),
+    )
+    cloud = Cloud(sweep.xyz, sweep.points[:, 3])
+    write_result(job.target(item), cloud, instances, segmenter.config.classes, provenance, files)
 
 
-def _calibration(job: Job, item: Item, sweep: Sweep) -> CameraCalibration | None:
-    """From the sensor frame to the camera: a calibration starts from the file's coordinates."""
-    path = _calibration_path(job, item)
+def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration | None:
+    """Return a sweep's calibration from the sensor frame; the one on disk is from the file's."""
+    path = job.calibration_path(item)
     if path is None:
         return None
-    given = read_calibration(path)
-    from_file = axes_rotation(sweep.axes).T
-    translation = given.to_camera(np.array([sweep.origin_m]))[0]
-    return replace(given, rotation=given.rotation @ from_file, translation=translation)
-
-
-def _calibration_path(job: Job, item: Item) -> Path | None:
-    path = job.calibration
-    return path / f"{Path(item.name).name}.txt" if path and path.is_dir() else path
-
-
-def _calibration_sha256(job: Job, item: Item) -> str | None:
-    path = _calibration_path(job, item)
-    return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+    from_file = read_calibration(path)
+    rotation = from_file.rotation @ axes_rotation(sweep.axes).T
+    translation = from_file.to_camera(np.array([sweep.origin_m]))[0]
+    return replace(from_file, rotation=rotation, translation=translation)
 
 
 def _draw(
     job: Job, renderer: Renderer | None, item: Item, points: Float32, segmentation: Segmentation
 ) -> list[str]:
-    """Draw what the job wants; says what cannot be drawn on this machine."""
+    """Draw the pictures of a job; return what this machine cannot draw, and why."""
     notices, instances = [], segmentation.instances
-    for kind in job.pictures:
-        path = job.picture(item, kind)
-        if kind == "png":
+    for picture in job.pictures:
+        path = picture.path(job.target(item))
+        if picture is Picture.BEV:
             draw_bev(points, instances, path, title=item.name)
-        elif kind == "html":
+        elif picture is Picture.WEB_PAGE:
             write_html(points, instances, path, title=item.name)
-        elif kind == "maps":
+        elif picture is Picture.MAPS:
             draw_maps(points, segmentation, path, title=item.name)
         elif renderer is not None:
             try:

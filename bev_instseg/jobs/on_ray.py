@@ -1,8 +1,8 @@
 """A folder job on the machines of a Ray cluster.
 
-A worker holds a network and takes a few sweeps at a time. It reads and writes the files itself,
-under the paths that they have here: they must be on a file system that all machines share. Only
-the outcomes come back. The files are those of one process, to the last byte.
+A worker holds a network and processes blocks of a few sweeps. It reads and writes the files itself,
+under the same paths as here, so they must be on a file system that all machines share. Only the
+outcomes come back. The files are identical to those of a single process.
 """
 
 import logging
@@ -19,13 +19,21 @@ from typing import Any
 
 from bev_instseg.exceptions import explain
 from bev_instseg.jobs.in_threads import run_in_threads
-from bev_instseg.jobs.job import Item, Job, Outcome, fingerprint, new_renderer, segment_item
+from bev_instseg.jobs.job import (
+    EXPECTED_ERRORS,
+    Item,
+    Job,
+    Outcome,
+    new_renderer,
+    segment_item,
+    settings_fingerprint,
+)
 from bev_instseg.segmenter import Device, Segmenter
 
-AT_A_TIME = 8  # sweeps that a worker takes
-TRIES = 3  # workers that may die of the same sweeps
-STORE_BYTES = 80 << 20  # only names and outcomes pass through it; Ray wants 75 MiB
-CONNECT_S = 5
+SWEEPS_PER_BLOCK = 8  # a worker takes a block at a time
+MAX_TRIES = 3  # a block is given up when it has crashed so many workers
+OBJECT_STORE_BYTES = 80 << 20  # only names and outcomes pass through it; Ray's minimum is 75 MiB
+CONNECT_TIMEOUT_S = 5
 
 
 def segment_on_ray(
@@ -37,34 +45,34 @@ def segment_on_ray(
 ) -> Generator[Outcome, None, None]:
     """Segment sweeps on a Ray cluster, with a worker on each of its cores or GPUs.
 
-    The sweeps of a worker that is lost go to another. Closing the generator ends the workers at
-    once; a file that is not written whole by then is not there.
+    The sweeps of a lost worker go to another one. Closing the generator stops the workers at once;
+    a file that is not complete by then is not written.
 
     Args:
-        new_segmenter: makes a worker's segmenter; it is sent there, so the paths in it must be
-            absolute. On a CPU its network gets one thread.
-        job: what to write.
-        items: the sweeps.
-        address: of the cluster: ``HOST:PORT``, or ``auto`` for the one that this machine is part
-            of. Empty is ``RAY_ADDRESS`` of the environment or, without it, a Ray of this machine
-            alone that ends with the job.
-        device: of each worker: ``cuda`` is a GPU of its own, ``cpu`` a core, ``auto`` a GPU if the
-            cluster has any.
+        new_segmenter: Creates a worker's segmenter. It is sent to the worker, so paths in it must
+            be absolute. On a CPU the worker's network gets one thread.
+        job: What to write.
+        items: The sweeps.
+        address: Address of the cluster: ``HOST:PORT``, or ``auto`` for the one this machine
+            belongs to. If empty, ``RAY_ADDRESS`` from the environment or, without it, a Ray on this
+            machine only, which ends with the job.
+        device: Device of each worker: a GPU (``cuda``), a core (``cpu``), or a GPU if the cluster
+            has any (``auto``).
 
     Yields:
-        What became of each sweep, once, in the order in which they are finished.
+        The outcome of each sweep, once, in the order in which they finish.
 
     Raises:
-        ImportError: no Ray.
-        OSError: no cluster at the address, or it went away.
-        ValueError: no such device in the cluster, or a worker that cannot do the job, and why.
+        ImportError: Ray is not installed.
+        OSError: There is no cluster at the address, or the connection was lost.
+        ValueError: The cluster has no such device, or a worker cannot do the job.
     """
     if not items:
         return
     calibration = job.calibration and job.calibration.absolute()
     job = replace(job, out=job.out.absolute(), calibration=calibration)
-    job.out.mkdir(parents=True, exist_ok=True)  # workers look whether it is there
-    sent = [
+    job.out.mkdir(parents=True, exist_ok=True)  # workers check that they see it
+    rows = [
         {"number": number, "item": pickle.dumps(replace(item, path=item.path.absolute()))}
         for number, item in enumerate(items)
     ]
@@ -72,7 +80,7 @@ def segment_on_ray(
     import ray
 
     try:
-        for number, outcome in _stream(sent, device, new_segmenter, job):
+        for number, outcome in _outcomes(rows, device, new_segmenter, job):
             if isinstance(outcome, str):
                 raise ValueError(f"Ray: {outcome}")
             yield replace(outcome, item=items[number])
@@ -89,30 +97,31 @@ def _connect(address: str) -> None:
     except ImportError:
         raise ImportError("--ray needs Ray: pip install 'bev-instseg[ray]'") from None
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    start: dict[str, Any] = {}
+    local_only: dict[str, Any] = {}
     hint = ""
     try:
         if address == "local":
-            start = {"object_store_memory": STORE_BYTES, "include_dashboard": False}
-            os.environ.setdefault("RAY_AUTH_TOKEN", token_hex())  # or it leaves one in ~/.ray
-        elif address != "auto":  # Ray itself would try for minutes
+            local_only = {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+            # Without a token in the environment Ray would leave one in ~/.ray.
+            os.environ.setdefault("RAY_AUTH_TOKEN", token_hex())
+        elif address != "auto":  # Ray itself would keep trying for minutes
             host, _, port = address.rpartition(":")
             if not port.isdecimal():
                 raise ValueError("an address is HOST:PORT or auto")
-            socket.create_connection((host, int(port)), CONNECT_S).close()
-            hint = "; if its head wants a token, export RAY_AUTH_MODE=token"
-        with _silent():
-            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **start)
+            socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
+            hint = "; if its head node requires a token, export RAY_AUTH_MODE=token"
+        with _silenced_stderr():
+            ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **local_only)
     except (OSError, ValueError, RuntimeError) as error:
         raise ConnectionError(f"Ray at '{address}': {explain(error)}{hint}") from None
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Nothing on stderr, not from C++ either: Ray says there what it was told not to say."""
+def _silenced_stderr() -> Iterator[None]:
+    """Discard stderr, including that of C++: Ray prints there whatever its log level."""
     stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with open(os.devnull, "w") as devnull:
+        os.dup2(devnull.fileno(), 2)
     try:
         yield
     finally:
@@ -120,73 +129,85 @@ def _silent() -> Iterator[None]:
         os.close(stderr)
 
 
-def _stream(
-    sent: list[dict[str, Any]], device: Device, *about: Any
+def _outcomes(
+    rows: list[dict[str, Any]], device: Device, *worker_arguments: Any
 ) -> Iterator[tuple[int, Outcome | str]]:
-    """The workers' answers as they come; Ray Data itself gives sweeps of a lost one to others."""
+    """Yield the workers' answers as they arrive; Ray Data retries the blocks of lost workers."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.target_max_block_size = 1 << 20  # by which it guesses how much an answer is
-    there = ray.cluster_resources()
-    use_gpu = device == "cuda" or (device == "auto" and "GPU" in there)
+    context.target_max_block_size = 1 << 20  # Ray's estimate of the size of an answer
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    use_gpu = device == "cuda" or (device == "auto" and "GPU" in resources)
     unit = "GPU" if use_gpu else "CPU"
-    workers = int(there.get(unit, 0))
-    if not workers:
-        raise ValueError(f"Ray: no {unit} in the cluster")
-    tries = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tries).remote(TRIES)
-    blocks = max(-(-len(sent) // AT_A_TIME), min(len(sent), workers))
-    answers = ray.data.from_items(sent, override_num_blocks=blocks).map_batches(
+    num_workers = int(resources.get(unit, 0))
+    if not num_workers:
+        raise ValueError(f"Ray: the cluster has no {unit}; choose another --device")
+    tries = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Tries).remote(MAX_TRIES)
+    num_blocks = max(-(-len(rows) // SWEEPS_PER_BLOCK), min(len(rows), num_workers))
+    answers = ray.data.from_items(rows, override_num_blocks=num_blocks).map_batches(
         Worker,
         batch_size=None,  # a block
         batch_format="numpy",
-        compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(workers, blocks)),
-        fn_constructor_args=(tries, *about),
+        compute=ray.data.ActorPoolStrategy(min_size=1, initial_size=min(num_workers, num_blocks)),
+        fn_constructor_args=(tries, *worker_arguments),
         num_cpus=1,
         num_gpus=int(use_gpu),
     )
-    for rows in answers.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
-        for number, outcome in zip(rows["number"], rows["outcome"], strict=True):
+    for batch in answers.iter_batches(batch_size=None, prefetch_batches=0, batch_format="numpy"):
+        for number, outcome in zip(batch["number"], batch["outcome"], strict=True):
             yield int(number), pickle.loads(outcome)
 
 
 class Tries:
-    """An actor that counts how often sweeps were begun: what kills its worker is given up."""
+    """A Ray actor that counts how often each block was started, to give up those that crash."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.begun: Counter[int] = Counter()
+    def __init__(self, max_tries: int) -> None:
+        """Start counting.
+
+        Args:
+            max_tries: How often a block may be started.
+        """
+        self.max_tries = max_tries
+        self.num_tries: Counter[int] = Counter()
 
     def begin(self, number: int) -> bool:
-        """Whether the sweeps from this number on may be tried once more."""
-        self.begun[number] += 1
-        return self.begun[number] <= self.most
+        """Count a start of the block with this first number; return whether it is allowed."""
+        self.num_tries[number] += 1
+        return self.num_tries[number] <= self.max_tries
 
 
 class Worker:
-    """An actor: segments the sweeps that it is given, or says why it cannot."""
+    """A Ray actor that segments blocks of sweeps, or reports why it cannot."""
 
     def __init__(self, tries: Any, new_segmenter: Callable[[], Segmenter], job: Job) -> None:
+        """Load the network; a failure is reported with the first block.
+
+        Args:
+            tries: Handle of the `Tries` actor.
+            new_segmenter: Creates the segmenter.
+            job: What to write.
+        """
         import torch
 
         torch.set_num_threads(1)
         self.tries = tries
         try:
             self.segmenter = new_segmenter()
-            renderer = new_renderer(job).__enter__()  # it ends with this process
+            renderer = new_renderer(job).__enter__()  # ends with this process
             self.work = partial(segment_item, self.segmenter, job, renderer)
             if not job.out.is_dir():
                 raise ValueError(f"{job.out}: no such folder; all machines must share it")
-            if fingerprint(self.segmenter, job.setup) != job.settings:
-                raise ValueError("its weights or thresholds are not those that are used here")
-        except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+            if settings_fingerprint(self.segmenter, job.setup) != job.settings:
+                raise ValueError("its weights or thresholds differ from those of the job")
+        except EXPECTED_ERRORS as error:
             self.failure = f"worker on {socket.gethostname()}: {explain(error)}"
         else:
             self.failure = ""
 
     def __call__(self, rows: dict[str, Any]) -> dict[str, Any]:
-        """The outcomes of some sweeps, or for each the reason why there is none."""
+        """Return the outcomes of a block, or for each sweep why this worker cannot do the job."""
         items = [pickle.loads(item) for item in rows["item"]]
         answers = [pickle.dumps(answer) for answer in self._answers(int(rows["number"][0]), items)]
         return {"number": rows["number"], "outcome": answers}
@@ -197,7 +218,10 @@ class Worker:
         if self.failure:
             return [self.failure] * len(items)
         if not ray.get(self.tries.begin.remote(number)):
-            why = "its worker died each time that it was tried, or that of a sweep beside it"
-            return [Outcome(item, error=f"{item.path}: {why}") for item in items]
-        steps = run_in_threads(items, AT_A_TIME, self.work, self.segmenter.device)
+            reason = (
+                "the worker crashed on every attempt; a neighbouring sweep may be the cause, "
+                "so try this one alone"
+            )
+            return [Outcome(item, error=f"{item.path}: {reason}") for item in items]
+        steps = run_in_threads(items, len(items), self.work, self.segmenter.device)
         return [outcome.result() for _, outcome in steps]

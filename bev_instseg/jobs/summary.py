@@ -1,100 +1,109 @@
-"""What a folder of results holds: a table per class, and a CSV with a line for each sweep."""
+"""Summarise the results of a folder: a table per class, and a CSV with a row per sweep."""
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-from bev_instseg.exceptions import ScanError
+from bev_instseg.export import InstanceRecord, SweepResult
 from bev_instseg.tables import markdown_table
 
-DOUBTFUL = 0.6  # a class is flagged in a sweep where most of its instances score lower
-FEW = 0.5  # a sweep is flagged that has less than this part of the median number of points
+DOUBTFUL_SCORE = 0.6  # flags a class of a sweep if its median score there is lower
+FEW_POINTS_RATIO = 0.5  # flags a sweep with fewer points than this ratio of the median sweep's
 
 
 @dataclass(frozen=True)
 class SweepSummary:
-    """A sweep of a job in numbers.
+    """A sweep in numbers.
 
     Attributes:
-        name: of its results.
-        points: of the sweep.
-        counts: instances by class.
-        members: points of these instances by class.
-        ranges_m: horizontal distance of each of these instances by class, metres.
-        doubtful: classes most of whose instances here score below `DOUBTFUL`.
-        error: why there are no results; the rest is then empty.
+        name: Name of its results.
+        num_points: Number of points of the sweep.
+        num_instances: Number of instances of each class.
+        num_instance_points: Number of points of these instances, by class.
+        ranges_m: Horizontal distance of each of these instances by class, metres.
+        doubtful_classes: Classes whose median score is below `DOUBTFUL_SCORE`.
+        error: Why there are no results; everything else is then empty.
     """
 
     name: str
-    points: int
-    counts: Mapping[str, int]
-    members: Mapping[str, int]
+    num_points: int
+    num_instances: Mapping[str, int]
+    num_instance_points: Mapping[str, int]
     ranges_m: Mapping[str, Sequence[float]]
-    doubtful: tuple[str, ...]
+    doubtful_classes: tuple[str, ...]
     error: str = ""
 
+    @classmethod
+    def of(cls, name: str, result: SweepResult) -> "SweepSummary":
+        """Summarise the result of a sweep.
 
-def failed(name: str, error: str) -> SweepSummary:
-    """A sweep without results."""
-    return SweepSummary(name, 0, {}, {}, {}, (), error)
-
-
-def read_summary(name: str, json_path: Path) -> SweepSummary:
-    """A sweep's ``.json`` in numbers.
-
-    Raises:
-        ScanError: no file as `bev_instseg.export.write_result` writes it.
-    """
-    try:
-        tree = json.loads(json_path.read_bytes())
-        names: list[str] = tree["class_names"]
-        of_class = {n: [item for item in tree["instances"] if item["class"] == n] for n in names}
-        return SweepSummary(
+        Args:
+            name: Name of its results.
+            result: Content of its ``.json``.
+        """
+        by_class: dict[str, list[InstanceRecord]] = {n: [] for n in result.class_names}
+        for one in result.instances:
+            by_class[one.class_name].append(one)
+        return cls(
             name,
-            tree["num_points"],
-            {n: len(items) for n, items in of_class.items()},
-            {n: sum(item["num_points"] for item in items) for n, items in of_class.items()},
-            {n: [_range_m(item["centre_m"]) for item in items] for n, items in of_class.items()},
-            tuple(n for n in names if _is_doubtful([item["score"] for item in of_class[n]])),
+            result.num_points,
+            {n: len(some) for n, some in by_class.items()},
+            {n: sum(one.num_points for one in some) for n, some in by_class.items()},
+            {n: [_range_m(one) for one in some] for n, some in by_class.items()},
+            tuple(n for n, some in by_class.items() if _is_doubtful([one.score for one in some])),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ScanError(f"{json_path}: no result of this package ({error})") from None
+
+    @classmethod
+    def of_failure(cls, name: str, error: str) -> "SweepSummary":
+        """Summarise a sweep without results.
+
+        Args:
+            name: Name that its results would have.
+            error: Why there are none.
+        """
+        return cls(name, 0, {}, {}, {}, (), error)
 
 
-def _range_m(centre_m: Sequence[float]) -> float:
-    return (centre_m[0] ** 2 + centre_m[1] ** 2) ** 0.5
+def _range_m(one: InstanceRecord) -> float:
+    x, y, _ = one.centre_m
+    range_m: float = (x**2 + y**2) ** 0.5
+    return range_m
 
 
 def _is_doubtful(scores: Sequence[float]) -> bool:
-    return bool(scores) and median(scores) < DOUBTFUL
+    return bool(scores) and median(scores) < DOUBTFUL_SCORE
 
 
 def flags(sweeps: Sequence[SweepSummary]) -> list[str]:
-    """Why to look at each sweep, in words; empty for no reason."""
-    usual = median([s.points for s in sweeps if not s.error] or [0])
+    """Return for each sweep the reasons to check it, separated by semicolons; empty if none."""
+    median_points = median([s.num_points for s in sweeps if not s.error] or [0])
+    return ["; ".join(_reasons(sweep, FEW_POINTS_RATIO * median_points)) for sweep in sweeps]
+
+
+def _reasons(sweep: SweepSummary, few_points: float) -> list[str]:
+    if sweep.error:
+        return [f"failed: {sweep.error}"]
     reasons = []
-    for sweep in sweeps:
-        own = [f"failed: {sweep.error}"] if sweep.error else []
-        if not sweep.error and not sweep.points:
-            own.append("no points")
-        elif not sweep.error and sweep.points < FEW * usual:
-            own.append("few points")
-        if sweep.points and not any(sweep.counts.values()):
-            own.append("nothing found")
-        own += [f"doubtful {name}" for name in sweep.doubtful]
-        reasons.append("; ".join(own))
-    return reasons
+    if not sweep.num_points:
+        reasons.append("no points")
+    elif sweep.num_points < few_points:
+        reasons.append("few points")
+    if sweep.num_points and not any(sweep.num_instances.values()):
+        reasons.append("nothing found")
+    return reasons + [f"doubtful {name}" for name in sweep.doubtful_classes]
 
 
 def summary_table(sweeps: Sequence[SweepSummary], class_names: Sequence[str]) -> str:
-    """A Markdown table: instances, their points, median range and flagged sweeps of each class.
+    """Format a Markdown table: instances, points, median range and flagged sweeps per class.
 
-    A sweep is flagged in a class if most of its instances there score below `DOUBTFUL`; in the
-    last line if `flags` has any reason.
+    A sweep is flagged in a class if its median score there is below `DOUBTFUL_SCORE`; the last
+    line counts the sweeps with any of the `flags`.
+
+    Args:
+        sweeps: The sweeps of the job.
+        class_names: The classes, in the order of the rows.
     """
     rows = [["class", "instances", "points", "median range, m", "flagged sweeps"]]
     for name in class_names:
@@ -102,18 +111,19 @@ def summary_table(sweeps: Sequence[SweepSummary], class_names: Sequence[str]) ->
         rows.append(
             [
                 name,
-                str(sum(s.counts.get(name, 0) for s in sweeps)),
-                str(sum(s.members.get(name, 0) for s in sweeps)),
-                _median(ranges),
-                str(sum(name in s.doubtful for s in sweeps)),
+                str(sum(s.num_instances.get(name, 0) for s in sweeps)),
+                str(sum(s.num_instance_points.get(name, 0) for s in sweeps)),
+                _format_median(ranges),
+                str(sum(name in s.doubtful_classes for s in sweeps)),
             ]
         )
+    ranges = [metres for s in sweeps for some in s.ranges_m.values() for metres in some]
     rows.append(
         [
             "all",
-            str(sum(sum(s.counts.values()) for s in sweeps)),
-            str(sum(sum(s.members.values()) for s in sweeps)),
-            _median([metres for s in sweeps for part in s.ranges_m.values() for metres in part]),
+            str(sum(sum(s.num_instances.values()) for s in sweeps)),
+            str(sum(sum(s.num_instance_points.values()) for s in sweeps)),
+            _format_median(ranges),
             str(sum(map(bool, flags(sweeps)))),
         ]
     )
@@ -121,25 +131,30 @@ def summary_table(sweeps: Sequence[SweepSummary], class_names: Sequence[str]) ->
 
 
 def summary_csv(sweeps: Sequence[SweepSummary], class_names: Sequence[str]) -> str:
-    """A line a sweep: name, points, of each class instances, points and median range, and flags."""
+    """Format a CSV with a row per sweep: name, points, three columns per class, and flags.
+
+    Args:
+        sweeps: The sweeps of the job.
+        class_names: The classes, in the order of the columns.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     parts = ("instances", "points", "median_range_m")
     columns = [f"{name}_{part}" for name in class_names for part in parts]
     writer.writerow(["sweep", "points", *columns, "flags"])
-    for sweep, why in zip(sweeps, flags(sweeps), strict=True):
+    for sweep, reasons in zip(sweeps, flags(sweeps), strict=True):
         cells = [
-            value
+            cell
             for name in class_names
-            for value in (
-                sweep.counts.get(name, 0),
-                sweep.members.get(name, 0),
-                _median(sweep.ranges_m.get(name, ()), ""),
+            for cell in (
+                sweep.num_instances.get(name, 0),
+                sweep.num_instance_points.get(name, 0),
+                _format_median(sweep.ranges_m.get(name, ()), ""),
             )
         ]
-        writer.writerow([sweep.name, sweep.points, *cells, why])
+        writer.writerow([sweep.name, sweep.num_points, *cells, reasons])
     return text.getvalue()
 
 
-def _median(metres: Sequence[float], none: str = "-") -> str:
-    return f"{median(metres):.1f}" if metres else none
+def _format_median(metres: Sequence[float], if_empty: str = "-") -> str:
+    return f"{median(metres):.1f}" if metres else if_empty

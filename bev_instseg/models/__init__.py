@@ -1,1 +1,1 @@
-"""The network: pillar features, backbone, heads."""
+"""The network: batches of pillars, pillar features, backbone and heads."""

@@ -1,25 +1,37 @@
-"""U-Net over the pillars: sparse at strides 1 and 2, where little is occupied, dense below."""
+"""U-Net over the pillars: sparse at strides 1 and 2, where few cells are occupied, then dense."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
-from bev_instseg.models.norm import Normed
+from bev_instseg.models.norm import NormedLayer
 from bev_instseg.models.pillar_batch import SPARSE_LEVELS, Level, Pyramid
 from bev_instseg.models.sparse import SparseDown, SubmanifoldConv
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut, both sparse or both dense."""
+    """Two 3 x 3 convolutions with a shortcut around them, both sparse or both dense."""
 
     def __init__(self, first: nn.Module, second: nn.Module, width: int) -> None:
-        super().__init__()
-        self.first, self.second = Normed(first, width), Normed(second, width)
+        """Add a batch norm to each convolution.
 
-    def forward(self, x: Tensor, *where: Level) -> Tensor:
-        """Features -> features of the same shape."""
-        return torch.relu(x + self.second(torch.relu(self.first(x, *where)), *where))
+        Args:
+            first: A convolution without bias from ``width`` to ``width`` channels.
+            second: Another one.
+            width: Number of channels.
+        """
+        super().__init__()
+        self.first, self.second = NormedLayer(first, width), NormedLayer(second, width)
+
+    def forward(self, x: Tensor, *level: Level) -> Tensor:
+        """Return features of the same shape.
+
+        Args:
+            x: (P, width) features, or (B, width, nx, ny) maps.
+            *level: The occupied cells, for sparse convolutions only.
+        """
+        return torch.relu(x + self.second(torch.relu(self.first(x, *level)), *level))
 
 
 def _sparse_blocks(width: int, count: int) -> nn.ModuleList:
@@ -43,18 +55,24 @@ def _dense_blocks(width: int, count: int) -> nn.Sequential:
 
 
 class Backbone(nn.Module):
-    """(P, widths[0]) pillar features -> (P, 2 * widths[0]) that have seen their surroundings.
+    """U-Net from (P, widths[0]) pillar features to (P, 2 * widths[0]) features with context.
 
-    Down: residual blocks at occupied cells at strides 1 and 2, then on maps at 4, 8, ... Up: the
-    maps are merged level by level; an occupied cell reads back the quarter of its parent that it
-    is, beside its own features. So nothing is computed at full resolution where the grid is empty,
-    while what is empty at stride 4 still carries context across.
+    Down: residual blocks at occupied cells at strides 1 and 2, then on dense maps at 4, 8, ... Up:
+    the maps are merged level by level; each occupied cell reads its quarter of its parent and keeps
+    its own features beside it. So nothing is computed at full resolution where the grid is empty,
+    while cells that are empty at stride 4 still pass context on.
+
+    Attributes:
+        width: Channels of the output.
+        stride: Stride of the coarsest maps; the sides of the grid must be multiples of it.
     """
 
     def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
-        """Args:
-        widths: channels at strides 1, 2, 4, ...; three levels or more.
-        blocks: residual blocks on the way down at those strides.
+        """Build the layers.
+
+        Args:
+            widths: Channels at strides 1, 2, 4, ...; three levels or more.
+            blocks: Number of residual blocks on the way down at these strides.
         """
         super().__init__()
         fine, middle, *_ = widths
@@ -66,37 +84,43 @@ class Backbone(nn.Module):
             for width, count in zip(widths[:SPARSE_LEVELS], blocks[:SPARSE_LEVELS], strict=True)
         )
         self.sparse_down = nn.ModuleList(
-            Normed(SparseDown(width_in, width), width)
+            NormedLayer(SparseDown(width_in, width), width)
             for width_in, width in pairwise(widths[: SPARSE_LEVELS + 1])
         )
         self.dense_blocks = nn.ModuleList(map(_dense_blocks, dense, dense_blocks))
         self.dense_down = nn.ModuleList(
-            Normed(_dense_conv(width_in, width, stride=2), width)
+            NormedLayer(_dense_conv(width_in, width, stride=2), width)
             for width_in, width in pairwise(dense)
         )
         self.lateral = nn.ModuleList(
-            Normed(nn.Conv2d(deep, width, 1, bias=False), width) for width, deep in pairwise(dense)
+            NormedLayer(nn.Conv2d(deep, width, 1, bias=False), width)
+            for width, deep in pairwise(dense)
         )
         self.merge = nn.ModuleList(
-            Normed(_dense_conv(width, width), width) for width, _ in pairwise(dense)
+            NormedLayer(_dense_conv(width, width), width) for width, _ in pairwise(dense)
         )
-        self.to_middle = Normed(nn.Linear(dense[0], 4 * middle, bias=False), 4 * middle)
-        self.merge_middle = Normed(SubmanifoldConv(middle, middle), middle)
+        self.to_middle = NormedLayer(nn.Linear(dense[0], 4 * middle, bias=False), 4 * middle)
+        self.merge_middle = NormedLayer(SubmanifoldConv(middle, middle), middle)
         self.to_fine = nn.Linear(middle, 4 * fine)
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
-        """Features in context.
+        """Return features with context.
 
         Args:
-            features: (P, widths[0]).
-            pyramid: where they lie; nx and ny of the grid are multiples of ``stride``.
+            features: (P, widths[0]) pillar features.
+            pyramid: The pillars' cells; nx and ny of the grid are multiples of ``stride``.
+
+        Returns:
+            (P, 2 * widths[0]) features.
 
         Raises:
-            ValueError: a grid that is no multiple of the stride.
+            ValueError: The sides of the grid are not multiples of the stride.
         """
         _, nx, ny = pyramid.levels[0].shape
         if nx % self.stride or ny % self.stride:
-            raise ValueError(f"the grid of {nx} x {ny} cells is no multiple of {self.stride}")
+            raise ValueError(
+                f"the sides of a grid of {nx} x {ny} cells must be multiples of {self.stride}"
+            )
         batch, nx, ny = pyramid.shape
         skips, x = [], features
         for blocks, down, level in zip(
@@ -117,11 +141,18 @@ class Backbone(nn.Module):
         x = torch.relu(middle + quarters.index_select(0, middle_level.slot))
         x = torch.relu(self.merge_middle(x, middle_level))
         quarters = self.to_fine(x).view(-1, fine.shape[1])
-        own = torch.relu(quarters.index_select(0, fine_level.slot))
-        return torch.cat([own, fine], dim=1)
+        context = torch.relu(quarters.index_select(0, fine_level.slot))
+        return torch.cat([context, fine], dim=1)
 
     def dense(self, x: Tensor) -> Tensor:
-        """(B, widths[2], nx, ny) at stride 4 -> the same shape."""
+        """Run the dense levels.
+
+        Args:
+            x: (B, widths[2], nx, ny) maps at stride 4.
+
+        Returns:
+            Maps of the same shape.
+        """
         levels = [self.dense_blocks[0](x)]
         for down, blocks in zip(self.dense_down, self.dense_blocks[1:], strict=True):
             levels.append(blocks(torch.relu(down(levels[-1]))))

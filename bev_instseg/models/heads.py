@@ -1,7 +1,8 @@
-"""The network's channels: the only file that knows their order and how to decode them.
+"""The network's output channels: only this file knows their order and how to decode them.
 
 Raw channels of a pillar: C seed logits, 2 offsets (metres), then the logarithm of the precision
-matrix in 0, 1, 2 or 3 channels (``fixed``, ``scalar``, ``elliptical``, ``oriented``).
+matrix in 0, 1, 2 or 3 channels (``fixed``, ``scalar``, ``elliptical``, ``oriented``). Eq. numbers
+are those of Neven et al., CVPR 2019.
 """
 
 import math
@@ -11,27 +12,34 @@ import torch
 from torch import Tensor, nn
 
 from bev_instseg.config import Bandwidth
-from bev_instseg.models.norm import Normed
+from bev_instseg.models.norm import NormedLayer
 
-LOG_PRECISION_LIMIT = 8.0  # of each channel; without r that is a margin of 0.02 m to 64 m
-ELONGATION_LIMIT = 6.0  # of q: sigmas 400 to 1; from 8 on float32 rounds away the small eigenvalue
-_CHANNELS = {"fixed": 0, "scalar": 1, "elliptical": 2, "oriented": 3}
+LOG_PRECISION_LIMIT = 8.0  # of each channel: a margin of 0.02 m to 64 m where r = 0
+ELONGATION_LIMIT = 6.0  # of q: sigmas 400 to 1; from 8 on, float32 loses the small eigenvalue
+_NUM_LOG_PRECISION = {"fixed": 0, "scalar": 1, "elliptical": 2, "oriented": 3}
 
 
 def margin_m(sigma_m: float) -> float:
-    """Eq. 6: distance at which phi falls to 0.5, sqrt(-2 sigma^2 ln 0.5), metres."""
+    """Return the margin of eq. 6, the distance at which phi falls to 0.5: sqrt(-2 sigma^2 ln 0.5).
+
+    Args:
+        sigma_m: The clustering bandwidth, metres.
+
+    Returns:
+        Metres.
+    """
     return sigma_m * math.sqrt(2 * math.log(2))
 
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Decoded maps at the occupied pillars.
+    """Decoded channels of P pillars, as the losses take them; `PillarEmbeddings` for clustering.
 
     Attributes:
-        seed: (P, C) in 0..1.
-        centre_m: (P, 2) embedding e_i = x_i + o_i.
-        log_precision: (P, 0..3) what the network predicts; means and variances over an object
-            (eq. 9 and 10) are taken in this space.
+        seed: (P, C) seed maps, 0..1.
+        centre_m: (P, 2) embedding e_i = x_i + o_i, metres.
+        log_precision: (P, 0..3) logarithm of the precision matrix, as the network predicts it;
+            means and variances over an object (eq. 9 and 10) are computed in this space.
     """
 
     seed: Tensor
@@ -40,21 +48,22 @@ class Embeddings:
 
 
 def precision_matrix(log_precision: Tensor, fixed_sigma_m: float) -> Tensor:
-    """Entries (xx, xy, yy) of the inverse covariance: the matrix exponential of its logarithm.
+    """Return the precision matrix, the inverse covariance: the matrix exponential of its logarithm.
 
-    With S = [[a, r], [r, b]], m = (a + b) / 2, d = (a - b) / 2 and q = sqrt(d^2 + r^2),
-    exp(S) = e^m (cosh q I + sinh q / q [[d, r], [r, -d]]): positive definite for every S, and
-    turning the object turns S, so averages over an object (eq. 9) do not depend on its heading.
-    Channels beyond LOG_PRECISION_LIMIT and q beyond ELONGATION_LIMIT count as these limits, so that
-    the result is finite and positive definite in float32 too.
+    It takes the place of 1 / sigma^2 in eq. 5 and 7. With S = [[a, r], [r, b]], m = (a + b) / 2,
+    d = (a - b) / 2 and q = sqrt(d^2 + r^2), exp(S) = e^m (cosh q I + sinh q / q [[d, r], [r, -d]]).
+    It is positive definite for every S, and S rotates with the object, so means over an object
+    (eq. 9) do not depend on its heading.
+    Channels are clipped to LOG_PRECISION_LIMIT and q to ELONGATION_LIMIT, which keeps the result
+    finite and positive definite in float32 as well.
 
     Args:
-        log_precision: (..., n); n = 0 (fixed), 1: ln(1/sigma^2), 2: one such for x and y,
-            3: entries a, r, b of S.
-        fixed_sigma_m: sigma for n = 0, metres.
+        log_precision: (..., n) channels. n = 0: fixed; 1: ln(1/sigma^2); 2: ln(1/sigma^2) along x
+            and y; 3: entries a, r, b of S.
+        fixed_sigma_m: Sigma for n = 0, metres.
 
     Returns:
-        (..., 3) xx, xy, yy in 1/m^2.
+        (..., 3) entries xx, xy, yy of the matrix, 1/m^2.
     """
     channels = log_precision.clamp(-LOG_PRECISION_LIMIT, LOG_PRECISION_LIMIT)
     match log_precision.shape[-1]:
@@ -84,31 +93,59 @@ def precision_matrix(log_precision: Tensor, fixed_sigma_m: float) -> Tensor:
 
 
 class Heads(nn.Module):
-    """(P, width) backbone features -> (P, C + 2 + n) raw channels."""
+    """From (P, width) backbone features to (P, C + 2 + n) raw channels.
+
+    Attributes:
+        num_classes: The number of seed maps, C.
+    """
 
     def __init__(
         self, width: int, num_classes: int, bandwidth: Bandwidth, initial_margin_m: float
     ) -> None:
+        """Initialise the output so that seeds are low, offsets 0 and margins as given.
+
+        Args:
+            width: Channels of the backbone features.
+            num_classes: The number of seed maps, C.
+            bandwidth: How the precision matrix is parameterised, which sets n.
+            initial_margin_m: Distance at which phi = 0.5 before training, metres.
+        """
         super().__init__()
         self.num_classes = num_classes
-        self.hidden = Normed(nn.Linear(width, width, bias=False), width)
-        num_log_precision = _CHANNELS[bandwidth]
+        self.hidden = NormedLayer(nn.Linear(width, width, bias=False), width)
+        num_log_precision = _NUM_LOG_PRECISION[bandwidth]
         self.out = nn.Linear(width, num_classes + 2 + num_log_precision)
-        start = 2 * math.log(margin_m(1.0) / initial_margin_m)  # ln(1 / sigma^2)
+        initial = 2 * math.log(margin_m(1.0) / initial_margin_m)  # ln(1 / sigma^2)
         with torch.no_grad():
             self.out.weight.mul_(0.1)
             self.out.bias.zero_()
             self.out.bias[:num_classes] = -3.0
             diagonal = {0: [], 1: [0], 2: [0, 1], 3: [0, 2]}[num_log_precision]
-            self.out.bias[[num_classes + 2 + i for i in diagonal]] = start
+            self.out.bias[[num_classes + 2 + i for i in diagonal]] = initial
 
     def forward(self, features: Tensor) -> Tensor:
-        """Raw channels in float32, whatever the precision of the features."""
+        """Return raw channels, always in float32.
+
+        Args:
+            features: (P, width) backbone features of any floating-point type.
+
+        Returns:
+            (P, C + 2 + n) float32.
+        """
         hidden = torch.relu(self.hidden(features))
         with torch.autocast(hidden.device.type, enabled=False):
-            return self.out(hidden.float())
+            raw: Tensor = self.out(hidden.float())
+        return raw
 
     def decode(self, raw: Tensor, centres_m: Tensor) -> Embeddings:
-        """Raw channels (P, C + 2 + n) and cell centres (P, 2) -> embeddings."""
+        """Decode raw channels.
+
+        Args:
+            raw: (P, C + 2 + n) raw channels.
+            centres_m: (P, 2) centres of the pillars' cells, metres.
+
+        Returns:
+            The embeddings of the P pillars.
+        """
         c = self.num_classes
         return Embeddings(raw[:, :c].sigmoid(), centres_m + raw[:, c : c + 2], raw[:, c + 2 :])

@@ -1,4 +1,4 @@
-"""The network: pillar features -> backbone -> heads."""
+"""The network: pillar features, backbone and heads."""
 
 import copy
 
@@ -8,7 +8,7 @@ from torch import nn
 from bev_instseg.config import Config
 from bev_instseg.models.backbone import Backbone
 from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
-from bev_instseg.models.norm import Normed
+from bev_instseg.models.norm import NormedLayer
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.pillar_features import PillarFeatures
 from bev_instseg.models.sparse import SparseBackend, SubmanifoldConv
@@ -16,9 +16,21 @@ from bev_instseg.structures import PillarEmbeddings
 
 
 class BEVNet(nn.Module):
-    """Seed, offset and bandwidth of every occupied pillar."""
+    """Predicts the seed, offset and bandwidth of every occupied pillar.
+
+    Attributes:
+        fixed_sigma_m: Bandwidth of a network that does not learn it, metres.
+        pillar_features: From raw statistics to features.
+        backbone: From features to features with context.
+        heads: From features to raw channels, and their decoding.
+    """
 
     def __init__(self, config: Config) -> None:
+        """Build the network with random weights.
+
+        Args:
+            config: Configuration of the model, the grid and the classes.
+        """
         super().__init__()
         model = config.model
         self.fixed_sigma_m = model.fixed_sigma_m
@@ -30,35 +42,48 @@ class BEVNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, batch: PillarBatch) -> Embeddings:
-        """Embeddings of the (P,) pillars of a batch, in its order."""
+        """Return the embeddings of the P pillars of a batch, in its order.
+
+        Args:
+            batch: Pillars of one or several sweeps.
+        """
         features = self.pillar_features(batch.features)
         features = self.backbone(features, batch.pyramid)
         return self.heads.decode(self.heads(features), batch.centres_m)
 
     def folded(self, dtype: torch.dtype) -> "BEVNet":
-        """A copy for inference alone: batch norms in the weights before them, in this precision.
+        """Return a copy for inference only, with batch norms folded into the preceding weights.
 
-        The last layer, whose offsets are metres, stays float32.
+        Args:
+            dtype: Type of the copy's weights. The last layer, whose offsets are metres, stays
+                float32.
         """
         copied = copy.deepcopy(self).eval()
         for module in copied.modules():
-            if isinstance(module, Normed):
+            if isinstance(module, NormedLayer):
                 module.fold()
         for part in (copied.pillar_features, copied.backbone, copied.heads.hidden):
             part.to(dtype)
         return copied.requires_grad_(False)
 
     def set_sparse_backend(self, backend: SparseBackend) -> None:
-        """Choose the library for the sparse convolutions; the weights stay the same."""
+        """Choose the library for the sparse convolutions; the weights stay the same.
+
+        Args:
+            backend: ``torch`` or ``spconv``.
+        """
         for module in self.modules():
             if isinstance(module, SubmanifoldConv):
                 module.backend = backend
 
     @torch.inference_mode()
     def infer(self, batch: PillarBatch) -> PillarEmbeddings:
-        """Embeddings as NumPy arrays, ready to be clustered. Call in evaluation mode.
+        """Return embeddings as NumPy arrays, ready for clustering. Call in evaluation mode.
 
-        Nothing waits for a GPU until the results come back, in one piece.
+        A GPU is waited for only once, when all results are copied back together.
+
+        Args:
+            batch: Pillars of one or several sweeps.
         """
         embeddings = self(batch)
         precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
@@ -68,10 +93,14 @@ class BEVNet(nn.Module):
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device multiplies it itself; where it does not, float32 is faster."""
+    """Return bfloat16 if the device multiplies it in hardware, else float32, which is then faster.
+
+    Args:
+        device: The device that the network runs on.
+    """
     if device.type == "cuda":
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        has = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        has_bf16 = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+        cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        has_bf16 = bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
     return torch.bfloat16 if has_bf16 else torch.float32

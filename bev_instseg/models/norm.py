@@ -1,4 +1,4 @@
-"""Batch norm whose moments are those of the global batch, on CPU and GPU alike; folding it."""
+"""Batch norm over the batch of all processes, on CPU and GPU, and its folding into weights."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """A tensor summed over all processes; its gradient is summed likewise."""
+    """Sum of a tensor over all processes; its gradient is summed likewise."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -23,38 +23,51 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
 
-class GlobalBatchNorm(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` over all processes of a distributed run (torch's own is for GPUs only).
+def _sum_over_processes(x: Tensor) -> Tensor:
+    total: Tensor = _SumOverProcesses.apply(x)  # type: ignore[no-untyped-call]
+    return total
 
-    Takes (B, C, H, W) or (P, C). Alone, or in evaluation, it is plain batch norm; but where a
-    channel has less than two values, and so no variance, training too uses the running moments.
+
+class GlobalBatchNorm(nn.BatchNorm2d):
+    """`nn.BatchNorm2d` over all processes of a distributed run (torch's own needs GPUs).
+
+    Takes (B, C, H, W) or (P, C). In a single process, or in evaluation, it is plain batch norm,
+    except that training also uses the running moments if a channel has fewer than two values and
+    so no variance.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise over everything but channels."""
+        """Normalise over all dimensions but the channels.
+
+        Args:
+            x: (B, C, H, W) or (P, C).
+
+        Returns:
+            The same shape.
+        """
         if x.ndim == 2:
             return self.forward(x[:, :, None, None])[:, :, 0, 0]
         if self.training and dist.is_initialized() and dist.get_world_size() > 1:
-            return self._forward_together(x)
+            return self._forward_distributed(x)
         if self.training and x.numel() <= x.shape[1]:
             return nn.functional.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         return super().forward(x)
 
-    def _forward_together(self, x: Tensor) -> Tensor:
-        """Every process must call this, one without values too: they wait for each other."""
+    def _forward_distributed(self, x: Tensor) -> Tensor:
+        """Normalise with global moments. Every process must call this, even one without values."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
         wide = x.to(self.weight.dtype)
         count = wide.new_tensor([x.numel() // x.shape[1]])
-        sums = _SumOverProcesses.apply(torch.cat([wide.sum((0, 2, 3)), count]))
+        sums = _sum_over_processes(torch.cat([wide.sum((0, 2, 3)), count]))
         total = sums[-1].detach()
         mean = sums[:-1] / total.clamp_min(1)
         squares = (wide - mean[:, None, None]).square().sum((0, 2, 3))
-        variance = _SumOverProcesses.apply(squares) / total.clamp_min(1)
+        variance = _sum_over_processes(squares) / total.clamp_min(1)
         enough = total > 1
         with torch.no_grad():
             momentum = self.momentum * enough
@@ -68,26 +81,43 @@ class GlobalBatchNorm(nn.BatchNorm2d):
         return (wide * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
 
 
-class Normed(nn.Module):
-    """A convolution or linear layer without bias, then batch norm: one affine map when folded."""
+class NormedLayer(nn.Module):
+    """A layer without bias followed by batch norm; `fold` turns them into one layer.
+
+    Attributes:
+        layer: The convolution or linear layer.
+        norm: The batch norm; the identity once folded.
+    """
 
     def __init__(self, layer: nn.Module, width: int) -> None:
+        """Add a batch norm to a layer.
+
+        Args:
+            layer: A convolution or linear layer without bias.
+            width: Its output channels.
+        """
         super().__init__()
         self.layer = layer
         self.norm: nn.Module = GlobalBatchNorm(width)
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the layer's weights."""
+        """Type of the layer's weights."""
         return next(self.layer.parameters()).dtype
 
-    def forward(self, x: Tensor, *where: Any) -> Tensor:
-        """What the layer makes of it, normalised; ``where`` is the layer's own affair."""
-        return self.norm(self.layer(x, *where))
+    def forward(self, x: Tensor, *args: Any) -> Tensor:
+        """Return the normalised output of the layer.
+
+        Args:
+            x: Input of the layer.
+            *args: Further arguments of the layer.
+        """
+        y: Tensor = self.norm(self.layer(x, *args))
+        return y
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Put the running moments into the layer's weights (output channels first) and a bias."""
+        """Fold the running moments into the layer's weights (output channels first) and a bias."""
         norm = self.norm
         assert isinstance(norm, GlobalBatchNorm)
         assert norm.running_mean is not None

@@ -1,4 +1,4 @@
-"""Pillars of several sweeps as tensors: the seam between NumPy and torch."""
+"""Pillars of several sweeps as tensors: where NumPy ends and torch begins."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,22 +11,20 @@ from torch import Tensor
 from bev_instseg.ops.neighbours import Shape, find_neighbours
 from bev_instseg.structures import Int32, Pillars
 
-Change = Callable[[Tensor], Tensor]
-
 SPARSE_LEVELS = 2  # strides 1 and 2 of the grid are computed at occupied cells only
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The occupied cells at one stride, P of them; see `ops.sites.Sites`.
+    """The P occupied cells at one stride, with `CellNeighbours` as tensors.
 
     Attributes:
-        neighbours: (P, 9) int32 row of each neighbour, P where there is none.
-        slot: (P,) int64 ``4 * parent + child``, with parents the rows of the next level.
-        num_parents: occupied cells at twice the stride.
+        neighbours: (P, 9) int32 row of each neighbour, P if there is none.
+        slot: (P,) int64 ``4 * parent + child``; parents are rows of the next level.
+        num_parents: The number of occupied cells at twice the stride.
         cells: (P,) int32 flat index into ``shape``.
         shape: (B, nx, ny) of the grids at this stride.
-        found: what spconv finds out about these cells in the first layer, for the next.
+        spconv_indices: Index pairs that spconv computes in the first layer and reuses afterwards.
     """
 
     neighbours: Tensor
@@ -34,21 +32,25 @@ class Level:
     num_parents: int
     cells: Tensor
     shape: Shape
-    found: dict[str, Any] = field(default_factory=dict)
+    spconv_indices: dict[str, Any] = field(default_factory=dict)
 
-    def each(self, change: Change) -> "Level":
-        """With its tensors changed."""
-        neighbours, slot, cells = map(change, (self.neighbours, self.slot, self.cells))
+    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Level":
+        """Return the level with a function applied to each tensor.
+
+        Args:
+            function: Moves a tensor, say.
+        """
+        neighbours, slot, cells = map(function, (self.neighbours, self.slot, self.cells))
         return Level(neighbours, slot, self.num_parents, cells, self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
-    """Occupied cells at rising strides of a stack of grids.
+    """Occupied cells of a stack of grids, at strides 1, 2, 4, ...
 
     Attributes:
-        levels: at strides 1, 2, .. of the grid.
-        cells: (Q,) int64 flat index into ``shape`` of the occupied cells at the next stride.
+        levels: The sparse levels, from stride 1 on.
+        cells: (Q,) int64 occupied cells at the next stride, flat index into ``shape``.
         shape: (B, nx, ny) of the maps at that stride.
     """
 
@@ -58,58 +60,70 @@ class Pyramid:
 
     @staticmethod
     def build(cells: Int32, shape: Shape) -> "Pyramid":
-        """From (P,) int32 flat indices of occupied cells into ``shape`` (B, nx, ny).
+        """Find the neighbours and parents of occupied cells at each sparse level.
+
+        Args:
+            cells: (P,) int32 flat indices of the occupied cells into ``shape``.
+            shape: (B, nx, ny) of the grids.
 
         Raises:
-            ValueError: nx or ny that is no multiple of the stride of the coarsest level.
+            ValueError: nx or ny is not a multiple of the stride after the last sparse level.
         """
         stride = 2**SPARSE_LEVELS
-        if shape[1] % stride or shape[2] % stride:
-            raise ValueError(f"a grid of {shape[1]} x {shape[2]} cells is no multiple of {stride}")
+        batch, nx, ny = shape
+        if nx % stride or ny % stride:
+            raise ValueError(
+                f"the sides of a grid of {nx} x {ny} cells must be multiples of {stride}"
+            )
         levels = []
         for _ in range(SPARSE_LEVELS):
-            sites = find_neighbours(cells, shape)
+            found = find_neighbours(cells, shape)
             levels.append(
                 Level(
-                    torch.from_numpy(sites.neighbours),
-                    torch.from_numpy(sites.slot),
-                    len(sites.parents),
+                    torch.from_numpy(found.neighbours),
+                    torch.from_numpy(found.slot),
+                    len(found.parents),
                     torch.from_numpy(cells),
                     shape,
                 )
             )
-            cells, shape = sites.parents, (shape[0], shape[1] // 2, shape[2] // 2)
+            cells, shape = found.parents, (batch, shape[1] // 2, shape[2] // 2)
         return Pyramid(tuple(levels), torch.from_numpy(cells).long(), shape)
 
-    def each(self, change: Change) -> "Pyramid":
-        """With its tensors changed."""
-        levels = tuple(level.each(change) for level in self.levels)
-        return Pyramid(levels, change(self.cells), self.shape)
+    def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Pyramid":
+        """Return the pyramid with a function applied to each tensor.
+
+        Args:
+            function: Moves a tensor, say.
+        """
+        levels = tuple(level.map_tensors(function) for level in self.levels)
+        return Pyramid(levels, function(self.cells), self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class PillarBatch:
-    """Occupied pillars of B sweeps on grids of one shape.
+    """Occupied pillars of B sweeps on grids of one shape, sweep after sweep.
 
     Attributes:
         features: (P, F) float32 raw pillar features.
         centres_m: (P, 2) float32 cell centres, metres.
-        pyramid: where they lie.
-        counts: pillars of each sweep; they lie one sweep after the other.
+        pyramid: The pillars' cells and their neighbours.
     """
 
     features: Tensor
     centres_m: Tensor
     pyramid: Pyramid
-    counts: tuple[int, ...]
 
     @staticmethod
     def from_pillars(sweeps: Sequence[Pillars]) -> "PillarBatch":
-        """Stack the pillars of sweeps whose grids have one shape.
+        """Stack the pillars of sweeps whose grids have the same shape.
+
+        Args:
+            sweeps: The pillars of each sweep; at least one.
 
         Raises:
-            ValueError: no sweep, grids of different shapes, or of a shape that the network's
-                levels do not divide, or more cells in all than int32 can count.
+            ValueError: There is no sweep, the grids differ in shape, their sides are not multiples
+                of 4, or they have more cells in all than int32 can index.
         """
         shapes = {pillars.grid.shape for pillars in sweeps}
         if len(shapes) != 1:
@@ -122,17 +136,20 @@ class PillarBatch:
             torch.from_numpy(np.concatenate([pillars.features for pillars in sweeps])),
             torch.from_numpy(np.concatenate([pillars.centres_m for pillars in sweeps])),
             Pyramid.build(np.concatenate(cells), (len(sweeps), nx, ny)),
-            tuple(len(pillars.cells) for pillars in sweeps),
         )
 
     def to(self, device: torch.device | str) -> "PillarBatch":
-        """The same batch on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        """Return the batch on a device.
+
+        Args:
+            device: As for `Tensor.to`.
+        """
+        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "PillarBatch":
-        """The same where a GPU can fetch it by itself."""
-        return self._each(Tensor.pin_memory)
+        """Return the batch in page-locked memory, from which a GPU copies without waiting."""
+        return self._map_tensors(Tensor.pin_memory)
 
-    def _each(self, change: Change) -> "PillarBatch":
-        features, centres_m = change(self.features), change(self.centres_m)
-        return PillarBatch(features, centres_m, self.pyramid.each(change), self.counts)
+    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> "PillarBatch":
+        pyramid = self.pyramid.map_tensors(function)
+        return PillarBatch(function(self.features), function(self.centres_m), pyramid)

@@ -1,4 +1,4 @@
-"""Convolutions that compute at occupied cells only, in plain torch or by spconv."""
+"""Convolutions that compute at occupied cells only, in plain torch or with spconv."""
 
 import importlib.util
 import math
@@ -16,30 +16,31 @@ SparseBackend = Literal["torch", "spconv"]
 
 
 def has_spconv() -> bool:
-    """Whether spconv is installed; it is not imported yet (that takes seconds)."""
+    """Return whether spconv is installed, without importing it (which takes seconds)."""
     return importlib.util.find_spec("spconv") is not None
 
 
 @cache
 def _import_spconv() -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of torch, for what spconv calls
+        warnings.simplefilter("ignore", FutureWarning)  # from torch, about calls in spconv
         import spconv.pytorch
     return spconv.pytorch
 
 
 def _patches(x: Tensor, neighbours: Tensor) -> Tensor:
-    """(P, C) features -> (P, 9 * C) of each cell's neighbours, 0 where there is none."""
-    nothing = x.new_zeros(1, x.shape[1])
-    rows = torch.cat([x, nothing]).index_select(0, neighbours.flatten())
+    """Gather (P, C) features to (P, 9 * C) features of each cell's neighbours, 0 if empty."""
+    empty = x.new_zeros(1, x.shape[1])
+    rows = torch.cat([x, empty]).index_select(0, neighbours.flatten())
     return rows.view(len(x), TAPS * x.shape[1])
 
 
 class _Submanifold(torch.autograd.Function):
-    """One matrix product of gathered neighbours with (out, 9, in) weights.
+    """A matrix product of the gathered neighbours and (out, 9, in) weights.
 
-    If j is i's neighbour at tap t, then i is j's at tap 8 - t. So the gradient of the input is such
-    a convolution of the gradient of the output, with the taps in reverse, and nothing is scattered.
+    If j is i's neighbour at tap t, then i is j's neighbour at tap 8 - t. So the gradient of the
+    input is the same convolution of the output's gradient, with the taps reversed, and needs no
+    scatter.
     """
 
     @staticmethod
@@ -59,45 +60,61 @@ class _Submanifold(torch.autograd.Function):
 class SubmanifoldConv(nn.Module):
     """3 x 3 convolution of stride 1 from occupied cells to the same cells.
 
-    What a dense convolution without bias has there if the empty cells are zero (B. Graham,
-    L. van der Maaten: Submanifold Sparse Convolutional Networks, 2017). The weights are
-    (out, 9, in): taps row by row, before channels.
+    Equals a dense convolution without bias at these cells if empty cells are zero (B. Graham,
+    L. van der Maaten: Submanifold Sparse Convolutional Networks, 2017).
 
     Attributes:
-        backend: The library that computes it; the weights are the same for both.
+        weight: (out, 9, in): taps row by row, then input channels.
+        bias: (out,) once batch norm is folded into the layer, else None.
+        backend: The library that computes the convolution; the weights are the same for both.
     """
 
     backend: SparseBackend = "torch"
     bias: Tensor | None
 
     def __init__(self, width_in: int, width_out: int) -> None:
+        """Draw random weights.
+
+        Args:
+            width_in: Input channels.
+            width_out: Output channels.
+        """
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width_out, TAPS, width_in))
         self.register_parameter("bias", None)
         nn.init.kaiming_uniform_(self.weight.flatten(1), a=math.sqrt(5))
-        self._layer: list[Any] = []  # spconv's, made at first use; in a list it is no submodule
+        self._spconv_layer: list[Any] = []  # made on first use; in a list it is not a submodule
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
-        """(P, width_in) -> (P, width_out)."""
+        """Convolve features.
+
+        Args:
+            x: (P, width_in) features.
+            level: The P occupied cells.
+
+        Returns:
+            (P, width_out).
+        """
         if self.backend == "spconv":
-            return self._by_spconv(x, level)
+            return self._forward_spconv(x, level)
         if torch.is_grad_enabled():
-            y = _Submanifold.apply(x, self.weight.to(x.dtype), level.neighbours)
+            weight = self.weight.to(x.dtype)
+            y: Tensor = _Submanifold.apply(x, weight, level.neighbours)  # type: ignore[no-untyped-call]
             return y if self.bias is None else y + self.bias
         return nn.functional.linear(
             _patches(x, level.neighbours), self.weight.flatten(1), self.bias
         )
 
-    def _by_spconv(self, x: Tensor, level: Level) -> Tensor:
-        """The same by spconv, which knows no bfloat16: float32 on a CPU, there float16 on a GPU."""
+    def _forward_spconv(self, x: Tensor, level: Level) -> Tensor:
+        """Convolve with spconv; it lacks bfloat16, so use float16 on a GPU and float32 on a CPU."""
         if not len(x):
             return x.new_zeros(0, len(self.weight)) + 0 * (x.sum() + self.weight.sum())
         spconv = _import_spconv()
         out, _, width_in = self.weight.shape
         on_cpu = x.device.type == "cpu"
         dtype = torch.float16 if x.dtype == torch.bfloat16 and not on_cpu else torch.float32
-        if not self._layer:
-            with torch.random.fork_rng():  # it draws weights, which it then does not keep
+        if not self._spconv_layer:
+            with torch.random.fork_rng():  # its random weights are thrown away
                 layer = spconv.SubMConv2d(
                     width_in,
                     out,
@@ -107,29 +124,48 @@ class SubmanifoldConv(nn.Module):
                     algo=spconv.ConvAlgo.Native if on_cpu else None,
                 )
             del layer.weight
-            self._layer.append(layer)
-        layer = self._layer[0]  # two threads may both have made one: either will do
+            self._spconv_layer.append(layer)
+        layer = self._spconv_layer[0]  # two threads may have made one each: both are equal
         layer.weight = self.weight.view(out, 3, 3, width_in).to(dtype)
         batch, nx, ny = level.shape
         row = level.cells // ny
         indices = torch.stack([row // nx, row % nx, level.cells % ny], 1)
         tensor = spconv.SparseConvTensor(x.to(dtype), indices.int(), [nx, ny], batch)
-        tensor.indice_dict = level.found
+        tensor.indice_dict = level.spconv_indices
         with torch.autocast(x.device.type, enabled=False):
             result = layer(tensor)
-        level.found.update(result.indice_dict)
-        y = result.features.to(x.dtype)
+        level.spconv_indices.update(result.indice_dict)
+        y: Tensor = result.features.to(x.dtype)
         return y if self.bias is None else y + self.bias
 
 
 class SparseDown(nn.Module):
-    """2 x 2 convolution of stride 2: occupied cells to their parents."""
+    """2 x 2 convolution of stride 2 from occupied cells to their parents.
+
+    Attributes:
+        linear: Maps the four quarters of a parent to its features.
+    """
 
     def __init__(self, width_in: int, width_out: int) -> None:
+        """Draw random weights.
+
+        Args:
+            width_in: Input channels.
+            width_out: Output channels.
+        """
         super().__init__()
         self.linear = nn.Linear(4 * width_in, width_out, bias=False)
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
-        """(P, width_in) -> (num_parents, width_out)."""
+        """Convolve features.
+
+        Args:
+            x: (P, width_in) features.
+            level: The P occupied cells and their parents.
+
+        Returns:
+            (num_parents, width_out).
+        """
         quarters = x.new_zeros(4 * level.num_parents, x.shape[1]).index_copy(0, level.slot, x)
-        return self.linear(quarters.view(level.num_parents, 4 * x.shape[1]))
+        y: Tensor = self.linear(quarters.view(level.num_parents, 4 * x.shape[1]))
+        return y

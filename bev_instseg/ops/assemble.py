@@ -1,4 +1,4 @@
-"""From labelled pillars back to the points: the instances of a sweep."""
+"""From clustered pillars back to points: the instances of a sweep."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from bev_instseg.structures import Clusters, Float32, Instances, Int32, Pillars
 
 @dataclass(frozen=True)
 class AssemblyRules:
-    """What makes points of a cluster an instance.
+    """Which points belong to an instance, and which instances are kept.
 
     Attributes:
-        class_names: C names.
-        min_height_m: Points lower than this above the ground stay out (the road under a car).
-        max_height_m: Per class; points higher than this stay out (a branch above a car).
+        class_names: The C names.
+        min_height_m: Points lower than this above the ground are left out (the road under a car).
+        max_height_m: Per class; points higher than this are left out (a branch above a car).
         min_points: Per class; instances with fewer points are dropped.
         calibration: (a, b, c) per class, see `probability`; empty to keep the clusters' scores.
         score_threshold: Instances with a lower score are dropped.
@@ -35,12 +35,12 @@ class AssemblyRules:
 def assemble(
     points: Float32, pillars: Pillars, clusters: Clusters, rules: AssemblyRules
 ) -> Instances:
-    """Give each point the instance of its pillar, if its height above the ground allows it.
+    """Give each point the instance of its pillar, if its height above the ground allows.
 
-    An instance whose box contains the sensor is the ego vehicle, and is dropped.
+    A box that contains the sensor is the ego vehicle; its instance is dropped.
 
     Args:
-        points: (N, 4) float32 points of the sweep, the sensor at x = y = 0.
+        points: (N, 4) float32 points of the sweep; the sensor is at x = y = 0.
         pillars: The P pillars of these points.
         clusters: Instance of each pillar.
         rules: Heights, sizes and scores that an instance must have.
@@ -49,7 +49,7 @@ def assemble(
         Instances numbered by falling score; equal scores keep the order of the clusters.
     """
     max_height_m = np.asarray(rules.max_height_m, np.float32)[clusters.classes]
-    owner, size = _owners(
+    owner, size = _assign_points(
         pillars.point_to_pillar,
         pillars.point_height_m,
         clusters.labels,
@@ -62,37 +62,39 @@ def assemble(
     enough = size >= np.maximum(np.asarray(rules.min_points)[clusters.classes], 1)
     kept = np.flatnonzero(enough & (scores >= np.float32(rules.score_threshold)))
     kept = kept[np.argsort(-scores[kept], kind="stable")]
-    labels = _numbered(kept, len(clusters.classes))[owner]
+    labels = _new_numbers(kept, len(clusters.classes))[owner]
     boxes = oriented_boxes(points, labels, len(kept))
     ego = _contains_sensor(boxes)
     if ego.any():
-        labels = _numbered(np.flatnonzero(~ego), len(kept))[labels]
+        labels = _new_numbers(np.flatnonzero(~ego), len(kept))[labels]
         kept, boxes = kept[~ego], boxes[~ego]
     return Instances(labels, clusters.classes[kept], scores[kept], boxes, rules.class_names)
 
 
-def _numbered(kept: NDArray[np.intp], count: int) -> Int32:
-    """New numbers 1..K of those kept, by old number 0..count; 0 for the others."""
+def _new_numbers(kept: NDArray[np.intp], count: int) -> Int32:
+    """Return the new number 1..K of each old number 0..count; 0 for those not kept."""
     number: Int32 = np.zeros(count + 1, np.int32)
     number[kept + 1] = np.arange(1, len(kept) + 1)
     return number
 
 
 def _contains_sensor(boxes: Float32) -> NDArray[np.bool_]:
-    """(K,) whether x = y = 0 lies inside each of (K, 7) boxes seen from above."""
+    """Return (K,) whether x = y = 0 is inside each of (K, 7) boxes seen from above."""
     x, y, _, length, width, _, yaw_rad = boxes.T
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
-    return (abs(x * cos + y * sin) < length / 2) & (abs(y * cos - x * sin) < width / 2)
+    inside: NDArray[np.bool_] = abs(x * cos + y * sin) < length / 2
+    inside &= abs(y * cos - x * sin) < width / 2
+    return inside
 
 
 @kernel
-def _owners(point_to_pillar, height, labels, lowest, top):  # type: ignore[no-untyped-def]
-    """Cluster of each point, 0 for none, and the points of each cluster 1..K."""
+def _assign_points(point_to_pillar, height, labels, min_height, max_height):  # type: ignore[no-untyped-def]
+    """Return the cluster of each point, 0 for none, and the number of points of clusters 1..K."""
     owner = np.zeros(len(point_to_pillar), np.int32)
-    size = np.zeros(len(top), np.int64)
+    size = np.zeros(len(max_height), np.int64)
     for i in range(len(point_to_pillar)):
         p = point_to_pillar[i]
-        if p >= 0 and labels[p] > 0 and lowest <= height[i] <= top[labels[p]]:
+        if p >= 0 and labels[p] > 0 and min_height <= height[i] <= max_height[labels[p]]:
             owner[i] = labels[p]
             size[labels[p]] += 1
     return owner, size[1:]

@@ -1,4 +1,8 @@
-"""Bandwidth-aware clustering: greedy by seed, each seed with its own Gaussian."""
+"""Clustering with a learned bandwidth: greedy by seed, each seed with its own Gaussian.
+
+Eq. numbers: D. Neven et al., Instance Segmentation by Jointly Optimizing Spatial Embeddings and
+Clustering Bandwidth, CVPR 2019.
+"""
 
 import math
 
@@ -7,9 +11,9 @@ import numpy as np
 from bev_instseg.ops.kernel import kernel
 from bev_instseg.structures import Clusters, PillarEmbeddings
 
-MARGIN_SQUARED = 2 * math.log(2)  # squared Mahalanobis distance at which phi = 0.5
-BUCKET_M = 1.0  # about the half size of an object
-MAX_BUCKETS = 256  # along x and along y; what lies beyond is in the outermost
+MARGIN_SQUARED = 2 * math.log(2)  # eq. 6: squared Mahalanobis distance at which phi = 0.5
+BUCKET_M = 1.0  # about half the size of an object
+MAX_BUCKETS = 256  # along x and along y; the outermost hold everything beyond
 
 
 def cluster(
@@ -17,36 +21,45 @@ def cluster(
 ) -> Clusters:
     """Group pillars into instances.
 
-    A pillar's seed is the largest of its C seed maps. Only pillars with a seed of at least
-    ``member_threshold`` take part. In falling order of seed (the lower pillar number first where
-    equal), each unclaimed pillar i of at least ``seed_threshold`` looks at the pillars j inside
-    its margin, phi_i(e_j) > 0.5, that is ``d^T W_i d < 2 ln 2`` with d = e_j - e_i. If at least
-    ``min_free`` of them are unclaimed it opens an instance and claims those; else it is passed
-    over. A claimed pillar is never claimed again, and there is no limit on the instances.
+    A pillar's seed is the largest of its C seed maps. Pillars with a seed below
+    ``member_threshold`` are ignored. In order of falling seed (on ties, of rising pillar number),
+    each unclaimed pillar i with a seed of at least ``seed_threshold`` considers the pillars j
+    inside its margin, phi_i(e_j) > 0.5. If at least a share ``min_free`` of them is unclaimed, it
+    opens an instance and claims those; otherwise it is skipped. A claimed pillar is never claimed
+    again, and the number of instances is not limited.
 
-    A pillar with a NaN among its seeds takes no part; one with a NaN or infinite centre joins no
-    instance, and neither it nor one with a NaN precision opens one. Distances and sums are
-    computed in float64, sums in the order of the pillars; thresholds apply to the float32 seeds.
+    Membership is eq. 5, and eq. 7 for an elliptical bandwidth, with a full precision matrix W:
+    phi_i(e_j) = exp(-1/2 d^T W_i d) with d = e_j - e_i. phi > 0.5, the margin of eq. 6, is tested
+    as d^T W_i d < 2 ln 2.
+
+    A pillar with a NaN seed is ignored; one with a NaN or infinite centre is never in an instance,
+    and one with a NaN precision never opens one. Distances and sums are computed in float64, sums
+    in the order of the pillars; thresholds apply to the float32 seeds.
 
     Args:
-        embeddings: of P pillars.
-        seed_threshold, member_threshold, min_free: in 0..1.
+        embeddings: Embeddings of P pillars.
+        seed_threshold: Smallest seed that opens an instance, 0..1.
+        member_threshold: Smallest seed of a member, 0..1.
+        min_free: Smallest unclaimed share of the pillars inside the margin, 0..1.
+
+    Returns:
+        The instance of each pillar, in the order in which instances were opened.
     """
     centre = np.ascontiguousarray(embeddings.centre_m)
     precision = np.ascontiguousarray(embeddings.precision)
     seed = np.ascontiguousarray(embeddings.seed)
     thresholds = np.float32(member_threshold), np.float32(seed_threshold)
-    active, openers, best = _take_part(seed, *thresholds)
+    active, openers, best = _select_pillars(seed, *thresholds)
     order = openers[np.argsort(-best, kind="stable")]
-    buckets = _bucket(centre, active)
+    buckets = _sort_into_buckets(centre, active)
     labels, opened_by = _claim(centre, precision, active, order, float(min_free), *buckets)
     classes, scores = _classify(seed, active, labels, len(opened_by))
     return Clusters(labels, classes, scores, opened_by)
 
 
 @kernel
-def _take_part(seed, member_threshold, seed_threshold):  # type: ignore[no-untyped-def]
-    """Pillars that may join, those that may open, and the seeds of the latter."""
+def _select_pillars(seed, member_threshold, seed_threshold):  # type: ignore[no-untyped-def]
+    """Return the pillars that may join an instance, those that may open one, and their seeds."""
     active, openers = np.empty(len(seed), np.int64), np.empty(len(seed), np.int64)
     best = np.empty(len(seed), np.float32)
     num_active, num_openers = 0, 0
@@ -67,14 +80,12 @@ def _take_part(seed, member_threshold, seed_threshold):  # type: ignore[no-untyp
 
 
 @kernel
-def _bucket(centre, active):  # type: ignore[no-untyped-def]
-    """Pillars with finite centres sorted into square buckets.
+def _sort_into_buckets(centre, active):  # type: ignore[no-untyped-def]
+    """Sort the pillars with finite centres into square buckets.
 
     Returns:
-        members: pillars, one bucket after the other, row by row.
-        start: (nx * ny + 1,) where each bucket begins in ``members``.
-        corner: (2,) lower corner of the first bucket.
-        shape: (2,) nx, ny.
+        Pillars bucket by bucket and row by row; (nx * ny + 1,) position of each bucket's first
+        pillar; (2,) lower corner of the first bucket; (2,) nx, ny.
     """
     low, high = np.full(2, np.inf), np.full(2, -np.inf)
     for i in active:
@@ -91,8 +102,8 @@ def _bucket(centre, active):  # type: ignore[no-untyped-def]
     for n in range(len(active)):
         x, y = centre[active[n], 0], centre[active[n], 1]
         if np.isfinite(x) and np.isfinite(y):
-            column = _along(np.float64(x), low[0], shape[0])
-            at[n] = column * shape[1] + _along(np.float64(y), low[1], shape[1])
+            column = _bucket_index(np.float64(x), low[0], shape[0])
+            at[n] = column * shape[1] + _bucket_index(np.float64(y), low[1], shape[1])
             start[at[n] + 1] += 1
     for b in range(shape[0] * shape[1]):
         start[b + 1] += start[b]
@@ -106,8 +117,8 @@ def _bucket(centre, active):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _along(value, low, count):  # type: ignore[no-untyped-def]
-    """Number of the bucket along an axis: never falls where the value rises."""
+def _bucket_index(value, low, count):  # type: ignore[no-untyped-def]
+    """Return the number of the bucket along an axis; it is monotonic in the value."""
     return int(min(max((value - low) / BUCKET_M, 0.0), count - 1.0))
 
 
@@ -115,13 +126,13 @@ def _along(value, low, count):  # type: ignore[no-untyped-def]
 def _claim(  # type: ignore[no-untyped-def]
     centre, precision, active, order, min_free, members, start, corner, shape
 ):
-    """Labels of the pillars and the opener of each instance; ``order`` are the seeds to try.
+    """Return the labels of the pillars and the opener of each instance; try seeds in ``order``.
 
-    Only the buckets that the margin's bounding box touches are looked at: with precision W its half
-    width along x is sqrt(2 ln 2 yy / det W). Nothing inside is missed. Where det W > 1e-6 xx yy,
-    rounding moves the squared distance by less than 1e-8 of it, far less than the box is larger
-    than need be; sums, differences and `_along` never fall where their arguments rise, so rounding
-    moves no centre out of the buckets of the box that holds it.
+    Only buckets that overlap the margin's bounding box are searched: with precision W its half
+    width along x is sqrt(2 ln 2 yy / det W). No member is missed: where det W > 1e-6 xx yy,
+    rounding moves the squared distance by less than 1e-8 of itself, and the box is enlarged by more
+    than that; sums, differences and `_bucket_index` are monotonic, so rounding moves no centre
+    out of the buckets of the box that holds it.
     """
     labels = np.zeros(len(centre), np.int32)
     unclaimed = np.empty(len(active), np.int64)
@@ -138,16 +149,16 @@ def _claim(  # type: ignore[no-untyped-def]
         )
         x_first, x_last, y_first, y_last = 0, shape[0] - 1, 0, shape[1] - 1
         det = xx * yy - xy * xy
-        if xx > 0 and det > 1e-6 * xx * yy:  # an ellipse, and no needle that rounding would bend
+        if xx > 0 and det > 1e-6 * xx * yy:  # else too thin an ellipse: search all buckets
             half_x = 1.000001 * np.sqrt(MARGIN_SQUARED * yy / det)
             half_y = 1.000001 * np.sqrt(MARGIN_SQUARED * xx / det)
             x_first, x_last = (
-                _along(x - half_x, corner[0], shape[0]),
-                _along(x + half_x, corner[0], shape[0]),
+                _bucket_index(x - half_x, corner[0], shape[0]),
+                _bucket_index(x + half_x, corner[0], shape[0]),
             )
             y_first, y_last = (
-                _along(y - half_y, corner[1], shape[1]),
-                _along(y + half_y, corner[1], shape[1]),
+                _bucket_index(y - half_y, corner[1], shape[1]),
+                _bucket_index(y + half_y, corner[1], shape[1]),
             )
         inside, count = 0, 0
         for column in range(x_first, x_last + 1):
@@ -170,7 +181,7 @@ def _claim(  # type: ignore[no-untyped-def]
 
 @kernel
 def _classify(seed, active, labels, num):  # type: ignore[no-untyped-def]
-    """Class and score of each instance: the largest sum of seeds, the lower class where equal."""
+    """Return each instance's class, with the largest sum of seeds (ties: the lower), and score."""
     sums = np.zeros((num, seed.shape[1]))
     size = np.zeros(num, np.int64)
     for i in active:

@@ -1,56 +1,56 @@
 """Local ground height under each pillar, from the pillars' lowest points."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.kernel import kernel
+from bev_instseg.structures import Float32, Int32
 
 TILE_CELLS = 8  # a tile is TILE_CELLS x TILE_CELLS cells: 1.6 m at 0.2 m cells
 OUTLIER_M = 0.4  # a tile this far below the median of its neighbourhood is a ghost return
 SLOPE = 0.15  # the ground rises at most this much per metre
 
 
-def estimate_ground(
-    cells: NDArray[np.int32], z_min_m: NDArray[np.float32], grid: BEVGrid
-) -> NDArray[np.float32]:
-    """Height of the ground under each occupied pillar.
+def estimate_ground(cells: Int32, z_min_m: Float32, grid: BEVGrid) -> Float32:
+    """Estimate the height of the ground under each occupied pillar.
 
     The cells are pooled into tiles. A tile's height is the lower quartile of its pillars' lowest
-    points; a tile more than `OUTLIER_M` below the median of the occupied ones among the 5 x 5 tiles
-    around it is raised to that median. Both are elements, never means of two: of n sorted heights,
-    number (n - 1) // 4 and number n // 2.
+    points. A tile more than `OUTLIER_M` below the median of the occupied tiles in the 5 x 5 around
+    it is raised to that median. Quartile and median are elements, never a mean of two: number
+    (n - 1) // 4 and number n // 2 of the n sorted heights.
 
-    The lower envelope of cones that rise by `SLOPE` from every tile then carries the ground under
-    cars and walls. Distances in it are along x, y and the diagonals (a two-pass chamfer transform).
-    Between the centres of tiles the ground is bilinear, constant beyond the outermost; tiles
-    without pillars carry the cones on but have no weight in it. Computed in float64.
+    The lower envelope of cones that rise by `SLOPE` from every tile then extends the ground under
+    cars and walls. Its distances are along x, y and the diagonals (a two-pass chamfer transform).
+    The ground is bilinear between the centres of tiles and constant beyond the outermost ones;
+    tiles without pillars pass the cones on but have no weight in the interpolation. Computed in
+    float64.
 
     Args:
-        cells: (P,) int32 flat cell indices, rising.
+        cells: (P,) int32 flat cell indices, ascending.
         z_min_m: (P,) float32 lowest point of each pillar, metres; finite.
-        grid: the grid of the cells.
+        grid: The grid of the cells.
 
     Returns:
         (P,) float32 ground height at each pillar's centre, metres in the sensor frame.
     """
     nx, ny = grid.shape
     rise_m = SLOPE * TILE_CELLS * grid.cell_m
-    return _estimate_ground(cells, z_min_m, nx, ny, rise_m)
+    ground: Float32 = _estimate_ground(cells, z_min_m, nx, ny, rise_m)
+    return ground
 
 
 @kernel
 def _estimate_ground(cells, z_min, nx, ny, rise):  # type: ignore[no-untyped-def]
     tx, ty = (nx + TILE_CELLS - 1) // TILE_CELLS, (ny + TILE_CELLS - 1) // TILE_CELLS
     low = _quartiles(cells, z_min, ny, tx, ty)
-    ground = _without_ghosts(low)
+    ground = _raise_ghosts(low)
     _lower_envelope(ground, rise)
     return _interpolate(cells, ny, low, ground)
 
 
 @kernel
 def _quartiles(cells, z_min, ny, tx, ty):  # type: ignore[no-untyped-def]
-    """(tx, ty) lower quartile of each tile's heights, infinite where there are none."""
+    """Return (tx, ty) the lower quartile of each tile's heights, infinite without pillars."""
     start = np.zeros(tx * ty + 1, np.int64)
     tile_of = np.empty(len(cells), np.int32)
     row = 0
@@ -71,13 +71,13 @@ def _quartiles(cells, z_min, ny, tx, ty):  # type: ignore[no-untyped-def]
     for t in range(tx * ty):
         n = start[t + 1] - start[t]
         if n > 0:
-            low[t // ty, t % ty] = _smallest(by_tile[start[t] : start[t + 1]], (n - 1) // 4)
+            low[t // ty, t % ty] = _kth_smallest(by_tile[start[t] : start[t + 1]], (n - 1) // 4)
     return low
 
 
 @kernel
-def _smallest(values, k):  # type: ignore[no-untyped-def]
-    """Number k of the sorted values, which are reordered (Hoare's selection)."""
+def _kth_smallest(values, k):  # type: ignore[no-untyped-def]
+    """Return number k of the sorted values, reordering them (Hoare's selection)."""
     left, right = 0, len(values) - 1
     while left < right:
         pivot, i, j = values[(left + right) // 2], left, right
@@ -100,8 +100,8 @@ def _smallest(values, k):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _without_ghosts(low):  # type: ignore[no-untyped-def]
-    """The same with tiles far below the median around them raised to it."""
+def _raise_ghosts(low):  # type: ignore[no-untyped-def]
+    """Return the heights with tiles far below the median around them raised to it."""
     tx, ty = low.shape
     ground = low.copy()
     around = np.empty(25)
@@ -116,14 +116,14 @@ def _without_ghosts(low):  # type: ignore[no-untyped-def]
                         around[n] = low[u, v]
                         above += low[i, j] < low[u, v] - OUTLIER_M
                         n += 1
-            if above >= n - n // 2:  # then the median is so far above too
-                ground[i, j] = _smallest(around[:n], n // 2)
+            if above >= n - n // 2:  # then the median is that far above too
+                ground[i, j] = _kth_smallest(around[:n], n // 2)
     return ground
 
 
 @kernel
 def _lower_envelope(ground, rise):  # type: ignore[no-untyped-def]
-    """In place: no tile higher than a neighbour and the rise to it."""
+    """Lower each tile in place to at most a neighbour's height plus the rise between them."""
     tx, ty = ground.shape
     diagonal = rise * np.sqrt(2.0)
     for i in range(tx):
@@ -150,7 +150,7 @@ def _lower_envelope(ground, rise):  # type: ignore[no-untyped-def]
 
 @kernel
 def _interpolate(cells, ny, low, ground):  # type: ignore[no-untyped-def]
-    """Ground at each cell: its own tile's, and the weighted mean of what the others differ by."""
+    """Return the ground at each cell: its own tile's, plus the others' weighted mean difference."""
     tx, ty = ground.shape
     known = (low < np.inf).astype(np.float64)  # weight of a tile: 1 with pillars, 0 without
     out = np.empty(len(cells), np.float32)

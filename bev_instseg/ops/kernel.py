@@ -1,19 +1,26 @@
-"""How the kernels are compiled, and how one runs on two cores."""
+"""How kernels are compiled, and how one kernel runs on two cores."""
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numba as nb
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile with Numba at first use and keep the machine code on disk where that is possible.
+    """Compile a function with Numba on first use and cache the machine code on disk if possible.
 
-    Kernels do not hold the GIL, and divide by zero as NumPy does. Where neither the package's
-    folder nor the user's cache can be written (a read-only install without a home), each process
-    compiles anew; ``NUMBA_CACHE_DIR`` names a folder to use instead.
+    Kernels release the GIL and divide by zero as NumPy does. Where neither the package's folder nor
+    the user's cache is writable (a read-only install without a home directory), each process
+    compiles again; ``NUMBA_CACHE_DIR`` names a folder to use instead.
+
+    Args:
+        function: Loops over arrays that Numba can compile.
+
+    Returns:
+        The compiled function.
     """
     try:
         return nb.njit(cache=True, nogil=True, error_model="numpy")(function)
@@ -21,31 +28,31 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
         return nb.njit(nogil=True, error_model="numpy")(function)
 
 
-def at_once(run: Callable[..., Any], shares: Sequence[tuple], shared: tuple) -> None:
-    """Call ``run(*share, *shared)`` for one or two shares of the work, two of them on two cores.
+def run_shares(
+    run: Callable[..., Any], shares: Sequence[tuple[Any, ...]], common: tuple[Any, ...]
+) -> None:
+    """Call ``run(*share, *common)`` for one or two shares of the work; two run on two cores.
 
-    Plain threads: Numba's own would forbid forking, and calls from several threads at once.
+    The second share runs in a plain thread: Numba's own threads forbid forking and calls from
+    several threads at once.
 
     Args:
-        run: a kernel.
-        shares: what differs; what both write to gets the same value from both.
-        shared: further arguments.
+        run: A kernel.
+        shares: The arguments that differ. Where both shares write the same element, they must write
+            the same value.
+        common: The remaining arguments.
     """
     first, *others = shares
-    elsewhere = [_helper.submit(run, *share, *shared) for share in others]
-    run(*first, *shared)
-    for there in elsewhere:
-        there.result()
+    pending = [_second_core().submit(run, *share, *common) for share in others]
+    run(*first, *common)
+    for share in pending:
+        share.result()
 
 
-_helper: ThreadPoolExecutor
+@cache
+def _second_core() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "second core")
 
 
-def _new_helper() -> None:
-    global _helper
-    _helper = ThreadPoolExecutor(1, "second core")
-
-
-_new_helper()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_helper)  # threads do not survive a fork
+    os.register_at_fork(after_in_child=_second_core.cache_clear)  # threads do not survive a fork

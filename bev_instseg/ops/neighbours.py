@@ -1,4 +1,4 @@
-"""Where sparse layers look: the neighbours of occupied cells, and the cells of a coarser grid."""
+"""Indices for sparse convolutions: neighbours of occupied cells, and cells of the coarser grid."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 from bev_instseg.ops.kernel import kernel
 from bev_instseg.structures import Int32
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, int, int]  # (B, nx, ny)
 TAPS = 9  # of a 3 x 3 kernel, row by row: (-1, -1), (-1, 0), .. (1, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class CellNeighbours:
-    """Occupied cells of a stack of B grids, and what lies around and above them.
+    """Neighbours and parents of the P occupied cells in a stack of B grids.
 
     Attributes:
-        neighbours: (P, 9) int32 number of the occupied cell at each tap of a 3 x 3 kernel, P where
-            the cell is empty or outside its grid; tap 4 is the cell itself.
+        neighbours: (P, 9) int32 number of the occupied cell at each tap of a 3 x 3 kernel, P if
+            that cell is empty or outside its grid; tap 4 is the cell itself.
         slot: (P,) int64 ``4 * parent + child``, where the parent is a row of ``parents`` and child
-            ``2 * (ix % 2) + iy % 2`` the quarter of it that the cell is.
-        parents: (Q,) int32 occupied cells of the grids of (nx / 2) x (ny / 2) cells, rising.
+            ``2 * (ix % 2) + iy % 2`` is the cell's quarter of its parent.
+        parents: (Q,) int32 occupied cells of the grids of (nx / 2) x (ny / 2) cells, ascending.
     """
 
     neighbours: Int32
@@ -30,17 +30,20 @@ class CellNeighbours:
 
 
 def find_neighbours(cells: Int32, shape: Shape) -> CellNeighbours:
-    """Look around and above each occupied cell.
+    """Find the occupied neighbours and the parent of each occupied cell.
 
     Args:
-        cells: (P,) int32 flat index into (B, nx, ny), no cell twice, in any order.
+        cells: (P,) int32 distinct flat indices into (B, nx, ny), in any order.
         shape: (B, nx, ny); nx and ny are even.
+
+    Returns:
+        Neighbours and parents, in the order of ``cells``.
     """
-    return CellNeighbours(*_find(cells, *shape))
+    return CellNeighbours(*_find_neighbours(cells, *shape))
 
 
 @kernel
-def _find(cells, batch, nx, ny):  # type: ignore[no-untyped-def]
+def _find_neighbours(cells, batch, nx, ny):  # type: ignore[no-untyped-def]
     count = len(cells)
     number = np.full(batch * nx * ny, count, np.int32)
     for p in range(count):
@@ -55,7 +58,7 @@ def _find(cells, batch, nx, ny):  # type: ignore[no-untyped-def]
             for dy in range(-1, 2):
                 if 0 <= ix + dx < nx and 0 <= iy + dy < ny:
                     neighbours[p, 3 * dx + dy + 4] = number[cells[p] + dx * ny + dy]
-        slot[p] = np.int64(row // 2) * (ny // 2) + iy // 2  # at first the parent's cell
+        slot[p] = np.int64(row // 2) * (ny // 2) + iy // 2  # the parent's cell for now
         parent_number[slot[p]] = 0
     num_parents = 0
     for c in range(len(parent_number)):

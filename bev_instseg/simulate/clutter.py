@@ -1,13 +1,13 @@
-"""What is taken for people and cars most easily: clutter of about their size.
+"""Models of clutter: objects the size of people or cars that a network may mistake for them.
 
-Each builder returns `Parts`, as those of `surroundings` do.
+Every function in `CLUTTER` returns an object of random shape as `Parts`.
 """
 
 import numpy as np
 
 from bev_instseg.simulate import people
 from bev_instseg.simulate.meshes import (
-    Float,
+    Edge,
     Material,
     Mesh,
     ball,
@@ -38,7 +38,7 @@ BICYCLE, MOTORCYCLE = 11, 15
 
 
 def topiary(rng: np.random.Generator) -> Parts:
-    """A shrub as tall and wide as a person: a cone, column, ball or one on a stem."""
+    """Return a shrub the size of a person: a cone, column or ball, sometimes on a stem."""
     height, radius = rng.uniform((0.7, 0.18), (2.4, 0.6))
     stem = rng.choice([0.0, 0.0, 0.3 * height])
     turn, up = rng.uniform(0, 2 * np.pi, 700), rng.beta(1, 1.5, 700)
@@ -52,7 +52,7 @@ def topiary(rng: np.random.Generator) -> Parts:
 
 
 def sapling(rng: np.random.Generator) -> Parts:
-    """A young tree tied to its stakes."""
+    """Return a young tree tied to stakes."""
     height, spread = rng.uniform((2.0, 0.3), (3.5, 0.7))
     stakes = tube([(0, 0, 0), (0, 0, 1.6)], 0.04, WOOD, sides=5)
     stem = tube([(0, 0, 0), (0, 0, 0.7 * height)], 0.03, BARK, sides=5)
@@ -65,7 +65,7 @@ def sapling(rng: np.random.Generator) -> Parts:
 
 
 def stump(rng: np.random.Generator) -> Parts:
-    """A thick trunk without a crown below the laser: an old tree, a stump, a totem."""
+    """Return a stump, or a thick trunk whose crown is above the laser."""
     height, radius = rng.uniform((0.5, 0.15), (3.5, 0.45))
     lean = np.array([*rng.normal(0, 0.06 * height, 2), height])
     path = np.array([np.zeros(3), [0, 0, 0.25], 0.5 * lean, lean])
@@ -73,7 +73,7 @@ def stump(rng: np.random.Generator) -> Parts:
 
 
 def gatepost(rng: np.random.Generator) -> Parts:
-    """A pair of brick posts with a gate between, or one of them."""
+    """Return a brick gatepost, or two with a gate between them."""
     width, height, gap = rng.uniform((0.3, 0.9, 1.0), (0.6, 1.9, 3.5))
     brick = Material(rng.uniform(0.3, 0.6))
     post = join(
@@ -90,7 +90,7 @@ def gatepost(rng: np.random.Generator) -> Parts:
 
 
 def cone(rng: np.random.Generator) -> Parts:
-    """Traffic cones or beacons, one to four in a row."""
+    """Return a row of one to four traffic cones or beacons."""
     height = rng.uniform(0.45, 1.1)
     body = tube([(0, 0, 0), (0, 0, height)], np.array([[0.16], [0.04]]), SIGN_FACE)
     foot = box((0.4, 0.4, 0.05), (0, 0, 0), Material(0.1))
@@ -100,12 +100,13 @@ def cone(rng: np.random.Generator) -> Parts:
 
 
 def barrier(rng: np.random.Generator) -> Parts:
-    """A concrete or plastic barrier, or a guard rail on posts."""
+    """Return a concrete or plastic barrier, or a guard rail on posts."""
     length = rng.uniform(1.5, 9.0)
     ends = (-length / 2, length / 2)
     if rng.random() < 0.5:
         height = rng.uniform(0.7, 1.1)
-        return {STRUCTURE: loft(ends, 0, height, 0.3, 0.1, Material(rng.uniform(0.3, 0.6)))}
+        skin = Material(rng.uniform(0.3, 0.6))
+        return {STRUCTURE: loft(ends, Edge(0, 0.3), Edge(height, 0.1), skin)}
     rail = box((length, 0.06, 0.3), (0, 0, 0.5), METAL)
     along = np.arange(-length / 2 + 0.1, length / 2, 2.0)
     posts = box((0.1, 0.1, 0.7), (0, 0.06, 0), METAL)
@@ -113,7 +114,7 @@ def barrier(rng: np.random.Generator) -> Parts:
 
 
 def shelter(rng: np.random.Generator) -> Parts:
-    """A bus shelter, kiosk or garden shed: as large as a van, and none."""
+    """Return a bus shelter, kiosk or garden shed, as large as a van."""
     length, width, height = rng.uniform((1.8, 1.2, 2.1), (5.0, 2.6, 2.9))
     skin = Material(rng.uniform(0.2, 0.6))
     roof = box((length, width, 0.12), (0, 0, height - 0.12), skin)
@@ -127,17 +128,18 @@ def shelter(rng: np.random.Generator) -> Parts:
 
 
 def skip(rng: np.random.Generator) -> Parts:
-    """A skip or container, the size of a car."""
+    """Return a skip or container, the size of a car."""
     length, width, height = rng.uniform((2.2, 1.4, 1.0), (6.2, 2.5, 2.6))
     x = np.array([-0.5, -0.36, 0.36, 0.5]) * length
     slanted = height < 1.7
     low = np.array([0.7, 0.05, 0.05, 0.7]) * height if slanted else 0.1
     skin = Material(rng.uniform(0.15, 0.5))
-    return {OTHER: loft(x, low, height, width / 2 * (0.8 if slanted else 1), width / 2, skin)}
+    bottom = Edge(low, width / 2 * (0.8 if slanted else 1))
+    return {OTHER: loft(x, bottom, Edge(height, width / 2), skin)}
 
 
 def heap(rng: np.random.Generator) -> Parts:
-    """A heap of earth or rubble, a rock, a pile of boards under a tarpaulin."""
+    """Return a heap of earth or rubble, or a rock."""
     radii = rng.uniform((0.3, 0.3, 0.2), (2.6, 1.5, 1.3))
     turn = np.linspace(0, 2 * np.pi, 16, endpoint=False)
     rings = np.linspace(1.15, 0.05, 7)
@@ -151,15 +153,15 @@ def heap(rng: np.random.Generator) -> Parts:
 
 
 def board(rng: np.random.Generator) -> Parts:
-    """A sandwich board, banner or advertising stand."""
+    """Return a sandwich board, banner or advertising stand."""
     width, height = rng.uniform((0.5, 0.8), (1.3, 1.9))
-    face = loft((-0.03, 0.03), 0.05, height, width / 2, width / 2, SIGN_FACE)
+    face = loft((-0.03, 0.03), Edge(0.05, width / 2), Edge(height, width / 2), SIGN_FACE)
     back = face.moved([0.25 if rng.random() < 0.5 else 0.03, 0, 0])
     return {SIGN: join(face, back)}
 
 
 def terrace(rng: np.random.Generator) -> Parts:
-    """Tables and chairs of a café, perhaps a parasol, nobody there."""
+    """Return the empty tables and chairs of a café, sometimes with parasols."""
     count = rng.integers(1, 4)
     table = join(
         tube([(0, 0, 0), (0, 0, 0.72)], 0.04, METAL, sides=5),
@@ -186,7 +188,7 @@ def terrace(rng: np.random.Generator) -> Parts:
 
 
 def bags(rng: np.random.Generator) -> Parts:
-    """Rubbish bags, boxes, crates: a few in a pile."""
+    """Return a small pile of rubbish bags and boxes."""
     parts = []
     for place in rng.normal(0, 0.35, (rng.integers(2, 6), 2)):
         size = rng.uniform(0.15, 0.4, 3)
@@ -198,14 +200,14 @@ def bags(rng: np.random.Generator) -> Parts:
 
 
 def hydrant(rng: np.random.Generator) -> Parts:
-    """A hydrant, parking meter or charging post."""
+    """Return a hydrant, parking meter or charging post."""
     height, radius = rng.uniform((0.6, 0.08), (1.5, 0.2))
     shaft = tube([(0, 0, 0), (0, 0, 0.8 * height)], radius * 0.8, METAL)
     return {OTHER: join(shaft, ball((0, 0, 0.85 * height), (radius, radius, 0.15), METAL))}
 
 
 def rack(rng: np.random.Generator) -> Parts:
-    """Parked bicycles side by side, one to eight."""
+    """Return one to eight bicycles parked side by side."""
     count = rng.integers(1, 9)
     places = np.column_stack([np.zeros(count), 0.45 * np.arange(count), np.zeros(count)])
     places[:, 0] = rng.normal(0, 0.12, count)
@@ -213,12 +215,12 @@ def rack(rng: np.random.Generator) -> Parts:
 
 
 def parked_motorcycle(rng: np.random.Generator) -> Parts:
-    """A motorcycle or scooter that nobody rides."""
+    """Return a parked motorcycle or scooter."""
     return {MOTORCYCLE: people.motorcycle(rng)}
 
 
 def stairs(rng: np.random.Generator) -> Parts:
-    """Steps before a door, with or without a hand rail."""
+    """Return steps to a door, with or without a hand rail."""
     width, count = rng.uniform(1.0, 2.5), rng.integers(2, 7)
     stone = Material(rng.uniform(0.3, 0.6))
     steps = [
@@ -226,12 +228,12 @@ def stairs(rng: np.random.Generator) -> Parts:
     ]
     if rng.random() < 0.5:
         reach = 0.15 * count
-        rail: Float = np.array([(-reach, width / 2, 0.9), (reach, width / 2, 0.9 + 0.17 * count)])
+        rail = np.array([(-reach, width / 2, 0.9), (reach, width / 2, 0.9 + 0.17 * count)])
         steps.append(tube(rail, 0.025, METAL, sides=4))
     return {STRUCTURE: join(*steps)}
 
 
-CLUTTER = (
+CLUTTER = (  # all equally likely, so what is listed twice is twice as common
     *(topiary, sapling, stump, gatepost, cone, barrier, shelter, skip, heap, board, terrace),
     *(bags, hydrant, rack, parked_motorcycle, stairs, topiary, gatepost, rack, heap),
 )

@@ -1,4 +1,4 @@
-"""Real street scenes without their sweeps: who stood where, out of KITTI label files."""
+"""Real positions of vehicles and people, read from KITTI label files and placed on a street."""
 
 import tarfile
 import zlib
@@ -8,78 +8,96 @@ from pathlib import Path
 
 import numpy as np
 
-from bev_instseg.datasets.kitti import Label, parse_labels, read_labels
+from bev_instseg.datasets.kitti import BoxLabel, parse_boxes, read_boxes
 from bev_instseg.exceptions import KittiError
 from bev_instseg.simulate import lorries, people, vehicles
-from bev_instseg.simulate.meshes import Float, Mesh, fitted
-from bev_instseg.simulate.street_builder import BICYCLIST, CAR, PERSON, TRUCK, Site
+from bev_instseg.simulate.meshes import Mesh, fitted
+from bev_instseg.simulate.street_builder import BICYCLIST, CAR, PERSON, TRUCK, StreetBuilder
 
-_CAMERA_AHEAD_M = 0.27  # of the LiDAR
-_FAR_M = 62.0
-_CLASS = {"Car": CAR, "Van": CAR, "Truck": TRUCK, "Pedestrian": PERSON, "Cyclist": BICYCLIST}
-_CLASS["Person_sitting"] = PERSON
-# Both mirrors of a vehicle, which KITTI's boxes leave out.
+_CAMERA_AHEAD_M = 0.27  # distance from the LiDAR forward to the camera
+_MAX_DISTANCE_M = 62.0
+_CLASSES = {
+    "Car": CAR,
+    "Van": CAR,
+    "Truck": TRUCK,
+    "Pedestrian": PERSON,
+    "Person_sitting": PERSON,
+    "Cyclist": BICYCLIST,
+}
+# Width of both mirrors together, which KITTI's boxes exclude.
 _MIRRORS_M = {vehicles.car: 0.2, vehicles.van: 0.2, lorries.lorry: 0.4}
 
 
 @dataclass(frozen=True)
-class Thing:
-    """A road user of a layout.
+class RoadUser:
+    """A vehicle, pedestrian or cyclist of a layout.
 
     Attributes:
         kind: KITTI object type.
-        size_m: length, width and height.
-        place_m: x and y of its centre in the sensor's frame.
-        yaw_rad: heading there, counter-clockwise from x.
+        size_m: Length, width and height.
+        centre_m: x and y of the centre in the sensor frame.
+        yaw_rad: Heading in the sensor frame, counter-clockwise from x.
     """
 
     kind: str
     size_m: tuple[float, float, float]
-    place_m: tuple[float, float]
+    centre_m: tuple[float, float]
     yaw_rad: float
 
 
-StreetLayout = tuple[Thing, ...]
+StreetLayout = tuple[RoadUser, ...]
 
 
 def read_layouts(path: Path) -> list[StreetLayout]:
-    """The layouts of a folder or tar archive of KITTI label files that show road users.
+    """Read the label files of a folder or tar archive; files without road users are left out.
+
+    Args:
+        path: A folder of KITTI label files (.txt) or a tar archive of them.
 
     Raises:
-        KittiError: not there, not an archive, a file that holds no labels, or no layout at all.
+        KittiError: The folder, archive or a label file cannot be read, or has no road users.
     """
     layouts = [_layout(labels) for labels in _label_files(path)]
     layouts = [layout for layout in layouts if layout]
     if not layouts:
-        raise KittiError(f"{path}: no label file with road users; give a folder or .tar.gz of them")
+        raise KittiError(
+            f"{path}: no road users found; give a folder or .tar.gz of KITTI label files"
+        )
     return layouts
 
 
-def put_layout(site: Site, layout: StreetLayout, u: float, v: float, ahead: int) -> None:
-    """Put the road users of a layout where they stood, seen from ``(u, v)`` of the plan.
+def place_layout(
+    builder: StreetBuilder, layout: StreetLayout, u: float, v: float, direction: int
+) -> None:
+    """Place the road users of a layout as seen by a sensor at ``(u, v)`` of the plan.
 
     Args:
-        ahead: 1 looks along the road, -1 back.
+        builder: Street to place them on.
+        layout: Road users and their positions in the sensor frame.
+        u: Plan coordinate of the sensor, metres.
+        v: The other plan coordinate, metres.
+        direction: 1 if the sensor looks along the main road, -1 if it looks back.
     """
-    for thing in layout:
-        x, y = thing.place_m
-        yaw = thing.yaw_rad + (0 if ahead > 0 else np.pi)
-        mesh = _body(site.rng, thing)
-        site.put({_CLASS[thing.kind]: mesh}, u + ahead * x, v + ahead * y, yaw)
+    for road_user in layout:
+        x, y = road_user.centre_m
+        yaw_rad = road_user.yaw_rad + (0 if direction > 0 else np.pi)
+        parts = {_CLASSES[road_user.kind]: _random_mesh(builder.rng, road_user)}
+        builder.place(parts, u + direction * x, v + direction * y, yaw_rad)
 
 
-def _body(rng: np.random.Generator, thing: Thing) -> Mesh:
-    length, width, height = thing.size_m
-    if thing.kind in ("Pedestrian", "Person_sitting"):
-        build = people.pedestrian if thing.kind == "Pedestrian" else people.sitter
+def _random_mesh(rng: np.random.Generator, road_user: RoadUser) -> Mesh:
+    """Return a random mesh of the road user's kind and size."""
+    length, width, height = road_user.size_m
+    if road_user.kind in ("Pedestrian", "Person_sitting"):
+        build = people.pedestrian if road_user.kind == "Pedestrian" else people.seated_person
         mesh = build(rng)
-        scale: Float = np.full(3, height / np.ptp(mesh.vertices[:, 2]))
-        return fitted(mesh, np.ptp(mesh.vertices, axis=0) * scale)
-    if thing.kind == "Cyclist":
-        return fitted(people.cyclist(rng), thing.size_m)
-    if thing.kind == "Car":
+        extent = np.ptp(mesh.vertices, axis=0)
+        return fitted(mesh, extent * (height / extent[2]))
+    if road_user.kind == "Cyclist":
+        return fitted(people.cyclist(rng), road_user.size_m)
+    if road_user.kind == "Car":
         body = vehicles.pickup if rng.random() < 0.03 else vehicles.car
-    elif thing.kind == "Van":
+    elif road_user.kind == "Van":
         body = vehicles.panel_van if height > 1.95 or rng.random() < 0.4 else vehicles.van
     elif length > 11:
         body = lorries.articulated
@@ -88,21 +106,24 @@ def _body(rng: np.random.Generator, thing: Thing) -> Mesh:
     return fitted(body(rng), (length, width + _MIRRORS_M.get(body, 0.0), height))
 
 
-def _layout(labels: list[Label]) -> StreetLayout:
-    things = []
+def _layout(labels: list[BoxLabel]) -> StreetLayout:
+    """Convert KITTI labels from the camera frame to the sensor frame."""
+    road_users = []
     for label in labels:
         right, _, forward = label.bottom_m
-        if label.kind in _CLASS and min(label.size_m) > 0.1 and np.hypot(right, forward) < _FAR_M:
+        is_near = np.hypot(right, forward) < _MAX_DISTANCE_M
+        if label.kind in _CLASSES and min(label.size_m) > 0.1 and is_near:
             height, width, length = map(float, label.size_m)
-            place_m = (float(forward) + _CAMERA_AHEAD_M, -float(right))
+            centre_m = (float(forward) + _CAMERA_AHEAD_M, -float(right))
             yaw = -label.yaw_rad - np.pi / 2
-            things.append(Thing(label.kind, (length, width, height), place_m, yaw))
-    return tuple(things)
+            road_users.append(RoadUser(label.kind, (length, width, height), centre_m, yaw))
+    return tuple(road_users)
 
 
-def _label_files(path: Path) -> Iterator[list[Label]]:
+def _label_files(path: Path) -> Iterator[list[BoxLabel]]:
+    """Yield the labels of each file, in the order of their names."""
     if path.is_dir():
-        yield from (read_labels(file) for file in sorted(path.glob("*.txt")))
+        yield from (read_boxes(file) for file in sorted(path.glob("*.txt")))
         return
     try:
         with tarfile.open(path) as archive:
@@ -110,7 +131,7 @@ def _label_files(path: Path) -> Iterator[list[Label]]:
                 file = archive.extractfile(member) if member.name.endswith(".txt") else None
                 if file is not None:
                     lines = [line for line in file.read().decode().splitlines() if line.strip()]
-                    yield parse_labels(lines, f"{path}/{member.name}")
+                    yield parse_boxes(lines, f"{path}/{member.name}")
     except (OSError, EOFError, zlib.error, tarfile.TarError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "no tar archive of text files"
+        reason = getattr(error, "strerror", None) or "not a tar archive of text files"
         raise KittiError(f"{path}: cannot be read ({reason})") from None

@@ -1,10 +1,11 @@
-"""Pedestrians and riders: figures of tapered limbs, posed by their hands and feet."""
+"""Models of pedestrians, cyclists and motorcyclists: tapered limbs posed by hands and feet."""
 
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bev_instseg.simulate.meshes import Float, Material, Mesh, ball, box, join, loft, tube
+from bev_instseg.simulate.meshes import Edge, Material, Mesh, ball, box, join, loft, tube
 
 SKIN = Material(0.5)
 FRAME = Material(0.3, gloss=1.0)
@@ -12,7 +13,7 @@ TYRE = Material(0.08, returns=0.9)
 
 
 def pedestrian(rng: np.random.Generator) -> Mesh:
-    """A standing or walking person, adult or child, sometimes with a coat, rucksack or bag."""
+    """Return a standing or walking adult or child, sometimes with a coat, rucksack or bag."""
     size = rng.normal(0.99, 0.05) if rng.random() < 0.85 else rng.uniform(0.6, 0.85)
     walking = rng.random() < 0.65
     stride = rng.uniform(0.12, 0.38) if walking else rng.uniform(0.0, 0.06)
@@ -35,11 +36,11 @@ def pedestrian(rng: np.random.Generator) -> Mesh:
         parts.append(box((0.35, 0.14, 0.3), (hands[0, 0], 0.3, 0.5), cloth))
     if rng.random() < 0.06:
         parts.append(_umbrella(rng, hands[0]))
-    return _scaled(join(*parts), size)
+    return join(*parts).scaled(size)
 
 
-def sitter(rng: np.random.Generator) -> Mesh:
-    """A person who sits, on a step, a wall or a chair of their own."""
+def seated_person(rng: np.random.Generator) -> Mesh:
+    """Return a seated person, with or without a chair."""
     seat = rng.uniform(0.35, 0.55)
     pelvis = np.array([0, 0, seat + 0.1])
     neck = pelvis + np.array([rng.normal(0, 0.12), 0, 0.54])
@@ -51,27 +52,26 @@ def sitter(rng: np.random.Generator) -> Mesh:
     parts = [_figure(rng, pelvis, neck, hands, feet)]
     if rng.random() < 0.5:
         parts.append(box((0.4, 0.42, seat), (-0.05, 0, 0), FRAME))
-    return _scaled(join(*parts), rng.normal(0.98, 0.05))
+    return join(*parts).scaled(rng.normal(0.98, 0.05))
 
 
 def motorcyclist(rng: np.random.Generator) -> Mesh:
-    """A rider on a motorcycle or scooter."""
+    """Return a rider on a motorcycle or scooter."""
     lean = rng.uniform(0.1, 0.6)
     pelvis = np.array([-0.3, 0, 0.9])
     neck = pelvis + 0.56 * np.array([np.sin(lean), 0, np.cos(lean)])
     grips, pegs = np.array([[0.4, 0.33, 1.0], [0.4, -0.33, 1.0]]), np.array([0.0, 0.0, 0.36])
     feet = pegs + np.array([[0.1, 0.18, 0], [0.1, -0.18, 0]])
-    return _scaled(join(motorcycle(rng), _figure(rng, pelvis, neck, grips, feet)), 1.0)
+    return join(motorcycle(rng), _figure(rng, pelvis, neck, grips, feet))
 
 
 def motorcycle(rng: np.random.Generator) -> Mesh:
-    """A motorcycle or scooter without its rider."""
+    """Return a motorcycle or scooter without a rider."""
     paint, half = _cloth(rng), rng.uniform(0.14, 0.22)
     wheels = tube([[(0, -0.06, 0.3), (0, 0.06, 0.3)]], 0.3, TYRE, sides=12)
     ends = np.array([-0.95, -0.5, 0.0, 0.35, 0.62])
-    body = loft(
-        ends, [0.6, 0.4, 0.28, 0.4, 0.7], [0.8, 0.82, 0.78, 0.95, 1.0], half, half * 0.7, paint
-    )
+    bottom = Edge([0.6, 0.4, 0.28, 0.4, 0.7], half)
+    body = loft(ends, bottom, Edge([0.8, 0.82, 0.78, 0.95, 1.0], half * 0.7), paint)
     bars = tube([(0.42, -0.35, 1.02), (0.42, 0.35, 1.02)], 0.03, FRAME, sides=4)
     parts = [wheels.repeated([[-0.7, 0, 0], [0.75, 0, 0]]), body, bars]
     parts.append(tube([(0.75, 0, 0.3), (0.45, 0, 1.0)], 0.05, FRAME, sides=4))
@@ -83,7 +83,7 @@ def motorcycle(rng: np.random.Generator) -> Mesh:
 
 
 def cyclist(rng: np.random.Generator) -> Mesh:
-    """A rider on a bicycle, upright or leaning, pedals at any angle."""
+    """Return a rider on a bicycle, upright or leaning, with the pedals at any angle."""
     lean, turn = rng.uniform(0.15, 0.85), rng.uniform(0, 2 * np.pi)
     pelvis = np.array([-0.24, 0, 0.98])
     neck = pelvis + 0.56 * np.array([np.sin(lean), 0, np.cos(lean)])
@@ -94,13 +94,17 @@ def cyclist(rng: np.random.Generator) -> Mesh:
     parts = [bicycle(), rider]
     if rng.random() < 0.3:
         parts.append(box((0.35, 0.3, 0.3), (-0.6, 0, 0.75), _cloth(rng)))
-    return _scaled(join(*parts), rng.normal(1.0, 0.04))
+    return join(*parts).scaled(rng.normal(1.0, 0.04))
 
 
 def _figure(
-    rng: np.random.Generator, pelvis: Float, neck: Float, hands: Float, feet: Float
+    rng: np.random.Generator,
+    pelvis: NDArray[np.float64],
+    neck: NDArray[np.float64],
+    hands: NDArray[np.float64],
+    feet: NDArray[np.float64],
 ) -> Mesh:
-    """A body 1.75 m tall from pelvis and neck (3,), hands and feet (2, 3), left first."""
+    """Return a body 1.75 m tall from (3,) pelvis and neck, (2, 3) hands and feet, left first."""
     shirt, trousers, girth = _cloth(rng), _cloth(rng), rng.normal(1, 0.1)
     head = SKIN if rng.random() < 0.6 else _cloth(rng)  # hat or helmet
     spine = pelvis + np.linspace(-0.05, 1, 5)[:, None] * (neck - pelvis)
@@ -123,17 +127,25 @@ def _figure(
     return join(*parts)
 
 
-def _joints(start: Float, end: Float, half: float, towards: Float) -> Float:
-    """(L, 3) elbows or knees of limbs of two equal bones of length ``half``, bent ``towards``."""
+def _joints(
+    start: NDArray[np.float64],
+    end: NDArray[np.float64],
+    bone_m: float,
+    towards: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the (L, 3) elbows or knees of limbs of two equal bones, bent ``towards``."""
     reach = end - start
     squared = (reach**2).sum(axis=1, keepdims=True)
     sideways = towards - reach * ((towards * reach).sum(axis=1, keepdims=True) / squared)
-    bend = np.sqrt(np.maximum(half**2 - squared / 4, 0))
-    return (start + end) / 2 + sideways * (bend / np.linalg.norm(sideways, axis=1, keepdims=True))
+    bend = np.sqrt(np.maximum(bone_m**2 - squared / 4, 0))
+    joints: NDArray[np.float64] = (start + end) / 2 + sideways * (
+        bend / np.linalg.norm(sideways, axis=1, keepdims=True)
+    )
+    return joints
 
 
-def _umbrella(rng: np.random.Generator, hand: Float) -> Mesh:
-    """An open umbrella over a head, held in a hand (3,)."""
+def _umbrella(rng: np.random.Generator, hand: NDArray[np.float64]) -> Mesh:
+    """Return an open umbrella held in a (3,) hand."""
     top = np.array([0.1, 0, 2.05])
     roof = tube([top - [0, 0, 0.2], top], np.array([[0.5], [0.05]]), _cloth(rng), sides=8)
     return join(tube([hand, top], 0.012, FRAME, sides=3), roof)
@@ -141,7 +153,7 @@ def _umbrella(rng: np.random.Generator, hand: Float) -> Mesh:
 
 @cache
 def bicycle() -> Mesh:
-    """Two spoked wheels, diamond frame, fork, handlebar and saddle."""
+    """Return a bicycle: spoked wheels, diamond frame, fork, handlebar and saddle."""
     rear, front, crank = (
         np.array([-0.5, 0, 0.34]),
         np.array([0.56, 0, 0.34]),
@@ -160,10 +172,6 @@ def bicycle() -> Mesh:
         tube([bar - sideways, bar + sideways], 0.02, FRAME, sides=4),
         box((0.26, 0.14, 0.08), (-0.22, 0, 0.86), TYRE),
     )
-
-
-def _scaled(mesh: Mesh, size: float) -> Mesh:
-    return Mesh(mesh.vertices * size, mesh.triangles, mesh.surface)
 
 
 def _cloth(rng: np.random.Generator) -> Material:

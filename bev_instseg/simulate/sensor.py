@@ -1,51 +1,47 @@
-"""A spinning LiDAR: where its rays go, and what of them comes back."""
+"""A spinning LiDAR: the directions of its pulses, and which echoes it reports."""
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from bev_instseg.strict_yaml import STRICT, NotNegative, Positive, PositiveCount
+
+Elevation = Annotated[float, Field(gt=-90, lt=90)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=STRICT)
 class SensorConfig:
-    """Geometry and radiometry of a spinning LiDAR.
+    """Geometry and radiometry of a spinning LiDAR."""
 
-    Attributes:
-        elevations_deg: one angle per beam, in the order in which they are written.
-        azimuths: pulses per beam and turn.
-        height_m: above the ground at the sensor's place.
-        max_range_m: returns from farther away are lost.
-        range_noise_m: standard deviation of a range.
-        half_range_m: from here every second pulse that hits a surface squarely comes back; at
-            grazing incidence this range shrinks with the square root of the cosine.
-        fade_range_m: here intensities are half of what they are near the sensor.
-        intensity_noise: standard deviation of an intensity, relative.
-    """
-
-    elevations_deg: tuple[float, ...]
-    azimuths: int = 2083
-    height_m: float = 1.73
-    max_range_m: float = 80.0
-    range_noise_m: float = 0.02
-    half_range_m: float = 200.0
-    fade_range_m: float = 48.0
-    intensity_noise: float = 0.15
-
-    def __post_init__(self) -> None:
-        angles = np.asarray(self.elevations_deg)
-        if not len(angles) or not (np.abs(angles) < 90).all():
-            raise ValueError("elevations_deg must be one angle or more, all between -90 and 90")
-        if self.azimuths < 1:
-            raise ValueError(f"azimuths must be at least 1, got {self.azimuths}")
-        for name in ("height_m", "max_range_m", "half_range_m", "fade_range_m"):
-            if not 0 < getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
-        for name in ("range_noise_m", "intensity_noise"):
-            if not 0 <= getattr(self, name) < np.inf:
-                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
+    elevations_deg: Annotated[tuple[Elevation, ...], Field(min_length=1)]
+    """Elevation of each beam in degrees, in the order in which points are written."""
+    azimuths: PositiveCount = 2083
+    """Pulses per beam and revolution."""
+    height_m: Positive = 1.73
+    """Height of the sensor above the ground, metres."""
+    max_range_m: Positive = 80.0
+    """Echoes from farther away are lost, metres."""
+    range_noise_m: NotNegative = 0.02
+    """Standard deviation of measured ranges, metres."""
+    half_range_m: Positive = 200.0
+    """Range, at normal incidence, at which half of the pulses return an echo, metres."""
+    fade_range_m: Positive = 48.0
+    """Range at which intensities are half of those near the sensor, metres."""
+    intensity_noise: NotNegative = 0.15
+    """Relative standard deviation of intensities."""
 
     def directions(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """(beams * azimuths, 3) float32 unit vectors, beam by beam, each with its own phase."""
+        """Return the direction of every pulse, beam by beam; each beam has its own phase.
+
+        Args:
+            rng: Draws the phases.
+
+        Returns:
+            (beams * azimuths, 3) float32 unit vectors.
+        """
         beams = len(self.elevations_deg)
         elevation = np.radians(self.elevations_deg)[:, None]
         phase = rng.random((beams, 1))
@@ -61,16 +57,23 @@ class SensorConfig:
         cosine: NDArray[np.float32],
         returns: NDArray[np.float32],
     ) -> NDArray[np.bool_]:
-        """(N,) bool: which echoes are strong enough, by chance.
+        """Draw which echoes are strong enough to be reported.
+
+        At grazing incidence `half_range_m` shrinks with the square root of the cosine.
 
         Args:
-            range_m: (N,) true ranges.
-            cosine: (N,) of the angle of incidence, 0..1.
-            returns: (N,) probability that the surface answers at all.
+            rng: Draws the echoes.
+            range_m: (N,) true ranges, metres.
+            cosine: (N,) cosines of the angles of incidence, 0..1.
+            returns: (N,) probabilities that the surface reflects anything back.
+
+        Returns:
+            (N,) bool.
         """
         strength = cosine * (self.half_range_m / range_m) ** 2
         chance = returns * (1 - np.exp2(-np.minimum(strength, 30)))
-        return (range_m < self.max_range_m) & (rng.random(len(chance)) < chance)
+        detected: NDArray[np.bool_] = rng.random(len(chance)) < chance
+        return (range_m < self.max_range_m) & detected
 
     def intensity(
         self,
@@ -78,11 +81,15 @@ class SensorConfig:
         range_m: NDArray[np.float32],
         shine: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """(N,) float32 intensities 0..1 in steps of 0.01, as such sensors report them.
+        """Draw the reported intensities, in steps of 0.01 as such sensors report them.
 
         Args:
-            range_m: (N,) true ranges.
-            shine: (N,) what a near sensor would see of the surface, 0..1.
+            rng: Draws the noise.
+            range_m: (N,) true ranges, metres.
+            shine: (N,) intensities that a sensor nearby would report, 0..1.
+
+        Returns:
+            (N,) float32, 0..1.
         """
         seen = shine / (1 + (range_m / self.fade_range_m) ** 3)
         seen = seen * rng.normal(1, self.intensity_noise, len(seen)) - rng.normal(
@@ -115,8 +122,15 @@ VLP16 = SensorConfig(
 SENSOR_MODELS = {"hdl64": HDL64, "pandar64": PANDAR64, "hdl32": HDL32, "vlp16": VLP16}
 
 
-def draw_sensor(rng: np.random.Generator) -> SensorConfig:
-    """A sensor that nobody sells: 32 to 96 beams, denser about the horizon or evenly spread."""
+def random_sensor(rng: np.random.Generator) -> SensorConfig:
+    """Draw a made-up sensor: 32 to 96 beams, evenly spread or denser near the horizon.
+
+    Args:
+        rng: Draws all of its properties.
+
+    Returns:
+        The sensor.
+    """
     beams = int(rng.choice([32, 40, 64, 64, 80, 96]))
     up, down = rng.uniform((1, -31), (14, -20))
     spread = np.linspace(-1, 1, beams)

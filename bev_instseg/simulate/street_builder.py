@@ -1,129 +1,142 @@
-"""A street under construction: whatever is put on it stands on the ground and in nothing's way."""
+"""Placing objects on a street: on the ground, without overlaps, labelled and numbered.
+
+What is placed where is decided in `populate`.
+"""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.simulate.meshes import Float, Mesh, join
-from bev_instseg.simulate.street_plan import Kerb, Street
+from bev_instseg.simulate.meshes import Mesh, join
+from bev_instseg.simulate.street_plan import Kerb, StreetPlan
 from bev_instseg.simulate.surroundings import VEGETATION, Parts
 
 CAR, BUS, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST, MOTORCYCLIST = 10, 13, 18, 20, 30, 31, 32
 THINGS = (CAR, BUS, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST, MOTORCYCLIST)
 
-_GAP_M = 0.1  # between any two objects, at least
-_OVERHEAD_M = 2.2  # what starts higher may hang over a road
+_MIN_GAP_M = 0.1  # between any two objects
+_OVERHEAD_M = 2.2  # parts that begin above this height may hang over a road
 
 
 @dataclass(frozen=True, eq=False)
 class StreetScene:
-    """A built street and where the sensor is in it.
+    """A finished street and the pose of the sensor in it.
 
     Attributes:
-        mesh: all triangles, in world coordinates.
-        labels: (T,) uint32 class, plus instance << 16, of each triangle.
-        origin: (3,) place of the sensor in the world, metres.
-        yaw: its heading in the world, radians.
+        mesh: All triangles, in world coordinates.
+        labels: (T,) uint32 class of each triangle, plus its instance << 16.
+        origin: (3,) position of the sensor in the world, metres.
+        yaw_rad: Heading of the sensor in the world.
     """
 
     mesh: Mesh
     labels: NDArray[np.uint32]
-    origin: Float
-    yaw: float
+    origin: NDArray[np.float64]
+    yaw_rad: float
 
 
-class Site:
-    """Street and objects so far; the objects of classes `THINGS` are numbered from 1."""
+class StreetBuilder:
+    """A street under construction; objects of the classes `THINGS` are numbered from 1."""
 
-    def __init__(self, rng: np.random.Generator, street: Street) -> None:
-        self.rng, self.street = rng, street
-        ground, classes = street.ground(rng)
-        self._meshes, self._labels = [ground], [classes]
-        self._taken = np.empty((0, 7))  # bounding boxes as `_bounds` gives them
-        self._leafy = np.empty(0, dtype=bool)
-        self._instances = 0
-
-    def put(
-        self, parts: Parts, u: float, v: float, heading: float = 0.0, clear: float = -np.inf
-    ) -> bool:
-        """Place an object in the plan unless its bounding boxes would touch others.
-
-        Plants may grow into each other.
+    def __init__(self, rng: np.random.Generator, plan: StreetPlan) -> None:
+        """Begin with the bare ground.
 
         Args:
-            parts: mesh of each class in the object's frame.
-            heading: of its x axis against the main road, radians.
-            clear: metres that its corners must keep from roads, but for what hangs over them.
+            rng: Source of all random numbers.
+            plan: Plan of the street.
+        """
+        self.rng, self.plan = rng, plan
+        ground, classes = plan.ground_mesh(rng)
+        self._meshes, self._labels = [ground], [classes]
+        self._occupied = np.empty((0, 7))  # boxes as returned by `_bounds`
+        self._leafy = np.empty(0, dtype=bool)
+        self._num_instances = 0
+
+    def place(
+        self, parts: Parts, u: float, v: float, heading_rad: float = 0.0, clear_m: float = -np.inf
+    ) -> bool:
+        """Place an object unless it would overlap another; only plants may overlap each other.
+
+        Args:
+            parts: Mesh of each class, in the object's frame.
+            u: Plan coordinate of the object's origin, metres.
+            v: The other plan coordinate, metres.
+            heading_rad: Angle from the main road to the object's x axis.
+            clear_m: Minimum distance of the object's corners from any road, overhanging parts
+                excepted.
 
         Returns:
-            Whether it was placed.
+            Whether the object was placed.
         """
-        place = self.street.world(u, v)
-        yaw = heading + np.arctan(self.street.bend * u)
-        boxes = np.array([_bounds(mesh, place, yaw) for mesh in parts.values()])
+        position = self.plan.to_world(u, v)
+        yaw = heading_rad + np.arctan(self.plan.curvature * u)
+        boxes = np.array([_bounds(mesh, position, yaw) for mesh in parts.values()])
         leafy = np.array([label == VEGETATION for label in parts])
         corners = _corners(boxes[boxes[:, 5] < _OVERHEAD_M])
-        if (self.street.from_road(*self.street.plan(corners)) < clear).any():
+        if (self.plan.distance_to_road(*self.plan.to_plan(corners)) < clear_m).any():
             return False
-        if (_touching(boxes, self._taken) & ~(leafy[:, None] & self._leafy)).any():
+        if (_overlaps(boxes, self._occupied) & ~(leafy[:, None] & self._leafy)).any():
             return False
-        self._taken = np.concatenate([self._taken, boxes])
+        self._occupied = np.concatenate([self._occupied, boxes])
         self._leafy = np.concatenate([self._leafy, leafy])
         for label, mesh in parts.items():
-            self._add(mesh, label, place, yaw, float(self.street.raised(u, v)))
+            self._add(mesh, label, position, yaw, float(self.plan.kerb_rise(u, v)))
         return True
 
-    def put_by(
+    def place_at_kerb(
         self,
         kerb: Kerb,
         parts: Parts,
-        along: float,
-        out: float,
-        turn: float = 0.0,
-        clear: float = -np.inf,
+        along_m: float,
+        out_m: float,
+        heading_rad: float = 0.0,
+        clear_m: float = -np.inf,
     ) -> bool:
-        """`put` in the frame of a kerb; ``turn`` is the heading against it."""
-        return self.put(parts, *kerb.at(along, out), kerb.angle + turn, clear)
+        """Do as `place`, but with position and heading in the kerb's frame."""
+        heading_rad += kerb.angle_rad
+        return self.place(parts, *kerb.at(along_m, out_m), heading_rad, clear_m)
 
-    def is_open(self, kerb: Kerb, along: float, margin: float) -> bool:
-        """Whether the kerb exists from ``along - margin`` to ``along + margin``."""
-        ends = [kerb.at(along + step, 0.5) for step in (-margin, 0, margin)]
-        return bool((self.street.from_road(*np.transpose(ends)) > 0).all())
+    def has_kerb(self, kerb: Kerb, along_m: float, margin_m: float) -> bool:
+        """Return whether no road cuts the kerb within ``margin_m`` of ``along_m``."""
+        spots = [kerb.at(along_m + step, 0.5) for step in (-margin_m, 0, margin_m)]
+        return bool((self.plan.distance_to_road(*np.transpose(spots)) > 0).all())
 
-    def finished(self, u: float, v: float, height: float, yaw: float) -> StreetScene:
-        """The scene with a sensor ``height`` above the road at ``(u, v)``."""
-        xy = self.street.world(u, v)
-        origin = np.array([*xy, self.street.relief(xy) + height])
-        return StreetScene(join(*self._meshes), np.concatenate(self._labels), origin, yaw)
+    def finish(self, u: float, v: float, height_m: float, yaw_rad: float) -> StreetScene:
+        """Return the scene with a sensor ``height_m`` above the road at ``(u, v)``."""
+        xy = self.plan.to_world(u, v)
+        origin = np.array([*xy, self.plan.relief(xy) + height_m])
+        return StreetScene(join(*self._meshes), np.concatenate(self._labels), origin, yaw_rad)
 
-    def _add(self, mesh: Mesh, label: int, place: Float, yaw: float, floor: float) -> None:
-        """Turn and shift a mesh and let it follow relief and bank, vertex by vertex."""
-        vertices = mesh.vertices @ _turn(yaw).T + [*place, floor]
+    def _add(
+        self, mesh: Mesh, label: int, position: NDArray[np.float64], yaw: float, rise: float
+    ) -> None:
+        """Turn and shift a mesh and make each vertex follow relief and bank."""
+        vertices = mesh.vertices @ _rotation(yaw).T + [*position, rise]
         xy = vertices[:, :2]
-        vertices[:, 2] += self.street.relief(xy) + self.street.banked(*self.street.plan(xy))
+        vertices[:, 2] += self.plan.relief(xy) + self.plan.bank_rise(*self.plan.to_plan(xy))
         if label in THINGS:
-            self._instances += 1
-            label |= self._instances << 16
+            self._num_instances += 1
+            label |= self._num_instances << 16
         self._meshes.append(replace(mesh, vertices=vertices))
         self._labels.append(np.full(len(mesh.triangles), label, dtype=np.uint32))
 
 
-def _turn(yaw: float) -> Float:
-    """(3, 3) rotation about z."""
+def _rotation(yaw: float) -> NDArray[np.float64]:
+    """Return the (3, 3) rotation about z."""
     c, s = np.cos(yaw), np.sin(yaw)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
 
 
-def _bounds(mesh: Mesh, place: Float, yaw: float) -> Float:
-    """(7,) bounding box in the world: centre x, y, half size x, y, heading, bottom, top."""
+def _bounds(mesh: Mesh, position: NDArray[np.float64], yaw: float) -> NDArray[np.float64]:
+    """Return a (7,) box in the world: centre x, y, half size x, y, heading, bottom, top."""
     low, high = mesh.vertices.min(axis=0), mesh.vertices.max(axis=0)
-    centre = place + (_turn(yaw) @ ((low + high) / 2))[:2]
-    return np.array([*centre, *((high - low)[:2] / 2 + _GAP_M / 2), yaw, low[2], high[2]])
+    centre = position + (_rotation(yaw) @ ((low + high) / 2))[:2]
+    return np.array([*centre, *((high - low)[:2] / 2 + _MIN_GAP_M / 2), yaw, low[2], high[2]])
 
 
-def _corners(boxes: Float) -> Float:
-    """(B, 4, 2) corners of (B, 7) boxes."""
+def _corners(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the (B, 4, 2) corners of (B, 7) boxes."""
     c, s = np.cos(boxes[:, 4]), np.sin(boxes[:, 4])
     ahead = np.stack([c, s], axis=1) * boxes[:, 2:3]
     beside = np.stack([-s, c], axis=1) * boxes[:, 3:4]
@@ -131,15 +144,15 @@ def _corners(boxes: Float) -> Float:
     return np.stack([boxes[:, :2] + a * ahead + b * beside for a, b in signs], axis=1)
 
 
-def _touching(some: Float, others: Float) -> NDArray[np.bool_]:
-    """(B, M) bool: which boxes (B, 7) meet which (M, 7): no axis of either separates them."""
-    some = some[:, None]
-    x, y = others[:, 0] - some[..., 0], others[:, 1] - some[..., 1]
-    turn = others[:, 4] - some[..., 4]
+def _overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return (B, M) bool: which (B, 7) boxes overlap which (M, 7) others, by separating axes."""
+    boxes = boxes[:, None]
+    x, y = others[:, 0] - boxes[..., 0], others[:, 1] - boxes[..., 1]
+    turn = others[:, 4] - boxes[..., 4]
     c, s = np.abs(np.cos(turn)), np.abs(np.sin(turn))
-    meet = (others[:, 5] < some[..., 6]) & (others[:, 6] > some[..., 5])
-    for own, other in ((some, others), (others, some)):
+    overlap = (others[:, 5] < boxes[..., 6]) & (others[:, 6] > boxes[..., 5])
+    for own, other in ((boxes, others), (others, boxes)):
         cos, sin = np.cos(own[..., 4]), np.sin(own[..., 4])
-        meet &= np.abs(cos * x + sin * y) < own[..., 2] + other[..., 2] * c + other[..., 3] * s
-        meet &= np.abs(cos * y - sin * x) < own[..., 3] + other[..., 2] * s + other[..., 3] * c
-    return meet
+        overlap &= np.abs(cos * x + sin * y) < own[..., 2] + other[..., 2] * c + other[..., 3] * s
+        overlap &= np.abs(cos * y - sin * x) < own[..., 3] + other[..., 2] * s + other[..., 3] * c
+    return overlap

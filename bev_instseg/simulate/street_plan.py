@@ -1,6 +1,7 @@
-"""The plan of a street: a road, perhaps a side road, kerbs, pavements and the ground itself.
+"""The plan of a street: main road, side road, kerbs, pavements and the shape of the ground.
 
-Plan coordinates ``(u, v)`` run along and across the main road; the world bends them.
+Plan coordinates ``(u, v)``, in metres, run along and across the main road. In world coordinates
+``(x, y)`` the main road is a parabola.
 """
 
 from dataclasses import dataclass
@@ -8,73 +9,75 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from bev_instseg.simulate.meshes import Float, Material, Mesh, sheet_faces
+from bev_instseg.simulate.meshes import Material, Mesh, sheet_faces
 
 ROAD, SIDEWALK, TERRAIN = 40, 48, 72
 VIEW_M = 66.0
-_STEP_M = 0.02  # width of the kerb's face
-_BANK_M = 7.0  # width of a bank
+_KERB_FACE_M = 0.02  # horizontal width of the step from road to pavement
+_BANK_WIDTH_M = 7.0
 
 _SURFACES = {ROAD: Material(0.38, 0.15), SIDEWALK: Material(0.4, 0.15), TERRAIN: Material(0.5, 0.2)}
 
 
 @dataclass(frozen=True)
 class Kerb:
-    """A kerb line of the plan; x of its frame runs along it, y away from the road.
+    """A straight kerb of the plan, with its own frame: x along the kerb, y away from the road.
 
     Attributes:
-        u, v: a point on it, metres.
-        angle: direction of its x axis, radians; traffic beside it runs the other way.
-        half_width: from the kerb to the middle of its road, metres.
-        parking: width of the parking lane beside it, metres, 0 for none.
-        reach: its ends, metres along it.
+        u: Plan coordinate of the origin of the kerb's frame, metres.
+        v: The other plan coordinate, metres.
+        angle_rad: Direction of the kerb's x axis; traffic beside it runs the other way.
+        half_width_m: Distance from the kerb to the centre line of the road.
+        parking_m: Width of the parking lane beside the kerb, 0 for none.
+        ends_m: Start and end of the kerb, along its x axis.
     """
 
     u: float
     v: float
-    angle: float
-    half_width: float
-    parking: float
-    reach: tuple[float, float] = (-VIEW_M, VIEW_M)
+    angle_rad: float
+    half_width_m: float
+    parking_m: float
+    ends_m: tuple[float, float] = (-VIEW_M, VIEW_M)
 
-    def at(self, along: float, out: float) -> tuple[float, float]:
-        """Plan coordinates of a place ``along`` the kerb and ``out`` of the road, metres."""
-        c, s = np.cos(self.angle), np.sin(self.angle)
-        return self.u + along * c - out * s, self.v + along * s + out * c
+    def at(self, along_m: float, out_m: float) -> tuple[float, float]:
+        """Return the plan coordinates of (x, y) of the kerb's frame."""
+        c, s = np.cos(self.angle_rad), np.sin(self.angle_rad)
+        return self.u + along_m * c - out_m * s, self.v + along_m * s + out_m * c
 
     @property
-    def lane(self) -> float:
-        """Where the middle of its traffic lane lies, metres out of the road (negative)."""
-        return -(self.parking + self.half_width) / 2
+    def lane_m(self) -> float:
+        """Centre of the traffic lane beside the kerb, as y of the kerb's frame (negative)."""
+        return -(self.parking_m + self.half_width_m) / 2
 
 
 @dataclass(frozen=True, eq=False)
-class Street:
-    """Plan and relief.
+class StreetPlan:
+    """Roads, pavements and relief of a street.
 
     Attributes:
-        kerbs: both sides of the main road, then those of the side road.
-        pavement: width of the pavements, metres.
-        kerb_height: metres.
-        bend: the world's ``y = v + bend * u**2 / 2``, 1/m.
+        kerbs: Both kerbs of the main road, then those of the side road, if there is one.
+        pavement_m: Width of the pavements.
+        kerb_height_m: Height of the pavements above the road.
+        curvature: Curvature of the main road in 1/m: ``y = v + curvature * u**2 / 2``.
         slope: (2,) rise of the ground along x and y.
-        waves: (W, 4) wave vector (1/m), amplitude (m) and phase of the bumps.
-        urban: paved behind the pavements too.
-        bank: slope of the ground behind the pavements, `_BANK_M` wide; negative where it falls.
+        waves: (W, 4) wave vector (1/m), amplitude (m) and phase (rad) of the ground's undulations.
+        urban: Whether the ground behind the pavements is paved.
+        bank_slope: Rise of the bank behind the pavements, `_BANK_WIDTH_M` wide; negative if it
+            falls away.
     """
 
     kerbs: tuple[Kerb, ...]
-    pavement: float
-    kerb_height: float
-    bend: float
-    slope: Float
-    waves: Float
+    pavement_m: float
+    kerb_height_m: float
+    curvature: float
+    slope: NDArray[np.float64]
+    waves: NDArray[np.float64]
     urban: bool
-    bank: float
+    bank_slope: float
 
     @classmethod
-    def drawn(cls, rng: np.random.Generator) -> "Street":
-        """A random street."""
+    def random(cls, rng: np.random.Generator) -> "StreetPlan":
+        """Return a random plan."""
         left, right = np.where(rng.random(2) < 0.6, 2.3, 0.0)
         half = rng.uniform(3.0, 4.0) + max(left, right)
         kerbs = [Kerb(0, half, 0, half, left), Kerb(0, -half, np.pi, half, right)]
@@ -91,71 +94,76 @@ class Street:
         wave = 2 * np.pi / length * np.stack([np.cos(turn), np.sin(turn)])
         return cls(
             kerbs=tuple(kerbs),
-            pavement=rng.uniform(1.5, 4.0),
-            kerb_height=rng.uniform(0.04, 0.15),
-            bend=rng.normal(0, 0.002),
+            pavement_m=rng.uniform(1.5, 4.0),
+            kerb_height_m=rng.uniform(0.04, 0.15),
+            curvature=rng.normal(0, 0.002),
             slope=rng.normal(0, 0.012, 2),
             waves=np.column_stack([*wave, 0.002 * length, rng.uniform(0, 2 * np.pi, 3)]),
             urban=bool(rng.random() < 0.4),
-            bank=float(rng.choice([0, 0, rng.uniform(0.03, 0.45), rng.uniform(-0.2, -0.03)])),
+            bank_slope=float(rng.choice([0, 0, rng.uniform(0.03, 0.45), rng.uniform(-0.2, -0.03)])),
         )
 
-    def world(self, u: ArrayLike, v: ArrayLike) -> Float:
-        """Plan coordinates -> (..., 2) world coordinates, metres."""
+    def to_world(self, u: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
+        """Convert plan coordinates to (..., 2) world coordinates."""
         u, v = np.broadcast_arrays(np.asarray(u, dtype=np.float64), v)
-        return np.stack([u, v + self.bend * u**2 / 2], axis=-1)
+        return np.stack([u, v + self.curvature * u**2 / 2], axis=-1)
 
-    def plan(self, xy: Float) -> tuple[Float, Float]:
-        """The inverse of `world`."""
-        return xy[..., 0], xy[..., 1] - self.bend * xy[..., 0] ** 2 / 2
+    def to_plan(self, xy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Convert (..., 2) world coordinates to plan coordinates."""
+        return xy[..., 0], xy[..., 1] - self.curvature * xy[..., 0] ** 2 / 2
 
-    def from_road(self, u: ArrayLike, v: ArrayLike) -> Float:
-        """Distance to the nearest road, metres, for each place of the plan; negative on it."""
+    def distance_to_road(self, u: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
+        """Return the (...) distances to the nearest road in metres, negative on a road."""
         u, v = np.broadcast_arrays(u, v)
-        main = np.abs(v) - self.kerbs[0].half_width
+        main: NDArray[np.float64] = np.abs(v) - self.kerbs[0].half_width_m
         if len(self.kerbs) == 2:
             return main
         side = self.kerbs[2]
-        beside = np.abs(u - side.u - side.half_width) - side.half_width
-        beyond = np.maximum(side.reach[0] - v, v - side.reach[1])
+        beside = np.abs(u - side.u - side.half_width_m) - side.half_width_m
+        beyond = np.maximum(side.ends_m[0] - v, v - side.ends_m[1])
         return np.minimum(main, np.maximum(beside, beyond))
 
-    def relief(self, xy: Float) -> Float:
-        """(...) height of the ground below (..., 2) world coordinates, without kerbs, metres."""
+    def relief(self, xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the (...) heights in metres at (..., 2) world points, without kerb and bank."""
         wave = xy @ self.waves[:, :2].T + self.waves[:, 3]
-        return xy @ self.slope + np.sin(wave) @ self.waves[:, 2]
+        height: NDArray[np.float64] = xy @ self.slope + np.sin(wave) @ self.waves[:, 2]
+        return height
 
-    def raised(self, u: ArrayLike, v: ArrayLike) -> Float:
-        """(...) what the pavement adds to the height of the ground, metres."""
-        return np.where(self.from_road(u, v) > _STEP_M / 2, self.kerb_height, 0.0)
+    def kerb_rise(self, u: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
+        """Return the (...) heights in metres that kerbs add to the relief."""
+        behind_kerb = self.distance_to_road(u, v) > _KERB_FACE_M / 2
+        return np.where(behind_kerb, self.kerb_height_m, 0.0)
 
-    def banked(self, u: ArrayLike, v: ArrayLike) -> Float:
-        """(...) what the bank adds to the height of the ground, metres."""
-        return self.bank * np.clip(self.from_road(u, v) - self.pavement - 0.3, 0, _BANK_M)
+    def bank_rise(self, u: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
+        """Return the (...) heights in metres that the bank adds to the relief."""
+        behind_m = self.distance_to_road(u, v) - self.pavement_m - 0.3
+        return self.bank_slope * np.clip(behind_m, 0, _BANK_WIDTH_M)
 
-    def ground(self, rng: np.random.Generator) -> tuple[Mesh, NDArray[np.uint32]]:
-        """The ground and (T,) uint32 classes of its triangles; grass is rough."""
-        u, v = (self._lines(axis) for axis in (0, 1))
+    def ground_mesh(self, rng: np.random.Generator) -> tuple[Mesh, NDArray[np.uint32]]:
+        """Return the ground and the (T,) uint32 classes of its triangles; grass is rough."""
+        u, v = (self._grid_lines(axis) for axis in (0, 1))
         plan_u, plan_v = np.meshgrid(u, v, indexing="ij")
-        xy = self.world(plan_u, plan_v)
-        height = self.relief(xy) + self.raised(plan_u, plan_v) + self.banked(plan_u, plan_v)
-        behind = self.from_road(plan_u, plan_v) > self.pavement + 0.1
+        xy = self.to_world(plan_u, plan_v)
+        height = self.relief(xy) + self.kerb_rise(plan_u, plan_v) + self.bank_rise(plan_u, plan_v)
+        behind = self.distance_to_road(plan_u, plan_v) > self.pavement_m + 0.1
         rough = 0.01 if self.urban else 0.05
         height += np.where(behind, np.abs(rng.normal(0, rough, height.shape)), 0)
-        middle = self.from_road((u[1:] + u[:-1])[:, None] / 2, ((v[1:] + v[:-1]) / 2)[None]).ravel()
-        zone = np.repeat((middle >= 0).astype(int) + (middle >= self.pavement), 2)
+        middle = self.distance_to_road(
+            (u[1:] + u[:-1])[:, None] / 2, ((v[1:] + v[:-1]) / 2)[None]
+        ).ravel()
+        zone = np.repeat((middle >= 0).astype(int) + (middle >= self.pavement_m), 2)
         classes = np.array([ROAD, SIDEWALK, SIDEWALK if self.urban else TERRAIN], dtype=np.uint32)
         surface = np.array([_SURFACES[int(k)] for k in classes])[zone]
         vertices = np.concatenate([xy, height[..., None]], axis=-1).reshape(-1, 3)
         return Mesh(vertices, sheet_faces(len(u), len(v)), surface), classes[zone]
 
-    def _lines(self, axis: int) -> Float:
-        """Grid lines of the ground along u (0) or v (1): fine near the middle, exact at kerbs."""
+    def _grid_lines(self, axis: int) -> NDArray[np.float64]:
+        """Return grid lines along u (0) or v (1), dense near the middle and exact at kerbs."""
         regular = 90 * np.sinh(np.linspace(-2.6, 2.6, 101)) / np.sinh(2.6)
         kerbs = self.kerbs[2:] if axis == 0 else self.kerbs[:2]
         lines = [regular]
         for kerb in kerbs:
-            outward = (-np.sin(kerb.angle), np.cos(kerb.angle))[axis]
+            outward = (-np.sin(kerb.angle_rad), np.cos(kerb.angle_rad))[axis]
             place = (kerb.u, kerb.v)[axis]
-            lines.append(place + outward * np.array([0, _STEP_M, self.pavement]))
+            lines.append(place + outward * np.array([0, _KERB_FACE_M, self.pavement_m]))
         return np.unique(np.concatenate(lines))

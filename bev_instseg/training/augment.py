@@ -1,6 +1,7 @@
-"""Random changes to a training frame, each drawn from the generator it is given."""
+"""Random changes to a training frame, each drawn from the generator that is passed in."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +11,11 @@ from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import on_grid
 from bev_instseg.structures import Float32, Frame
 
-THIN_DEG = (0.3, 0.6)  # height of a stripe: about what lies between two beams
+STRIPE_DEG = (0.3, 0.6)  # height of a stripe: about the angle between two beams
 
 
 def rotate(xy: Float32, yaw_rad: float) -> Float32:
-    """(N, 2) turned about the origin, counter-clockwise."""
+    """Rotate (N, 2) positions about the origin, counter-clockwise."""
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
     return xy @ np.array([[cos, sin], [-sin, cos]], np.float32)
 
@@ -22,7 +23,17 @@ def rotate(xy: Float32, yaw_rad: float) -> Float32:
 def turn_flip_scale(
     frame: Frame, height_m: Float32, config: AugmentConfig, rng: np.random.Generator
 ) -> tuple[Frame, Float32]:
-    """Turn over the full circle, mirror half of the time, scale. Returns frame and heights."""
+    """Turn a frame by any angle, mirror it half of the time, and scale it.
+
+    Args:
+        frame: N points.
+        height_m: (N,) float32 height of each point above the ground.
+        config: How far to scale.
+        rng: Source of all randomness.
+
+    Returns:
+        The new frame and heights.
+    """
     yaw_rad = rng.uniform(0, 2 * np.pi)
     factor = np.float32(1 + rng.uniform(-config.scale, config.scale))
     side = np.float32(-1 if rng.random() < 0.5 else 1)
@@ -35,16 +46,24 @@ def turn_flip_scale(
     return turned, height_m * factor
 
 
-def keep(frame: Frame, height_m: Float32, mask: NDArray) -> tuple[Frame, Float32]:
-    """The points of a frame selected by a mask or by indices; its objects stay numbered alike."""
+def select_points(frame: Frame, height_m: Float32, mask: NDArray[Any]) -> tuple[Frame, Float32]:
+    """Return the points and heights a mask or indices select; objects keep their numbers."""
     rows = np.flatnonzero(mask) if mask.dtype == np.bool_ else mask  # masks are slow in 2D
-    return _kept(frame, rows), height_m[rows]
+    return _take(frame, rows), height_m[rows]
 
 
 def random_window(
-    frame: Frame, grid: BEVGrid, train: TrainConfig, align: int, rng: np.random.Generator
+    frame: Frame, grid: BEVGrid, train: TrainConfig, stride: int, rng: np.random.Generator
 ) -> BEVGrid:
-    """A square window of the grid, around an object or any labelled point as ``train`` says."""
+    """Return a square window of the grid, around an object or around any labelled point.
+
+    Args:
+        frame: The points to choose from.
+        grid: The whole grid.
+        train: Side of the window, and how often it is around an object.
+        stride: The window starts at a multiple of this many cells.
+        rng: Source of all randomness.
+    """
     cells = train.window_cells
     nx, ny = grid.shape
     if cells >= max(nx, ny):
@@ -62,25 +81,36 @@ def random_window(
     start = []
     for value, (low, _), n in ((x, grid.x_range_m, nx), (y, grid.y_range_m, ny)):
         middle = (value - low) / grid.cell_m - cells * rng.uniform(0.2, 0.8)
-        start.append(int(np.clip(round(middle / align) * align, 0, n - cells)))
+        start.append(int(np.clip(round(middle / stride) * stride, 0, n - cells)))
     return grid.window(start[0], start[1], cells, cells)
 
 
 def thin_beams(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Frame:
-    """Now and then leave about half of the beams, as of a sensor that has fewer.
+    """Drop about half of the beams in some of the frames, as if the sensor had fewer.
 
-    Stripes of elevation are kept and dropped in turn; the sensor must still stand at the origin.
+    Stripes of elevation are kept and dropped in turn.
+
+    Args:
+        frame: Points whose origin is still the sensor.
+        config: How often to drop beams.
+        rng: Source of all randomness.
     """
     if rng.random() >= config.thin:
         return frame
-    step, phase = np.deg2rad(rng.uniform(*THIN_DEG)), rng.uniform(0, 2)
+    step, phase = np.deg2rad(rng.uniform(*STRIPE_DEG)), rng.uniform(0, 2)
     x, y, z = frame.points[:, :3].T
     stripe = np.floor(np.arctan2(z, np.hypot(x, y)) / step + phase)
-    return _kept(frame, np.flatnonzero(stripe % 2 == 0))
+    return _take(frame, np.flatnonzero(stripe % 2 == 0))
 
 
 def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Frame:
-    """Raise or lower the sweep, change intensities, drop points, raise or lower each one left."""
+    """Shift the sweep up or down, change intensities, drop points, and add noise to heights.
+
+    Args:
+        frame: The points to change.
+        config: The size of each change.
+        rng: Source of all randomness.
+    """
     points = frame.points.copy()
     points[:, 2] += np.float32(rng.uniform(-config.height_m, config.height_m))
     points[:, 3] *= np.float32(1 + rng.uniform(-config.intensity, config.intensity))
@@ -88,14 +118,14 @@ def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Fra
     points[:, 3] **= np.float32(np.exp(rng.uniform(-1, 1) * config.intensity_gamma))
     changed = dataclasses.replace(frame, points=points)
     kept = rng.random(len(points)) >= rng.uniform(0, config.dropout)
-    changed = _kept(changed, np.flatnonzero(kept))
+    changed = _take(changed, np.flatnonzero(kept))
     changed.points[:, 2] += rng.normal(0, config.height_noise_m, len(changed.points)).astype(
         np.float32
     )
     return changed
 
 
-def _kept(frame: Frame, rows: NDArray[np.integer]) -> Frame:
+def _take(frame: Frame, rows: NDArray[np.integer]) -> Frame:
     return dataclasses.replace(
         frame,
         points=frame.points.take(rows, axis=0),

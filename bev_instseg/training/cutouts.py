@@ -1,4 +1,4 @@
-"""Objects cut from labelled frames, to be pasted into others, and the file that keeps them."""
+"""Objects cut from labelled frames to be pasted into others, and the file they are kept in."""
 
 import hashlib
 import io
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +17,22 @@ from bev_instseg.file_io import write_atomic
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Float32, Frame, Instances, check_array
 
-FORMAT = "bev_instseg objects/1"
-DISTRACTOR = -1  # class of background that a network took for an object
-MIN_CUTOUT_POINTS = 15  # fewer tell too little of an object
+DATABASE_FORMAT = "bev_instseg objects/1"
+DISTRACTOR = -1  # class index of background that a network took for an object
+MIN_CUTOUT_POINTS = 15  # with fewer an object is barely recognizable
 
 
 @dataclass(frozen=True, eq=False)
 class Cutout:
-    """An object, or a distractor, cut from a labelled frame.
+    """An object or distractor cut from a labelled frame.
 
     Attributes:
         points: (N, 4) float32 x, y, height above the ground in metres and intensity 0..1; x and y
             in the frame of the sensor that saw it.
-        class_index: its class, or `DISTRACTOR`.
+        class_index: Its class, or `DISTRACTOR`.
         centre_m: (2,) float32 horizontal box centre.
         size_m: (3,) float32 length, width and height of the box around the points.
-        origin: name of the frame that it comes from.
+        origin: Name of the frame it was cut from.
     """
 
     points: Float32
@@ -42,39 +43,39 @@ class Cutout:
 
     @property
     def range_m(self) -> float:
-        """Horizontal distance of its centre from the sensor that saw it."""
+        """Horizontal distance from the sensor to its centre, metres."""
         return float(np.hypot(*self.centre_m))
 
 
 def cut_objects(frame: Frame, height_m: Float32) -> list[Cutout]:
-    """The objects of a frame with at least `MIN_CUTOUT_POINTS` points.
+    """Cut out the objects of a frame that have at least `MIN_CUTOUT_POINTS` points.
 
     Args:
         frame: N labelled points.
-        height_m: (N,) float32 height of each point above the ground; NaN points are left out.
+        height_m: (N,) float32 height of each point above the ground; NaN excludes the point.
     """
     cutouts = []
-    known = frame.labelled & np.isfinite(height_m)
+    usable = frame.labelled & np.isfinite(height_m)
     for k, class_index in enumerate(frame.classes, 1):
-        own = known & (frame.instance == k)
+        own = usable & (frame.instance == k)
         if own.sum() >= MIN_CUTOUT_POINTS:
             cutouts.append(_cut(frame, height_m, own, int(class_index), frame.centres_m[k - 1]))
     return cutouts
 
 
 def cut_distractors(frame: Frame, height_m: Float32, instances: Instances) -> list[Cutout]:
-    """The false alarms of a frame that are background, with `MIN_CUTOUT_POINTS` points at least.
+    """Cut out a network's false positives on background with at least `MIN_CUTOUT_POINTS` points.
 
     Args:
         frame: N labelled points.
-        height_m: (N,) float32 height of each point above the ground; NaN points are left out.
-        instances: what a network took for objects.
+        height_m: (N,) float32 height of each point above the ground; NaN excludes the point.
+        instances: What the network found in the frame.
     """
     cutouts = []
-    known = frame.judged & (frame.instance == 0) & np.isfinite(height_m)
+    usable = frame.judged & (frame.instance == 0) & np.isfinite(height_m)
     predictions = Evaluator(instances.class_names).compare(frame, instances).predictions
     for k in np.flatnonzero(is_error(predictions) & is_background(predictions)):
-        own = known & (instances.labels == k + 1)
+        own = usable & (instances.labels == k + 1)
         if own.sum() >= MIN_CUTOUT_POINTS:
             cutouts.append(_cut(frame, height_m, own, DISTRACTOR, instances.boxes[k, :2]))
     return cutouts
@@ -89,8 +90,8 @@ def _cut(
     return Cutout(points, class_index, centre_m.copy(), size_m, frame.name)
 
 
-def fingerprint(databases: Sequence[Sequence[Cutout]]) -> str:
-    """SHA-256 of the points and classes of several databases, in order; empty for none."""
+def hash_databases(databases: Sequence[Sequence[Cutout]]) -> str:
+    """Return the SHA-256 of all points and classes, in order; empty without databases."""
     digest = hashlib.sha256()
     for cutouts in databases:
         digest.update(f"{len(cutouts)};".encode())
@@ -100,29 +101,29 @@ def fingerprint(databases: Sequence[Sequence[Cutout]]) -> str:
     return digest.hexdigest() if databases else ""
 
 
-def by_class(cutouts: Sequence[Cutout], num_classes: int) -> list[list[Cutout]]:
-    """The objects of each class and, last, the distractors."""
-    bank: list[list[Cutout]] = [[] for _ in range(num_classes + 1)]
+def group_by_class(cutouts: Sequence[Cutout], num_classes: int) -> list[list[Cutout]]:
+    """Return the objects of each class and, last, the distractors."""
+    groups: list[list[Cutout]] = [[] for _ in range(num_classes + 1)]
     for cutout in cutouts:
-        bank[cutout.class_index].append(cutout)
-    return bank
+        groups[cutout.class_index].append(cutout)
+    return groups
 
 
 def save_objects(path: str | Path, cutouts: Sequence[Cutout], class_names: Sequence[str]) -> None:
-    """Write a database (NumPy's ``.npz``): flat arrays, and where each object begins in them.
+    """Write a database of objects, a NumPy ``.npz`` of flat arrays and offsets into them.
 
     Args:
-        path: the file.
+        path: The file.
         cutouts: K objects.
-        class_names: the C names that their ``class_index`` indexes.
+        class_names: The C names that ``class_index`` refers to.
 
     Raises:
-        OSError: if the file cannot be written; an older one is then untouched.
+        OSError: The file cannot be written; an existing one is then untouched.
     """
     body = io.BytesIO()
     np.savez_compressed(
         body,
-        format=np.array(FORMAT),
+        format=np.array(DATABASE_FORMAT),
         class_names=np.array(class_names, np.str_),
         points=np.concatenate([np.zeros((0, 4), np.float32), *(c.points for c in cutouts)]),
         offsets=np.cumsum([0, *(len(c.points) for c in cutouts)], dtype=np.int64),
@@ -135,38 +136,41 @@ def save_objects(path: str | Path, cutouts: Sequence[Cutout], class_names: Seque
 
 
 def load_objects(path: str | Path, class_names: Sequence[str]) -> list[Cutout]:
-    """Read what `save_objects` wrote.
+    """Read a database written by `save_objects`.
 
     Args:
-        path: the file.
-        class_names: what the classes must be called.
+        path: The file.
+        class_names: The class names it must have.
 
     Raises:
-        ObjectsError: unreadable, damaged or foreign file, or one of other classes.
+        ObjectsError: The file is unreadable, damaged, not a database or has different classes.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise ObjectsError(
             f"{path}: cannot be read ({error.strerror or error}); "
-            "check the path or make it with bev-instseg cut-objects"
+            "check the path, or make the file with bev-instseg cut-objects"
         ) from None
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = dict(file)
-        cutouts, found = _take_apart(arrays), arrays["class_names"].tolist()
-    except Exception:  # whatever NumPy, zip and zlib make of bytes that are not theirs
-        raise ObjectsError(f"{path}: no database of objects, or damaged; make it again") from None
+        cutouts, found = _unpack(arrays), arrays["class_names"].tolist()
+    except Exception:  # NumPy, zipfile and zlib raise almost anything on foreign bytes
+        raise ObjectsError(
+            f"{path}: is not an object database, or is damaged; make it again with "
+            "bev-instseg cut-objects"
+        ) from None
     if found != list(class_names):
         raise ObjectsError(
-            f"{path}: its classes are {', '.join(found)}, the configuration's "
-            f"{', '.join(class_names)}; make it with this configuration"
+            f"{path}: has the classes {', '.join(found)}, but the configuration has "
+            f"{', '.join(class_names)}; make the file again with this configuration"
         )
     return cutouts
 
 
-def _take_apart(arrays: dict[str, NDArray]) -> list[Cutout]:
-    """The objects of a database; ValueError or LookupError if they do not hold together."""
+def _unpack(arrays: dict[str, NDArray[Any]]) -> list[Cutout]:
+    """Return the objects of a database; raise ValueError or LookupError if it is inconsistent."""
     points, offsets, classes = (arrays[name] for name in ("points", "offsets", "classes"))
     centres, sizes, origins = (arrays[name] for name in ("centres_m", "sizes_m", "origins"))
     check_array("points", points, np.float32, None, 4)
@@ -176,17 +180,17 @@ def _take_apart(arrays: dict[str, NDArray]) -> list[Cutout]:
     check_array("centres_m", centres, np.float32, count, 2)
     check_array("sizes_m", sizes, np.float32, count, 3)
     if (
-        arrays["format"] != FORMAT
+        arrays["format"] != DATABASE_FORMAT
         or origins.shape != (count,)
         or (offsets[0], offsets[-1]) != (0, len(points))
         or (np.diff(offsets) < 1).any()
         or not np.isin(classes, np.arange(DISTRACTOR, len(arrays["class_names"]))).all()
         or not all(np.isfinite(part).all() for part in (points, centres, sizes))
     ):
-        raise ValueError("the arrays do not fit each other")
+        raise ValueError("inconsistent arrays")
     return [
-        Cutout(points[start:end], int(kind), centre, size, str(origin))
-        for (start, end), kind, centre, size, origin in zip(
+        Cutout(points[start:end], int(class_index), centre, size, str(origin))
+        for (start, end), class_index, centre, size, origin in zip(
             pairwise(offsets), classes, centres, sizes, origins, strict=True
         )
     ]

@@ -1,4 +1,4 @@
-"""Point labels -> pillar labels: what each occupied pillar should be taught."""
+"""Pillar labels from point labels: what each occupied pillar is taught."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,15 @@ from bev_instseg.structures import Float32, Frame, Int32, Pillars, check_array
 
 @dataclass(frozen=True, eq=False)
 class PillarTargets:
-    """Truth of each occupied pillar.
+    """Truth of each of the P occupied pillars of a frame with K objects.
 
     Attributes:
         instance: (P,) int32; 0 background, 1..K object, -1 not judged.
         classes: (K,) int32 class index of each object.
         centres_m: (K, 2) float32 box centre of each object, metres.
+
+    Raises:
+        ValueError: An array has the wrong dtype or shape.
     """
 
     instance: Int32
@@ -28,21 +31,24 @@ class PillarTargets:
 
 
 def make_targets(frame: Frame, pillars: Pillars, min_object_points: int = 1) -> PillarTargets:
-    """Pillar labels of a frame.
+    """Label the pillars of a frame.
 
-    A pillar is the object with most points in it (the lower number wins a tie); without objects it
-    is void if it holds a void point, background if it holds a judged point, else not judged.
+    A pillar belongs to the object with the most points in it; the lower number wins a tie. A pillar
+    without object points is void if it holds a void point, background if it holds a judged point,
+    and not judged otherwise.
 
     Args:
-        frame: points with labels, N of them.
-        pillars: the voxelized points of this frame.
-        min_object_points: an object with fewer labelled points on the grid is void: too little to
-            learn from.
+        frame: N labelled points.
+        pillars: The voxelized points of this frame.
+        min_object_points: An object with fewer labelled points on the grid is void.
+
+    Returns:
+        Targets of all pillars; void pillars are not judged.
     """
     pillar, labels, num_objects = pillars.point_to_pillar, frame.instance, len(frame.classes)
     on_grid = (pillar >= 0) & frame.labelled
-    points_of = np.bincount(labels[on_grid & (labels > 0)], minlength=num_objects + 1)
-    labels = np.where((labels > 0) & (points_of[labels] < min_object_points), -1, labels)
+    num_points = np.bincount(labels[on_grid & (labels > 0)], minlength=num_objects + 1)
+    labels = np.where((labels > 0) & (num_points[labels] < min_object_points), -1, labels)
 
     instance = np.full(len(pillars.cells), -1, np.int32)
     instance[pillar[on_grid]] = 0

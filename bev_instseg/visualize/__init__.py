@@ -1,10 +1,10 @@
-"""Pictures of instances, from above and in 3D: files, an Open3D window, pages for a browser.
+"""Pictures of instances: from above and in 3D, as files, in an Open3D window or in a browser.
 
 Matplotlib, Open3D and viser are imported by the functions that draw with them.
 """
 
 from bev_instseg.colours import instance_colours
-from bev_instseg.visualize.bev import draw_bev
+from bev_instseg.visualize.bev import draw_bev, draw_comparison
 from bev_instseg.visualize.boxes import box_corners
 from bev_instseg.visualize.maps import draw_maps
 from bev_instseg.visualize.render import Renderer, draw_3d
@@ -17,6 +17,7 @@ __all__ = [
     "box_corners",
     "draw_3d",
     "draw_bev",
+    "draw_comparison",
     "draw_maps",
     "draw_training",
     "instance_colours",

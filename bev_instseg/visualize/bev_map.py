@@ -1,4 +1,4 @@
-"""The map in a bird's-eye picture: axes in metres, points, boxes, texts that do not collide.
+"""The map of a bird's-eye picture: axes in metres, points, boxes, texts that do not overlap.
 
 Matplotlib is imported by the functions that draw with it.
 """
@@ -13,68 +13,97 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.file_io import write_atomic
-from bev_instseg.structures import Instances
-from bev_instseg.visualize.boxes import grey_of
+from bev_instseg.structures import Float32, Instances
+from bev_instseg.visualize.appearance import class_colours, point_greys
+from bev_instseg.visualize.boxes import Float, box_corners
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Float = NDArray[np.floating]
-
 DPI = 200
 PANEL_PX = 1600  # side of a map with its title and tick labels
-MAP_PX = 1440  # side of the map itself
+MAP_PX = 1440  # side of the map alone
 MAP_LEFT_PX, MAP_BOTTOM_PX = 105, 85
 TEXT_PT = 6.5
-TITLE_LENGTH = 44
+MAX_TITLE_CHARS = 44
 PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
 TEXT: dict[str, Any] = {"fontsize": TEXT_PT, "ha": "center", "va": "center", "bbox": PAPER}
-OUTLINES = {"vehicle": "#1d4ed8", "pedestrian": "#c81e3a", "cyclist": "#0f7b3a"}
-OTHER_OUTLINES = ("#7e22ce", "#a16207", "#0e7490", "#9d174d")
 VOID_RGB = (0.93, 0.80, 0.55)
+NEAREST_GAP_PX, LARGER_GAPS_PX = 5, (30, 60, 90)  # between a box and its text
 
 
 @dataclass(frozen=True, eq=False)
 class Rings:
-    """Circles around places that a picture points out.
+    """Circles that point out places on a map.
 
     Attributes:
-        name: what stands there, for the legend.
+        name: What is ringed, for the legend.
         circles_m: (M, 3) x, y and radius in metres.
-        colour: of the circles.
-        style: Matplotlib's line style of the circles.
-        boxes: M boxes of the map that they surround, whose texts are then placed first; or none,
-            where what they point out stands on another map.
+        colour: Colour of the circles.
+        style: Matplotlib line style of the circles.
+        box_indices: The M boxes that are ringed, whose texts are placed first; empty where the
+            boxes are on a different map.
     """
 
     name: str
     circles_m: Float
     colour: str
     style: str = "-"
-    boxes: Sequence[int] = ()
+    box_indices: Sequence[int] = ()
 
-    def dashed(self) -> "Rings":
-        """The same for the map beside that of the boxes; wider, to be seen around others."""
+    def on_other_map(self) -> "Rings":
+        """Return dashed rings for a map without the boxes, wider to be seen around other rings."""
         circles_m = np.add(self.circles_m, (0, 0, 0.5))
-        return replace(self, circles_m=circles_m, style="--", boxes=())
+        return replace(self, circles_m=circles_m, style="--", box_indices=())
 
 
-def new_maps(panels: int, range_m: float) -> "tuple[Figure, list[Axes]]":
-    """A figure of PANEL_PX x PANEL_PX pixels a panel, and its empty maps from left to right."""
+@dataclass(frozen=True, eq=False)
+class MapContent:
+    """What one map shows.
+
+    Attributes:
+        title: Title of the map; only the end of a long one is shown.
+        points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN points are skipped.
+        instances: The objects among these points.
+        colours: (K, 3) RGB 0..1 of the instances' points.
+        texts: K texts, one for each instance; they may have several lines.
+        void: (N,) bool, the points to draw as void.
+        rings: The places to point out.
+    """
+
+    title: str
+    points: Float32
+    instances: Instances
+    colours: Float
+    texts: Sequence[str]
+    void: NDArray[np.bool_] | None = None
+    rings: Sequence[Rings] = ()
+
+
+def new_maps(num_maps: int, range_m: float) -> "tuple[Figure, list[Axes]]":
+    """Create a figure with empty maps side by side, `PANEL_PX` x `PANEL_PX` pixels each.
+
+    Args:
+        num_maps: Number of maps.
+        range_m: Half the side of the square that each map shows.
+
+    Returns:
+        The figure and its maps from left to right.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure((panels * PANEL_PX / DPI, PANEL_PX / DPI), dpi=DPI)
-    return figure, [_new_map(figure, panel, panels, range_m) for panel in range(panels)]
+    figure = Figure((num_maps * PANEL_PX / DPI, PANEL_PX / DPI), dpi=DPI)
+    return figure, [_new_map(figure, k, num_maps, range_m) for k in range(num_maps)]
 
 
-def _new_map(figure: "Figure", panel: int, panels: int, range_m: float) -> "Axes":
-    """An empty map of MAP_PX x MAP_PX pixels with ticks, range rings and the sensor."""
+def _new_map(figure: "Figure", index: int, num_maps: int, range_m: float) -> "Axes":
+    """Add an empty map of MAP_PX x MAP_PX pixels with ticks, range rings and the sensor."""
     from matplotlib.patches import Circle
     from matplotlib.ticker import MultipleLocator
 
-    width = panels * PANEL_PX
-    left, bottom = (panel * PANEL_PX + MAP_LEFT_PX) / width, MAP_BOTTOM_PX / PANEL_PX
+    width = num_maps * PANEL_PX
+    left, bottom = (index * PANEL_PX + MAP_LEFT_PX) / width, MAP_BOTTOM_PX / PANEL_PX
     axes = figure.add_axes((left, bottom, MAP_PX / width, MAP_PX / PANEL_PX))
     axes.set(xlim=(range_m, -range_m), ylim=(-range_m, range_m))
     axes.set_xlabel("y, left (m)", fontsize=8, labelpad=1)
@@ -92,73 +121,95 @@ def _new_map(figure: "Figure", panel: int, panels: int, range_m: float) -> "Axes
     return axes
 
 
-def fill_map(
-    axes: "Axes",
-    title: str,
-    points: NDArray[np.float32],
-    instances: Instances,
-    *,
-    colours: Float,
-    corners: Float,
-    texts: Sequence[str],
-    void: NDArray[np.bool_] | None = None,
-    rings: Sequence[Rings] = (),
-) -> None:
-    """Draw points, boxes and a text beside each box; title and class counts go above the map.
+def fill_map(axes: "Axes", content: MapContent) -> None:
+    """Draw points, boxes, rings and texts, with the title and class counts above the map.
 
     Args:
-        axes: a map of `new_maps`.
-        title: its end is shown if it is long.
-        points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN is left out.
-        instances: the objects among them.
-        colours: (K, 3) RGB 0..1 of their points.
-        corners: (K, 8, 3) corners of their boxes, the bottom four first.
-        texts: K texts; one of several lines is as wide as its longest.
-        void: (N,) bool, points to draw in a colour of their own.
-        rings: what to point out.
+        axes: A map made by `new_maps`.
+        content: What to draw.
     """
-    from matplotlib.collections import LineCollection, PolyCollection
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     range_m = axes.get_ylim()[1]
     axes.imshow(
-        _image(points, instances.labels, colours, range_m, void),
+        _rasterize(content, range_m),
         extent=(range_m, -range_m, -range_m, range_m),
         origin="lower",
         interpolation="nearest",
     )
-    outlines = outlines_of(instances.class_names)
-    edges = [outlines[c] for c in instances.classes]
-    fills = np.column_stack([colours, np.full(len(instances), 0.2)])
-    corners = corners[:, :4, 1::-1]  # y, x
-    axes.add_collection(PolyCollection(list(corners), facecolors=fills, edgecolors=edges, lw=0.9))
+    fills = np.column_stack([content.colours, np.full(len(content.instances), 0.2)])
+    draw_boxes(axes, content.instances, 0.9, fills)
+    for rings in content.rings:
+        _draw_rings(axes, rings)
+    _write_texts(axes, content, range_m)
+    _write_header(axes, content)
 
+
+def draw_boxes(
+    axes: "Axes", instances: Instances, width_pt: float, fills: Float | str = "none"
+) -> None:
+    """Outline the boxes of instances in the colours of their classes.
+
+    Args:
+        axes: A map, x up and y to the left.
+        instances: The objects.
+        width_pt: Width of the outlines.
+        fills: (K, 4) RGBA 0..1 inside the boxes.
+    """
+    from matplotlib.collections import PolyCollection
+
+    colours = class_colours(instances.class_names)
+    corners = list(box_corners(instances.boxes)[:, :4, 1::-1])  # y, x
+    edges = [colours[c] for c in instances.classes]
+    axes.add_collection(PolyCollection(corners, facecolors=fills, edgecolors=edges, lw=width_pt))
+
+
+def _draw_rings(axes: "Axes", rings: Rings) -> None:
+    from matplotlib.patches import Circle
+
+    for x, y, radius in rings.circles_m:
+        axes.add_patch(
+            Circle((y, x), radius, fill=False, color=rings.colour, ls=rings.style, lw=1.4)
+        )
+
+
+def _write_texts(axes: "Axes", content: MapContent, range_m: float) -> None:
+    """Write the texts beside the boxes or, if a box is ringed, beside its ring."""
+    from matplotlib.collections import LineCollection
+
+    instances, texts = content.instances, content.texts
+    corners = box_corners(instances.boxes)[:, :4, 1::-1]  # y, x
     low, high = corners.min(1, initial=np.inf), corners.max(1, initial=-np.inf)
-    ringed = [k for ring in rings for k in ring.boxes]
-    for ring in rings:
-        _draw_rings(axes, ring)
-        for k, (x, y, radius) in zip(ring.boxes, ring.circles_m, strict=False):
+    for rings in content.rings:
+        for k, (x, y, radius) in zip(rings.box_indices, rings.circles_m, strict=False):
             low[k], high[k] = (y - radius, x - radius), (y + radius, x + radius)
+    ringed = [k for rings in content.rings for k in rings.box_indices]
     pixel_m = 2 * range_m / MAP_PX
-    places, leaders = place_texts(low, high, texts, range_m, pixel_m, TEXT_PT, ringed)
+    sizes_m = text_sizes_m(texts, TEXT_PT, pixel_m)
+    places, leaders = place_beside_boxes(low, high, sizes_m, range_m, pixel_m, ringed)
+    colours = class_colours(instances.class_names)
     for k, (y, x) in places.items():
-        axes.text(y, x, texts[k], color=edges[k], **TEXT)
+        axes.text(y, x, texts[k], color=colours[instances.classes[k]], **TEXT)
     axes.add_collection(LineCollection(leaders, colors="0.3", lw=0.5))
 
-    counts = np.bincount(instances.classes, minlength=len(outlines))
+
+def _write_header(axes: "Axes", content: MapContent) -> None:
+    """Write the title and the legend with its counts above a map."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    names = content.instances.class_names
+    counts = np.bincount(content.instances.classes, minlength=len(names))
     patches = [
-        Patch(fill=False, edgecolor=outline, label=f"{count} {name}")
-        for outline, count, name in zip(outlines, counts, instances.class_names, strict=True)
+        Patch(fill=False, edgecolor=colour, label=f"{count} {name}")
+        for colour, count, name in zip(class_colours(names), counts, names, strict=True)
     ]
-    if void is not None and void.any():
+    if content.void is not None and content.void.any():
         patches.append(Patch(facecolor=VOID_RGB, label="void"))
     lines = [
         Line2D([], [], color=ring.colour, ls=ring.style, label=f"{len(ring.circles_m)} {ring.name}")
-        for ring in rings
+        for ring in content.rings
         if len(ring.circles_m)
     ]
-    title = title if len(title) <= TITLE_LENGTH else "…" + title[1 - TITLE_LENGTH :]
+    title = shorten(content.title, MAX_TITLE_CHARS)
     axes.set_title(title, loc="left", fontsize=10, parse_math=False)
     axes.legend(
         handles=[*patches, *lines],
@@ -172,49 +223,32 @@ def fill_map(
     )
 
 
-def outlines_of(class_names: Sequence[str]) -> list[str]:
-    """The colour of each class, as Matplotlib takes it."""
-    return [
-        OUTLINES.get(name, OTHER_OUTLINES[i % len(OTHER_OUTLINES)])
-        for i, name in enumerate(class_names)
-    ]
-
-
-def _draw_rings(axes: "Axes", rings: Rings) -> None:
-    from matplotlib.patches import Circle
-
-    for x, y, radius in rings.circles_m:
-        axes.add_patch(
-            Circle((y, x), radius, fill=False, color=rings.colour, ls=rings.style, lw=1.4)
-        )
+def shorten(text: str, max_chars: int) -> str:
+    """Return the end of a text that has more than ``max_chars`` characters, after an ellipsis."""
+    return text if len(text) <= max_chars else "…" + text[1 - max_chars :]
 
 
 def save_png(figure: "Figure", path: str | Path) -> None:
-    """Write a figure at `DPI` as PNG, whole or not at all.
+    """Write a figure as a PNG at `DPI`, replacing the file atomically.
 
     Raises:
-        OSError: if the file cannot be written.
+        OSError: The file cannot be written.
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
     write_atomic(path, buffer.getvalue())
 
 
-def _image(
-    points: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    colours: Float,
-    range_m: float,
-    void: NDArray[np.bool_] | None,
-) -> NDArray[np.float32]:
-    """(MAP_PX, MAP_PX, 3) RGB 0..1 on white, rows by x, columns by -y; instances on top."""
+def _rasterize(content: MapContent, range_m: float) -> Float32:
+    """Return (MAP_PX, MAP_PX, 3) RGB 0..1 on white, rows by x, columns by -y; instances on top."""
+    points = content.points
     shown = (np.abs(points[:, :2]) < range_m).all(axis=1) & np.isfinite(points[:, 2:]).all(axis=1)
-    points, labels = points[shown], labels[shown]
-    rgb = np.repeat(grey_of(points)[:, None], 3, axis=1)
-    if void is not None:
-        rgb[void[shown]] = VOID_RGB
+    points, labels = points[shown], content.instances.labels[shown]
+    rgb = np.repeat(point_greys(points)[:, None], 3, axis=1)
+    if content.void is not None:
+        rgb[content.void[shown]] = VOID_RGB
     member = labels > 0
-    rgb[member] = colours[labels[member] - 1]
+    rgb[member] = content.colours[labels[member] - 1]
 
     image = np.ones((MAP_PX, MAP_PX, 3), np.float32)
     pixel = np.stack([points[:, 0] + range_m, range_m - points[:, 1]]) * (MAP_PX / (2 * range_m))
@@ -227,42 +261,55 @@ def _image(
     return image
 
 
-def place_texts(
-    low: Float,
-    high: Float,
-    texts: Sequence[str],
-    range_m: float,
-    pixel_m: float,
-    size_pt: float,
-    first: Sequence[int] = (),
-) -> tuple[dict[int, Float], list[tuple[Float, Float]]]:
-    """Put each text beside its box so that it covers no other text, no box and no edge.
+def text_sizes_m(texts: Sequence[str], size_pt: float, pixel_m: float) -> Float:
+    """Estimate the room that texts take on a map.
 
     Args:
-        low, high: (K, 2) bounds y, x of the boxes in metres, from the middle of the map.
-        texts: K texts; that of a box outside the map or without a free place is left out.
-        range_m: half the side of the map.
-        pixel_m: side of a pixel.
-        size_pt: of the letters.
-        first: the instances whose texts choose their places before the others.
+        texts: K texts; one with several lines is as wide as its longest line.
+        size_pt: Font size.
+        pixel_m: Side of a pixel.
 
     Returns:
-        The middle (y, x) of the texts by instance index, and leader lines for the distant ones.
+        (K, 2) width and height in metres.
     """
-    line_px = size_pt * DPI / 72
-    taken = np.concatenate([low, high], axis=1)
+    lines = [text.split("\n") for text in texts]
+    sizes = [(0.58 * max(map(len, parts)), 1.2 * len(parts)) for parts in lines]
+    return np.array(sizes).reshape(-1, 2) * (size_pt * DPI / 72) * pixel_m
+
+
+def place_beside_boxes(
+    low_m: Float,
+    high_m: Float,
+    sizes_m: Float,
+    range_m: float,
+    pixel_m: float,
+    first: Sequence[int] = (),
+) -> tuple[dict[int, Float], list[tuple[Float, Float]]]:
+    """Place each text beside its box so that it covers no other text, no box and no map edge.
+
+    Args:
+        low_m: (K, 2) lower bounds y, x of the boxes in metres, relative to the middle of the map.
+        high_m: (K, 2) upper bounds.
+        sizes_m: (K, 2) sizes of the texts along y and x.
+        range_m: Half the side of the map.
+        pixel_m: Side of a pixel.
+        first: The boxes whose texts are placed before the others.
+
+    Returns:
+        The middle (y, x) of each text by the index of its box, without boxes outside the map and
+        texts that do not fit; and leader lines from the more distant texts to their boxes.
+    """
+    directions = np.array([(-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1)])
+    taken = np.concatenate([low_m, high_m], axis=1)
     places, leaders = {}, []
-    for k in dict.fromkeys([*first, *range(len(texts))]):
-        lines = texts[k].split("\n")
-        middle = (low[k] + high[k]) / 2
+    for k in dict.fromkeys([*first, *range(len(sizes_m))]):
+        middle = (low_m[k] + high_m[k]) / 2
         if (np.abs(middle) > range_m).any():
             continue
-        size = 0.58 * max(map(len, lines)), 1.2 * len(lines)
-        half = np.array(size) / 2 * line_px * pixel_m
-        reach = (high[k] - low[k]) / 2 + half
-        for gap_px in (5, 30, 60, 90):
-            ways = np.array([(-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1)])
-            spots = middle + ways * (reach + gap_px * pixel_m)
+        half = sizes_m[k] / 2
+        reach = (high_m[k] - low_m[k]) / 2 + half
+        for gap_px in (NEAREST_GAP_PX, *LARGER_GAPS_PX):
+            spots = middle + directions * (reach + gap_px * pixel_m)
             inside = (np.abs(spots) + half <= range_m).all(axis=1)
             apart = (
                 np.abs(spots[:, None] - (taken[:, :2] + taken[:, 2:]) / 2)
@@ -273,7 +320,7 @@ def place_texts(
                 spot = spots[free[0]]
                 places[k] = spot
                 taken = np.vstack([taken, np.concatenate([spot - half, spot + half])])
-                if gap_px > 5:
+                if gap_px != NEAREST_GAP_PX:
                     leaders.append((np.clip(middle, spot - half, spot + half), middle))
                 break
     return places, leaders

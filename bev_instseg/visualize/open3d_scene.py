@@ -1,4 +1,4 @@
-"""A scene as Open3D's geometries, for its window and its pictures alike.
+"""Open3D geometries of a scene, for the window and for 3D pictures.
 
 Open3D is imported by the functions that need it.
 """
@@ -9,34 +9,38 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.visualize.camera import Camera, place_texts
-from bev_instseg.visualize.scene3d import EDGE_M, Scene3d
+from bev_instseg.visualize.boxes import Float
+from bev_instseg.visualize.camera import Camera, place_above_boxes
+from bev_instseg.visualize.scene3d import EDGE_WIDTH_M, Scene3d
 
-Float = NDArray[np.floating]
 Ints = NDArray[np.integer]
-Triangles = tuple[Float, Ints, Float]  # (V, 3) vertices, (T, 3) their numbers, (V, 3) RGB 0..1
+Triangles = tuple[Float, Ints, Float]  # (V, 3) vertices, (T, 3) vertex indices, (V, 3) RGB 0..1
 
-TEXT_PX, MARGIN_PX = 19.0, 4.0  # height of a text with its margins, and these
-CAPITAL = 14.0  # height of the letters that Open3D makes, in its units
-TEXT_DEPTH_M = 0.8  # so far in front of the camera texts stand, before everything else
-STAGE_M = np.array([(-50.0, -50.0, -3.0), (50.0, 50.0, 3.0)])
+TEXT_PX, PADDING_PX = 19.0, 4.0  # height of a text including its padding; the padding
+LETTER_UNITS = 14.0  # height of Open3D's letters
+TEXT_DEPTH_M = 0.8  # distance of texts from the camera, in front of everything else
+FIRST_POINTS_M = np.array([(-50.0, -50.0, -3.0), (50.0, 50.0, 3.0)])
 WHITE, INK = np.ones(3), np.full(3, 0.15)
-PRISM = np.array(
+BEAM_TRIANGLES = np.array(
     [(i, j, i + 4) for i, j in ((0, 1), (1, 2), (2, 3), (3, 0))]
     + [(j, j + 4, i + 4) for i, j in ((0, 1), (1, 2), (2, 3), (3, 0))]
-)  # the four sides of eight vertices, four at each end
+)  # (8, 3): the four sides of a beam with four vertices at each end
 
 
-def show_plainly(vis: Any, point_px: float) -> None:
-    """Set up a visualizer: white, no light so that colours are what they are, both faces seen.
+def configure_visualizer(vis: Any, point_px: float) -> None:
+    """Set up a visualizer: white background, unlit so that colours are exact, both faces visible.
 
-    Open3D takes no camera before it has been shown something; what that was sets how far a turn of
-    the mouse wheel goes.
+    Open3D accepts a camera only after it has shown a geometry, whose extent then sets the step of
+    the mouse wheel; hence `FIRST_POINTS_M`.
+
+    Args:
+        vis: An Open3D visualizer with an open window.
+        point_px: Size of the points.
     """
     from open3d.geometry import PointCloud
     from open3d.utility import Vector3dVector
 
-    vis.add_geometry(PointCloud(Vector3dVector(STAGE_M)))
+    vis.add_geometry(PointCloud(Vector3dVector(FIRST_POINTS_M)))
     vis.clear_geometries()
     options = vis.get_render_option()
     options.background_color = WHITE
@@ -48,7 +52,7 @@ def show_plainly(vis: Any, point_px: float) -> None:
 
 
 def set_camera(vis: Any, camera: Camera) -> None:
-    """Look through this camera, whose picture must be as large as the window."""
+    """Make a visualizer use this camera, whose picture must have the size of the window."""
     from open3d.camera import PinholeCameraIntrinsic, PinholeCameraParameters
 
     (width, height), focal = camera.size_px, camera.focal_px
@@ -61,7 +65,7 @@ def set_camera(vis: Any, camera: Camera) -> None:
 
 
 def get_camera(vis: Any) -> Camera:
-    """The camera that a visualizer looks through now."""
+    """Return the current camera of a visualizer."""
     parameters = vis.get_view_control().convert_to_pinhole_camera_parameters()
     intrinsic = parameters.intrinsic
     return Camera(
@@ -69,8 +73,8 @@ def get_camera(vis: Any) -> Camera:
     )
 
 
-def cloud(scene: Scene3d) -> Any:
-    """The points, as ``open3d.geometry.PointCloud``."""
+def point_cloud(scene: Scene3d) -> Any:
+    """Return the points as an ``open3d.geometry.PointCloud``."""
     from open3d.geometry import PointCloud
     from open3d.utility import Vector3dVector
 
@@ -80,45 +84,48 @@ def cloud(scene: Scene3d) -> Any:
 
 
 def box_mesh(scene: Scene3d) -> Any:
-    """The boxes, their edges as thin beams: lines would be one pixel wide on most machines."""
+    """Return the boxes as a mesh of thin beams: lines are one pixel wide on most machines."""
     ends = scene.edges_m.reshape(-1, 2, 3).astype(np.float64)
     along = ends[:, 1] - ends[:, 0]
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
     side = np.cross(along, np.where(np.abs(along[:, 2:]) > 0.5, (1, 0, 0), (0, 0, 1)))
     other = np.cross(along, side)
     ring = np.stack([side + other, side - other, -side - other, other - side], axis=1)
-    ends += EDGE_M / 2 * along[:, None] * np.array([[-1], [1]])  # the corners are whole
-    vertices = ends[:, :, None] + EDGE_M / 2 * ring[:, None]
-    triangles = PRISM + 8 * np.arange(len(ends))[:, None, None]
+    ends += EDGE_WIDTH_M / 2 * along[:, None] * np.array([[-1], [1]])  # close the corners
+    vertices = ends[:, :, None] + EDGE_WIDTH_M / 2 * ring[:, None]
+    triangles = BEAM_TRIANGLES + 8 * np.arange(len(ends))[:, None, None]
     rgb = np.repeat(scene.box_rgb / 255, 8 * scene.edges_m.shape[1], axis=0)
     return _mesh((vertices.reshape(-1, 3), triangles.reshape(-1, 3), rgb))
 
 
 def text_mesh(scene: Scene3d, camera: Camera, title: str = "") -> Any:
-    """The texts of the boxes, and a title in the upper left, upright in the camera's picture.
+    """Return the texts as a mesh that faces the camera, in front of everything else.
 
-    They are written on plates in the colours of the boxes, and stand before everything else.
+    Args:
+        scene: Its texts are written in white on plates in the colours of their boxes.
+        camera: The camera that the texts face.
+        title: Text for the upper left corner of the picture.
     """
     sizes = np.array([_size_px(text) for text in scene.texts]).reshape(-1, 2)
     parts = [_plate(title, np.full(2, TEXT_PX / 2), INK, WHITE, camera)]
-    for k, place in place_texts(scene.corners_m, sizes, camera).items():
+    for k, place in place_above_boxes(scene.corners_m, sizes, camera).items():
         parts.append(_plate(scene.texts[k], place, WHITE, scene.box_rgb[k] / 255, camera))
     vertices, triangles, rgb = zip(*parts, strict=True)
     first = np.cumsum([0, *map(len, vertices[:-1])])
-    numbers = [part + i for part, i in zip(triangles, first, strict=True)]
-    return _mesh((np.concatenate(vertices), np.concatenate(numbers), np.concatenate(rgb)))
+    indices = [part + i for part, i in zip(triangles, first, strict=True)]
+    return _mesh((np.concatenate(vertices), np.concatenate(indices), np.concatenate(rgb)))
 
 
 def _plate(text: str, place: Float, ink: Float, paper: Float, camera: Camera) -> Triangles:
-    """A text on its plate, whose upper left corner lies at this pixel; nothing without a text."""
+    """Return a text on a plate with its upper left corner at this pixel; no text, no plate."""
     if not text:
         return np.zeros((0, 3)), np.zeros((0, 3), int), np.zeros((0, 3))
     letters, triangles = _letters(text)
     plate = _size_px(text) * np.array([(0, 0), (0, 1), (1, 1), (1, 0)])
-    written = (MARGIN_PX, TEXT_PX - MARGIN_PX) + letters * (1, -1)
+    letters_px = (PADDING_PX, TEXT_PX - PADDING_PX) + letters * (1, -1)
     vertices = [
         camera.to_world(place + plate, TEXT_DEPTH_M),
-        camera.to_world(place + written, 0.99 * TEXT_DEPTH_M),
+        camera.to_world(place + letters_px, 0.99 * TEXT_DEPTH_M),
     ]
     rgb = np.repeat([paper, ink], [len(plate), len(letters)], axis=0)
     both = np.concatenate([[(0, 1, 2), (0, 2, 3)], triangles + len(plate)])
@@ -126,19 +133,19 @@ def _plate(text: str, place: Float, ink: Float, paper: Float, camera: Camera) ->
 
 
 def _size_px(text: str) -> Float:
-    return np.array([_letters(text)[0][:, 0].max(initial=0) + 2 * MARGIN_PX, TEXT_PX])
+    return np.array([_letters(text)[0][:, 0].max(initial=0) + 2 * PADDING_PX, TEXT_PX])
 
 
 @functools.lru_cache(maxsize=1000)
 def _letters(text: str) -> tuple[Float, Ints]:
-    """(V, 2) vertices in pixels, right and up from the base line, and (T, 3) triangles."""
+    """Return (V, 2) vertices in pixels, right and up from the baseline, and (T, 3) triangles."""
     from open3d.t.geometry import TriangleMesh
 
-    plain = text.encode("ascii", "replace").decode()  # Open3D has no other letters
-    mesh = TriangleMesh.create_text(plain, depth=0)
-    if mesh.is_empty():  # blanks
+    ascii_text = text.encode("ascii", "replace").decode()  # Open3D's font has only ASCII
+    mesh = TriangleMesh.create_text(ascii_text, depth=0)
+    if mesh.is_empty():  # only spaces
         return np.zeros((0, 2)), np.zeros((0, 3), int)
-    scale = (TEXT_PX - 2 * MARGIN_PX) / CAPITAL
+    scale = (TEXT_PX - 2 * PADDING_PX) / LETTER_UNITS
     return scale * mesh.vertex.positions.numpy()[:, :2], mesh.triangle.indices.numpy()
 
 

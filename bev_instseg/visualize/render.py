@@ -1,4 +1,7 @@
-"""3D pictures by Open3D, without a display and in a process of its own, which may crash or hang."""
+"""3D pictures of sweeps, rendered without a display by Open3D.
+
+Open3D may crash or hang, so it runs in a child process.
+"""
 
 import io
 import os
@@ -13,24 +16,24 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Instances
+from bev_instseg.visualize.boxes import Float
 from bev_instseg.visualize.camera import start_camera
 from bev_instseg.visualize.open3d_scene import (
     box_mesh,
-    cloud,
+    configure_visualizer,
+    point_cloud,
     set_camera,
-    show_plainly,
     text_mesh,
 )
 from bev_instseg.visualize.scene3d import Scene3d, make_scene
 
 WIDTH_PX, HEIGHT_PX = 1600, 1000
-FINER = 2  # drawn so many times larger and then averaged: without that texts cannot be read
+SUPERSAMPLING = 2  # rendered this many times larger, then averaged, to keep texts readable
 POINT_PX = 2.5
-TIME_LIMIT_S = 60  # to start, and for a picture
+TIME_LIMIT_S = 60  # to start the child, and for each picture
 REMEDY = "on Debian and Ubuntu: apt-get install libusb-1.0-0 libegl1 libgl1 libgl1-mesa-dri"
 CHILD = """
 import sys
@@ -41,39 +44,49 @@ serve()
 
 
 def draw_3d(points: Float32, instances: Instances, path: str | Path, *, title: str) -> None:
-    """Draw one sweep in 3D, see `Renderer.draw`; a `Renderer` draws many in less time.
+    """Draw one sweep in 3D; use a `Renderer` to draw several faster.
+
+    Args:
+        points: See `Renderer.draw`.
+        instances: See `Renderer.draw`.
+        path: See `Renderer.draw`.
+        title: See `Renderer.draw`.
 
     Raises:
-        RuntimeError: if Open3D cannot draw on this machine.
-        OSError: if the file cannot be written.
+        RuntimeError: Open3D cannot render on this machine.
+        OSError: The file cannot be written.
     """
     with Renderer() as renderer:
         renderer.draw(points, instances, path, title=title)
 
 
 class Renderer:
-    """Draws sweeps in 3D, one at a time; as a context manager it ends its process at the end."""
+    """Draws sweeps in 3D, one at a time, in a child process that it starts when first needed.
+
+    Use it as a context manager, or call `close`, to end the child.
+    """
 
     def __init__(self) -> None:
+        """Prepare a renderer; the child starts with the first picture."""
         self._child: subprocess.Popen[bytes] | None = None
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - of the child's words, until `close`
-        self._broken = ""  # why no child can start
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - the child's stderr, closed by `close`
+        self._broken = ""  # why the child cannot start
 
     def draw(self, points: Float32, instances: Instances, path: str | Path, *, title: str) -> None:
         """Draw a sweep from behind and above the sensor as a PNG of 1600 x 1000 pixels.
 
-        Instances are coloured and the rest is grey; the boxes and their texts, class and score,
+        Instances are coloured and the other points grey; boxes and their texts, class and score,
         have the colours of the classes.
 
         Args:
-            points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN is left out.
-            instances: the objects among these points.
-            path: the file, written whole or not at all.
-            title: what to write above the picture, before how many objects of each class there are.
+            points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN points are skipped.
+            instances: The objects among these points.
+            path: The PNG file, replaced atomically.
+            title: Title of the picture; the number of objects of each class is added.
 
         Raises:
-            RuntimeError: if Open3D cannot draw on this machine.
-            OSError: if the file cannot be written.
+            RuntimeError: Open3D cannot render on this machine.
+            OSError: The file cannot be written.
         """
         request = make_scene(points, instances), f"{title}: {instances}"
         try:
@@ -83,7 +96,7 @@ class Renderer:
         write_atomic(path, png)
 
     def close(self) -> None:
-        """End the process."""
+        """End the child process."""
         self._end_child()
         self._log.close()
 
@@ -99,11 +112,12 @@ class Renderer:
         self.close()
 
     def _ask(self, request: tuple[Scene3d, str]) -> bytes:
-        """The PNG of a scene and its title; a child that fails at it is replaced once."""
+        """Return the PNG of a scene and its title, restarting a child that fails once."""
         for last_try in (False, True):
             self._start_child()
             try:
-                return self._exchange(request)
+                png: bytes = self._exchange(request)
+                return png
             except RuntimeError:
                 if last_try:
                     raise
@@ -114,7 +128,8 @@ class Renderer:
             raise RuntimeError(self._broken)
         if self._child is not None:
             return
-        hidden = {"DISPLAY", "WAYLAND_DISPLAY"}  # or a hidden window is drawn into, perhaps covered
+        # With a display Open3D would render into a window, which others may cover.
+        hidden = {"DISPLAY", "WAYLAND_DISPLAY"}
         self._log.seek(0)
         self._log.truncate()
         self._child = subprocess.Popen(
@@ -131,7 +146,7 @@ class Renderer:
             raise
 
     def _exchange(self, request: object) -> Any:
-        """What the child answers."""
+        """Send a request to the child and return its answer."""
         child = self._child
         assert child is not None
         assert child.stdin is not None
@@ -146,17 +161,17 @@ class Renderer:
         except (OSError, EOFError, pickle.UnpicklingError):
             late = time.monotonic() >= end
             self._end_child()
-            raise RuntimeError(f"Open3D cannot draw here ({self._why(late)}); {REMEDY}") from None
+            raise RuntimeError(f"Open3D cannot render here ({self._why(late)}); {REMEDY}") from None
         finally:
             timer.cancel()
 
     def _why(self, late: bool) -> str:
-        """What a child that was ``late`` or died has to say."""
+        """Return why the child failed: the time limit or the last line of its stderr."""
         if late:
-            return f"no picture in {TIME_LIMIT_S} s"
+            return f"no picture within {TIME_LIMIT_S} s"
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "its process died"
+        return lines[-1] if lines else "its process crashed"
 
     def _end_child(self) -> None:
         if self._child is not None:
@@ -166,15 +181,17 @@ class Renderer:
 
 
 def serve() -> None:
-    """The child: answers each pickled request on stdin with a pickled PNG on stdout."""
+    """Answer each pickled request on stdin with a pickled PNG on stdout; the child runs this."""
     with os.fdopen(os.dup(1), "wb") as answers:
-        os.dup2(2, 1)  # what Open3D prints is no answer
+        os.dup2(2, 1)  # keep what Open3D prints out of the answers
         import open3d as o3d
 
         vis = o3d.visualization.Visualizer()
-        if not vis.create_window("", FINER * WIDTH_PX, FINER * HEIGHT_PX, visible=False):
-            raise SystemExit("it opened no window")
-        show_plainly(vis, FINER * POINT_PX)
+        if not vis.create_window(
+            "", SUPERSAMPLING * WIDTH_PX, SUPERSAMPLING * HEIGHT_PX, visible=False
+        ):
+            raise SystemExit("no offscreen window")
+        configure_visualizer(vis, SUPERSAMPLING * POINT_PX)
         while True:
             try:
                 request = pickle.load(sys.stdin.buffer)
@@ -185,15 +202,17 @@ def serve() -> None:
 
 
 def _png(vis: Any, scene: Scene3d, title: str) -> bytes:
+    """Render a scene, average the supersampled picture and encode it."""
     from matplotlib.image import imsave
 
     camera = start_camera((WIDTH_PX, HEIGHT_PX))
     vis.clear_geometries()
-    for geometry in (cloud(scene), box_mesh(scene), text_mesh(scene, camera, title)):
+    for geometry in (point_cloud(scene), box_mesh(scene), text_mesh(scene, camera, title)):
         vis.add_geometry(geometry, reset_bounding_box=False)
-    set_camera(vis, start_camera((FINER * WIDTH_PX, FINER * HEIGHT_PX)))
+    set_camera(vis, start_camera((SUPERSAMPLING * WIDTH_PX, SUPERSAMPLING * HEIGHT_PX)))
     fine = np.asarray(vis.capture_screen_float_buffer(do_render=True))
-    rgb = _smaller(_smaller(fine, FINER).swapaxes(0, 1), FINER).swapaxes(0, 1)
+    rows = _average_rows(fine, SUPERSAMPLING)
+    rgb = _average_rows(rows.swapaxes(0, 1), SUPERSAMPLING).swapaxes(0, 1)
     buffer = io.BytesIO()
     imsave(
         buffer, (255 * rgb + 0.5).astype(np.uint8), format="png", pil_kwargs={"compress_level": 3}
@@ -201,6 +220,7 @@ def _png(vis: Any, scene: Scene3d, title: str) -> bytes:
     return buffer.getvalue()
 
 
-def _smaller(image: NDArray[np.floating], by: int) -> NDArray[np.floating]:
-    """Means of so many rows each."""
-    return np.add.reduce([image[i::by] for i in range(by)]) / by
+def _average_rows(image: Float, count: int) -> Float:
+    """Return the means of each ``count`` neighbouring rows."""
+    means: Float = np.add.reduce([image[i::count] for i in range(count)]) / count
+    return means

@@ -1,4 +1,4 @@
-"""The curves of a training run."""
+"""The curves of a training run: losses and validation scores over the steps."""
 
 import csv
 from pathlib import Path
@@ -8,35 +8,36 @@ from numpy.typing import NDArray
 
 from bev_instseg.visualize.bev_map import save_png
 
-LOSSES = ("loss", "instance", "smoothness", "seed")
-SCORE = "val_pq_"
-Float = NDArray[np.float64]
+NOT_LOSSES = ("step", "time_s", "lr")
+VALIDATION, PQ = "val_", "val_pq_"  # prefixes of columns
+Float64 = NDArray[np.float64]
 
 
 def draw_training(csv_path: str | Path, png_path: str | Path) -> None:
-    """Draw the log of a training run as a PNG: losses to the left, validation PQ to the right.
+    """Draw the log of a training run as a PNG: losses on the left, validation PQ on the right.
 
     Args:
-        csv_path: a header with ``step``, any of the losses ``loss``, ``instance``, ``smoothness``
-            and ``seed``, any ``val_pq_NAME``; a cell may be empty.
-        png_path: the file, written whole or not at all.
+        csv_path: The log. Its columns are ``step``, ``time_s``, ``lr``, validation scores
+            ``val_*``, of which ``val_pq_NAME`` are drawn, and losses; cells may be empty.
+        png_path: The PNG file, replaced atomically.
 
     Raises:
-        ValueError: if the log has no column ``step`` or a cell that is no number; one line.
-        OSError: if a file cannot be read or written.
+        ValueError: The log has no column ``step``, or a cell is not a number.
+        OSError: A file cannot be read or written.
     """
     from matplotlib.figure import Figure
 
     columns = _read_log(csv_path)
     figure = Figure((12, 4.5), layout="constrained")
     losses, scores = figure.subplots(1, 2)
-    for i, name in enumerate(name for name in LOSSES if name in columns):
+    loss_names = [n for n in columns if n not in NOT_LOSSES and not n.startswith(VALIDATION)]
+    for i, name in enumerate(loss_names):
         steps, values = columns[name]
         losses.plot(steps, values, color=f"C{i}", alpha=0.25, lw=0.8)
         losses.plot(steps, _smooth(values), color=f"C{i}", lw=1.6, label=name)
     losses.set(title="loss", yscale="log")
-    for name in (name for name in columns if name.startswith(SCORE)):
-        scores.plot(*columns[name], marker="o", ms=3, lw=1.4, label=name.removeprefix(SCORE))
+    for name in (name for name in columns if name.startswith(PQ)):
+        scores.plot(*columns[name], marker="o", ms=3, lw=1.4, label=name.removeprefix(PQ))
     scores.set(title="validation PQ", ylim=(0, None))
     for axes in (losses, scores):
         axes.set_xlabel("step")
@@ -49,8 +50,8 @@ def draw_training(csv_path: str | Path, png_path: str | Path) -> None:
     save_png(figure, png_path)
 
 
-def _read_log(path: str | Path) -> dict[str, tuple[Float, Float]]:
-    """Steps and values of each column that has any; empty cells are left out."""
+def _read_log(path: str | Path) -> dict[str, tuple[Float64, Float64]]:
+    """Return steps and values of each column that has values, without the empty cells."""
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if rows and "step" not in rows[0]:
@@ -67,8 +68,8 @@ def _read_log(path: str | Path) -> dict[str, tuple[Float, Float]]:
     return columns
 
 
-def _smooth(values: Float) -> Float:
-    """Centred moving mean over about a twentieth of the values."""
+def _smooth(values: Float64) -> Float64:
+    """Return the centred moving mean over about a twentieth of the values."""
     window = np.ones(2 * (len(values) // 40) + 1)
     weight = np.convolve(np.ones_like(values), window, "same")
     return np.convolve(values, window, "same") / weight

@@ -1,4 +1,4 @@
-"""One HTML page that shows a sweep in 3D in any browser, without a network, written by viser."""
+"""A 3D view of a sweep as one HTML page that works offline in any browser, written by viser."""
 
 import html
 from collections.abc import Iterator
@@ -8,41 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from bev_instseg.colours import linear_of
+from bev_instseg.colours import srgb_to_linear
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Instances
-from bev_instseg.visualize.camera import EYE_M, TARGET_M, VIEW_RAD
-from bev_instseg.visualize.scene3d import COLOURINGS, EDGE_M, make_scene
+from bev_instseg.visualize.camera import EYE_M, FIELD_OF_VIEW_RAD, TARGET_M
+from bev_instseg.visualize.scene3d import COLOURINGS, EDGE_WIDTH_M, make_scene
 
 POINT_M = 0.045
 CAPTION = (
     '<div style="position:fixed;left:1em;bottom:1em;z-index:1;pointer-events:none;'
     'font:14px sans-serif;color:#333;background:#fffc;padding:.3em"><b>{title}</b>: {counts}<br>'
-    "drag to turn, scroll to zoom; show, hide and colour by the button at the top right</div>"
+    "drag to rotate, scroll to zoom; the button at the top right lists what to show or hide</div>"
 )
 
 
 def write_html(points: Float32, instances: Instances, path: str | Path, *, title: str) -> None:
-    """Write a sweep as a page of its own: points, boxes and their texts, class and score.
+    """Write a sweep as a self-contained HTML page: points, boxes, and class and score of each.
 
-    The points are coloured by instance; those coloured by class, height or score can be chosen in
-    the tree of what is shown. The page loads nothing from elsewhere.
+    Points are coloured by instance; the page's scene tree also offers points coloured by class,
+    height or score. The page loads nothing from the network.
 
     Args:
-        points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN is left out.
-        instances: the objects among these points.
-        path: the file, written whole or not at all.
-        title: of the page.
+        points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN points are skipped.
+        instances: The objects among these points.
+        path: The HTML file, replaced atomically.
+        title: Title of the page.
 
     Raises:
-        ImportError: if viser is missing.
-        OSError: if the file cannot be written.
+        ImportError: viser is not installed.
+        OSError: The file cannot be written.
     """
     with _server() as server:
         server.scene.set_up_direction("+z")
-        server.scene.configure_environment_map(None)  # nothing here is lit; the page fades in late
+        server.scene.configure_environment_map(None)  # nothing is lit, and the page opens sooner
         camera = server.initial_camera
-        camera.position, camera.look_at, camera.fov = EYE_M, TARGET_M, VIEW_RAD
+        camera.position, camera.look_at, camera.fov = EYE_M, TARGET_M, FIELD_OF_VIEW_RAD
         for colouring in COLOURINGS:
             scene = make_scene(points, instances, colouring)
             server.scene.add_point_cloud(
@@ -54,13 +54,15 @@ def write_html(points: Float32, instances: Instances, path: str | Path, *, title
                 point_shading="flat",
                 visible=colouring == COLOURINGS[0],
             )
-        rgb = np.round(255 * linear_of(scene.box_rgb / 255))  # viser takes a line's as linear light
+        rgb = np.round(
+            255 * srgb_to_linear(scene.box_rgb / 255)
+        )  # viser expects linear RGB for lines
         edges = scene.edges_m
         server.scene.add_line_segments(
             "/boxes",
             edges.reshape(-1, 2, 3),
             np.broadcast_to(rgb[:, None, None], edges.shape).reshape(-1, 2, 3).astype(np.uint8),
-            thickness=EDGE_M,
+            thickness=EDGE_WIDTH_M,
         )
         for k, (top, text) in enumerate(zip(scene.tops_m, scene.texts, strict=True), 1):
             server.scene.add_label(f"/texts/{k}", text, position=top, anchor="bottom-center")
@@ -74,15 +76,15 @@ def write_html(points: Float32, instances: Instances, path: str | Path, *, title
 
 @contextmanager
 def _server() -> Iterator[Any]:
-    """A server of viser that nobody connects to: it collects what the page shows.
+    """Run a silent viser server that only collects the contents of the page.
 
-    It listens on a free port of this machine alone, and prints nothing.
+    It listens on a free port of localhost; nobody connects to it.
     """
     try:
         import rich
         import viser
     except ImportError:
-        raise ImportError("an HTML page needs viser: pip install 'bev-instseg[web]'") from None
+        raise ImportError("HTML pages need viser: pip install 'bev-instseg[web]'") from None
     console = rich.get_console()
     quiet, console.quiet = console.quiet, True
     try:

@@ -1,0 +1,31 @@
+"""The input that all parts of the benchmark share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bev_instseg.benchmark.measure import Machine
+from bev_instseg.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What to measure, and where.
+
+    Attributes:
+        segmenter: The segmenter, warmed up.
+        weights: File of its weights.
+        sweeps: ``.bin`` files, at least one.
+        truth: A labelled data set, for the quality of decoders.
+        repeats: Calls per measurement; slow parts make fewer.
+        machine: The rates that lower bounds are computed from.
+        growth_plot: PNG file for the plot of growth; None for no plot.
+    """
+
+    segmenter: Segmenter
+    weights: Path
+    sweeps: Sequence[Path]
+    truth: Path
+    repeats: int
+    machine: Machine
+    growth_plot: Path | None

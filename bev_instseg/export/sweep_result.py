@@ -1,0 +1,245 @@
+"""The ``.json`` file of a sweep: its instances, and the file, weights and settings they come from.
+
+`SweepResult` is the only place that knows the keys of this file.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.export.mark import MARK
+from bev_instseg.grid import BEVGrid
+from bev_instseg.structures import Instances
+
+
+@dataclass(frozen=True)
+class InstanceRecord:
+    """One instance, rounded: metres to a millimetre, score and radians to 1e-4.
+
+    Attributes:
+        id: 1..K, the number in ``Instances.labels`` and in the high 16 bits of the ``.label`` file.
+        class_name: Name of its class.
+        score: Score, 0..1.
+        num_points: Number of its points.
+        centre_m: Centre x, y, z of its box, metres in the sensor frame.
+        length_m: Length of its box, metres.
+        width_m: Width of its box, metres.
+        height_m: Height of its box, metres.
+        yaw_rad: Heading of the length, radians.
+    """
+
+    id: int
+    class_name: str
+    score: float
+    num_points: int
+    centre_m: tuple[float, float, float]
+    length_m: float
+    width_m: float
+    height_m: float
+    yaw_rad: float
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a result was computed from.
+
+    Attributes:
+        sweep: File name of the sweep.
+        sweep_bytes: Size of that file.
+        axes: Where the file's x, y and z point; see `SensorSetup`.
+        origin_m: Position of the sensor in the file's coordinates, metres.
+        notices: What was detected or assumed when the file was read.
+        grid: Grid of the network.
+        weights_sha256: Hash of the weights.
+        settings: Hash of everything that affects the instances; see `settings_fingerprint`.
+        calibration: SHA-256 of the camera calibration; None without one.
+    """
+
+    sweep: str
+    sweep_bytes: int
+    axes: str
+    origin_m: tuple[float, float, float]
+    notices: tuple[str, ...]
+    grid: BEVGrid
+    weights_sha256: str
+    settings: str
+    calibration: str | None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """The content of a sweep's ``.json`` file.
+
+    Attributes:
+        num_points: Number of points of the sweep.
+        class_names: Names of the classes that the network knows.
+        instances: The instances by falling score.
+        provenance: What the result was computed from; None if the file does not record all of it.
+    """
+
+    num_points: int
+    class_names: tuple[str, ...]
+    instances: tuple[InstanceRecord, ...]
+    provenance: Provenance | None = None
+
+    @classmethod
+    def of(cls, instances: Instances, provenance: Provenance | None = None) -> "SweepResult":
+        """Round the instances of a sweep for the file.
+
+        Args:
+            instances: The objects of the sweep.
+            provenance: What they were computed from.
+        """
+        records = []
+        for one in instances:
+            *metres, yaw_rad = one.box.tolist()
+            x, y, z, length, width, height = (round(v, 3) for v in metres)
+            record = InstanceRecord(
+                id=one.number,
+                class_name=one.name,
+                score=round(one.score, 4),
+                num_points=one.num_points,
+                centre_m=(x, y, z),
+                length_m=length,
+                width_m=width,
+                height_m=height,
+                yaw_rad=round(yaw_rad, 4),
+            )
+            records.append(record)
+        return cls(len(instances.labels), instances.class_names, tuple(records), provenance)
+
+    @classmethod
+    def read(cls, path: str | Path) -> "SweepResult":
+        """Read and check the ``.json`` file of a sweep.
+
+        Args:
+            path: The file; it may come from an earlier version.
+
+        Raises:
+            ScanError: The file cannot be read, or is not a complete result.
+        """
+        try:
+            return _parse(json.loads(Path(path).read_bytes()))
+        except OSError as error:
+            raise ScanError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            raise ScanError(
+                f"{path}: not a complete result of bev-instseg; segment the sweep again"
+            ) from None
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of the file, the same for equal results.
+
+        Raises:
+            ValueError: A number is not finite.
+            TypeError: A value has a type that JSON cannot hold.
+        """
+        tree: dict[str, Any] = {"about": MARK}
+        if self.provenance is not None:
+            tree |= asdict(self.provenance)
+        tree |= {"num_points": self.num_points, "class_names": self.class_names}
+        tree["instances"] = [
+            {
+                "id": one.id,
+                "class": one.class_name,
+                "score": one.score,
+                "num_points": one.num_points,
+                "centre_m": one.centre_m,
+                "box": {
+                    "length_m": one.length_m,
+                    "width_m": one.width_m,
+                    "height_m": one.height_m,
+                    "yaw_rad": one.yaw_rad,
+                },
+            }
+            for one in self.instances
+        ]
+        return _to_json(tree)
+
+
+def _to_json(tree: Mapping[str, Any]) -> bytes:
+    return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+UNFINISHED = _to_json({"about": MARK, "unfinished": True})  # while the other files are written
+
+
+def _parse(tree: Any) -> SweepResult:
+    """Check a parsed file; raises ValueError, KeyError, TypeError or OverflowError."""
+    class_names = tuple(_text(name) for name in tree["class_names"])
+    instances = tuple(_parse_instance(entry) for entry in tree["instances"])
+    if [one.id for one in instances] != list(range(1, len(instances) + 1)):
+        raise ValueError("ids must count up from 1")
+    if not {one.class_name for one in instances} <= set(class_names):
+        raise ValueError("an instance has an unknown class")
+    complete = all(field.name in tree for field in fields(Provenance))
+    provenance = _parse_provenance(tree) if complete else None
+    return SweepResult(_integer(tree["num_points"]), class_names, instances, provenance)
+
+
+def _parse_instance(entry: Any) -> InstanceRecord:
+    x, y, z = entry["centre_m"]
+    box = entry["box"]
+    return InstanceRecord(
+        id=_integer(entry["id"]),
+        class_name=_text(entry["class"]),
+        score=_number(entry["score"]),
+        num_points=_integer(entry["num_points"]),
+        centre_m=(_number(x), _number(y), _number(z)),
+        length_m=_number(box["length_m"]),
+        width_m=_number(box["width_m"]),
+        height_m=_number(box["height_m"]),
+        yaw_rad=_number(box["yaw_rad"]),
+    )
+
+
+def _parse_provenance(tree: Any) -> Provenance:
+    x, y, z = tree["origin_m"]
+    grid = tree["grid"]
+    calibration = tree["calibration"]
+    return Provenance(
+        sweep=_text(tree["sweep"]),
+        sweep_bytes=_integer(tree["sweep_bytes"]),
+        axes=_text(tree["axes"]),
+        origin_m=(_number(x), _number(y), _number(z)),
+        notices=tuple(_text(notice) for notice in tree["notices"]),
+        grid=BEVGrid(
+            x_range_m=_range_m(grid["x_range_m"]),
+            y_range_m=_range_m(grid["y_range_m"]),
+            z_range_m=_range_m(grid["z_range_m"]),
+            cell_m=_number(grid["cell_m"]),
+        ),
+        weights_sha256=_text(tree["weights_sha256"]),
+        settings=_text(tree["settings"]),
+        calibration=None if calibration is None else _text(calibration),
+    )
+
+
+def _range_m(value: Any) -> tuple[float, float]:
+    low, high = value
+    return _number(low), _number(high)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is not an integer")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is not a number")
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not finite")
+    return number

@@ -1,0 +1,63 @@
+"""Batches of training samples, loaded by worker processes."""
+
+import signal
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch.utils.data import DataLoader
+
+from bev_instseg.config import TrainConfig
+from bev_instseg.exceptions import KittiError, ScanError, TrainingError
+from bev_instseg.models.pillar_batch import PillarBatch
+from bev_instseg.structures import Pillars
+from bev_instseg.training.batch_targets import BatchTargets
+from bev_instseg.training.processes import Processes
+from bev_instseg.training.targets import PillarTargets
+from bev_instseg.training.training_set import TrainingSet
+
+Batch = tuple[PillarBatch, BatchTargets]
+
+
+def load_batches(
+    training_set: TrainingSet, train: TrainConfig, first_step: int, processes: Processes
+) -> Iterator[Batch]:
+    """Yield this process's share of the batch of each step, from one step to the last.
+
+    Args:
+        training_set: Samples by number; step ``s`` takes ``batch_size`` of them from
+            ``s * batch_size`` on.
+        train: Steps, batch size and number of worker processes.
+        first_step: The first step to load for.
+        processes: The processes that share each batch.
+
+    Raises:
+        TrainingError: A data file cannot be used.
+    """
+    local = train.batch_size // processes.world
+    steps = range(first_step, train.steps)
+    first = [step * train.batch_size + processes.rank * local for step in steps]
+    loader: DataLoader[Batch] = DataLoader(
+        training_set,  # type: ignore[arg-type]
+        batch_sampler=[list(range(i, i + local)) for i in first],
+        num_workers=train.workers,
+        multiprocessing_context="spawn" if train.workers else None,
+        collate_fn=stack,  # runs in the workers
+        pin_memory=processes.device.type == "cuda",
+        prefetch_factor=4 if train.workers else None,
+        generator=torch.Generator(),  # so that a resumed run draws nothing from the global one
+    )
+    try:
+        # Workers inherit an ignored SIGINT: on Ctrl-C the loop stops, and then stops them.
+        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        batches = iter(loader)
+        signal.signal(signal.SIGINT, handler)
+        yield from batches
+    except (KittiError, ScanError) as error:  # from a worker, the message is a whole traceback
+        name = f"{type(error).__module__}.{type(error).__qualname__}: "
+        raise TrainingError(str(error).splitlines()[-1].removeprefix(name)) from None
+
+
+def stack(samples: Sequence[tuple[Pillars, PillarTargets]]) -> Batch:
+    """Stack samples into the tensors of a batch."""
+    pillars, targets = zip(*samples, strict=True)
+    return PillarBatch.from_pillars(pillars), BatchTargets.from_frames(targets)
