@@ -36,7 +36,6 @@ class Segmenter:
     A segmenter is never modified: `with_config` and `with_sparse_backend` return a new one.
 
     Attributes:
-        config: Grid, classes and thresholds in use.
         weights_sha256: Hash of the weights; empty for a network made in memory.
         device: The torch device that the network runs on.
         sparse_backend: The library that computes the sparse convolutions.
@@ -74,7 +73,7 @@ class Segmenter:
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device cuda: no CUDA device found; use --device cpu or auto")
         use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
-        self.config = config
+        self._config = config
         self.weights_sha256 = weights_sha256
         self.device = torch.device("cuda" if use_cuda else "cpu")
         self.network = model.folded(native_dtype(self.device)).to(self.device)
@@ -82,6 +81,11 @@ class Segmenter:
         if sparse_backend == "auto" and use_cuda and has_spconv():
             self.sparse_backend = self._faster_sparse_backend()
         self.network.set_sparse_backend(self.sparse_backend)
+
+    @property
+    def config(self) -> Config:
+        """Grid, classes and thresholds in use; `with_config` changes them."""
+        return self._config
 
     @classmethod
     def from_pretrained(
@@ -131,7 +135,7 @@ class Segmenter:
         """
         check_same_network(self.config, config)
         other = copy.copy(self)
-        other.config = config
+        other._config = config
         return other
 
     def with_sparse_backend(self, sparse_backend: SparseBackend) -> "Segmenter":

@@ -38,7 +38,10 @@ ONLY = {"ops": {"ops", "grid", "structures"}}
 WITHOUT_TORCH = {
     *LAYERS[0],
     *("ops", "io", "datasets", "simulate", "visualize", "export"),
-    *(f"evaluation/{name}" for name in ("metrics", "error_study", "reliability")),
+    *(
+        f"evaluation/{name}"
+        for name in ("metrics", "error_study", "error_pictures", "reliability", "score_calibration")
+    ),
     *(f"training/{name}" for name in ("augment", "cutouts", "paste", "targets", "training_set")),
 }
 # Big or not always installed: imported inside the functions that need them.
