@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bev_instseg.config import override_config
-from bev_instseg.exceptions import explain
+from bev_instseg.exceptions import BevInstsegError, explain
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
@@ -69,20 +69,19 @@ def new_parser(doc: str | None, prog: str) -> Parser:
     return parser
 
 
-def run(program: str, main: Callable[[], int], *expected: type[Exception]) -> int:
+def run(program: str, main: Callable[[], int]) -> int:
     """Run a command and return its exit code; print expected errors as one line.
 
     Args:
         program: The name that messages begin with.
         main: Does the work and returns the exit code.
-        expected: Errors besides the usual ones that are the user's to fix.
 
     Returns:
         The code of ``main``, 2 after an expected error, or 130 after Ctrl-C.
     """
     try:
         return main()
-    except (*expected, ValueError, OSError, MemoryError, ImportError) as error:  # type: ignore[misc]
+    except (BevInstsegError, ValueError, OSError, MemoryError, ImportError) as error:
         print(f"{program}: {explain(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -27,13 +27,12 @@ from pathlib import Path
 
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, run
 from bev_instseg.config import load_config
-from bev_instseg.exceptions import TrainingError
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/train_kitti.py") -> int:
     """Run the tool; return the exit code."""
     arguments = parse_arguments(argv, prog)
-    return run(arguments.program, partial(train, arguments), TrainingError)
+    return run(arguments.program, partial(train, arguments))
 
 
 def train(arguments: argparse.Namespace) -> int:
