@@ -3,7 +3,7 @@
 >>> from bev_instseg import Segmenter, read_scan, view
 >>> points = read_scan("sweep.bin")
 >>> instances = Segmenter.from_pretrained().segment(points)
->>> instances.labels  # (N,) int32: 0 for no object, 1..K for an instance, by falling score
+>>> instances.labels  # (N,) int32: 0 for no object, 1..K for an instance, by descending score
 >>> [(i.name, i.score, i.box) for i in instances]
 >>> view(points, instances)
 

@@ -104,7 +104,7 @@ class ModelConfig:
     blocks: tuple[Annotated[int, Field(ge=0, le=64)], ...] = (1, 1, 2, 2, 1)
     """Residual blocks at each level; as many numbers as `widths`."""
     bandwidth: Bandwidth = "oriented"
-    """Shape of the learned margin: circle, upright or turned ellipse; `fixed` learns none."""
+    """Shape of the margin: `scalar` circle, `elliptical` along x and y, `oriented` any, `fixed`."""
     initial_margin_m: Annotated[float, Field(ge=0.02, le=64)] = 1.0
     """Radius of the margin, where phi is 0.5, before training, metres."""
     fixed_sigma_m: Annotated[float, Field(ge=0.02, le=64)] = 0.5

@@ -158,7 +158,7 @@ class Segmenter:
                 Points outside the grid and points that are NaN or infinite get label 0.
 
         Returns:
-            The instances by falling score, with a label for each of the N points.
+            The instances by descending score, with a label for each of the N points.
 
         Raises:
             ValueError: The array has the wrong shape or dtype.

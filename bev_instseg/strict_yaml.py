@@ -160,7 +160,7 @@ def describe(node: Tree, many: bool = False) -> str:
         "boolean": ("true or false", "true or false"),
         "integer": ("an integer", "integers"),
         "number": ("a number", "numbers"),
-        "string": ("text", "texts"),
+        "string": ("a string", "strings"),
     }.get(str(kind), ("a mapping", "mappings"))
     limits = " that is not empty" if "minLength" in node else _limits(node)
     if kind == "number" and not limits:

@@ -73,7 +73,7 @@ class Frame:
         check_array("classes", self.classes, np.int32, k)
         check_array("centres_m", self.centres_m, np.float32, k, 2)
         if n and (self.instance.min() < -1 or self.instance.max() > k):
-            raise ValueError(f"instance must be in -1..{k}, where {k} is the number of classes")
+            raise ValueError(f"instance must be in -1..{k}, where {k} is the number of objects")
 
     @property
     def judged(self) -> NDArray[np.bool_]:
@@ -187,7 +187,7 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """The objects of a sweep, by falling score; iterate to get each `Instance`.
+    """The objects of a sweep, by descending score; iterate to get each `Instance`.
 
     Attributes:
         labels: (N,) int32 for each point, in input order: 0 no object, 1..K instance.
@@ -213,13 +213,13 @@ class Instances:
         check_array("scores", self.scores, np.float32, k)
         check_array("boxes", self.boxes, np.float32, k, 7)
         if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() <= k):
-            raise ValueError(f"labels must be in 0..{k}, where {k} is the number of classes")
+            raise ValueError(f"labels must be in 0..{k}, where {k} is the number of instances")
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def __iter__(self) -> Iterator[Instance]:
-        """Iterate over the objects by falling score."""
+        """Iterate over the objects by descending score."""
         columns = self.classes, self.scores, self.num_points, self.boxes
         for number, (kind, score, count, box) in enumerate(zip(*columns, strict=True), 1):
             yield Instance(number, self.class_names[kind], float(score), int(count), box)

@@ -42,13 +42,15 @@ errors; the message names the file and the key. YAML reads `1e-3` as text: write
 
 **Several files.** `bev-instseg train --config configs/mixed.yaml my.yaml` reads the files in this
 order; later ones override earlier ones. Mappings are merged key by key, and lists of mappings
-(`classes`, `data.sources`) entry by entry if both files have equally many. Any other list replaces
-the one before it.
+(`classes`, `data.sources`) entry by entry if both lists have the same length. Any other list
+replaces the one before it.
 
 **Settings of trained weights.** Weights carry the configuration that they were trained with. The
 commands that use weights merge `--config my.yaml` into it in the same way:
 `classes: [{min_points: 20}, {}, {}]` changes one setting of the first of three classes. `model`,
-`grid.cell_m` and the number of classes cannot be changed.
+`grid.cell_m` and the number of classes cannot be changed. The defaults below are those of a new
+training; the shipped weights carry their own thresholds (`seed_threshold` 0.7, `score_threshold`
+0.4, `min_height_m` 0.05) and a score calibration.
 
 **The resolved configuration.** A training run writes every setting, defaults included, to
 `config.yaml` in its folder; the `.json` file beside the weights holds it under `config`. To see it

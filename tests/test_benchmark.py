@@ -108,7 +108,7 @@ def test_missing_packages_are_reported(segmenter, monkeypatch):
     [(name, reason)] = peers.time_peers([DEMO]).items()
     assert name == "ground removal + DBSCAN"
     assert "pypatchworkpp" in reason
-    assert "pip install '.[peers]'" in reason
+    assert "pip install 'bev-instseg[peers]'" in reason
     refs = decoders.list_labelled_frames(ROOT / "demo")
     found = decoders.compare_decoders(segmenter, refs, 1)
     assert [isinstance(outcome, str) for outcome in found.values()] == [False, False, True, True]

@@ -221,7 +221,7 @@ def test_reliability_of_scores() -> None:
     assert bins.mean_score[[0, 2, 3, 9]] == pytest.approx([0, 0.29, 0.3, 0.975])
     assert np.isnan(bins.mean_score[[1, 4]]).all()
     assert bins.precision[[0, 3, 9]].tolist() == [0, 1, 0.5]
-    section = "Are the scores right?"
+    section = "Are the scores calibrated?"
     assert row_of(evaluator, section, "car", "0.9-1.0") == ["2", "97.5", "50.0"]
     assert len(rows_of(evaluator, section)) == 4
     assert class_reliability(evaluator)["person"].num_predictions.tolist() == [0] * 10

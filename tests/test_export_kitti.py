@@ -17,7 +17,7 @@ SIZE_PX = (1242, 375)
 
 
 def found(boxes: list[tuple[float, ...]], classes: list[int] | None = None) -> Instances:
-    """Instances with these boxes, by falling score."""
+    """Instances with these boxes, by descending score."""
     k = len(boxes)
     return Instances(
         np.zeros(0, np.int32),

@@ -1,6 +1,6 @@
-"""Imports point one way: the layers of the package, checked in the syntax tree of every file.
+"""Imports point one way: the layers of the package, checked in the source of every file.
 
-A module is a wing (a folder) or a file directly below ``bev_instseg``; add a new one to `LAYERS`.
+A module is a subpackage or a file directly below ``bev_instseg``; add a new one to `LAYERS`.
 """
 
 import ast
@@ -15,7 +15,7 @@ import pytest
 PACKAGE = "bev_instseg"
 ROOT = Path(__file__).resolve().parent.parent
 
-# A wing or file imports from its own layer or the ones above it in this list, never in a circle.
+# A subpackage or file may import its own layer and earlier ones, never in a circle.
 LAYERS = (
     ("exceptions", "tables", "file_io", "grid", "structures", "strict_yaml", "config", "colours"),
     ("ops",),
@@ -28,7 +28,7 @@ LAYERS = (
     ("training",),
     ("jobs",),
     ("benchmark",),
-    ("cli",),  # above everything: what the commands do
+    ("cli",),  # last: may import everything
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
 

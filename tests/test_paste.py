@@ -177,7 +177,7 @@ def test_an_object_that_would_lose_too_many_points_keeps_its_range():
 
 def test_a_pasted_object_hides_what_is_behind_it_and_nothing_in_front():
     frame, height = slope(20000)
-    # In front, seen under 0.16 at half the crate's height, but not dense enough to hide it.
+    # In front, at half the crate's height (slope 0.16), but not dense enough to hide it.
     frame, height = with_points(frame, height, ring(5.0, 500, 0.9), 0.9)
     cutout = crate((8.0, 0.0))
     for seed in range(4):
@@ -193,7 +193,7 @@ def test_a_pasted_object_hides_what_is_behind_it_and_nothing_in_front():
         distance = range_of(frame.points)
         assert kept[distance < range_of(own).min()].all()
         assert kept[np.abs(off) > half_width + np.deg2rad(0.5)].all()
-        # The ground behind: at 8 m the crate's foot is seen under arctan(1.7 / 8), its head under
+        # The ground behind: at 8 m the crate's bottom is arctan(1.7 / 8) below the horizon, its top
         # arctan(0.5 / 8), so the shadow reaches from 8 m to 8 * 1.7 / 0.5 = 27 m, and farther if
         # the crate is farther away: all the rest.
         beyond = np.hypot(*centre) + 1.2

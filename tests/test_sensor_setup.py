@@ -84,7 +84,10 @@ def test_malformed_axes_are_refused(axes: str) -> None:
 
 @pytest.mark.parametrize("height_m", [-0.1, 10.0, np.nan, np.inf])
 def test_impossible_heights_are_refused(height_m: float) -> None:
-    with pytest.raises(ValueError, match="height_m is the sensor's height"):
+    with pytest.raises(
+        ValueError,
+        match="height_m, the sensor's height above the ground, must be at least 0 and below 10",
+    ):
         SensorSetup(height_m=height_m)
 
 

@@ -251,7 +251,7 @@ def test_reading_options_reach_the_reader(sweeps: Path, weights: str, tmp_path: 
         (["velodyne", "--config", "typo.yaml"], "typo.yaml: unknown key 'cluster.seed'"),
         (["velodyne", "--device", "cuda"], "device cuda"),
         (["velodyne", "--axes", "lfu"], "axes 'lfu' are left-handed"),
-        (["velodyne", "--height", "-1"], "height_m is the sensor's height above the ground"),
+        (["velodyne", "--height", "-1"], "height_m, the sensor's height above the ground, must be"),
         (["velodyne", "--calib", "gone"], "gone: no such file or folder"),
     ],
 )

@@ -86,7 +86,7 @@ def compare_decoders(
             try:
                 clusters = decode()
             except ImportError as error:
-                missing[name] = f"not measured: {error}; pip install '.[peers]'"
+                missing[name] = f"not measured: {error}; pip install 'bev-instseg[peers]'"
                 continue
             samples_ms[name].append(measure(decode, repeats, 0).median_ms)
             evaluators[name].add(frame, assemble(frame.points, pillars, clusters, rules))

@@ -26,7 +26,7 @@ PILLARS_PER_INSTANCE, BACKGROUND_PILLARS = 20, 20_000
 
 @dataclass(frozen=True)
 class Growth:
-    """The time of one stage at rising sizes.
+    """The time of one stage at increasing sizes.
 
     Attributes:
         name: The stage.
@@ -66,7 +66,7 @@ def report(setup: Setup) -> Report:
 
 
 def measure_growth(segmenter: Segmenter, sweep: Float32, repeats: int) -> list[Growth]:
-    """Time voxelizer, clustering and network at rising sizes.
+    """Time voxelizer, clustering and network at increasing sizes.
 
     Args:
         segmenter: Provides the network, its grid and the thresholds.

@@ -57,7 +57,9 @@ def time_peers(sweeps: Sequence[Path]) -> dict[str, Timing | str]:
             cluster.append(measure(partial(dbscan, rest), 1, 0).median_ms)
             both.append(ground[-1] + cluster[-1])
     except ImportError as error:
-        return {"ground removal + DBSCAN": f"not measured: {error}; pip install '.[peers]'"}
+        return {
+            "ground removal + DBSCAN": f"not measured: {error}; pip install 'bev-instseg[peers]'"
+        }
     outcomes["ground removal (pypatchworkpp)"] = Timing.from_samples(ground)
     outcomes["DBSCAN (Open3D)"] = Timing.from_samples(cluster)
     outcomes["ground removal + DBSCAN"] = Timing.from_samples(both)
@@ -68,7 +70,9 @@ def time_peers(sweeps: Sequence[Path]) -> dict[str, Timing | str]:
             lambda: hdbscan(rest), 1, 0
         )
     except ImportError as error:
-        outcomes["HDBSCAN (scikit-learn)"] = f"not measured: {error}; pip install '.[peers]'"
+        outcomes["HDBSCAN (scikit-learn)"] = (
+            f"not measured: {error}; pip install 'bev-instseg[peers]'"
+        )
     return outcomes
 
 

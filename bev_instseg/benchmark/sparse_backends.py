@@ -42,7 +42,7 @@ def compare_sparse_backends(
     outcomes: dict[str, Timing | str] = {}
     for backend in get_args(SparseBackend):
         if backend == "spconv" and not has_spconv():
-            outcomes[backend] = "not measured: not installed; pip install '.[gpu]'"
+            outcomes[backend] = "not measured: not installed; pip install 'bev-instseg[gpu]'"
             continue
         switched = segmenter.with_sparse_backend(backend)
         outcomes[backend] = measure(partial(switched.infer, pillars), repeats)

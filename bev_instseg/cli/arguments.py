@@ -101,7 +101,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         type=Path,
         metavar="YAML",
-        help="override the weights' thresholds, names or range",
+        help="YAML that overrides thresholds, class names or range of the weights",
     )
     parser.add_argument(
         "--device",
@@ -113,7 +113,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--sparse",
         choices=("auto", "torch", "spconv"),
         default="auto",
-        help="library for the sparse convolutions (default: torch on a CPU, the faster on a GPU)",
+        help="library for the sparse convolutions (default: the faster; on a CPU torch)",
     )
 
 
@@ -128,7 +128,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         help="configuration; later files override earlier ones, and all override the defaults",
     )
     parser.add_argument(
-        "--data", required=True, type=Path, help="folder that the paths of the sources start from"
+        "--data", required=True, type=Path, help="folder that the sources' paths are relative to"
     )
 
 

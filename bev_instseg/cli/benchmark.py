@@ -4,7 +4,7 @@ Examples:
   %(prog)s --data ~/kitti/velodyne --json now.json
   %(prog)s --only stages peers --data ~/kitti/velodyne --against before.json
 
-Parts (--only; all of them take some minutes):
+Parts (--only; running all takes several minutes):
   stages    read, voxelize, network, cluster, assemble, write; their sum; lower bounds ("floors")
   peers     ground removal + DBSCAN, and HDBSCAN, on the same sweeps
   decoders  other ways from the network's output to instances, with PQ on labelled frames (--truth)
@@ -14,8 +14,8 @@ Parts (--only; all of them take some minutes):
   stream    2,000 sweeps in a row: sweeps per second, memory
   start     a cold start with the package's weights on the CPU, step by step
 
-Peers and runtimes need optional packages: pip install '.[peers]'. What is not installed is
-reported and left out.
+Peers and runtimes need optional packages: pip install 'bev-instseg[peers]'. What is not installed
+is reported and left out.
 """
 
 import argparse
@@ -131,7 +131,9 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         help="calls per measurement (default: 9)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
-    parser.add_argument("--against", type=Path, metavar="FILE", help="compare with such a file")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the growth")
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="compare with a file written by --json"
+    )
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the growth to this file")
     add_network_arguments(parser)
     return parser.parse_args(argv)

@@ -147,7 +147,9 @@ def reliability_table(before: Predictions, after: Predictions) -> str:
         before: Predictions with mean seeds as scores.
         after: Predictions with calibrated scores.
     """
-    rows = [["score", "mean seed: count", "mean", "right", "probability: count", "mean", "right"]]
+    rows = [
+        ["score", "mean seed: count", "mean", "correct", "probability: count", "mean", "correct"]
+    ]
     sides = [reliability(p.scores, p.correct, p.weights) for p in (before, after)]
     for k in range(NUM_BINS):
         row = [f"{k / NUM_BINS:.1f}..{(k + 1) / NUM_BINS:.1f}"]

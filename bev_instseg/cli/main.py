@@ -24,6 +24,7 @@ Usage: bev-instseg COMMAND ...
 Examples:
   bev-instseg segment sweep.bin --out results --png
   bev-instseg train --help
+  bev-instseg --version
 """
 
 

@@ -13,7 +13,7 @@ from the points: unless it is x, give --sensor or --axes.
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
                  (vehicle 10, pedestrian 30, cyclist 31, no object 0), the high 16 bits the
-                 instance, numbered 1..K by falling score
+                 instance, numbered 1..K by descending score
   NAME.json      each instance's class, score, number of points and oriented box (x forward, y left,
                  z up; the origin is at "origin_m" in the file's coordinates); also the grid, the
                  weights and what was detected in the file
@@ -198,7 +198,7 @@ def _check_extras(arguments: argparse.Namespace) -> None:
 
 
 def _find_share(arguments: argparse.Namespace) -> list["Item"]:
-    """Return the sweeps of the inputs, or of them the share that --shard selects."""
+    """Return the sweeps of the inputs, or the share of them that --shard selects."""
     from bev_instseg.jobs.job import find_items
 
     items = find_items(arguments.inputs, arguments.out)
@@ -211,7 +211,7 @@ def _find_share(arguments: argparse.Namespace) -> list["Item"]:
 
 
 def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
-    """Load the network; with --ray only to know its settings, as the workers compute."""
+    """Load the network; with --ray only for its settings, as the workers do the computing."""
     if arguments.ray is None:
         return make_segmenter(arguments)
     return make_segmenter(

@@ -86,7 +86,10 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
 
 def fraction(text: str) -> float:
     """Parse a number in 0..1."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text}")
     return value

@@ -49,7 +49,8 @@ def simulate_all(arguments: argparse.Namespace) -> int:
         refuse_existing(arguments)
     if arguments.layouts is not None:
         read_layouts(arguments.layouts)  # report a bad one now, not from a worker
-    for _ in tqdm(write_frames(arguments), total=arguments.count, unit="sweep"):
+    sensor = selected_sensor(arguments)
+    for _ in tqdm(write_frames(arguments, sensor), total=arguments.count, unit="sweep"):
         pass
     seconds = time.perf_counter() - start
     rate = arguments.count / seconds
@@ -73,7 +74,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "(default: hdl64)",
     )
     parser.add_argument(
-        "--azimuths", type=positive, help="pulses per beam and turn (default: that of the sensor)"
+        "--azimuths", type=positive, help="pulses per beam and revolution (default: the sensor's)"
     )
     parser.add_argument(
         "--height",
@@ -136,14 +137,14 @@ def selected_sensor(arguments: argparse.Namespace) -> SensorConfig | None:
     return build(SensorConfig, asdict(sensor) | changes, f"--sensor {name}")
 
 
-def write_frames(arguments: argparse.Namespace) -> Iterable[None]:
+def write_frames(arguments: argparse.Namespace, sensor: SensorConfig | None) -> Iterable[None]:
     """Simulate and write every frame, yielding once for each."""
     write = partial(
         write_sweep,
         arguments.out,
         arguments.sequence,
         seed=arguments.seed,
-        sensor=selected_sensor(arguments),
+        sensor=sensor,
         layouts=arguments.layouts,
     )
     frames = range(arguments.count)

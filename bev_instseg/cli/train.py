@@ -7,7 +7,8 @@ Examples:
   %(prog)s --config sim.yaml --data ~/sim --out runs/sim --objects objects.npz
       paste real objects, found by bev-instseg cut-objects, into simulated frames
 
-Several GPUs: torchrun --nproc-per-node 2 --no-python bev-instseg train ... (same numbers).
+Several GPUs: torchrun --nproc-per-node 2 --no-python bev-instseg train ... (the same results up to
+rounding).
 Ctrl-C saves and stops; a second Ctrl-C stops without saving. --resume continues with the same
 numbers as if the run had never stopped.
 
@@ -18,7 +19,7 @@ Each validation prints the scores and the time left. RUN_DIR holds:
   tensorboard          with --tensorboard; view it with: tensorboard --logdir RUN_DIR
   last.pt              the state that --resume continues from
   best.pt              the state with the best mean PQ on the validation frames
-  weights.safetensors  the weights of the last step, written at the end
+  weights.safetensors  the weights of the last step with a .json beside them, written at the end
 """
 
 import argparse

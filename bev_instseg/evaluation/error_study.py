@@ -49,15 +49,16 @@ POINT_BUCKETS: dict[str, float] = {
     "300-999": 300,
     "1000 or more": 1000,
 }
-RATE_COLUMNS = ("found", "missed", "recall", "right", "false", "precision")
+RATE_COLUMNS = ("found", "missed", "recall", "correct", "false", "precision")
 NOTES = """\
-Found and missed count objects: recall = found / (found + missed). Right and false count
-predictions: precision = right / (right + false). A match is an IoU above 0.5 with a segment of the
-same class. Ratios and scores are in percent. Range is measured to the mean of a segment's judged
-points. Segments of fewer than 10 judged points are ignored unless they match.
+Found and missed count objects: recall = found / (found + missed). Correct and false count
+predictions: precision = correct / (correct + false). A match is an IoU above 0.5 with a segment of
+the same class. Ratios and scores are in percent. Range is measured to the mean of a segment's
+judged points. Segments of fewer than 10 judged points are ignored unless they match.
 
-Reasons for missed objects: `no prediction` overlaps the object; `other class`, a prediction of a
-different class would match it; `poor mask`, the predictions on it have an IoU of at most 0.5.
+Reasons for missed objects: `no prediction`, nothing overlaps the object; `other class`, a
+prediction of a different class has an IoU above 0.5; `poor mask`, predictions overlap the object
+with an IoU of at most 0.5.
 Reasons for false alarms: `background`, less than half of the points are on objects; `wrong class`,
 it would match an object of a different class; `fragment`, all others."""
 
@@ -162,7 +163,7 @@ def errors_markdown(evaluator: Evaluator, data_name: str) -> str:
         "By class": _class_table(evaluator),
         "By range": _bucket_table(evaluator, "range (m)", RANGE_BUCKETS_M, _range_m),
         "By judged points": _bucket_table(evaluator, "points", POINT_BUCKETS, _num_points),
-        "Are the scores right?": _reliability_table(evaluator),
+        "Are the scores calibrated?": _reliability_table(evaluator),
         "Worst frames": _worst_table(evaluator.comparisons),
     }
     parts = [f"# Errors: {data_name}, frames: {len(evaluator.comparisons)}", NOTES]
@@ -291,7 +292,7 @@ def _rates(objects: Segments, predictions: Segments) -> list[str]:
 
 
 def _reliability_table(evaluator: Evaluator) -> str:
-    rows = [["class", "score", "predictions", "mean score", "right"]]
+    rows = [["class", "score", "predictions", "mean score", "correct"]]
     for name, bins in class_reliability(evaluator).items():
         for k in np.flatnonzero(bins.num_predictions):
             label, count = f"{k / NUM_BINS}-{(k + 1) / NUM_BINS}", str(bins.num_predictions[k])

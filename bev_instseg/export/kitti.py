@@ -40,8 +40,8 @@ def kitti_lines(
         image_size_px: Width and height of the image.
 
     Returns:
-        The lines by falling score. Metres are rounded to a millimetre, pixels to 0.01, scores and
-        radians to 1e-4.
+        The lines by descending score. Metres are rounded to a millimetre, pixels to 0.01, scores
+        and radians to 1e-4.
     """
     boxes = instances.boxes.astype(np.float64)
     centres = calibration.to_camera(boxes[:, :3])

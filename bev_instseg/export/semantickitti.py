@@ -1,4 +1,4 @@
-"""The labels of a SemanticKITTI ``.label`` file."""
+"""Encode instances as the words of a SemanticKITTI ``.label`` file, which `write_result` writes."""
 
 from collections.abc import Sequence
 

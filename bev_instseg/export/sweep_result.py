@@ -77,7 +77,7 @@ class SweepResult:
     Attributes:
         num_points: Number of points of the sweep.
         class_names: Names of the classes that the network knows.
-        instances: The instances by falling score.
+        instances: The instances by descending score.
         provenance: What the result was computed from; None if the file does not record all of it.
     """
 

@@ -89,7 +89,7 @@ def _read_bin(path: str | Path, data: NDArray[np.uint8], bin_format: str) -> Sto
             f"{path}: {len(data)} bytes are {excess} more than a whole number of points "
             f"({point_bytes} bytes each: {fields}); the file is cut short or has "
             f"{'5 floats per point, as in nuScenes' if five else 'a different format'}: "
-            "copy it again, set its format or convert it"
+            "copy it again, set --format or convert it"
         )
     if not rings and _is_float64(data):
         raise ScanError(

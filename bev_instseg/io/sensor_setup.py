@@ -50,8 +50,8 @@ class SensorSetup:
             axes_rotation(self.axes)
         if self.height_m is not None and not 0 <= self.height_m < MAX_HEIGHT_M:
             raise ValueError(
-                f"height_m is the sensor's height above the ground, 0 to {MAX_HEIGHT_M:g} metres, "
-                f"got {self.height_m}"
+                "height_m, the sensor's height above the ground, must be at least 0 and below "
+                f"{MAX_HEIGHT_M:g} metres, got {self.height_m:g}"
             )
 
 

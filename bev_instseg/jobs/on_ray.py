@@ -31,7 +31,7 @@ from bev_instseg.jobs.job import (
 from bev_instseg.segmenter import Device, Segmenter
 
 SWEEPS_PER_BLOCK = 8  # a worker takes a block at a time
-MAX_TRIES = 3  # a block is given up when it has crashed so many workers
+MAX_TRIES = 3  # a block that has crashed this many workers is given up on
 OBJECT_STORE_BYTES = 80 << 20  # only names and outcomes pass through it; Ray's minimum is 75 MiB
 CONNECT_TIMEOUT_S = 5
 
@@ -161,7 +161,7 @@ def _outcomes(
 
 
 class Tries:
-    """A Ray actor that counts how often each block was started, to give up those that crash."""
+    """A Ray actor that counts how often each block was started, to give up on those that crash."""
 
     def __init__(self, max_tries: int) -> None:
         """Start counting.

@@ -33,7 +33,7 @@ def margin_m(sigma_m: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Decoded channels of P pillars, as the losses take them; `PillarEmbeddings` for clustering.
+    """Decoded channels of P pillars as the losses need them; clustering uses `PillarEmbeddings`.
 
     Attributes:
         seed: (P, C) seed maps, 0..1.

@@ -80,7 +80,7 @@ class BEVNet(nn.Module):
     def infer(self, batch: PillarBatch) -> PillarEmbeddings:
         """Return embeddings as NumPy arrays, ready for clustering. Call in evaluation mode.
 
-        A GPU is waited for only once, when all results are copied back together.
+        Synchronises with a GPU only once, when all results are copied back together.
 
         Args:
             batch: Pillars of one or several sweeps.

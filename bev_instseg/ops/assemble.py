@@ -46,7 +46,7 @@ def assemble(
         rules: Heights, sizes and scores that an instance must have.
 
     Returns:
-        Instances numbered by falling score; equal scores keep the order of the clusters.
+        Instances numbered by descending score; equal scores keep the order of the clusters.
     """
     max_height_m = np.asarray(rules.max_height_m, np.float32)[clusters.classes]
     owner, size = _assign_points(

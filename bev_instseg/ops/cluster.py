@@ -22,7 +22,7 @@ def cluster(
     """Group pillars into instances.
 
     A pillar's seed is the largest of its C seed maps. Pillars with a seed below
-    ``member_threshold`` are ignored. In order of falling seed (on ties, of rising pillar number),
+    ``member_threshold`` are ignored. In descending order of seed (ascending pillar number on ties)
     each unclaimed pillar i with a seed of at least ``seed_threshold`` considers the pillars j
     inside its margin, phi_i(e_j) > 0.5. If at least a share ``min_free`` of them is unclaimed, it
     opens an instance and claims those; otherwise it is skipped. A claimed pillar is never claimed

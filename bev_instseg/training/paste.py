@@ -19,9 +19,12 @@ CLEARANCE_M = 0.3  # free space around a pasted object
 MAX_GROUND_HEIGHT_M = 0.2  # background points up to this far from height 0 are ground
 OBSTACLE_M = 0.3  # points higher than this above the ground are obstacles
 IN_FRONT_M = 0.5  # a point is in front of an object if it is nearer by more than this
-MAX_IN_FRONT = 0.1  # points in front of an object, relative to its own, that hide too little
+MAX_IN_FRONT = 0.1  # at most this share of an object's number of points may be in front of it
 COLUMN_RAD = math.radians(0.5)  # width of an outline's columns, each with one span of elevation
-BEAM_RAD = (math.radians(0.18), math.radians(0.40))  # azimuth and elevation a sensor resolves
+BEAM_RAD = (
+    math.radians(0.18),
+    math.radians(0.40),
+)  # a sensor's resolution in azimuth and elevation
 NO_POINTS = np.zeros((0, 4), np.float32)
 
 
@@ -83,8 +86,7 @@ def paste(
 class _Composition:
     """A frame into which objects are pasted one after the other.
 
-    Hidden points are only marked, and what is known about each point is kept, so that an object
-    costs little more than the points it touches.
+    Hidden points are only marked, and all of them are removed once at the end.
 
     Attributes:
         frame: All points, hidden ones included.
@@ -222,7 +224,7 @@ def _seen_and_hidden(
 ) -> tuple[Float32, NDArray[np.int64]]:
     """Return the points of an object that the sensor sees, and the visible rows that it hides.
 
-    If more than a small number of points is in front of it, nothing of the object is seen.
+    If more than `MAX_IN_FRONT` of its number of points are in front of it, nothing of it is seen.
     """
     outline = _outline(points)
     hidden, in_front = (rows[visible[rows]] for rows in _occlusion(outline, scene))
@@ -323,17 +325,17 @@ def _occlusion(outline: _Outline, scene: Float32) -> tuple[NDArray[np.int64], ND
     )  # at most 86 degrees to each side: objects do not surround the sensor
     angles = math.cos(middle_rad), math.sin(middle_rad), math.tan(half_rad)
     columns = outline.start_rad, outline.low, outline.high, outline.near_m
-    rows: tuple[NDArray[np.int64], NDArray[np.int64]] = _behind_and_before(
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]] = _hidden_and_in_front(
         scene, *map(np.float32, angles), *columns
     )
     return rows
 
 
 @kernel
-def _behind_and_before(scene, cos, sin, tan, start, low, high, near):  # type: ignore[no-untyped-def]
+def _hidden_and_in_front(scene, cos, sin, tan, start, low, high, near):  # type: ignore[no-untyped-def]
     """Do the work of `_occlusion`, computing azimuths only in the sector that holds the outline."""
-    behind, before = np.empty(len(scene), np.int64), np.empty(len(scene), np.int64)
-    num_behind = num_before = 0
+    hidden, in_front = np.empty(len(scene), np.int64), np.empty(len(scene), np.int64)
+    num_hidden = num_in_front = 0
     for i in range(len(scene)):
         x, y = scene[i, 0], scene[i, 1]
         if not abs(y * cos - x * sin) <= (x * cos + y * sin) * tan:
@@ -342,12 +344,12 @@ def _behind_and_before(scene, cos, sin, tan, start, low, high, near):  # type: i
         range_m = _range_of(x, y)
         if low[column] <= scene[i, 2] / max(range_m, np.float32(0.1)) <= high[column]:
             if range_m > near[column]:
-                behind[num_behind] = i
-                num_behind += 1
+                hidden[num_hidden] = i
+                num_hidden += 1
             elif range_m < near[column] - IN_FRONT_M:
-                before[num_before] = i
-                num_before += 1
-    return behind[:num_behind].copy(), before[:num_before].copy()
+                in_front[num_in_front] = i
+                num_in_front += 1
+    return hidden[:num_hidden].copy(), in_front[:num_in_front].copy()
 
 
 def _with_object(

@@ -1,4 +1,4 @@
-"""What a training run shows of itself: curves, pictures of the same frames, TensorBoard events."""
+"""Curves, pictures and TensorBoard events of a training run."""
 
 import re
 import struct

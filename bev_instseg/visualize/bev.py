@@ -134,7 +134,7 @@ def _true_objects(
 
     Args:
         frame: The labelled frame.
-        present: (K,) their positions in ``frame.classes``, in rising order.
+        present: (K,) their positions in ``frame.classes``, in ascending order.
         class_names: The names that ``frame.classes`` indexes.
     """
     from bev_instseg.ops.boxes import oriented_boxes
