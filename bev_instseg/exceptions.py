@@ -37,9 +37,13 @@ def explain(error: BaseException) -> str:
 
     Returns:
         The file and the reason for an operating system error, otherwise the first line of the
-        message, or the name of the exception's type if the message is empty.
+        message, or the name of the exception's type if the message is empty. Messages of pydantic,
+        which put the reason below, become a single line.
     """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
     lines = str(error).splitlines()
+    if type(error).__module__.startswith("pydantic") and len(lines) > 2:
+        section, reason = lines[0].rsplit(" ", 1)[-1], lines[2].split(" [type=")[0].strip()
+        return f"{section}.{lines[1]}: {reason}"
     return lines[0] if lines else type(error).__name__

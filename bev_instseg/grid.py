@@ -45,8 +45,9 @@ class BEVGrid:
                 raise ValueError(f"{name} must be finite and increasing, got ({low}, {high})")
         for name in ("x_range_m", "y_range_m"):
             low, high = getattr(self, name)
-            cells = (high - low) / self.cell_m
-            if abs(cells - round(cells)) > 1e-6:
+            with np.errstate(over="ignore"):
+                cells = (high - low) / self.cell_m
+            if not np.isfinite(cells) or abs(cells - round(cells)) > 1e-6:
                 raise ValueError(
                     f"{name} {low}..{high} m is not a whole number of {self.cell_m} m cells"
                 )

@@ -63,11 +63,7 @@ class Segmenter:
         Raises:
             ValueError: ``cuda`` or ``spconv`` is not available, or the name is unknown.
         """
-        if sparse_backend not in get_args(SparseBackendChoice):
-            names = ", ".join(get_args(SparseBackendChoice))
-            raise ValueError(f"sparse_backend must be one of {names}, got {sparse_backend!r}")
-        if sparse_backend == "spconv" and not has_spconv():
-            raise ValueError("spconv is not installed: pip install 'bev-instseg[gpu]'")
+        _check_sparse_backend(sparse_backend, get_args(SparseBackendChoice))
         if device not in get_args(Device):
             raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
         if device == "cuda" and not torch.cuda.is_available():
@@ -143,7 +139,11 @@ class Segmenter:
 
         Args:
             sparse_backend: ``torch`` or ``spconv``.
+
+        Raises:
+            ValueError: ``spconv`` is not installed, or the name is unknown.
         """
+        _check_sparse_backend(sparse_backend, get_args(SparseBackend))
         other = copy.copy(self)
         other.network = copy.deepcopy(self.network)
         other.network.set_sparse_backend(sparse_backend)
@@ -228,6 +228,14 @@ class Segmenter:
                 samples.append(time.perf_counter() - start)
             seconds[backend] = min(samples)
         return min(seconds, key=seconds.__getitem__)
+
+
+def _check_sparse_backend(sparse_backend: str, choices: tuple[str, ...]) -> None:
+    if sparse_backend not in choices:
+        names = ", ".join(choices)
+        raise ValueError(f"sparse_backend must be one of {names}, got {sparse_backend!r}")
+    if sparse_backend == "spconv" and not has_spconv():
+        raise ValueError("spconv is not installed: pip install 'bev-instseg[gpu]'")
 
 
 def cluster_pillars(embeddings: PillarEmbeddings, config: Config) -> Clusters:

@@ -106,7 +106,10 @@ def build(kind: type[T], tree: object, source: str) -> T:
     """
     try:
         # As JSON, because pydantic's strict mode accepts lists for tuples only there.
-        text = json.dumps(tree, default=_refuse)
+        text = json.dumps(tree, default=_refuse, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        bad = ascii(error.object[error.start])
+        raise ConfigError(f"{source}: not valid text: the character {bad}; remove it") from None
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(f"{source}: {error}") from None
     adapter = TypeAdapter(kind)

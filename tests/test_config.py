@@ -22,7 +22,7 @@ from bev_instseg.config import (
     override_config,
     save_config,
 )
-from bev_instseg.exceptions import ConfigError
+from bev_instseg.exceptions import ConfigError, explain
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -215,6 +215,9 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
         ("train:\n\tsteps: 3", "not valid YAML: "),
         ("train: !!python/object:os.system {}", "not valid YAML: "),
         ("train: {}\n---\ntrain: {}", "not valid YAML: "),
+        ("grid: {x_range_m: [-1.0e+308, 1.0e+308]}", "is not a whole number of 0.2 m cells"),
+        ("grid: {cell_m: 1.0e-308}", "is not a whole number of 1e-308 m cells"),
+        ('train: {"\\uD800": 3}', "not valid text"),
     ],
 )
 def test_an_error_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
@@ -314,3 +317,10 @@ def test_a_file_overrides_the_configuration_of_weights(tmp_path: Path) -> None:
 def test_errors_of_a_dictionary_name_its_source() -> None:
     with pytest.raises(ConfigError, match=r"^checkpoint\.pt: unknown key 'x'"):
         config_from_dict({"x": 1}, "checkpoint.pt")
+
+
+def test_an_error_of_a_setting_made_in_python_has_a_plain_line() -> None:
+    with pytest.raises(ValueError, match="seed_threshold") as caught:
+        ClusterConfig(seed_threshold=7.0)
+    expected = "ClusterConfig.seed_threshold: Input should be less than or equal to 1"
+    assert explain(caught.value) == expected

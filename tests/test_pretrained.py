@@ -1,5 +1,6 @@
 """The package's weights on the bundled sweep."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -35,12 +36,16 @@ def test_weights_come_with_their_hash_names_and_card() -> None:
 def test_result_on_the_bundled_sweep(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is the same in the native precision of every processor.
 
-    No count depends on the last bits: the score nearest to its threshold of 0.4 is 0.396 in float32
-    and 0.395 in bfloat16, where it varies by 0.0005 between instruction sets, and the IoU nearest
-    to 0.5 is 0.75.
+    No count depends on the last bits: in float32 the score nearest to its threshold of 0.4 is
+    0.396, and the IoU nearest to 0.5 is 0.75. In bfloat16 that score varies by 0.0005 between
+    instruction sets, so the threshold is raised to 0.45, at least 0.05 away from all scores.
     """
     monkeypatch.setattr("bev_instseg.segmenter.native_dtype", lambda device: dtype)
     segmenter = Segmenter.from_pretrained("cpu")
+    if dtype == torch.bfloat16:
+        config = segmenter.config
+        cluster = dataclasses.replace(config.cluster, score_threshold=0.45)
+        segmenter = segmenter.with_config(dataclasses.replace(config, cluster=cluster))
     assert {p.dtype for p in segmenter.network.backbone.parameters()} == {dtype}
     refs = list_frames(DEMO, "semantickitti", ["00"])
     result = score_frames(segmenter, refs, segmenter.config).result().per_class

@@ -118,10 +118,11 @@ def test_a_wrong_json_is_refused(tmp_path: Path, doctor: Callable[[Any], object]
     "content",
     [
         *(b"", b"[]", b'"text"', b"\xff\xfe{", b"[" * 100_000, b"null", b"{}"),
+        b'{"num_points": -1, "class_names": [], "instances": []}',
         *(b'{"num_points": 3}', b'{"class_names": ["a"]}'),
     ],
 )
-def test_a_file_that_is_not_json_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_content_that_is_not_a_result_is_refused(tmp_path: Path, content: bytes) -> None:
     label, json_path = written(tmp_path)
     json_path.write_bytes(content)
     assert "not a complete result" in refusal(label, json_path)

@@ -242,7 +242,13 @@ def test_the_sparse_backend_can_be_chosen(model, config, points, monkeypatch):
     monkeypatch.setattr(segmenter_module, "has_spconv", lambda: False)
     with pytest.raises(ValueError, match=r"spconv is not installed: pip install .*gpu"):
         Segmenter(model, config, "cpu", sparse_backend="spconv")
-    assert Segmenter(model, config, "cpu").sparse_backend == "torch"
+    segmenter = Segmenter(model, config, "cpu")
+    assert segmenter.sparse_backend == "torch"
+    assert segmenter.with_sparse_backend("torch").sparse_backend == "torch"
+    with pytest.raises(ValueError, match="sparse_backend must be one of torch, spconv, got 'auto'"):
+        segmenter.with_sparse_backend("auto")
+    with pytest.raises(ValueError, match=r"spconv is not installed: pip install .*gpu"):
+        segmenter.with_sparse_backend("spconv")
 
 
 def test_the_faster_sparse_backend_is_chosen(model, config, monkeypatch):

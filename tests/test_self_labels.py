@@ -85,5 +85,8 @@ def test_a_folder_without_sweeps_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert self_label.main([str(tmp_path), "--out", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err == f"self_label: {tmp_path}: no .bin sweeps in this folder\n"
+    assert (
+        capsys.readouterr().err
+        == f"self_label: {tmp_path}: no .bin sweeps in this folder; choose another\n"
+    )
     assert not (tmp_path / "out").exists()

@@ -83,7 +83,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError:
         tree = None
     if not isinstance(tree, dict) or "machine" not in tree:
-        raise ValueError(f"{path}: not written by bev-instseg benchmark --json")
+        raise ValueError(
+            f"{path}: not written by bev-instseg benchmark --json; give a file that it wrote"
+        )
     return tree
 
 

@@ -34,7 +34,7 @@ def label_all(arguments: argparse.Namespace) -> int:
 
     scans = sorted(arguments.sweeps.glob("*.bin"))
     if not scans:
-        raise ValueError(f"{arguments.sweeps}: no .bin sweeps in this folder")
+        raise ValueError(f"{arguments.sweeps}: no .bin sweeps in this folder; choose another")
     folder = arguments.out / "sequences" / "00"
     if folder.exists():
         raise FileExistsError(f"{folder}: already exists; choose a different --out")

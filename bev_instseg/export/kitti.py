@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig
-from bev_instseg.datasets.kitti import CameraCalibration
+from bev_instseg.datasets.kitti import MIN_DEPTH_M, CameraCalibration
 from bev_instseg.structures import Instances
 
-MIN_DEPTH_M = 0.1  # the part of a box closer to the image plane is cut off
 # Corners of a unit box: along, across and up from the centre of its bottom face, and its edges.
 _CORNERS = np.array(list(product((-0.5, 0.5), (-0.5, 0.5), (0, 1))))
 _EDGES = np.array(

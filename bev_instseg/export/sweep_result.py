@@ -176,9 +176,12 @@ def _parse(tree: Any) -> SweepResult:
         raise ValueError("ids must count up from 1")
     if not {one.class_name for one in instances} <= set(class_names):
         raise ValueError("an instance has an unknown class")
+    num_points = _integer(tree["num_points"])
+    if num_points < 0 or not all(0 <= one.score <= 1 for one in instances):
+        raise ValueError("a number is out of range")
     complete = all(field.name in tree for field in fields(Provenance))
     provenance = _parse_provenance(tree) if complete else None
-    return SweepResult(_integer(tree["num_points"]), class_names, instances, provenance)
+    return SweepResult(num_points, class_names, instances, provenance)
 
 
 def _parse_instance(entry: Any) -> InstanceRecord:

@@ -134,4 +134,6 @@ def _label_files(path: Path) -> Iterator[list[BoxLabel]]:
                     yield parse_boxes(lines, f"{path}/{member.name}")
     except (OSError, EOFError, zlib.error, tarfile.TarError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a tar archive of text files"
-        raise KittiError(f"{path}: cannot be read ({reason})") from None
+        raise KittiError(
+            f"{path}: cannot be read ({reason}); give a folder or .tar.gz of KITTI label files"
+        ) from None

@@ -98,7 +98,7 @@ class TrainingSet:
         """
         sources = [(weight, refs) for weight, refs in sources if refs and weight > 0]
         if not sources:
-            raise ValueError("no frames to train on")
+            raise ValueError("no frames to train on; check train and weight of data.sources")
         self.config = config
         self.refs = [ref for _, refs in sources for ref in refs]
         self.databases = databases

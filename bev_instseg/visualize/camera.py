@@ -8,7 +8,7 @@ from bev_instseg.visualize.boxes import Float
 
 EYE_M, TARGET_M = (-15.0, 0.0, 10.5), (11.0, 0.0, -2.0)  # where the first camera is and looks
 FIELD_OF_VIEW_RAD = 0.85  # vertical
-MIN_DEPTH_M = 1.0  # a box with a nearer corner gets no text
+MIN_TEXT_DEPTH_M = 1.0  # a box with a nearer corner gets no text
 MAX_LIFT = 4  # a text may move up to this many text heights to avoid others
 
 
@@ -34,11 +34,11 @@ class Camera:
 
         Returns:
             (..., 2) pixels right and down from the upper left corner, NaN where the depth is less
-            than `MIN_DEPTH_M`; and (...) depth in metres.
+            than `MIN_TEXT_DEPTH_M`; and (...) depth in metres.
         """
         seen = xyz_m @ self.world_to_camera[:3, :3].T + self.world_to_camera[:3, 3]
         depth_m = seen[..., 2]
-        ahead_m = np.where(depth_m < MIN_DEPTH_M, np.nan, depth_m)
+        ahead_m = np.where(depth_m < MIN_TEXT_DEPTH_M, np.nan, depth_m)
         return self.focal_px * seen[..., :2] / ahead_m[..., None] + self._middle_px, depth_m
 
     def to_world(self, pixels: Float, depth_m: float) -> Float:
