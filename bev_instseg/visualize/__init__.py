@@ -5,7 +5,7 @@ Matplotlib, Open3D and viser are imported by the functions that draw with them.
 
 from bev_instseg.colours import instance_colours
 from bev_instseg.visualize.bev import draw_bev, draw_comparison
-from bev_instseg.visualize.boxes import box_corners
+from bev_instseg.visualize.box_corners import box_corners
 from bev_instseg.visualize.maps import draw_maps
 from bev_instseg.visualize.render import Renderer, draw_3d
 from bev_instseg.visualize.training_curves import draw_training

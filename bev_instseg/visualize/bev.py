@@ -11,7 +11,7 @@ from bev_instseg.colours import instance_colours
 from bev_instseg.structures import Float32, Frame, Instances
 from bev_instseg.visualize.appearance import instance_texts
 from bev_instseg.visualize.bev_map import MapContent, Rings, fill_map, new_maps, save_png
-from bev_instseg.visualize.boxes import Float
+from bev_instseg.visualize.box_corners import Float
 
 MISSED_COLOUR, FALSE_POSITIVE_COLOUR = "#9333ea", "#f97316"
 

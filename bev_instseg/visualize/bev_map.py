@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize.appearance import class_colours, point_greys
-from bev_instseg.visualize.boxes import Float, box_corners
+from bev_instseg.visualize.box_corners import Float, box_corners
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bev_instseg.visualize.boxes import Float
+from bev_instseg.visualize.box_corners import Float
 
 EYE_M, TARGET_M = (-15.0, 0.0, 10.5), (11.0, 0.0, -2.0)  # where the first camera is and looks
 FIELD_OF_VIEW_RAD = 0.85  # vertical

@@ -30,7 +30,7 @@ from bev_instseg.visualize.bev_map import (
     shorten,
     text_sizes_m,
 )
-from bev_instseg.visualize.boxes import Float, box_corners
+from bev_instseg.visualize.box_corners import Float, box_corners
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

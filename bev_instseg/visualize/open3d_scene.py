@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.visualize.boxes import Float
+from bev_instseg.visualize.box_corners import Float
 from bev_instseg.visualize.camera import Camera, place_above_boxes
 from bev_instseg.visualize.scene3d import EDGE_WIDTH_M, Scene3d
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Instances
-from bev_instseg.visualize.boxes import Float
+from bev_instseg.visualize.box_corners import Float
 from bev_instseg.visualize.camera import start_camera
 from bev_instseg.visualize.open3d_scene import (
     box_mesh,

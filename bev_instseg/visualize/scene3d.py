@@ -17,7 +17,7 @@ from bev_instseg.visualize.appearance import (
     point_greys,
     relative_height,
 )
-from bev_instseg.visualize.boxes import EDGES, Float, box_corners
+from bev_instseg.visualize.box_corners import EDGES, Float, box_corners
 
 UInt8 = NDArray[np.uint8]
 Colouring = Literal["instance", "class", "height", "score"]
