@@ -18,7 +18,7 @@ Tree = dict[str, Any]
 # How dataclasses of settings check their fields; the docstring below a field describes it.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
-MAX = 10**9  # of numbers that have no natural limit
+MAX = 10**9  # limit of numbers that have no natural one
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=MAX)]
 NotNegative = Annotated[float, Field(ge=0, le=MAX)]

@@ -40,7 +40,10 @@ WITHOUT_TORCH = {
     *("ops", "io", "datasets", "simulate", "visualize", "export"),
     *(
         f"evaluation/{name}"
-        for name in ("metrics", "error_study", "error_pictures", "reliability", "score_calibration")
+        for name in (
+            *("segments", "metrics", "error_study", "error_pictures", "reliability"),
+            "score_calibration",
+        )
     ),
     *(f"training/{name}" for name in ("augment", "cutouts", "paste", "targets", "training_set")),
 }

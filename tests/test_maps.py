@@ -9,12 +9,13 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
+from bev_instseg.colours import instance_colours
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import Clusters, Instances, PillarEmbeddings, Segmentation
-from bev_instseg.visualize import instance_colours, maps
+from bev_instseg.visualize import maps
 from bev_instseg.visualize.maps import (
     COLUMNS,
     GAP_PX,

@@ -4,7 +4,8 @@ import math
 import numpy as np
 import pytest
 
-from bev_instseg.evaluation.metrics import ClassResult, Evaluator, Result, overlap_table
+from bev_instseg.evaluation.metrics import ClassResult, Evaluator, Result
+from bev_instseg.evaluation.segments import overlap_table
 from bev_instseg.structures import Frame, Instances
 
 NAMES = ("car", "person")

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.image import imread
 from test_visualize import scene, street
 
-from bev_instseg.visualize import draw_3d, instance_colours, render, window
+from bev_instseg.colours import instance_colours
+from bev_instseg.visualize import draw_3d, render, window
 from bev_instseg.visualize.camera import start_camera
 from bev_instseg.visualize.render import HEIGHT_PX, WIDTH_PX, Renderer
 from bev_instseg.visualize.scene3d import make_scene

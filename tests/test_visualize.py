@@ -11,14 +11,9 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
+from bev_instseg.colours import instance_colours
 from bev_instseg.structures import Frame, Instances
-from bev_instseg.visualize import (
-    box_corners,
-    draw_bev,
-    draw_comparison,
-    draw_training,
-    instance_colours,
-)
+from bev_instseg.visualize import box_corners, draw_bev, draw_comparison, draw_training
 from bev_instseg.visualize.bev_map import (
     MAP_BOTTOM_PX,
     MAP_LEFT_PX,

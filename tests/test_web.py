@@ -12,8 +12,9 @@ import pytest
 from matplotlib.image import imread
 from test_visualize import scene, street
 
+from bev_instseg.colours import instance_colours
 from bev_instseg.structures import Instances
-from bev_instseg.visualize import instance_colours, write_html
+from bev_instseg.visualize import write_html
 from bev_instseg.visualize.camera import start_camera
 
 WIDTH_PX, HEIGHT_PX = 1000, 700

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from test_visualize import scene, street
 
+from bev_instseg.colours import instance_colours
 from bev_instseg.structures import Instances
-from bev_instseg.visualize import instance_colours, view_sweeps, window
+from bev_instseg.visualize import view_sweeps, window
 from bev_instseg.visualize.scene3d import COLOURINGS, make_scene
 
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X11 and Wayland")

@@ -200,7 +200,7 @@ def _drop_unseeded(labels: Int32, best: Float32, seed_threshold: float) -> Int32
 
 
 def _clusters(labels: Int32, embeddings: PillarEmbeddings) -> Clusters:
-    """Describe labelled pillars as `cluster` does: class and score by the mean seed."""
+    """Describe labelled pillars as `cluster` does; the pillar of the highest seed is the opener."""
     count = int(labels.max(initial=0))
     sums = np.zeros((count + 1, embeddings.seed.shape[1]))
     np.add.at(sums, labels, embeddings.seed)

@@ -133,7 +133,8 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         const="",
         metavar="ADDRESS",
         help="run on a Ray cluster, with a worker per GPU or core: HOST:PORT, or auto for the "
-        "cluster this machine belongs to; without ADDRESS, Ray runs on this machine only",
+        "cluster this machine belongs to; without ADDRESS, the cluster in RAY_ADDRESS or, if not "
+        "set, Ray on this machine only",
     )
     return parser.parse_args(argv)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from bev_instseg.evaluation.error_study import MISSED, list_errors
-from bev_instseg.evaluation.metrics import Comparison
 from bev_instseg.evaluation.reliability import NUM_BINS, Reliability
+from bev_instseg.evaluation.segments import Comparison
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize.bev import Errors, draw_comparison
 from bev_instseg.visualize.bev_map import save_png

@@ -25,17 +25,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.evaluation.metrics import (
+from bev_instseg.evaluation.metrics import Evaluator, ratio
+from bev_instseg.evaluation.reliability import NUM_BINS, Reliability, reliability
+from bev_instseg.evaluation.segments import (
     Comparison,
-    Evaluator,
     Segments,
     is_background,
     is_error,
     is_match,
     is_wrong_class,
-    ratio,
 )
-from bev_instseg.evaluation.reliability import NUM_BINS, Reliability, reliability
 from bev_instseg.tables import markdown_table, table_cell
 
 MISSED, FALSE_ALARM = "missed", "false alarm"

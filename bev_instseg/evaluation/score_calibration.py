@@ -23,7 +23,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.evaluation.metrics import Evaluator, is_match
+from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.evaluation.segments import is_match
 from bev_instseg.ops.score import log_odds_terms
 from bev_instseg.structures import Float32, Frame, Instances, Int32
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_HEADER_BYTES = 1 << 16  # a PCD or PLY header is never longer
-INTENSITY_NAMES = (  # by falling preference, in lower case
+INTENSITY_NAMES = (  # most preferred first, in lower case
     *("intensity", "scalar_intensity", "i"),
     *("reflectivity", "reflectance", "remission"),
 )

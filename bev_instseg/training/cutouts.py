@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.evaluation.metrics import Evaluator, is_background, is_error
+from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.evaluation.segments import is_background, is_error
 from bev_instseg.exceptions import ObjectsError
 from bev_instseg.file_io import write_atomic
 from bev_instseg.ops.boxes import oriented_boxes

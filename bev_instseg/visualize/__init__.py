@@ -3,7 +3,6 @@
 Matplotlib, Open3D and viser are imported by the functions that draw with them.
 """
 
-from bev_instseg.colours import instance_colours
 from bev_instseg.visualize.bev import draw_bev, draw_comparison
 from bev_instseg.visualize.box_corners import box_corners
 from bev_instseg.visualize.maps import draw_maps
@@ -20,7 +19,6 @@ __all__ = [
     "draw_comparison",
     "draw_maps",
     "draw_training",
-    "instance_colours",
     "view_sweeps",
     "write_html",
 ]
