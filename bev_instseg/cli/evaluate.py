@@ -91,8 +91,7 @@ def write_error_study(
     for place, i in enumerate(worst_frames(evaluator.comparisons), 1):
         frame = refs[i].read(segmenter.config.classes, segmenter.config.data)
         instances = segmenter.segment(frame.points)
-        comparison = evaluator.compare(frame, instances)
-        draw_errors(frame, instances, comparison, folder / f"worst_{place}.png")
+        draw_errors(frame, instances, evaluator.comparisons[i], folder / f"worst_{place}.png")
 
 
 def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
