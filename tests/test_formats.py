@@ -107,6 +107,9 @@ WRITERS: dict[str, tuple[str, Callable[[Points], bytes]]] = {
     "npy, float64": (".npy", lambda points: npy_of(points.astype(np.float64))),
     "npy, by columns": (".npy", lambda points: npy_of(np.asfortranarray(points))),
     "npy, big-endian": (".npy", lambda points: npy_of(points.astype(">f4"))),
+    "npz": (".npz", lambda points: npz_of(cloud=points, stamp=np.array(17))),
+    "npz, by name": (".npz", lambda p: npz_of(X=p[:, 0], y=p[:, 1], z=p[:, 2], intensity=p[:, 3])),
+    "npz, beside": (".npz", lambda p: npz_of(points=p[:, :3], reflectance=p[:, 3], gps=p[:, 1])),
     "npy, fields": (".npy", lambda points: npy_of(fields_of(points, "reflectivity"))),
     "pcd": (".pcd", lambda points: pcd_of(fields_of(points))),
     "pcd, ascii": (".pcd", lambda points: pcd_of(fields_of(points), "ascii")),
@@ -192,38 +195,42 @@ def test_explicit_format_overrides_detection(write: Write) -> None:
     sweep = read_sweep(path, SensorSetup("nuscenes"))
     assert equal(sweep.points, points)
     assert sweep.notices == ()
-    assert len(read_sweep(path, SensorSetup("kitti", axes="flu")).points) == 50
+    sweep = read_sweep(path, SensorSetup("kitti", axes="flu"))
+    assert len(sweep.points) == 50
+    assert sweep.notices[0] == "looks like 5 floats per point, but is read as xyzi: check --format"
     path = write(".bin", points[:39].tobytes())
     message = refusal(path, SensorSetup("nuscenes"))
     assert "624 bytes are 4 more than a whole number of points" in message
-    assert "20 bytes each: float32 x, y, z, intensity, ring" in message
+    assert "20 bytes each: 5 floats" in message
 
 
 # Intensity
 
 
 @pytest.mark.parametrize(
-    ("top", "divided"), [(1, 1), (1.4, 1), (200, 255), (255, 255), (400, 65535), (65535, 65535)]
+    ("top", "divided"),
+    [(1, 1), (1.4, 1), (200, 255), (255, 255), (400, 4095), (4095, 4095), (65535, 65535)],
 )
 def test_intensity_scales(write: Write, top: float, divided: int) -> None:
     points = sweep_of(3000)
-    points[:, 3] = np.linspace(0, top, 3000)
+    points[:, 3] = np.random.default_rng(0).permutation(np.linspace(0, top, 3000))
     sweep = read_sweep(write(".bin", points.tobytes()))
     expected = np.minimum(points[:, 3] / np.float32(divided), 1)
     np.testing.assert_allclose(sweep.points[:, 3], expected, rtol=1e-6)
     notice = f"intensity 0..{divided}: divided by {divided}"
-    assert sweep.notices == ((notice,) if divided > 1 else ())
+    clipped = ("28.6% of the intensities are outside 0..1: clipped",) if top == 1.4 else ()
+    assert sweep.notices == ((notice,) if divided > 1 else clipped)
 
 
-@pytest.mark.parametrize(("bright", "divided"), [(3, 1), (4, 255)])
+@pytest.mark.parametrize(("bright", "divided"), [(3, 1), (40, 255)])
 def test_rare_outliers_do_not_change_the_scale(write: Write, bright: int, divided: int) -> None:
     points = sweep_of(3000)
     points[:bright, 3] = 200
-    points[10:20, 3] = [np.inf] * 5 + [np.nan] * 5
+    points[50:60, 3] = [np.inf] * 5 + [np.nan] * 5
     sweep = read_sweep(write(".bin", points.tobytes()))
     assert sweep.points[0, 3] == np.float32(min(200 / divided, 1))
-    assert not sweep.points[10:20, 3].any()
-    np.testing.assert_array_equal(sweep.points[20:, 3], points[20:, 3] / np.float32(divided))
+    assert not sweep.points[50:60, 3].any()
+    np.testing.assert_array_equal(sweep.points[60:, 3], points[60:, 3] / np.float32(divided))
 
 
 @pytest.mark.parametrize("of", [lambda r: (".pcd", pcd_of(r)), lambda r: (".ply", ply_of(r))])
@@ -275,11 +282,19 @@ def test_npy_with_more_columns(write: Write) -> None:
         (np.zeros(5, [("x", "f4"), ("y", "f4"), ("i", "f4")]), "no field z among x, y, i"),
         (np.zeros(5, [("x", "f4"), ("y", "f4"), ("z", "f4", 2)]), "one number per point"),
         (np.zeros((4, 100), np.float32), "shape (4, 100), not (N, 3 or more): transpose it"),
-        (np.array([{}, None]), "allow_pickle"),
+        (np.array([{}, None]), "object of shape (2,), not numbers"),
+        (np.zeros((20, 300), np.float32), "shape (20, 300), not (N, 3 or more): transpose it"),
+        (np.zeros((3, 20, 300), np.float32), "transpose it"),
     ],
 )
 def test_npy_without_points_is_refused(write: Write, array: np.ndarray, reason: str) -> None:
     assert reason in refusal(write(".npy", npy_of(array)))
+
+
+def npz_of(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays)
+    return file.getvalue()
 
 
 def test_npz_with_suffix_npy_is_refused(write: Write) -> None:
@@ -289,7 +304,124 @@ def test_npz_with_suffix_npy_is_refused(write: Write) -> None:
     assert ".npz archive" in refusal(write(".npy", file.getvalue()))
 
 
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"a": np.zeros((5, 4)), "b": np.zeros((5, 4))}, "not clear (a (5, 4), b (5, 4))"),
+        ({"a": np.zeros(5)}, "not clear (a (5,))"),
+        ({}, "not clear (none)"),
+        ({"x": np.zeros(5), "y": np.zeros(5), "z": np.zeros(4)}, "differ in length"),
+        ({"a": np.zeros((5, 4), np.int16)}, "int16 of shape (5, 4), not floats"),
+        ({"a": np.array([{}, None])}, "not numbers"),
+    ],
+)
+def test_npz_without_clear_points_is_refused(
+    write: Write, arrays: dict[str, np.ndarray], reason: str
+) -> None:
+    assert reason in refusal(write(".npz", npz_of(**arrays)))
+
+
+def test_damaged_npz_is_refused(write: Write) -> None:
+    data = npz_of(points=sweep_of(500))
+    for share in (0, 0.3, 0.99):
+        assert "copy it again" in refusal(write(".npz", data[: int(share * len(data))]))
+    assert "copy it again" in refusal(write(".npz", data[:300] + b"damage" + data[306:]))
+
+
+def test_organised_arrays_are_read_row_by_row(write: Write) -> None:
+    points = sweep_of(600)
+    assert equal(read_sweep(write(".npy", npy_of(points.reshape(20, 30, 4)))).points, points)
+    assert equal(read_sweep(write(".npz", npz_of(a=points.reshape(1, 600, 4)))).points, points)
+    rows = fields_of(points).reshape(20, 30)
+    assert equal(read_sweep(write(".npy", npy_of(rows))).points, points)
+
+
+def test_what_follows_an_array_is_not_ignored(write: Write) -> None:
+    data = npy_of(sweep_of(20))
+    assert "follows the array" in refusal(write(".npy", data + data))
+    short = data.replace(b"(20, 4)", b"(90, 4)")
+    assert "cut short: float32 of shape (90, 4) needs 1440 bytes, not 320" in refusal(
+        write(".npy", short)
+    )
+
+
 # PCD and PLY
+
+
+def with_lists(points: Points, order: str, kind: str) -> bytes:
+    """PLY with other elements before the points, and lists in both."""
+    head = (
+        f"ply\nformat {kind} 1.0\nelement camera 2\nproperty list ushort double pose\n"
+        f"element empty 0\nproperty char c\nelement vertex {len(points)}\n"
+        "property list uchar short before\nproperty float x\nproperty float y\n"
+        "property float z\nproperty list uint uchar between\nproperty float scalar_Reflectance\n"
+        "end_header\n"
+    )
+    rows = [
+        ((k % 3) * [k], row[:3], (k % 2) * [7], row[3]) for k, row in enumerate(points.tolist())
+    ]
+    if kind == "ascii":
+        lines = [" ".join(map(str, [len(a), *a, *xyz, len(b), *b, i])) for a, xyz, b, i in rows]
+        return (head + "comment made up\n3 1 2 3\n0\n" + "\n".join(lines)).encode()
+    body = struct.pack(f"{order}HdddH", 3, 1, 2, 3, 0)
+    for a, xyz, b, i in rows:
+        body += struct.pack(f"{order}B{len(a)}h3fI{len(b)}Bf", len(a), *a, *xyz, len(b), *b, i)
+    return head.encode() + body
+
+
+@pytest.mark.parametrize(
+    ("order", "kind"), [("<", "binary_little_endian"), (">", "binary_big_endian"), ("", "ascii")]
+)
+def test_ply_with_lists_and_other_elements(write: Write, order: str, kind: str) -> None:
+    points = sweep_of(200)
+    data = with_lists(points, order, kind)
+    assert equal(read_sweep(write(".ply", data)).points, points)
+    assert "cut short" in refusal(write(".ply", data[:-30]))
+    negative = data.replace(b"list ushort", b"list short ").replace(b"\n3 1 2", b"\n-3 1 2")
+    if order:
+        place = negative.index(b"end_header\n") + 11
+        negative = negative[:place] + b"\xff\xff" + negative[place + 2 :]
+    assert "length of a list" in refusal(write(".ply", negative))
+
+
+@pytest.mark.parametrize("name", ["scalar_Intensity", "Scalar_reflectance", "REMISSION", "I"])
+def test_names_of_intensity(write: Write, name: str) -> None:
+    points = sweep_of(50)
+    assert equal(read_sweep(write(".ply", ply_of(fields_of(points, name)))).points, points)
+
+
+def test_pcd_of_other_tools(write: Write) -> None:
+    """The old header, comments among the points, and NaN and infinity as C libraries write them."""
+    data = (
+        "# .PCD v.5\nVERSION .5\nCOLUMNS x y z intensity\nPOINTS 5\nDATA ascii\n# made by hand\n"
+        "1 2 3 0.5\n-nan(ind) 1.#QNAN -1.#IND 0.25\n  # and a comment\n"
+        "nan NaN -nan 1\n1.#INF -1.#INF inf 0\n-Infinity 2e1 -3 0.125\n"
+    )
+    inf, nan = np.inf, np.nan
+    expected = np.float32(
+        [
+            *([1, 2, 3, 0.5], [nan, nan, nan, 0.25], [nan, nan, nan, 1]),
+            *([inf, -inf, inf, 0], [-inf, 20, -3, 0.125]),
+        ]
+    )
+    assert equal(read_sweep(write(".pcd", data.encode())).points, expected)
+    message = refusal(write(".pcd", data.replace("2e1", "2,1").encode()))
+    assert "'2,1' among the points is not a number" in message
+
+
+def test_pcd_with_more_points_than_announced_is_refused(write: Write) -> None:
+    for kind in ("ascii", "binary"):
+        data = pcd_of(fields_of(sweep_of(50)), kind).replace(b"POINTS 50", b"POINTS 49")
+        assert "more points than its PCD header announces" in refusal(write(".pcd", data))
+
+
+def test_pcd_viewpoint_is_reported(write: Write) -> None:
+    data = pcd_of(fields_of(sweep_of(50))).replace(b"VIEWPOINT 0 0 0", b"VIEWPOINT 9 0 1.5")
+    sweep = read_sweep(write(".pcd", data))
+    assert equal(sweep.points, sweep_of(50))
+    assert sweep.notices == (
+        "the PCD viewpoint is not the origin: coordinates are read as stored, without it",
+    )
 
 
 def test_pcd_with_padding_and_rows(write: Write) -> None:
@@ -389,9 +521,9 @@ def test_damaged_bytes_never_raise_anything_but_scan_error(write: Write, suffix:
         (".pcd", b"FIELDS x y z", b"FIELDS a b c", "no field x, y, z among a, b, c, intensity"),
         (".pcd", b"FIELDS x y", b"FIELDS x x", "'x'"),
         (".ply", b"property float y", b"property bool y", "'property bool y' in the PLY header"),
-        (".ply", b"property float y", b"property list uchar int y", "'property list uchar int y'"),
-        (".ply", b"element vertex", b"element edge 3\nelement vertex", "read 'element edge 3' in"),
-        (".ply", b"element vertex 9", b"element face 9", "'element face 9' in the PLY header"),
+        (".ply", b"property float y", b"property list float int y", "'property list float int y'"),
+        (".ply", b"property float y", b"property list uchar int y", "cut short after"),
+        (".ply", b"element vertex 9", b"element corner 9", "no vertices"),
         (".ply", b"float x", b"float a", "no field x among a, y, z, intensity"),
     ],
 )
@@ -421,12 +553,17 @@ def test_millimetres_are_refused(write: Write) -> None:
 # LAS
 
 
-def las_of(points: NDArray[np.float64], compress: bool = False) -> bytes:
+def las_of(
+    points: NDArray[np.float64],
+    compress: bool = False,
+    point_format: int = 3,
+    version: str = "1.2",
+) -> bytes:
     """A LAS file with 16-bit intensities and millimetre steps from the rounded first point."""
     laspy = pytest.importorskip("laspy")
     if compress:
         pytest.importorskip("lazrs")
-    header = laspy.LasHeader(point_format=3, version="1.2")
+    header = laspy.LasHeader(point_format=point_format, version=version)
     header.offsets, header.scales = np.round(points[0, :3]), [0.001] * 3
     las = laspy.LasData(header)
     las.x, las.y, las.z = points[:, :3].T
@@ -466,6 +603,75 @@ def test_las_with_zero_intensities_has_none(write: Write) -> None:
 
 
 @pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("point_format", range(11))
+def test_las_versions(write: Write, point_format: int, compress: bool) -> None:
+    if compress and point_format in (4, 5, 9, 10):
+        pytest.skip("lazrs does not compress waveforms")
+    points = millimetres(700)
+    data = las_of(points, compress, point_format, "1.4" if point_format > 5 else "1.3")
+    sweep = read_sweep(write(".laz" if compress else ".las", data))
+    np.testing.assert_allclose(sweep.xyz, points[:, :3], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(sweep.points[:, 3], points[:, 3] / 65535, atol=1e-7)
+
+
+@pytest.mark.parametrize("point_format", [3, 6])
+def test_las_cut_between_points_is_refused(write: Write, point_format: int) -> None:
+    data = las_of(millimetres(500), point_format=point_format, version="1.4")
+    size = struct.unpack_from("<H", data, 105)[0]
+    for missing in (1, 250, 500):
+        message = refusal(write(".las", data[: len(data) - missing * size]))
+        assert f"cut short: 500 points need {500 * size} bytes" in message
+
+
+@pytest.mark.parametrize(
+    ("place", "new", "reason"),
+    [
+        (104, "B 11", "point format 11"),
+        (105, "H 5", "point format 3 of 5 bytes"),
+        (96, "I 4000000000", "ends behind the file"),
+        (107, "I 0", "announces no points, but there are some"),
+        (107, "I 4294967295", "more than a sweep may have"),
+        (131, "d 0", "scale or offset"),
+        (155, "d nan", "scale or offset"),
+        (100, "I 4294967295", ""),  # not needed to read the points
+    ],
+)
+def test_damaged_las_headers(write: Write, place: int, new: str, reason: str) -> None:
+    kind, number = new.split()
+    data = bytearray(las_of(millimetres(80)))
+    struct.pack_into(f"<{kind}", data, place, float(number) if kind == "d" else int(number))
+    path = write(".las", bytes(data))
+    assert reason in refusal(path) if reason else len(read_sweep(path).points) == 80
+
+
+@pytest.mark.parametrize("point_format", [3, 6])
+@pytest.mark.parametrize("fault", ["chunks", "table", "sizes", "count", "items"])
+def test_damaged_laz_asks_for_no_memory(write: Write, point_format: int, fault: str) -> None:
+    """lazrs allocates what the file says, and ends the process if there is less."""
+    data = bytearray(las_of(millimetres(500), True, point_format, "1.4"))
+    start = struct.unpack_from("<I", data, 96)[0]
+    table = struct.unpack_from("<q", data, start)[0]
+    vlr = data.index(b"laszip encoded") + 52
+    places = {
+        "chunks": (table + 4, "<I", 3_712_867_198),
+        "table": (start, "<q", 1 << 40),
+        "sizes": (start + 8 + 30 + 4, "<I", 0xFFFFFFF0),  # of a layer; other points are damaged
+        "count": (247, "<Q", 600),
+        "items": (vlr + 32, "<H", 0),
+    }
+    place, kind, value = places[fault]
+    struct.pack_into(kind, data, place, value)
+    if fault == "count":
+        struct.pack_into("<I", data, 107, 600 if point_format < 6 else 0)
+    path = write(".laz", bytes(data))
+    if fault != "sizes" or point_format >= 6:
+        assert "damaged" in refusal(path) or "cut short" in refusal(path)
+    else:
+        with contextlib.suppress(ScanError):
+            read_sweep(path)
+
+
+@pytest.mark.parametrize("compress", [False, True])
 def test_truncated_las_is_refused(write: Write, compress: bool) -> None:
     suffix = ".laz" if compress else ".las"
     data = las_of(millimetres(500), compress)
@@ -473,13 +679,12 @@ def test_truncated_las_is_refused(write: Write, compress: bool) -> None:
         assert "copy it again" in refusal(write(suffix, data[: int(share * len(data))]))
 
 
-@pytest.mark.parametrize(("suffix", "package"), [(".las", "laspy"), (".laz", "lazrs")])
-def test_las_without_its_packages_names_the_extra(
-    write: Write, monkeypatch: pytest.MonkeyPatch, suffix: str, package: str
+def test_laz_without_its_package_names_the_extra(
+    write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(suffix, b"LASF")
-    monkeypatch.setitem(sys.modules, package, None)
-    assert "needs laspy and lazrs: pip install 'bev-instseg[las]'" in refusal(path)
+    path = write(".laz", las_of(millimetres(50), compress=True))
+    monkeypatch.setitem(sys.modules, "lazrs", None)
+    assert "needs lazrs: pip install 'bev-instseg[las]'" in refusal(path)
 
 
 # Names
@@ -487,7 +692,7 @@ def test_las_without_its_packages_names_the_extra(
 
 def test_unknown_suffixes_are_refused(write: Write) -> None:
     message = refusal(write(".txt", b"1 2 3\n"))
-    assert ".bin, .npy, .pcd, .ply, .las, .laz" in message
+    assert ".bin, .npy, .npz, .pcd, .ply, .las, .laz" in message
 
 
 def test_missing_files_are_refused(tmp_path: Path) -> None:

@@ -6,34 +6,70 @@ Not read with Open3D, which returns uninitialised memory if a file is cut short.
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.io.records import MAX_HEADER_BYTES, parse_ascii_records, parse_binary_records
+from bev_instseg.io.records import (
+    MAX_HEADER_BYTES,
+    parse_ascii_records,
+    parse_binary_records,
+    split_words,
+)
 from bev_instseg.ops.kernel import kernel
 
+VIEWPOINT = [0.0, 0, 0, 1, 0, 0, 0]  # of a sensor at the origin: translation, quaternion w x y z
+MOVED = "the PCD viewpoint is not the origin: coordinates are read as stored, without it"
 SIZES = {"F": "248", "I": "1248", "U": "1248"}  # allowed bytes of a value, by type letter
 
 
-def read_pcd(data: NDArray[np.uint8]) -> np.ndarray:
+def read_pcd(data: NDArray[np.uint8]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the points of a PCD file as records, in the file's order.
+
+    The viewpoint is the sensor's place in a map. Stored coordinates are those of the sensor, by the
+    format's definition, so it is not applied.
 
     Args:
         data: Bytes of the file.
 
     Returns:
-        (N,) structured array with the file's fields; padding fields are named ``_0``, ``_1``, ...
+        (N,) structured array with the file's fields; padding fields are named ``_0``, ``_1``, ...;
+        and a notice if the viewpoint is not the origin.
 
     Raises:
-        ValueError: The bytes are not a PCD file or are fewer than its header announces.
+        ValueError: The bytes are not a PCD file, or fewer or more than its header announces.
     """
     header, start = _parse_header(data)
     dtype, num_points = _dtype(header), _num_points(header)
     encoding, body = header["DATA"][0].lower(), data[start:]
     if encoding == "ascii":
-        return parse_ascii_records(body, dtype, num_points)
-    if encoding == "binary":
-        return parse_binary_records(body, dtype, num_points)
-    if encoding == "binary_compressed":
-        return _decompress(body, dtype, num_points)
-    raise ValueError(f"unknown PCD data '{encoding}'")
+        words = split_words(body)
+        _check_rest(len(words) - num_points * _num_words(dtype), _num_words(dtype))
+        records = parse_ascii_records(words, dtype, num_points)
+    elif encoding == "binary":
+        if body[num_points * dtype.itemsize :].any():  # some writers fill up with zeros
+            _check_rest(len(body) - num_points * dtype.itemsize, dtype.itemsize)
+        records = parse_binary_records(body, dtype, num_points)
+    elif encoding == "binary_compressed":
+        records = _decompress(body, dtype, num_points)
+    else:
+        raise ValueError(f"unknown PCD data '{encoding}'")
+    return records, _viewpoint_notices(header)
+
+
+def _num_words(dtype: np.dtype) -> int:
+    return sum(int(np.prod(dtype[name].shape)) for name in dtype.names or ())
+
+
+def _check_rest(rest: int, needed: int) -> None:
+    """Raise ValueError if at least one more point follows the last one."""
+    if rest >= max(needed, 1):
+        raise ValueError("holds more points than its PCD header announces; write it again")
+
+
+def _viewpoint_notices(header: dict[str, list[str]]) -> tuple[str, ...]:
+    words = header.get("VIEWPOINT") or []
+    try:
+        same = not words or [float(word) for word in words] == VIEWPOINT
+    except ValueError:
+        same = False
+    return () if same else (MOVED,)
 
 
 def _parse_header(data: NDArray[np.uint8]) -> tuple[dict[str, list[str]], int]:
@@ -46,8 +82,11 @@ def _parse_header(data: NDArray[np.uint8]) -> tuple[dict[str, list[str]], int]:
         if end < 0:
             raise ValueError("no PCD header")
         key, *words = text[start:end].decode("latin-1").split() or [""]
-        header[key.upper()] = words
+        header["FIELDS" if key.upper() == "COLUMNS" else key.upper()] = words  # PCD 0.5
         start = end + 1
+    if header["DATA"] == ["ascii"]:  # PCD 0.5 has neither; text is read as numbers anyway
+        header.setdefault("SIZE", ["4"] * len(header.get("FIELDS", ())))
+        header.setdefault("TYPE", ["F"] * len(header.get("FIELDS", ())))
     missing = {"FIELDS", "SIZE", "TYPE", "DATA"} - {key for key, words in header.items() if words}
     if missing:
         raise ValueError(f"the PCD header has no {', '.join(sorted(missing))}")
@@ -90,13 +129,16 @@ def _parse_count(word: str, key: str) -> int:
 def _decompress(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
     """Unpack compressed points, which are stored field by field rather than point by point."""
     if len(body) < 8:
-        raise ValueError("cut short: no compressed points")
+        raise ValueError("cut short: no compressed points; copy it again")
     packed_bytes, unpacked_bytes = (int(size) for size in body[:8].view("<u4"))
     needed = num_points * dtype.itemsize
     if unpacked_bytes != needed:
         raise ValueError(f"{num_points} points need {needed} bytes, not {unpacked_bytes}")
     if len(body) < 8 + packed_bytes:
-        raise ValueError(f"cut short: {len(body) - 8} of {packed_bytes} bytes of compressed points")
+        raise ValueError(
+            f"cut short: {len(body) - 8} of {packed_bytes} bytes of compressed points; copy it "
+            "again"
+        )
     planes = np.empty(unpacked_bytes, np.uint8)
     if _unpack_lzf(body[8 : 8 + packed_bytes], planes) != unpacked_bytes:
         raise ValueError("damaged: the compressed points cannot be unpacked")

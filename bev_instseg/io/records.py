@@ -1,21 +1,64 @@
 """Points as structured arrays: one record per point, with the file's field names."""
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 
 MAX_HEADER_BYTES = 1 << 16  # a PCD or PLY header is never longer
-INTENSITY_NAMES = (  # most preferred first, in lower case
-    *("intensity", "scalar_intensity", "i"),
-    *("reflectivity", "reflectance", "remission"),
-)
+# Most preferred first, in lower case; CloudCompare writes "scalar_" before them.
+INTENSITY_NAMES = ("intensity", "i", "reflectivity", "reflectance", "remission")
+COMMENT_LINE = re.compile(rb"^[ \t]*(?:#|comment\b|//).*$", re.MULTILINE)
+# What C libraries write for numbers that are not finite, besides nan and inf: -nan(ind), 1.#QNAN.
+NOT_FINITE = re.compile(rb"([+-]?)(?:1\.?#?)?(?:(nan|qnan|snan|ind)|inf)[\w()]*", re.IGNORECASE)
+
+
+def check_size(num_bytes: int, num_points: int, point_bytes: int) -> None:
+    """Raise ValueError if there are fewer bytes than points need."""
+    needed = num_points * point_bytes
+    if num_bytes < needed:
+        raise ValueError(
+            f"cut short: {num_points} points need {needed} bytes, not {num_bytes}; copy it again"
+        )
+
+
+def split_words(body: NDArray[np.uint8]) -> list[bytes]:
+    """Return the words of text without its comment lines."""
+    text = body.tobytes()
+    if b"#" in text or b"//" in text or b"comment" in text:
+        text = COMMENT_LINE.sub(b"", text)
+    return text.split()
+
+
+def parse_numbers(words: list[bytes]) -> NDArray[np.float64]:
+    """Parse words as numbers; what any C library writes for NaN and infinity is one, too.
+
+    Raises:
+        ValueError: A word is not a number.
+    """
+    try:
+        return np.array(words, np.float64)
+    except ValueError:
+        return np.array([_parse_number(word) for word in words], np.float64)
+
+
+def _parse_number(word: bytes) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        match = NOT_FINITE.fullmatch(word)
+    if not match:
+        text = word[:30].decode("latin-1")
+        raise ValueError(f"'{text}' among the points is not a number; write them again")
+    return np.nan if match[2] else float(match[1] + b"inf")
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def parse_ascii_records(body: NDArray[np.uint8], dtype: np.dtype, num_points: int) -> np.ndarray:
+def parse_ascii_records(words: list[bytes], dtype: np.dtype, num_points: int) -> np.ndarray:
     """Parse records written as numbers separated by white space.
 
     Args:
-        body: Bytes of the file after its header; anything after the last point is ignored.
+        words: The numbers; see `split_words`. Anything after the last point is ignored.
         dtype: Structured type of a point.
         num_points: Number of points.
 
@@ -28,10 +71,11 @@ def parse_ascii_records(body: NDArray[np.uint8], dtype: np.dtype, num_points: in
     names = dtype.names or ()
     widths = [int(np.prod(dtype[name].shape)) for name in names]
     needed = num_points * sum(widths)
-    words = body.tobytes().split(maxsplit=needed)[:needed] if needed <= len(body) else []
     if len(words) < needed:
-        raise ValueError(f"cut short: {num_points} points need {needed} numbers")
-    numbers = np.array(words, np.float64).reshape(num_points, sum(widths))
+        raise ValueError(
+            f"cut short: {num_points} points need {needed} numbers, not {len(words)}; copy it again"
+        )
+    numbers = parse_numbers(words[:needed]).reshape(num_points, sum(widths))
     records = np.empty(num_points, dtype)
     first = 0
     for name, width in zip(names, widths, strict=True):
@@ -54,9 +98,7 @@ def parse_binary_records(body: NDArray[np.uint8], dtype: np.dtype, num_points: i
     Raises:
         ValueError: There are too few bytes.
     """
-    needed = num_points * dtype.itemsize
-    if len(body) < needed:
-        raise ValueError(f"cut short: {num_points} points need {needed} bytes, not {len(body)}")
+    check_size(len(body), num_points, dtype.itemsize)
     return np.ndarray(num_points, dtype, body)
 
 
@@ -65,8 +107,8 @@ def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
     """Copy x, y, z and, if there is one, the intensity from records into columns.
 
     Args:
-        records: (N,) structured array with fields x, y, z and perhaps one of `INTENSITY_NAMES`;
-            case does not matter.
+        records: (N,) structured array with fields x, y, z and perhaps one of `INTENSITY_NAMES`,
+            perhaps after ``scalar_``; case does not matter.
 
     Returns:
         (N, 4) array, or (N, 3) without intensity: float32, or float64 if float32 cannot hold
@@ -76,9 +118,11 @@ def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
         ValueError: x, y or z is missing, or a field is not one number per point.
     """
     names = records.dtype.names or ()
-    by_name = {name.lower(): name for name in names}
+    by_name = {name.lower().removeprefix("scalar_"): name for name in names}
     if missing := [name for name in "xyz" if name not in by_name]:
-        raise ValueError(f"no field {', '.join(missing)} among {', '.join(names) or 'none'}")
+        raise ValueError(
+            f"no field {', '.join(missing)} among {', '.join(names) or 'none'}; rename its fields"
+        )
     intensity = next((name for name in INTENSITY_NAMES if name in by_name), None)
     fields = [records[by_name[name]] for name in ("x", "y", "z", intensity) if name]
     if any(field.ndim != 1 or field.dtype.kind not in "iuf" for field in fields):

@@ -1,0 +1,342 @@
+"""Infer what the floats of a ``.bin`` file mean: how many make a point, and which are x, y, z.
+
+A ``.bin`` file has no header. With the right number of floats per point, each column holds numbers
+of one kind: heights that hardly vary, intensities without a sign, ring numbers. With a wrong
+number, the columns mix. The right number is therefore the one whose columns are described in the
+fewest bits, which works for points in any order. Only the signs and exponents of about a thousand
+floats are looked at.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.io.foreign_content import describe_content
+from bev_instseg.ops.kernel import kernel
+
+UInt32 = NDArray[np.uint32]
+Intp = NDArray[np.intp]
+
+MIN_BYTES = 12  # of a file with a point
+MAX_FLOATS = 32  # per point
+MAX_USUAL_FLOATS = 8  # more need evidence that they are not several points
+COMMON = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)  # always compared; the others only if the size fits
+NUM_BLOCKS, BLOCK = 8, 160  # floats are looked at in blocks spread over the file; see `_sample`
+CLASS_COST = 3.0  # nats for each class that occurs in a column
+MIN_MARGIN = 15.0  # nats by which a number of floats must beat the others
+STRONG_MARGIN = 5 * MIN_MARGIN  # nats that speak against what the user said
+SAME_DIRECTION = 0.1  # tangent of the angle between two points in the same direction
+MAX_RATIO = 20.0  # of the distances of two such points
+MIN_NEIGHBOURS, MIN_SHARE_SAME = 10, 0.7  # so many pairs, and this share of them, must be alike
+MIN_SHARE_FOUND = 0.3  # of points; where fewer differ from zero, they may be no points
+MIN_ROWS = 4  # columns of fewer values say nothing
+MAX_ODD_SHARE = 0.01  # this share of a column may be unlike the rest
+MAX_INTENSITY = 65535.0
+MAX_RING = 255.0
+
+NUM_CLASSES = 128  # of floats: 2 signs and 64 exponents, 2**-32 to 2**31
+_EXPONENT = np.clip(np.arange(256) - 95, 0, 63)
+_CLASS_OF = np.concatenate([_EXPONENT, _EXPONENT + 64]).astype(np.intp)  # by the 9 upper bits
+
+HELP = "pass --format, such as xyzi or 5 (see --help)"
+FIVE_FLOATS = "5 floats per point: read as nuScenes x, y, z, intensity, ring"
+ASSUMED = (
+    "too few different values to tell the number of floats per point: assumed 4 (x, y, z, "
+    "intensity); --format sets another"
+)
+
+
+class BinLayout(NamedTuple):
+    """What the floats of a ``.bin`` file mean.
+
+    Attributes:
+        columns: A letter for each float of a point, such as ``xyzi``; a valid
+            `SensorSetup.format`.
+        notices: What was assumed, one line each, worded the same for every file.
+    """
+
+    columns: str
+    notices: tuple[str, ...] = ()
+
+
+def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") -> BinLayout:
+    """Infer the layout that one or several ``.bin`` files have in common.
+
+    Args:
+        files: (num_bytes,) uint8 content of each file, whole; empty ones say nothing. A layout must
+            fit the size of more than half of them.
+        otherwise: Columns to assume if the values do not tell, such as those of the other files of
+            a recording.
+
+    Returns:
+        The layout; ``xyzi`` if there is no byte.
+
+    Raises:
+        ValueError: The files are not float32 points, are cut short, or several layouts are about
+            equally plausible; the message gives the reason and the remedy, but names no file.
+    """
+    if not any(len(data) for data in files):
+        return BinLayout("xyzi")
+    files = [data for data in files if len(data) >= MIN_BYTES]
+    if not files:
+        raise ValueError("fewer bytes than a point has; the file is cut short: copy it again")
+    words, positions = _sample(files)
+    sizes = np.array([len(data) for data in files])
+    misfits = np.count_nonzero(sizes[:, None] % (4 * np.arange(1, MAX_FLOATS + 1)), axis=0)
+    fits = {n for n, count in enumerate(misfits.tolist(), 1) if count < len(sizes) / 2}
+    best, rivals, is_4_next = _rank(words, positions, fits)
+    _refuse_foreign(files[0], words, positions, 4 if rivals else max(best, 3))
+    if best not in fits:
+        raise ValueError(_misfit(int(sizes[0]), best if best > 2 else 4))
+    if best > 2 and not rivals:
+        return _name_columns(words, positions, best)
+    if otherwise and len(otherwise) in fits:
+        return BinLayout(otherwise)
+    if is_4_next or (4 in fits and (words == words[0]).all()):
+        return BinLayout("xyzi", (ASSUMED,))
+    if min(best, *rivals, 3) < 3:
+        raise ValueError(f"the values do not tell how many floats make a point; {HELP}")
+    raise ValueError(f"could hold {rivals[0]} or {best} floats per point; {HELP}")
+
+
+def check_bin_layout(data: NDArray[np.uint8], columns: str) -> tuple[str, ...]:
+    """Compare a file with the layout that the user gave.
+
+    Args:
+        data: (num_bytes,) uint8 content of the file.
+        columns: A letter for each float of a point.
+
+    Returns:
+        A notice if the values clearly speak for a different number of floats per point.
+
+    Raises:
+        ValueError: The content is not float32 points at all, or the size does not fit.
+    """
+    num_floats = len(columns)
+    if len(data) % (4 * num_floats):
+        raise ValueError(_misfit(len(data), num_floats))
+    if not len(data):
+        return ()
+    words, positions = _sample([data])
+    _refuse_foreign(data, words, positions, num_floats)
+    costs = _costs(words, positions, sorted({*COMMON, num_floats}))
+    best, _ = _points_in(words, positions, min(costs, key=costs.__getitem__))
+    if best > 2 and num_floats % best and costs[num_floats] - costs[best] >= STRONG_MARGIN:
+        return (f"looks like {best} floats per point, but is read as {columns}: check --format",)
+    return ()
+
+
+def _sample(files: Sequence[NDArray[np.uint8]]) -> tuple[UInt32, Intp]:
+    """Pick blocks of floats spread over each file, by preference where its floats vary.
+
+    Returns:
+        (n,) uint32 bits of the floats and (n,) intp positions of them in their files. Blocks start
+        at even positions, so that pairs of floats may be seen as float64.
+    """
+    block = max(BLOCK // len(files), 2 * MAX_FLOATS)
+    words, positions = [], []
+    for data in files:
+        values = data[: len(data) // 4 * 4].view("<u4")
+        starts = np.linspace(0, max(len(values) - block, 0), NUM_BLOCKS).astype(np.intp)
+        picked = _blocks(values, starts, block)
+        if len(values) > len(picked) and not (values[picked] != values[0]).any():
+            starts = np.flatnonzero(values != values[0])
+            picked = _blocks(values, starts[:: max(len(starts) // NUM_BLOCKS, 1)], block)
+        words.append(values[picked])
+        positions.append(picked)
+    return np.concatenate(words), np.concatenate(positions)
+
+
+def _blocks(values: UInt32, starts: Intp, block: int) -> Intp:
+    """Return the positions of blocks; all positions if the file is hardly longer than they."""
+    if len(values) <= NUM_BLOCKS * block or not len(starts):
+        return np.arange(min(len(values), NUM_BLOCKS * block))
+    starts = np.minimum(starts, len(values) - block) // 2 * 2
+    return (starts[:, None] + np.arange(block)).ravel()
+
+
+def _rank(words: UInt32, positions: Intp, fits: set[int]) -> tuple[int, list[int], bool]:
+    """Find the number of floats per point that explains the values best.
+
+    Args:
+        words: (n,) uint32 bits of floats.
+        positions: (n,) intp positions of them in their files.
+        fits: Numbers of floats per point that fit the files' sizes.
+
+    Returns:
+        The best number, not among ``fits`` if it explains the values much better than those; 1 or 2
+        if they do not look like points. The numbers that are about as good. And whether 4 is the
+        best of those for points.
+    """
+    candidates = {n for n in {*COMMON, *fits} if n <= max(len(words) // MIN_ROWS, 4)}
+    costs = _costs(words, positions, sorted(candidates))
+    ranked = sorted(costs, key=costs.__getitem__)
+    fitting = [n for n in ranked if n in fits]
+    best, doubt = _points_in(words, positions, ranked[0])
+    if best not in fits:
+        if not fitting or costs[fitting[0]] - costs[ranked[0]] >= MIN_MARGIN:
+            return best, [], False
+        best, doubt = _points_in(words, positions, fitting[0])
+    usual = next((n for n in fitting if 2 < n <= MAX_USUAL_FLOATS), best)
+    if best > MAX_USUAL_FLOATS and best % usual and costs[1] - costs[usual] > STRONG_MARGIN:
+        doubt = usual
+    if doubt:
+        return best, [doubt], False
+    close = [n for n in fitting if costs[n] - costs[fitting[0]] < MIN_MARGIN]
+    rivals = [n for n in close if _points_in(words, positions, n)[0] != best]
+    return best, rivals, next((n for n in fitting if n > 2), 0) == 4
+
+
+def _costs(words: UInt32, positions: Intp, candidates: Sequence[int]) -> dict[int, float]:
+    """Return the length of the shortest description of the floats, in nats, by floats per point.
+
+    NaN and infinity are left out: where returns are missing says nothing.
+    """
+    bits = words >> 23
+    finite = bits & 255 != 255
+    classes = _CLASS_OF[bits[finite]]
+    costs = _description_lengths(classes, positions[finite], np.array(candidates))
+    return dict(zip(candidates, costs.tolist(), strict=True))
+
+
+@kernel
+def _description_lengths(classes, positions, candidates):  # type: ignore[no-untyped-def]
+    """Return the cost of each candidate: the classes in each column, and the class of each float.
+
+    Args:
+        classes: (n,) intp class of each float.
+        positions: (n,) intp position of each float in its file.
+        candidates: (C,) int64 numbers of floats per point.
+
+    Returns:
+        (C,) float64 nats.
+    """
+    costs = np.zeros(len(candidates))
+    for k, num_floats in enumerate(candidates):
+        counts = np.zeros((num_floats, NUM_CLASSES), np.int64)
+        for i in range(len(classes)):
+            counts[positions[i] % num_floats, classes[i]] += 1
+        for column in range(num_floats):
+            total = 0
+            for count in counts[column]:
+                if count > 0:
+                    total += count
+                    costs[k] += CLASS_COST - count * np.log(count)
+            if total > 0:
+                costs[k] += total * np.log(total)
+    return costs
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def _points_in(words: UInt32, positions: Intp, num_floats: int) -> tuple[int, int]:
+    """Tell a point from a few successive ones, which may look like a longer one.
+
+    A sensor that fires its upper and lower beams in turn makes points that differ in turn. Such
+    neighbours lie in the same direction, unlike x, y of a point and its other columns. If one of
+    two neighbours is nearly always missing, nothing can be told.
+
+    Returns:
+        The smallest number of floats that is not several points, and a smaller one that is as
+        plausible, or 0.
+    """
+    if num_floats < 6:
+        return num_floats, 0
+    values, columns = words.view("<f4"), positions % num_floats
+    first = np.flatnonzero(columns[: len(columns) - num_floats + 1] == 0)
+    first = first[positions[first + num_floats - 1] == positions[first] + num_floats - 1]
+    rows = np.nan_to_num(values[first[:, None] + np.arange(num_floats)], posinf=0, neginf=0)
+    rows = rows[rows.any(axis=1)]
+    doubt = 0
+    for fewer in range(3, num_floats // 2 + 1):
+        if num_floats % fewer or not len(rows):
+            continue
+        num_same, num_known = _count_neighbours(rows[:, :2].T, rows[:, fewer : fewer + 2].T)
+        alike = num_same > MIN_SHARE_SAME * num_known
+        if alike and num_same >= MIN_NEIGHBOURS:
+            return _points_in(words, positions, fewer)
+        found = min(rows[:, k : k + 3].any(axis=1).mean() for k in (0, fewer))
+        differ = num_known >= MIN_NEIGHBOURS and num_same < MIN_SHARE_FOUND * num_known
+        long = num_floats > MAX_USUAL_FLOATS
+        if alike or (long and not differ) or found < MIN_SHARE_FOUND:
+            doubt = doubt or fewer
+    return num_floats, doubt
+
+
+def _count_neighbours(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[int, int]:
+    """Count how often pairs of columns x, y point in the same direction and about as far.
+
+    Returns:
+        The number of these rows, and that of rows that can tell: x or y alone would be alike in
+        columns that are mostly zero.
+    """
+    (x, y), (u, v) = a.astype(np.float64), b.astype(np.float64)
+    oblique = np.minimum(np.abs(x), np.abs(y)) > SAME_DIRECTION * (np.abs(x) + np.abs(y))
+    known = oblique & ((u != 0) | (v != 0))
+    along, across = (x * u + y * v)[known], np.abs(x * v - y * u)[known]
+    ratio = along / (x**2 + y**2)[known]
+    same = (across < SAME_DIRECTION * along) & (ratio > 1 / MAX_RATIO) & (ratio < MAX_RATIO)
+    return int(np.count_nonzero(same)), len(same)
+
+
+@np.errstate(invalid="ignore")
+def _name_columns(words: UInt32, positions: Intp, num_floats: int) -> BinLayout:
+    """Return the layout with this number of floats per point; x, y, z come first."""
+    values, column = words.view("<f4"), positions % num_floats
+    if num_floats == 3:
+        return BinLayout("xyz", ("3 floats per point: read as x, y, z",))
+    rest = "_" * (num_floats - 4)
+    if why := not_an_intensity(values[column == 3], can_be_negative=num_floats == 4):
+        notice = f"{num_floats} floats per point, the fourth {why}: read as x, y, z; or {HELP}"
+        return BinLayout(f"xyz_{rest}", (notice,))
+    if num_floats == 4:
+        return BinLayout("xyzi")
+    ring = values[column == 4]
+    if num_floats == 5 and ring.any() and _all_whole(ring):
+        return BinLayout("xyzir", (FIVE_FLOATS,))
+    notice = f"{num_floats} floats per point: read the first four as x, y, z, intensity; or {HELP}"
+    return BinLayout(f"xyzi{rest}", (notice,))
+
+
+@np.errstate(invalid="ignore")
+def not_an_intensity(fourth: NDArray[np.floating], can_be_negative: bool) -> str:
+    """Return why a column cannot be the intensity, or an empty string.
+
+    Args:
+        fourth: (n,) values of some points, in the file's order.
+        can_be_negative: Whether negative values are accepted.
+
+    Returns:
+        The end of a sentence about the column.
+    """
+    most = MAX_ODD_SHARE * len(fourth)
+    steps = np.diff(fourth)
+    if len(steps) > 50 and (steps >= 0).all() and np.count_nonzero(steps) > len(steps) / 2:
+        return "rises like time"
+    if not can_be_negative and np.count_nonzero(fourth < 0) > most:
+        return "has negative values"
+    if np.count_nonzero((fourth > MAX_INTENSITY) & (fourth < np.inf)) > most:
+        return f"has values above {MAX_INTENSITY:.0f}"
+    return ""
+
+
+def _all_whole(ring: NDArray[np.float32]) -> bool:
+    return bool(((ring == np.rint(ring)) & (ring >= 0) & (ring <= MAX_RING)).all())
+
+
+def _refuse_foreign(
+    data: NDArray[np.uint8], words: UInt32, positions: Intp, num_floats: int
+) -> None:
+    """Raise ValueError if the content is not points."""
+    if reason := describe_content(data, words, words[positions % num_floats < 3]):
+        raise ValueError(reason)
+
+
+def _misfit(num_bytes: int, num_floats: int) -> str:
+    size = 4 * num_floats
+    return (
+        f"{num_bytes} bytes are {num_bytes % size} more than a whole number of points ({size} "
+        f"bytes each: {num_floats} floats); the file is cut short or has a different format: "
+        f"copy it again, {HELP} or convert it"
+    )

@@ -1,0 +1,177 @@
+"""Read the points of LAS files (``.las``, ``.laz``): versions 1.0 to 1.4, point formats 0 to 10.
+
+The points of an uncompressed file are a table behind a header, which NumPy reads. laspy is not
+used: it trusts the counts of a damaged header and reads on for hours. lazrs unpacks compressed
+points. It allocates whatever a damaged file asks for, which can end the process, so the sizes
+inside the file are compared with the file first.
+"""
+
+import io
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.io.records import check_size
+
+MIN_HEADER_BYTES = 227
+LONG_COUNT_BYTES = 255  # a header with a 64-bit number of points is at least this long
+RECORD_BYTES = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # of a point, by point format
+LASZIP_VLR = 22204  # id of the record that describes the compression
+VLR_HEADER_BYTES = 54
+LAYERED = 3  # compressor of point formats 6 to 10: the fields of a chunk lie one after the other
+VARIABLE_CHUNKS = 0xFFFFFFFF
+CHUNK_OFFSET_BYTES = 8
+STEP = 50_000  # points that are unpacked at a time, so that Ctrl-C works
+MAX_POINT_BYTES = 1 << 33
+LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}  # by item type; 14 (extra bytes) has one per byte
+EXTRA_BYTES_ITEM = 14
+
+
+def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the points of a LAS or LAZ file in the file's order.
+
+    Args:
+        data: (num_bytes,) uint8 content of the file.
+
+    Returns:
+        (N, 4) float64 x, y, z and intensity 0..65535; (N, 3) if no intensity differs from zero.
+
+    Raises:
+        ValueError: The bytes are not a LAS file, or do not hold what its header announces.
+        ImportError: The points are compressed and lazrs is not installed.
+    """
+    head = data[:375].tobytes()
+    if len(head) < MIN_HEADER_BYTES or not head.startswith(b"LASF"):
+        raise ValueError("no LAS header")
+    header_bytes, start, num_vlrs, kind, size = struct.unpack_from("<HIIBH", head, 94)
+    point_format, compressed = kind & 0x3F, bool(kind & 0xC0)
+    if point_format >= len(RECORD_BYTES) or size < RECORD_BYTES[point_format]:
+        raise ValueError(f"LAS point format {point_format} of {size} bytes is unknown; convert it")
+    if not MIN_HEADER_BYTES <= header_bytes <= start <= len(data):
+        raise ValueError("cut short or damaged: the LAS header ends behind the file")
+    num_points = _num_points(head, header_bytes)
+    if num_points * size > MAX_POINT_BYTES:
+        raise ValueError(f"{num_points} points are more than a sweep may have; split it")
+    if compressed:
+        records = _unpack(data, _laszip_record(data, header_bytes, num_vlrs), num_points, size)
+    else:
+        check_size(len(data) - start, num_points, size)
+        records = data[start : start + num_points * size].reshape(num_points, size)
+    if not num_points and len(data) - start >= size and not compressed and head[25] < 4:
+        raise ValueError("the header announces no points, but there are some; write it again")
+    return _columns(records, head)
+
+
+def _num_points(head: bytes, header_bytes: int) -> int:
+    """Return the header's number of points, which LAS 1.4 states twice if 32 bits hold it."""
+    (num_points,) = struct.unpack_from("<I", head, 107)
+    if head[25] < 4 or header_bytes < LONG_COUNT_BYTES:
+        return int(num_points)
+    (long_count,) = struct.unpack_from("<Q", head, 247)
+    if num_points and num_points != long_count:
+        raise ValueError(f"damaged: the header announces {num_points} and {long_count} points")
+    return int(long_count)
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _columns(records: NDArray[np.uint8], head: bytes) -> NDArray[np.float64]:
+    scales = struct.unpack_from("<3d", head, 131)
+    offsets = struct.unpack_from("<3d", head, 155)
+    if not all(np.isfinite(scale) and scale for scale in scales) or not np.isfinite(offsets).all():
+        raise ValueError("damaged: a scale or offset of the LAS header is zero or not finite")
+    stored = np.ascontiguousarray(records[:, :12]).view("<i4")
+    intensity = np.ascontiguousarray(records[:, 12:14]).view("<u2")[:, 0]
+    columns = np.empty((len(records), 4 if intensity.any() else 3))
+    for k, (scale, offset) in enumerate(zip(scales, offsets, strict=True)):
+        columns[:, k] = stored[:, k] * scale + offset
+    columns[:, 3:] = intensity[:, None]
+    return columns
+
+
+def _laszip_record(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> bytes:
+    """Return the record that describes the compression."""
+    at = header_bytes
+    for _ in range(num_vlrs):
+        head = data[at : at + VLR_HEADER_BYTES].tobytes()
+        if len(head) < VLR_HEADER_BYTES:
+            break
+        record_id, length = struct.unpack_from("<HH", head, 18)
+        at += VLR_HEADER_BYTES
+        if record_id == LASZIP_VLR and head[2:].startswith(b"laszip encoded"):
+            return data[at : at + length].tobytes()
+        at += length
+    raise ValueError("damaged: no description of the compression")
+
+
+def _unpack(
+    data: NDArray[np.uint8], laszip: bytes, num_points: int, size: int
+) -> NDArray[np.uint8]:
+    """Return (num_points, size) uint8 records."""
+    import lazrs
+
+    (start,) = struct.unpack("<I", data[96:100].tobytes())
+    _check_chunks(data, start, laszip, num_points, size)
+    records = np.zeros((num_points, size), np.uint8)
+    file = io.BytesIO(data.data)
+    file.seek(start)
+    try:
+        unpack = lazrs.LasZipDecompressor(file, laszip).decompress_many
+        for first in range(0, num_points, STEP):
+            unpack(records[first : first + STEP])
+    except BaseException as error:
+        # lazrs is written in Rust, whose panics do not derive from Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise ValueError(f"cut short or damaged: lazrs cannot unpack it: {error}") from None
+        raise
+    return records
+
+
+def _check_chunks(
+    data: NDArray[np.uint8], start: int, laszip: bytes, num_points: int, size: int
+) -> None:
+    """Raise ValueError if what lazrs allocates before it reads the points is not in the file."""
+    items = [struct.unpack_from("<HHH", laszip, at) for at in range(34, len(laszip) - 5, 6)]
+    if len(laszip) < 34 or not items or sum(item[1] for item in items) != size:
+        raise ValueError("damaged: the description of the compression does not fit the points")
+    compressor, chunk_points = struct.unpack_from("<H", laszip)[0], _uint32(laszip, 12)
+    body = data[start:]
+    if len(body) < CHUNK_OFFSET_BYTES:
+        raise ValueError("cut short: no compressed points")
+    (table,) = struct.unpack("<q", body[:CHUNK_OFFSET_BYTES].tobytes())
+    if table == -1:  # written as a stream: the offset is at the end
+        (table,) = struct.unpack("<q", data[-CHUNK_OFFSET_BYTES:].tobytes())
+    if not start + CHUNK_OFFSET_BYTES <= table <= len(data) - 8:
+        raise ValueError("cut short: the table of compressed points is missing")
+    num_chunks = _uint32(data[table + 4 : table + 8].tobytes(), 0)
+    most = num_points if chunk_points == VARIABLE_CHUNKS else -(-num_points // max(chunk_points, 1))
+    if not chunk_points or num_chunks > min(most, len(data) // size):
+        raise ValueError(f"damaged: {num_chunks} chunks of compressed points")
+    if compressor == LAYERED:
+        _check_layers(data, start + CHUNK_OFFSET_BYTES, table, items, num_points)
+
+
+def _check_layers(
+    data: NDArray[np.uint8], at: int, end: int, items: list[tuple[int, ...]], num_points: int
+) -> None:
+    """Follow the chunks: a raw point, the number of points, the size of each layer, the layers."""
+    num_layers = sum(
+        item_bytes if kind == EXTRA_BYTES_ITEM else LAYERS.get(kind, 0)
+        for kind, item_bytes, _ in items
+    )
+    raw_bytes = sum(item_bytes for _, item_bytes, _ in items)
+    found = 0
+    while at < end:
+        head = data[at + raw_bytes : min(at + raw_bytes + 4 + 4 * num_layers, end)]
+        if len(head) < 4 + 4 * num_layers:
+            break
+        count, *sizes = (int(word) for word in head.view("<u4"))
+        found += count
+        at += raw_bytes + len(head) + sum(sizes)
+    if at != end or found != num_points:
+        raise ValueError(f"cut short or damaged: compressed points end after {found}")
+
+
+def _uint32(data: bytes, at: int) -> int:
+    (value,) = struct.unpack_from("<I", data, at)
+    return int(value)

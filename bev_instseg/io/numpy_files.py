@@ -1,0 +1,143 @@
+"""Read the points of NumPy files: ``.npy`` and ``.npz``.
+
+Points are the rows of an array (N, 3 or more), the records of a structured array, or columns by
+name in an archive. Organised clouds (H, W, 3 or more) are read row by row.
+"""
+
+import io
+import zipfile
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from bev_instseg.io.records import INTENSITY_NAMES, xyz_and_intensity
+
+MAX_UNPACKED_BYTES = 1 << 28  # an archive may unpack to so much, or to more if it is large
+MAX_COMPRESSION = 20
+MAX_COLUMNS = 32  # an array with more columns lies sideways
+
+
+def read_npy(data: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """Return the columns of the points of an ``.npy`` file.
+
+    Args:
+        data: (num_bytes,) uint8 content of the file.
+
+    Returns:
+        (N, 3 or more) float array, or (N, 3 or 4) from named fields.
+
+    Raises:
+        ValueError: The bytes are not an array of points, or not as many as its header announces.
+    """
+    if data[:2].tobytes() == b"PK":
+        raise ValueError("an .npz archive; rename it to .npz")
+    return _points(_load(data))
+
+
+def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """Return the columns of the points of an ``.npz`` file.
+
+    They are the arrays x, y, z and perhaps an intensity, or the only array that could be points,
+    with an intensity of its own beside it if it has just x, y, z.
+
+    Args:
+        data: (num_bytes,) uint8 content of the file.
+
+    Returns:
+        (N, 3 or more) float array.
+
+    Raises:
+        ValueError: The bytes are not an archive, or which array holds the points is not clear.
+    """
+    arrays = _load_archive(data)
+    lower = {name.lower(): array for name, array in arrays.items()}
+    intensity = next((lower[name] for name in INTENSITY_NAMES if name in lower), None)
+    if all(name in lower for name in "xyz"):
+        columns = [lower[name].reshape(-1) for name in "xyz"]
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError("x, y and z differ in length; write them again")
+        points = _floats(np.stack(columns, axis=1))
+    else:
+        found = [array for array in arrays.values() if array.dtype.names or array.ndim > 1]
+        if len(found) != 1:
+            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise ValueError(
+                f"which array holds the points is not clear ({shapes or 'none'}); save them as "
+                ".npy, or as x, y, z and intensity"
+            )
+        points = _points(found[0])
+    if points.shape[1] == 3 and intensity is not None and intensity.size == len(points):
+        return np.column_stack([points, _floats(intensity.reshape(-1, 1), integers=True)])
+    return points
+
+
+def _load(data: NDArray[np.uint8]) -> np.ndarray:
+    """Return the array of an ``.npy`` file, which shares memory with its bytes."""
+    file = io.BytesIO(data[: 1 << 16].tobytes())
+    try:
+        version = npy_format.read_magic(file)
+        if version == (1, 0):
+            shape, by_columns, dtype = npy_format.read_array_header_1_0(file)
+        else:
+            shape, by_columns, dtype = npy_format.read_array_header_2_0(file)
+    except Exception as error:  # any type: NumPy parses the header as Python
+        raise ValueError(f"NumPy cannot read its header: {error}") from error
+    if dtype.hasobject or min(shape, default=1) < 0:
+        raise ValueError(f"{dtype} of shape {shape}, not numbers; save a float array of points")
+    count = int(np.prod(shape, dtype=object))
+    body = data[file.tell() :]
+    if len(body) < count * dtype.itemsize:
+        raise ValueError(
+            f"cut short: {dtype} of shape {shape} needs {count * dtype.itemsize} bytes, not "
+            f"{len(body)}; copy it again"
+        )
+    if len(body) > count * dtype.itemsize:
+        raise ValueError("another array or other data follows the array; save one array per file")
+    array = np.ndarray(count, dtype, body)
+    return array.reshape(shape, order="F" if by_columns else "C")
+
+
+def _load_archive(data: NDArray[np.uint8]) -> dict[str, np.ndarray]:
+    """Return the arrays by name, without those of Python objects."""
+    arrays = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data.data)) as archive:
+            members = [m for m in archive.infolist() if m.filename.endswith(".npy")]
+            unpacked = sum(member.file_size for member in members)
+            if unpacked > max(MAX_UNPACKED_BYTES, MAX_COMPRESSION * len(data)):
+                raise ValueError(f"unpacks to {unpacked} bytes, too many for a sweep; split it")
+            for member in members:
+                content = np.frombuffer(archive.read(member), np.uint8)
+                arrays[member.filename.removesuffix(".npy")] = _load(content)
+    except ValueError:
+        raise
+    except Exception as error:  # any type, from a hostile archive
+        raise ValueError(f"not a whole .npz archive: {error}; copy it again") from error
+    return arrays
+
+
+def _points(array: np.ndarray) -> NDArray[np.floating]:
+    if array.dtype.names:
+        return xyz_and_intensity(array.reshape(-1))
+    if array.ndim not in (2, 3) or array.shape[-1] < 3:
+        raise ValueError(
+            f"{array.dtype} of shape {array.shape}, not floats of shape (N, 3 or more) or a "
+            "structured array with x, y, z; save it so"
+        )
+    num_rows, num_columns = array.shape[0], array.shape[-1]
+    if num_columns > MAX_COLUMNS or (0 < num_rows < num_columns and num_columns > 5):
+        raise ValueError(
+            f"shape {array.shape}, not (N, 3 or more): transpose it; x, y, z must be its last axis"
+        )
+    return _floats(array.reshape(-1, num_columns))
+
+
+def _floats(values: np.ndarray, integers: bool = False) -> NDArray[np.floating]:
+    """Return values as float32 or float64 in native byte order."""
+    if values.dtype.kind != "f" and not (integers and values.dtype.kind in "iu"):
+        raise ValueError(
+            f"{values.dtype} of shape {values.shape}, not floats; save coordinates in metres"
+        )
+    dtype = np.float64 if values.itemsize > 4 or values.dtype.kind != "f" else np.float32
+    return values.astype(dtype)

@@ -1,0 +1,241 @@
+"""The layout of a ``.bin`` file is understood from its values, or the file is refused."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from bev_instseg.config import Config
+from bev_instseg.datasets import kitti, semantickitti
+from bev_instseg.exceptions import ScanError
+from bev_instseg.io.bin_layout import ASSUMED, infer_bin_layout
+from bev_instseg.io.formats import read_stored_points
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.sweep import read_sweep
+
+pytestmark = pytest.mark.kernel
+
+Points = NDArray[np.float32]
+DEMO = Path(__file__).resolve().parent.parent / "demo/sequences/00/velodyne/000000.bin"
+KITTI_ROOT = os.environ.get("KITTI_ROOT")
+
+
+def demo() -> Points:
+    return np.fromfile(DEMO, np.float32).reshape(-1, 4)
+
+
+def bytes_of(points: NDArray) -> NDArray[np.uint8]:
+    return np.frombuffer(np.ascontiguousarray(points).tobytes(), np.uint8).copy()
+
+
+def layouts(points: Points) -> Iterator[tuple[str, NDArray]]:
+    """The points with every usual set of columns, and what they are."""
+    count = len(points)
+    xyz, rng = points[:, :3], np.random.default_rng(1)
+    zero, ring = np.zeros(count), np.arange(count) % 32
+    time, whole = np.linspace(0, 0.1, count), np.round(points[:, 3] * 255)
+    normals = rng.normal(size=(count, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    yield from {
+        "xyz": [xyz],
+        "xyzi": [points],
+        "xyzir": [points, ring],
+        "xyzi_": [points, time],
+        "xyzi__": [points, ring, time],
+        "xyz___": [xyz, normals],
+        "xyzi___": [xyz, whole, ring, time, np.full(count, 1.5e9)],
+        "xyzi____": [points, normals, points[:, 0] ** 2],
+    }.items()
+    yield "xyzi", np.column_stack([xyz, whole])
+    yield "xyzi", np.column_stack([xyz, zero])
+    yield "xyzi_", np.column_stack([points, zero])
+    yield "xyzi___", np.column_stack([points, zero, zero, zero])
+
+
+def crops(points: Points) -> Iterator[Points]:
+    order = np.random.default_rng(2).permutation(len(points))
+    azimuth = np.arctan2(points[:, 1], points[:, 0])
+    yield points
+    yield points[:30]
+    yield points[::7]
+    yield points[order]
+    yield points[order[:100]]
+    yield points[np.abs(azimuth - 1) < 0.3]
+    yield np.where(np.random.default_rng(3).random(len(points))[:, None] < 0.6, 0, points)
+
+
+@pytest.mark.parametrize("part", range(7))
+def test_every_width_is_recognised(part: int) -> None:
+    points = list(crops(demo()))[part].astype(np.float32)
+    for columns, stored in layouts(points):
+        values = np.column_stack(stored) if isinstance(stored, list) else stored
+        layout = infer_bin_layout([bytes_of(values.astype(np.float32))])
+        assert layout.columns == columns, columns
+        assert bool(layout.notices) == (columns != "xyzi")
+
+
+@pytest.mark.skipif(not KITTI_ROOT, reason="set KITTI_ROOT to the KITTI object data")
+def test_real_sweeps_are_recognised() -> None:
+    paths = sorted(Path(KITTI_ROOT or "").glob("training/velodyne*/*.bin"))
+    for path in paths[:: max(len(paths) // 5, 1)]:
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+        for part in crops(points):
+            for columns, stored in layouts(part.astype(np.float32)):
+                values = np.column_stack(stored) if isinstance(stored, list) else stored
+                try:
+                    layout = infer_bin_layout([bytes_of(values.astype(np.float32))])
+                except ValueError:
+                    assert len(part) < 50
+                else:
+                    assert layout.columns == columns
+
+
+def test_a_sensor_that_fires_up_and_down_in_turn_makes_points_of_its_own() -> None:
+    """Neighbouring points differ in turn; they are not one point of twice the floats."""
+    azimuth = np.repeat(np.linspace(-3, 3, 3000), 2)
+    range_m = np.tile([6.0, 30], 3000) + np.random.default_rng(0).uniform(0, 3, 6000)
+    z = np.tile([-1.7, 4], 3000)
+    points = np.column_stack(
+        [range_m * np.cos(azimuth), range_m * np.sin(azimuth), z, range_m / 40]
+    )
+    assert infer_bin_layout([bytes_of(points.astype(np.float32))]).columns == "xyzi"
+    rings = np.column_stack([points, np.tile([0, 1], 3000)])
+    assert infer_bin_layout([bytes_of(rings.astype(np.float32))]).columns == "xyzir"
+
+
+def test_padding_or_missing_points_cannot_be_told_apart() -> None:
+    points = demo()
+    with pytest.raises(ValueError, match="could hold 4 or 8 floats per point; pass --format"):
+        infer_bin_layout([bytes_of(np.column_stack([points, 0 * points]))])
+
+
+def test_a_fourth_column_that_rises_is_not_an_intensity() -> None:
+    points = demo()
+    points[:, 3] = np.linspace(0, 0.1, len(points))
+    layout = infer_bin_layout([bytes_of(points)])
+    assert layout.columns == "xyz_"
+    assert "the fourth rises like time: read as x, y, z" in layout.notices[0]
+
+
+def test_points_that_are_all_equal_are_assumed_to_have_four_floats() -> None:
+    assert infer_bin_layout([bytes_of(np.zeros((100, 4), np.float32))]) == ("xyzi", (ASSUMED,))
+    assert infer_bin_layout([]) == ("xyzi", ())
+
+
+def test_the_files_of_a_folder_are_judged_together() -> None:
+    """A file that says nothing by itself follows the others; one cut short does not count."""
+    points = np.column_stack([demo(), np.arange(len(demo())) % 32]).astype(np.float32)
+    files = [bytes_of(points[k : k + 2000]) for k in range(0, 8000, 2000)]
+    tiny = bytes_of(np.zeros((4, 5), np.float32))
+    assert infer_bin_layout([*files, tiny, files[0][:-8]]).columns == "xyzir"
+
+
+def test_a_file_that_says_nothing_follows_its_folder(tmp_path: Path) -> None:
+    """One that differs from its folder is still understood by itself."""
+    path = tmp_path / "a.bin"
+    path.write_bytes(bytes(80))
+    assert read_stored_points(path, "auto:xyzir").values.shape == (4, 4)
+    assert read_stored_points(path, "auto:xyzi").values.shape == (5, 4)
+    path.write_bytes(demo().tobytes())
+    assert len(read_stored_points(path, "auto:xyzir").values) == len(demo())
+    assert SensorSetup("auto:xyzir").format == "auto:xyzir"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\xff\xd8\xff\xe0" + bytes(range(256)) * 40, "looks like a JPEG picture"),
+        (b"ply\nformat ascii 1.0\n" * 20, "looks like a PLY file; rename it to .ply"),
+        (b"12.5 -3.25 0.5 17\n" * 400, "looks like text"),
+        (np.random.default_rng(0).bytes(6400), "does not hold float32 x, y, z"),
+        (
+            (np.random.default_rng(0).integers(0, 50, 8000) * 65536 + 10).astype("<u4").tobytes(),
+            "looks like a .label file",
+        ),
+    ],
+)
+def test_other_content_is_refused(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(data[: len(data) // 16 * 16])
+    with pytest.raises(ScanError) as caught:
+        read_sweep(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("num_columns", [3, 4, 5, 6])
+@pytest.mark.parametrize(("dtype", "reason"), [("<f8", "float64"), (">f4", "big-endian")])
+def test_other_floats_are_refused(
+    tmp_path: Path, num_columns: int, dtype: str, reason: str
+) -> None:
+    path = tmp_path / "a.bin"
+    points = np.column_stack([demo(), demo()])[:, :num_columns]
+    path.write_bytes(points.astype(dtype).tobytes())
+    with pytest.raises(ScanError, match=f"looks like {reason}"):
+        read_sweep(path)
+
+
+def test_files_cut_within_a_point_are_refused(tmp_path: Path) -> None:
+    """Also where the size fits another number of floats per point."""
+    path = tmp_path / "a.bin"
+    points = np.column_stack([demo(), demo()[:, :2] * 0 + [7, 0.5]]).astype(np.float32)
+    for cut in (4, 8, 12, 16, 20):
+        path.write_bytes(points.tobytes()[:-cut])
+        with pytest.raises(ScanError, match="bytes each: 6 floats\\); the file is cut short"):
+            read_sweep(path)
+
+
+@pytest.mark.filterwarnings("error")
+def test_tiny_files_are_read_with_a_notice_or_refused(tmp_path: Path) -> None:
+    path, data = tmp_path / "a.bin", demo()[:, [3, 1, 2, 0]].tobytes()
+    for num_bytes in range(1, 161):
+        path.write_bytes(data[:num_bytes])
+        if num_bytes % 16:
+            with pytest.raises(ScanError, match=r"cut short|pass --format"):
+                read_stored_points(path)
+        else:
+            values, notices = read_stored_points(path)
+            assert values.shape == (num_bytes / 16, 4)
+            assert num_bytes > 64 or notices == (ASSUMED,)
+
+
+def test_a_given_format_is_followed(tmp_path: Path) -> None:
+    path, points = tmp_path / "a.bin", demo()
+    stored = np.column_stack([points[:, 2], points[:, :2], points[:, 3] * 0 + 9, points[:, 3]])
+    path.write_bytes(stored.astype(np.float32).tobytes())
+    sweep = read_sweep(path, SensorSetup("zxyti", axes="flu"))
+    np.testing.assert_array_equal(sweep.points, points)
+    assert read_stored_points(path, "zxyt_").values.shape == (len(points), 3)
+
+
+def test_a_given_format_that_the_values_contradict_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(demo()[:3000].tobytes())
+    assert read_stored_points(path, "kitti").notices == ()
+    _, notices = read_stored_points(path, "xyz")
+    assert notices == ("looks like 4 floats per point, but is read as xyz: check --format",)
+
+
+@pytest.mark.filterwarnings("ignore:.*floats per point")
+@pytest.mark.parametrize("data_set", ["kitti", "semantickitti"])
+def test_training_data_of_another_width_is_understood(
+    kitti_root: Path, semantickitti_root: Path, data_set: str
+) -> None:
+    """Labelled sweeps are understood like others: their labels stay with their points."""
+    read, root, name = {
+        "kitti": (kitti.read_frame, kitti_root, "a"),
+        "semantickitti": (semantickitti.read_frame, semantickitti_root, "00/000000"),
+    }[data_set]
+    for path in root.rglob("velodyne/*.bin"):
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+        count = len(points)
+        columns = [points, np.arange(count) % 64, np.linspace(0, 0.1, count)]
+        np.column_stack(columns).astype(np.float32).tofile(path)
+    frame = read(root, name, Config().classes, Config().data)
+    path = sorted(root.rglob(f"velodyne/{name[-6:]}.bin"))[0]
+    stored = np.fromfile(path, np.float32).reshape(-1, 6)
+    np.testing.assert_array_equal(frame.points[:, :3], stored[:, :3])
+    assert len(frame.classes) == len(np.unique(frame.instance[frame.instance > 0]))
