@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.infer_frame import infer_ground_m, sample_points
-from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup, axes_rotation
+from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup, axes_rotation, bin_columns
 from bev_instseg.io.sweep import Sweep, read_sweep
 
 VECTORS = {
@@ -39,9 +39,10 @@ def street(num_points: int = 3000, ground_m: float = -1.7) -> NDArray[np.float32
 
 
 def read_as(tmp_path: Path, xyz: NDArray, setup: SensorSetup | None = None) -> Sweep:
-    """Read (N, 3) coordinates from a file of the same dtype; its intensities are zero."""
+    """Read (N, 3) coordinates from a file of the same dtype with random intensities."""
     path = tmp_path / "a.npy"
-    np.save(path, np.column_stack([xyz, np.zeros(len(xyz), xyz.dtype)]))
+    intensity = np.random.default_rng(8).uniform(0, 1, len(xyz))
+    np.save(path, np.column_stack([xyz, intensity]).astype(xyz.dtype))
     return read_sweep(path, setup)
 
 
@@ -91,8 +92,31 @@ def test_impossible_heights_are_refused(height_m: float) -> None:
         SensorSetup(height_m=height_m)
 
 
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        *[("kitti", "xyzi"), ("nuscenes", "xyzir"), ("3", "xyz"), ("4", "xyzi"), ("7", "xyzi___")],
+        *[("xyz", "xyz"), ("xyz_i", "xyz_i"), ("tzyx", "tzyx"), ("xyzirt", "xyzirt")],
+    ],
+)
+def test_columns_of_bin_files(text: str, columns: str) -> None:
+    assert bin_columns(text) == columns
+    assert SensorSetup(text).format == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "2", "65", "xy", "xyi", "xxyz", "xyzii", "xyz i", "XYZ", "xyz1", "-4", "4.0", "las"],
+)
+def test_malformed_formats_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"such as xyzi or xyz_i, got '{text}'"):
+        SensorSetup(text)
+
+
 def test_unknown_formats_are_refused() -> None:
-    with pytest.raises(ValueError, match="format must be one of auto, kitti, nuscenes, got 'las'"):
+    with pytest.raises(
+        ValueError, match=r"format must be auto, kitti, nuscenes, a number of .*'las'"
+    ):
         SensorSetup("las")
 
 

@@ -12,6 +12,7 @@ Train on it as on any SemanticKITTI source.
 """
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +20,9 @@ from tqdm import tqdm
 
 from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
 from bev_instseg.datasets.semantickitti import write_frame
-from bev_instseg.io.sweep import read_scan
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.survey import survey_sweeps
+from bev_instseg.io.sweep import read_sweep
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/self_label.py") -> int:
@@ -41,8 +44,14 @@ def label_all(arguments: argparse.Namespace) -> int:
     segmenter = make_segmenter(arguments)
     class_labels = [c.label for c in segmenter.config.classes]
     void = background = objects = 0
+    survey = survey_sweeps(scans, SensorSetup())
+    notices: set[str] = set()
     for frame, path in enumerate(tqdm(scans, unit="sweep")):
-        points = read_scan(path)
+        sweep = read_sweep(path, reading=survey.reading_of(path))
+        for notice in sorted(set(sweep.notices) - notices):
+            tqdm.write(f"{arguments.program}: note: {path}: {notice}", file=sys.stderr)
+        notices.update(sweep.notices)
+        points = sweep.points
         labels = self_labels(
             segmenter.segment_with_maps(points),
             class_labels,

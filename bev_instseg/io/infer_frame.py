@@ -6,19 +6,42 @@ Everything works on a small float64 sample of finite points, so it costs next to
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.io.ground_plane import GroundPlane, fit_ground_plane
+from bev_instseg.io.place import find_place
+from bev_instseg.io.sensor_setup import axes_rotation
+from bev_instseg.ops.kernel import kernel
+
 MAX_SAMPLE = 1024  # points that are looked at
+MAX_PLACE_SAMPLE = 4096  # if the sensor does not seem to be at the origin
+GOLDEN = (5**0.5 - 1) / 2  # multiples of it are spread evenly between 0 and 1, without a period
 MIN_SAMPLE = 50  # fewer points say too little about axes or origin
-NEAR_M = 60.0  # a sweep has points this close to its sensor
-MIN_NEAR_SHARE = 0.01  # with fewer points near it, the origin is not at the sensor
-MAX_SPREAD_M = 300.0  # a sweep's points are mostly this close to their median
+MAX_RANGE_M = 9e3  # no LiDAR sees farther; -9999 stands for a missing return in some files
 EARTH_M = 2e7  # no map has larger coordinates
-VERTICAL_RADIUS_M = 30.0  # axes and ground are inferred from points within this distance
-QUANTILES = (0.02, 0.3, 0.7, 0.98)  # the lower tail is between the first two, the upper the last
-MAX_THINNESS = 0.5  # see `infer_axes`
-MIN_TAIL_RATIO = 2.0  # see `infer_axes`
+
+CLOSE_M, MIN_CLOSE_SHARE = 10.0, 0.05  # with fewer points this close, the sensor may be elsewhere
+MIN_MOVE_M = 35.0  # cropped sweeps look as if their sensor were up to this far away
+NEAR_M, MIN_NEAR_SHARE = 60.0, 0.01  # with fewer points this near, the sensor is elsewhere
+MAX_SPREAD_M = 300.0  # a sweep's points are mostly this close to their median
+MAX_HEIGHT_CHANGE_M = 10.0  # z is kept if its median is within this distance of 0
+
+SPREAD_RADIUS_M = 30.0  # the spread along the axes is that of the points within this distance
+QUANTILES = (0.02, 0.98)  # the spread is between them
+MAX_THINNESS = 0.5  # the spread along a vertical axis other than z, as a share of that along z
+UPRIGHT_HEIGHT_M = (-1.0, np.inf)  # of the origin above the ground if z is up
+TURNED_HEIGHT_M = (0.5, 5.0)  # of the origin above the ground if z is down
+OTHER_HEIGHT_M = (-2.5, 5.0)  # of the origin above the ground if z is not vertical
+TURNED_SHARE = 0.4  # this share of the points is on the ground if z is down,
+TURNED_BELOW_SHARE = 0.05  # at most this share below it
+TURNED_ABOVE_SHARE = 0.1  # and at least this share above it
+
+ELSEWHERE = (
+    "the sensor is not at the origin of the coordinates: the points are moved so that it is "
+    "(origin_m in the .json)"
+)
+FAR_AWAY = "coordinates far from the origin: shifted by their median"
+
+GROUND_RADIUS_M = 30.0  # the height of the ground is that within this horizontal distance
 LAYER_M = 0.3  # thickness of a horizontal layer that may be the ground
-# Positions in the file from 0 to 1, spread evenly but without a period (golden ratio).
-POSITIONS = np.arange(MAX_SAMPLE) * ((np.sqrt(5) - 1) / 2) % 1
 
 # Axes by the file's vertical axis and whether it points up: the common convention, if there is one.
 AXES = {
@@ -31,68 +54,127 @@ AXES = {
 }
 
 
-@np.errstate(invalid="ignore")
-def sample_points(xyz: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Pick points spread evenly over a file, leaving out missing returns.
+def sample_points(
+    values: NDArray[np.floating], max_points: int = MAX_SAMPLE
+) -> NDArray[np.float64]:
+    """Pick points spread evenly over a file, leaving out missing and impossible returns.
+
+    Points are impossible if a coordinate is beyond `MAX_RANGE_M`, or in a file whose points nearly
+    all are, if they are that far from the median.
 
     Args:
-        xyz: (N, 3) coordinates as in the file.
+        values: (N, 3 or more) x, y, z and further columns as in the file.
+        max_points: Number of points that are looked at.
 
     Returns:
-        (n, 3) float64 with n <= `MAX_SAMPLE`; without zeros, NaN and infinite coordinates.
+        (n, 3 or more) float64 with n <= ``max_points``; the coordinates are finite and not all 0.
     """
-    picked = xyz if len(xyz) <= MAX_SAMPLE else xyz[(POSITIONS * len(xyz)).astype(np.intp)]
-    valid = np.isfinite(picked).all(axis=1) & picked.any(axis=1)
-    finite: NDArray[np.float64] = picked[valid].astype(np.float64)
-    return finite
+    sample: NDArray[np.float64]
+    sample, range_m = _pick(values, min(max_points, len(values)))
+    possible = range_m < MAX_RANGE_M
+    if possible.all():
+        return sample
+    if np.mean(possible) < MIN_NEAR_SHARE:  # map coordinates
+        on_earth = range_m < EARTH_M
+        middle = np.median(sample[on_earth, :3], axis=0) if on_earth.any() else 0
+        possible = np.abs(sample[:, :3] - middle).max(axis=1) < MAX_RANGE_M
+    return np.ascontiguousarray(sample[possible])
 
 
-def infer_origin_m(xyz: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Infer the sensor's position: zero, or near the median if the points are far from zero.
+@kernel
+def _pick(values, number):  # type: ignore[no-untyped-def]
+    """Return (n, C) float64 some rows with returns, and the largest size of their coordinates."""
+    picked = np.empty((number, values.shape[1]))
+    range_m = np.empty(number)
+    n = 0
+    for k in range(number):
+        i = k if number == len(values) else int(k * GOLDEN % 1 * len(values))
+        x, y, z = abs(values[i, 0]), abs(values[i, 1]), abs(values[i, 2])
+        if np.isfinite(x + y + z) and x + y + z > 0:
+            picked[n] = values[i]
+            range_m[n] = max(x, y, z)
+            n += 1
+    return picked[:n], range_m[:n]
 
-    The median is used if fewer than `MIN_NEAR_SHARE` of the points are within `NEAR_M` of zero,
-    half of them are within `MAX_SPREAD_M` of it, and it is a possible map coordinate (`EARTH_M`).
+
+def infer_origin_m(
+    sample: NDArray[np.float64], values: NDArray[np.floating], axes: str
+) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """Infer the sensor's position: zero, unless the points clearly lie around another place.
+
+    - If few points are close to zero, the sensor is where `find_place` sees it, if that is at least
+      `MIN_MOVE_M` away.
+    - Otherwise, if fewer than `MIN_NEAR_SHARE` of the points are within `NEAR_M` of zero and half
+      of them are within `MAX_SPREAD_M` of their median, it is at the median.
 
     Args:
-        xyz: (n, 3) points; see `sample_points`.
+        sample: (n, 3 or more) points; see `sample_points`.
+        values: (N, 3 or more) all points.
+        axes: Directions of the file's x, y and z, or ``auto``.
 
     Returns:
-        (3,) float64 whole metres in the file's axes.
+        (3,) float64 whole metres in the file's axes, and what was assumed.
     """
-    num_near = np.count_nonzero(_norm(xyz) < NEAR_M)
-    if len(xyz) < MIN_SAMPLE or num_near >= MIN_NEAR_SHARE * len(xyz):
-        return np.zeros(3)
-    origin_m: NDArray[np.float64] = np.round(np.median(xyz, axis=0))
-    if np.median(_norm(xyz - origin_m)) < MAX_SPREAD_M and np.abs(origin_m).max() < EARTH_M:
-        return origin_m
-    return np.zeros(3)
+    origin_m = np.zeros(3)
+    xyz = sample[:, :3]
+    distance_m = _norm(xyz)
+    num_close = np.count_nonzero(distance_m < CLOSE_M)
+    if len(xyz) < MIN_SAMPLE or num_close >= MIN_CLOSE_SHARE * len(xyz):
+        return origin_m, ()
+    middle = np.round(np.median(xyz, axis=0))
+    vertical = _thinnest(xyz) if axes == "auto" else int(np.flatnonzero(axes_rotation(axes)[2])[0])
+    horizontal = [i for i in range(3) if i != vertical]
+    place = find_place(sample_points(values, MAX_PLACE_SAMPLE)[:, horizontal])
+    if place is not None and np.hypot(*place) >= MIN_MOVE_M:
+        origin_m[horizontal] = place
+        if abs(middle[vertical]) > MAX_HEIGHT_CHANGE_M:
+            origin_m[vertical] = middle[vertical]
+        return origin_m, (ELSEWHERE,)
+    far_away = np.count_nonzero(distance_m < NEAR_M) < MIN_NEAR_SHARE * len(xyz)
+    spread_m = np.median(_norm(xyz - middle))
+    if far_away and spread_m < MAX_SPREAD_M and np.abs(middle).max() < EARTH_M:
+        return middle, (FAR_AWAY,)
+    return origin_m, ()
 
 
-def infer_axes(xyz: NDArray[np.float64]) -> str:
-    """Infer the file's axes: ``flu`` unless z clearly does not point up.
+def infer_axes(xyz: NDArray[np.float64]) -> tuple[str, GroundPlane | None]:
+    """Infer the file's axes from the ground: ``flu`` unless it speaks clearly against z being up.
 
-    A sweep reaches far along the ground but not far up. The vertical axis is therefore z, or the
-    axis along which the points spread least if that spread is below `MAX_THINNESS` times the
-    spread along z. Points end at the ground below and thin out above, so the longer tail is up. To
-    call z downward, its lower tail must be `MIN_TAIL_RATIO` times as long as its upper tail, so
-    that a ceiling is not mistaken for the ground.
+    z is down if there is no ground below the sensor, but a plane above it that nearly no point is
+    beyond; under a ceiling there are both, and z is up. Another axis is vertical only if z is
+    neither up nor down, the points spread much less along it, and there is ground in its direction.
 
     Args:
         xyz: (n, 3) points relative to the sensor; see `sample_points`.
 
     Returns:
-        One of `AXES`. The forward direction cannot be inferred; the common convention is assumed.
+        One of `AXES`, and the ground in these axes if it was found. The forward direction cannot be
+        inferred; the common convention is assumed.
     """
-    near = xyz[_norm(xyz) < VERTICAL_RADIUS_M]
-    if len(near) < MIN_SAMPLE:
-        return "flu"
-    low, lower, upper, high = np.sort(near, axis=0)[[int(q * len(near)) for q in QUANTILES]]
-    spread = high - low
-    vertical = int(np.argmin(spread))
-    if spread[vertical] >= MAX_THINNESS * spread[2]:
-        vertical = 2
-    above, below = (high - upper)[vertical], (lower - low)[vertical]
-    return AXES[vertical, bool(above * (MIN_TAIL_RATIO if vertical == 2 else 1) >= below)]
+    if len(xyz) < MIN_SAMPLE:
+        return "flu", None
+    upright = fit_ground_plane(xyz)
+    if upright is not None and _is_within(upright.height_m, UPRIGHT_HEIGHT_M):
+        return "flu", upright
+    turned = fit_ground_plane(xyz @ axes_rotation("frd").T)
+    if (
+        turned is not None
+        and _is_within(turned.height_m, TURNED_HEIGHT_M)
+        and turned.share >= TURNED_SHARE
+        and turned.below_share <= TURNED_BELOW_SHARE
+        and turned.above_share >= TURNED_ABOVE_SHARE
+    ):
+        return "frd", turned
+    vertical = _thinnest(xyz)
+    if vertical == 2 or upright is not None or turned is not None:
+        return "flu", None
+    found = []
+    for points_up in (True, False):
+        axes = AXES[vertical, points_up]
+        ground = fit_ground_plane(xyz @ axes_rotation(axes).T)
+        if ground is not None and _is_within(ground.height_m, OTHER_HEIGHT_M):
+            found.append((ground.share - ground.below_share, axes, ground))
+    return max(found, key=lambda one: one[0])[1:] if found else ("flu", None)
 
 
 def infer_ground_m(xyz: NDArray[np.float64]) -> float:
@@ -102,9 +184,9 @@ def infer_ground_m(xyz: NDArray[np.float64]) -> float:
         xyz: (n, 3) points relative to the sensor, z up; see `sample_points`.
 
     Returns:
-        z of the ground in metres; 0 if there are no points within `VERTICAL_RADIUS_M`.
+        z of the ground in metres; 0 if there are no points within `GROUND_RADIUS_M`.
     """
-    heights_m = np.sort(xyz[_norm(xyz[:, :2]) < VERTICAL_RADIUS_M, 2])
+    heights_m = np.sort(xyz[_norm(xyz[:, :2]) < GROUND_RADIUS_M, 2])
     if len(heights_m) == 0:
         return 0.0
     layer_ends = np.searchsorted(heights_m, heights_m + LAYER_M, side="right")
@@ -112,6 +194,20 @@ def infer_ground_m(xyz: NDArray[np.float64]) -> float:
     lowest = int(np.argmax(counts >= counts.max() / 2))
     ground = lowest + int(np.argmax(counts[lowest : lowest + counts[lowest]]))
     return float(np.median(heights_m[ground : ground + counts[ground]]))
+
+
+def _thinnest(xyz: NDArray[np.float64]) -> int:
+    """Return the axis that is vertical if the points spread least along it: z if in doubt."""
+    near = xyz[_norm(xyz) < SPREAD_RADIUS_M]
+    points = np.sort(near if len(near) >= MIN_SAMPLE else xyz, axis=0)
+    low, high = points[[int(q * len(points)) for q in QUANTILES]]
+    spread = high - low
+    thinnest = int(np.argmin(spread))
+    return thinnest if spread[thinnest] < MAX_THINNESS * spread[2] else 2
+
+
+def _is_within(value: float, limits: tuple[float, float]) -> bool:
+    return limits[0] <= value <= limits[1]
 
 
 def _norm(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

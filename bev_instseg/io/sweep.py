@@ -9,16 +9,17 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.grid import BEVGrid
-from bev_instseg.io.formats import MAX_FAR_SHARE, MAX_RANGE_M, read_stored_points
-from bev_instseg.io.infer_frame import infer_axes, infer_ground_m, infer_origin_m, sample_points
-from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation
+from bev_instseg.io.formats import read_stored_points
+from bev_instseg.io.infer_frame import MAX_RANGE_M, infer_ground_m, sample_points
+from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
+from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
+from bev_instseg.io.units import check_units
 from bev_instseg.ops.kernel import kernel
 
-SCALES = (1, 255, 65535)  # possible values of full intensity
-MAX_EXCESS = 1.5  # intensities beyond this many times a scale do not fit it
-MAX_OUTLIER_SHARE = 0.001  # this share of intensities may not fit the scale
 USUAL_HEIGHT_M = 1.7  # of a sensor on a car's roof
 MAX_STEP_M = 0.05  # with coarser coordinates, objects on the road blur
+MAX_CLIPPED_SHARE = 0.001  # of the intensities; more is worth a word
+NO_INTENSITY = "no intensity: set to 0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +28,12 @@ class Sweep:
 
     Attributes:
         points: (N, 4) float32 in the sensor frame: x forward, y left, z up in metres and intensity
-            0..1. The coordinates are ``axes_rotation(axes) @ (xyz - origin_m)``.
+            0..1. The coordinates are ``sensor_rotation(axes, level_deg) @ (xyz - origin_m)``.
         xyz: (N, 3) float32 or float64 coordinates as in the file; may share memory with ``points``.
         axes: Directions of the file's x, y and z; see `SensorSetup`.
         origin_m: Origin of the sensor frame in the file's coordinates.
         notices: What was recognised or assumed, one line each, worded the same for every file.
+        level_deg: Pitch and roll by which the sweep was levelled, degrees.
     """
 
     points: NDArray[np.float32]
@@ -39,24 +41,28 @@ class Sweep:
     axes: str
     origin_m: tuple[float, float, float]
     notices: tuple[str, ...]
+    level_deg: tuple[float, float] = (0.0, 0.0)
 
 
-def read_sweep(path: str | Path, setup: SensorSetup | None = None) -> Sweep:
+def read_sweep(
+    path: str | Path, setup: SensorSetup | None = None, reading: Reading | None = None
+) -> Sweep:
     """Read a sweep and transform it into the sensor frame.
 
-    All points are kept in order, NaN and infinite ones too: they are outside every grid, and labels
-    are written for each point of the file. An empty ``.bin`` is a sweep without points.
+    All points are kept in order, NaN and infinite ones and those beyond any sensor's range too:
+    they are outside every grid, and labels are written for each point of the file. An empty
+    ``.bin`` is a sweep without points.
 
-    - If hardly any point is within 60 m of the origin, the coordinates are shifted by their median,
-      rounded to whole metres, before they become float32.
-    - Axes and height follow `SensorSetup`.
-    - Intensities of 0..1, 0..255 and 0..65535 become 0..1. The scale is the smallest that at most
-      one intensity in a thousand exceeds by half. What is still out of range is clipped, NaN and
-      infinity become 0, and so do all intensities if the file has none.
+    - The sensor's position, axes, tilt and height follow `SensorSetup`.
+    - Intensities of 0..1, 0..255, 0..4095 and 0..65535 become 0..1; see `judge_intensity`. What is
+      still out of range is clipped, NaN and infinity become 0, and so do all intensities if the
+      file has none or they say nothing.
 
     Args:
-        path: A ``.bin``, ``.npy``, ``.pcd``, ``.ply``, ``.las`` or ``.laz`` file.
+        path: A ``.bin``, ``.npy``, ``.npz``, ``.pcd``, ``.ply``, ``.las`` or ``.laz`` file.
         setup: What is known about the sensor; nothing by default.
+        reading: What the sweeps of the same recording have in common, see `survey_sweeps`; it
+            includes what is known. If None, this sweep decides alone.
 
     Returns:
         The sweep, and what was assumed about its file.
@@ -65,30 +71,44 @@ def read_sweep(path: str | Path, setup: SensorSetup | None = None) -> Sweep:
         ScanError: The file is missing, unreadable or cut short, its content is of a different
             format, or its coordinates are not in metres.
     """
-    setup = setup or SensorSetup()
-    values, notices = read_stored_points(path, setup.format)
-    sample = sample_points(values[:, :3])
-    axes, origin_m, frame_notices = _infer_frame(sample, setup)
-    _check_plausible(path, values.dtype, sample, origin_m)
-    points = _to_sensor_frame(values, axes, origin_m)
-    scale = _intensity_scale(points[:, 3])
-    _to_unit_intensity(points, np.float32(scale))
-    if scale > 1:
-        notices += (f"intensity 0..{scale}: divided by {scale}",)
+    given = reading.given if reading else setup or SensorSetup()
+    values, notices = read_stored_points(path, given.format)
+    sample = sample_points(values)
+    origin_m, place_notices = origin_of(sample, values, given)
+    xyz = sample[:, :3] - origin_m
+    if reading is None:
+        reading = decide([gather_evidence(Path(path), sample, origin_m, given)], given)
+        level_deg, level_notices = reading.level_deg, tuple[str, ...]()
+    else:
+        level_deg, level_notices = follow_hill(xyz, reading)
+    rotation = sensor_rotation(reading.axes, level_deg)
+    xyz = xyz @ rotation.T
+    rise_m, height_notices = _rise_m(xyz, given.height_m)
+    origin_m += rise_m * rotation[2]
+    if values.dtype == np.float32 and np.spacing(np.float32(np.abs(origin_m).max())) > MAX_STEP_M:
+        raise ScanError(
+            f"{path}: float32 is too coarse this far from the origin; subtract an offset before "
+            "writing the points, or write float64 (.npy, .ply, .las)"
+        )
+    points = _to_sensor_frame(values, rotation, origin_m)
+    tidy_notices = _tidy(path, points, xyz, reading.intensity_max)
     if values.shape[1] == 3:
-        notices += ("no intensity: set to 0",)
+        notices += (NO_INTENSITY,)
+    notices += reading.notices + place_notices + level_notices + height_notices + tidy_notices
+    notices = tuple(dict.fromkeys(notices))  # the columns may be named by the survey, too
     x_m, y_m, z_m = origin_m.tolist()
-    return Sweep(points, values[:, :3], axes, (x_m, y_m, z_m), notices + frame_notices)
+    return Sweep(points, values[:, :3], reading.axes, (x_m, y_m, z_m), notices, level_deg)
 
 
-def read_scan(path: str | Path) -> NDArray[np.float32]:
+def read_scan(path: str | Path, reading: Reading | None = None) -> NDArray[np.float32]:
     """Read the points of a sweep of any format; see `read_sweep`.
 
     What was assumed about the file is issued as warnings. Python shows each of them once, however
     many files are read.
 
     Args:
-        path: A ``.bin``, ``.npy``, ``.pcd``, ``.ply``, ``.las`` or ``.laz`` file.
+        path: A ``.bin``, ``.npy``, ``.npz``, ``.pcd``, ``.ply``, ``.las`` or ``.laz`` file.
+        reading: What the sweeps of the same recording have in common; see `survey_sweeps`.
 
     Returns:
         (N, 4) float32 x forward, y left, z up in metres and intensity 0..1, in the file's order.
@@ -96,7 +116,7 @@ def read_scan(path: str | Path) -> NDArray[np.float32]:
     Raises:
         ScanError: The file cannot be used; see `read_sweep`.
     """
-    sweep = read_sweep(path)
+    sweep = read_sweep(path, reading=reading)
     for notice in sweep.notices:
         warnings.warn(notice, stacklevel=2)
     return sweep.points
@@ -108,87 +128,88 @@ def stem_of(path: str | Path) -> str:
     return path.name[:-8] if path.name.lower().endswith(".pcd.bin") else path.stem
 
 
-def _infer_frame(
-    sample: NDArray[np.float64], setup: SensorSetup
-) -> tuple[str, NDArray[np.float64], tuple[str, ...]]:
-    """Return the file's axes, the sensor frame's origin in the file, and what was assumed."""
-    axes, notices = setup.axes, list[str]()
-    origin_m = infer_origin_m(sample)
-    if origin_m.any():
-        notices.append("coordinates far from the origin: shifted by their median")
-        sample = sample - origin_m
-    if axes == "auto":
-        axes = infer_axes(sample)
-        if axes != "flu":
-            notices.append(f"z does not point up: assumed axes {axes}")
-    rotation = axes_rotation(axes)
-    sample = sample @ rotation.T
+def _rise_m(xyz: NDArray[np.float64], height_m: float | None) -> tuple[float, tuple[str, ...]]:
+    """Return how far the origin must rise for the ground to be at the right height, and why."""
+    notices: tuple[str, ...] = ()
     low_m, high_m = BEVGrid.z_range_m
-    height_m = setup.height_m
-    num_outside = np.count_nonzero((sample[:, 2] < low_m) | (sample[:, 2] >= high_m))
-    if height_m is None and num_outside > len(sample) / 2:
+    num_outside = np.count_nonzero((xyz[:, 2] < low_m) | (xyz[:, 2] >= high_m))
+    if height_m is None and num_outside > len(xyz) / 2:
         height_m = USUAL_HEIGHT_M
-        notices.append(
-            f"heights outside {low_m:g}..{high_m:g} m: shifted the ground to z = -{height_m} m"
+        notices = (
+            f"heights outside {low_m:g}..{high_m:g} m: shifted the ground to z = -{height_m} m",
         )
-    if height_m is not None:
-        origin_m += round(infer_ground_m(sample) + height_m, 2) * rotation[2]
-    return axes, origin_m, tuple(notices)
-
-
-def _check_plausible(
-    path: str | Path, dtype: np.dtype, sample: NDArray[np.float64], origin_m: NDArray[np.float64]
-) -> None:
-    """Raise ScanError if the coordinates are not in metres or too coarse for a sweep."""
-    num_far = np.count_nonzero(np.abs(sample - origin_m) > MAX_RANGE_M)
-    if num_far > MAX_FAR_SHARE * sample.size:
-        raise ScanError(
-            f"{path}: {num_far / sample.size:.0%} of the coordinates are more than 10 km away; the "
-            "file does not hold x, y, z in metres (.bin: float32 x, y, z, intensity): convert it"
-        )
-    if dtype == np.float32 and np.spacing(np.float32(np.abs(origin_m).max())) > MAX_STEP_M:
-        raise ScanError(
-            f"{path}: float32 is too coarse this far from the origin; subtract an offset before "
-            "writing the points, or write float64 (.npy, .ply, .las)"
-        )
+    return (0.0 if height_m is None else round(infer_ground_m(xyz) + height_m, 2)), notices
 
 
 def _to_sensor_frame(
-    values: NDArray[np.floating], axes: str, origin_m: NDArray[np.float64]
+    values: NDArray[np.floating], rotation: NDArray[np.float64], origin_m: NDArray[np.float64]
 ) -> NDArray[np.float32]:
     """Return (N, 4) points from a file's (N, 3 or 4) values; the same memory if nothing changes."""
-    if axes == "flu" and values.dtype == np.float32 and values.shape[1] == 4 and not origin_m.any():
+    unchanged = np.array_equal(rotation, np.eye(3)) and not origin_m.any()
+    if unchanged and values.dtype == np.float32 and values.shape[1] == 4:
         return np.ascontiguousarray(values, np.float32)
     points = np.zeros((len(values), 4), np.float32)
     points[:, 3 : values.shape[1]] = values[:, 3:]
     with np.errstate(over="ignore", invalid="ignore"):  # overflow to infinity, infinity minus x
-        for i, row in enumerate(axes_rotation(axes)):
+        if np.count_nonzero(rotation) > 3:
+            points[:, :3] = (values[:, :3] - origin_m) @ rotation.T
+            return points
+        for i, row in enumerate(rotation):  # no sums: infinity times 0 is NaN
             (j,) = np.flatnonzero(row)
             points[:, i] = row[j] * (values[:, j] - origin_m[j])
     return points
 
 
-def _intensity_scale(intensity: NDArray[np.float32]) -> int:
-    """Return the smallest of `SCALES` that the intensities fit, or the largest."""
-    max_outliers = MAX_OUTLIER_SHARE * len(intensity)
-    for scale in SCALES[:-1]:
-        over = intensity > MAX_EXCESS * scale
-        if (
-            np.count_nonzero(over) <= max_outliers
-            or np.count_nonzero(over & (intensity < np.inf)) <= max_outliers
-        ):
-            return scale
-    return SCALES[-1]
+def _tidy(
+    path: str | Path, points: NDArray[np.float32], xyz: NDArray[np.float64], full: float
+) -> tuple[str, ...]:
+    """Bring the intensities to 0..1, in place, and check that the coordinates are plausible.
+
+    Args:
+        path: The file, for messages.
+        points: (N, 4) points.
+        xyz: (n, 3) some of them.
+        full: Value of full intensity.
+
+    Returns:
+        What is out of range, and how much.
+
+    Raises:
+        ScanError: The coordinates are not in metres.
+    """
+    notices = []
+    num_clipped = _scale_intensity(points, np.float32(full)) if full else 0
+    if not full:
+        points[:, 3] = 0
+    if num_clipped > MAX_CLIPPED_SHARE * len(points):
+        share = num_clipped / len(points)
+        notices.append(f"{share:.1%} of the intensities are outside 0..{full:g}: clipped")
+    num_possible, num_far = len(points), 0
+    if len(points) and not -MAX_RANGE_M < points.min() <= points.max() < MAX_RANGE_M:  # or NaN
+        size_m = np.abs(points[:, :3]).max(axis=1)
+        num_possible = int(np.count_nonzero(size_m < MAX_RANGE_M))
+        num_far = int(np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf)))
+    check_units(path, xyz, num_possible, num_far)
+    if num_far:
+        notices.append(f"{num_far} of {len(points)} points are over 9 km away: they get no label")
+    return tuple(notices)
 
 
 @kernel
-def _to_unit_intensity(points, full):  # type: ignore[no-untyped-def]
-    """Divide intensities by full scale and clip them to 0..1; NaN and infinity become 0.
+def _scale_intensity(points, full):  # type: ignore[no-untyped-def]
+    """Divide intensities by full intensity and clip them to 0..1; NaN and infinity become 0.
 
     Args:
         points: (N, 4) float32, changed in place.
-        full: float32 value of full intensity.
+        full: float32 value of full intensity, not 0.
+
+    Returns:
+        Number of finite intensities that were clipped.
     """
+    num_clipped = 0
     for i in range(len(points)):
         value = points[i, 3] / full if np.isfinite(points[i, 3]) else np.float32(0)
-        points[i, 3] = min(max(value, np.float32(0)), np.float32(1))
+        clipped = min(max(value, np.float32(0)), np.float32(1))
+        num_clipped += clipped != value
+        points[i, 3] = clipped
+    return num_clipped

@@ -1,0 +1,57 @@
+"""Judge intensities: whether they say anything about the objects, and which value is full."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCALES = (1, 255, 4095, 65535)  # possible values of full intensity
+MAX_EXCESS = 1.5  # intensities beyond this many times a scale do not fit it
+MAX_OUTLIER_SHARE = 0.003  # this share of a sample of intensities may not fit the scale
+MIN_SAMPLE = 50  # fewer values say too little
+MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they are constant
+# Mean squared step between neighbours by distance, as a share of twice the variance: 1 for
+# unrelated values, 0.4 to 1 for real sensors, 1e-5 for a smooth function of the distance.
+MAX_ROUGHNESS = 0.1
+
+ZERO = "all intensities are 0: objects are told by their shape alone"
+CONSTANT = "the intensities are all the same: replaced by 0"
+TWO_VALUES = "the intensities have only two different values: replaced by 0"
+DISTANCE = "the intensities follow from the distances alone, as in simulators: replaced by 0"
+
+
+def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tuple[str, ...]]:
+    """Find out what the intensities of the sweeps of a recording mean.
+
+    The scale is the smallest of `SCALES` that at most three in a thousand exceed by half; 1 is not
+    possible for whole numbers above 1.
+
+    Args:
+        samples: For each sweep (n, 2) intensity and distance from the sensor.
+
+    Returns:
+        The value of full intensity, 0 if the intensities say nothing, and what was assumed.
+    """
+    finite = [sample[np.isfinite(sample[:, 0])] for sample in samples]
+    values = np.concatenate([np.zeros(0), *(sample[:, 0] for sample in finite)])
+    if len(values) >= MIN_SAMPLE:
+        usual = float(np.median(values))
+        if np.mean(values == usual) >= MIN_CONSTANT_SHARE:
+            return 0.0, (CONSTANT if usual else ZERO,)
+        if ((values == values.min()) | (values == values.max())).all():
+            return 0.0, (TWO_VALUES,)
+        enough = [sample for sample in finite if len(sample) >= MIN_SAMPLE]
+        if enough and all(_follows_from_distance(sample) for sample in enough):
+            return 0.0, (DISTANCE,)
+    whole = len(values) >= MIN_SAMPLE and (values == np.rint(values)).all() and values.max() > 1
+    scales = SCALES[1:] if whole else SCALES
+    limit = MAX_OUTLIER_SHARE * len(values)
+    fits = (full for full in scales if np.count_nonzero(values > MAX_EXCESS * full) <= limit)
+    scale = next(fits, scales[-1])
+    return float(scale), (f"intensity 0..{scale}: divided by {scale}",) if scale > 1 else ()
+
+
+def _follows_from_distance(sample: NDArray[np.float64]) -> bool:
+    values = sample[np.argsort(sample[:, 1], kind="stable"), 0]
+    variance = np.var(values)
+    return bool(np.mean(np.diff(values) ** 2) < MAX_ROUGHNESS * 2 * variance)

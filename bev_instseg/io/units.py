@@ -1,0 +1,63 @@
+"""Refuse coordinates that are not in metres."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.io.ground_plane import fit_ground_plane
+
+MIN_SAMPLE = 50  # fewer points say too little,
+MIN_FAR_SAMPLE = 10  # or if others are beyond any sensor's range, this many
+MIN_EXTENT_M = 3.0  # a sweep in metres has points beyond
+NEAR_M, MIN_NEAR_SHARE = 60.0, 0.01  # a sweep in metres has this share of its points this near
+MAX_MEDIAN_M = 300.0  # a sweep's points are mostly closer than this
+HEIGHT_M = (0.3, 5.0)  # of a sensor above the ground
+MAX_FAR_SHARE = 0.01  # if more points are beyond any sensor's range, the others must be plausible
+SMALLER_UNITS = {100: "centimetres", 1000: "millimetres"}
+
+
+def check_units(
+    path: str | Path, xyz: NDArray[np.float64], num_possible: int, num_far: int
+) -> None:
+    """Check that the coordinates of a sweep are in metres.
+
+    Args:
+        path: The file, for the message.
+        xyz: (n, 3) some points relative to the sensor, z up.
+        num_possible: Number of points that a sensor could see.
+        num_far: Number of points beyond any sensor's range.
+
+    Raises:
+        ScanError: They are not.
+    """
+    if num_far and not num_possible:
+        raise ScanError(f"{path}: all points are over 9 km away: x, y, z must be in metres")
+    if len(xyz) < (MIN_FAR_SAMPLE if num_far else MIN_SAMPLE):
+        return
+    distance_m = np.sort(np.sqrt(np.einsum("ij,ij->i", xyz, xyz)))
+    extent_m = distance_m[int(0.99 * len(xyz))]
+    if extent_m == 0:
+        raise ScanError(f"{path}: 99 % of the points are at one place; record it again")
+    if extent_m < MIN_EXTENT_M:
+        raise ScanError(
+            f"{path}: 99 % of the points are within {extent_m:.2g} m of the sensor: the "
+            "coordinates are normalised or in another unit; multiply them to get metres"
+        )
+    median_m = float(np.median(distance_m))
+    if median_m < MAX_MEDIAN_M or distance_m[int(MIN_NEAR_SHARE * len(xyz))] < NEAR_M:
+        return
+    for factor, unit in SMALLER_UNITS.items():
+        ground = fit_ground_plane(xyz / factor)
+        if ground is not None and HEIGHT_M[0] <= ground.height_m <= HEIGHT_M[1]:
+            raise ScanError(
+                f"{path}: the coordinates look like {unit} (the sensor is "
+                f"{factor * ground.height_m:.0f} above the ground): divide them by {factor}"
+            )
+    far_share = num_far / (num_far + num_possible)
+    if far_share > MAX_FAR_SHARE:
+        raise ScanError(
+            f"{path}: {far_share:.0%} of the points are more than 9 km away and hardly any is "
+            "near the sensor: the file does not hold x, y, z in metres; convert it"
+        )
