@@ -1,9 +1,9 @@
 """Weights and training states on disk: written completely or not at all, verified when read."""
 
+import errno
 import hashlib
 import io
 import json
-import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,13 @@ def load_state(path: Path) -> dict[str, Any]:
         CheckpointError: The file cannot be read, is damaged or is not a bev-instseg checkpoint.
     """
     try:
-        data = path.read_bytes()
+        data = _read_bytes(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
         file = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+        if not file["body"].is_contiguous():  # one byte that claims to be terabytes
+            raise CheckpointError(_not_a_checkpoint(path))
         body = file["body"].numpy().tobytes()
         if file["format"] != FORMAT:
             raise CheckpointError(_wrong_format(path, file["format"]))
@@ -142,21 +144,55 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
         tree, weights, sha256 = state.get("config"), state.get("model"), ""
     try:
         config = config_from_dict(tree, str(path))
-        model = BEVNet(config)
-        model.load_state_dict(weights)
+        model = _with_weights(config, weights)
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
-    except (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError):
+    except (
+        RuntimeError,
+        AttributeError,
+        TypeError,
+        ValueError,
+        LookupError,
+        ArithmeticError,
+    ):
         raise CheckpointError(f"{path}: its weights do not fit its configuration") from None
     sha256 = sha256 or hashlib.sha256(_weights_bytes(model.state_dict())).hexdigest()
     return model.eval(), config, sha256
+
+
+def _with_weights(config: Config, weights: Any) -> BEVNet:
+    """Return a network with these weights; allocate it only if they have its shapes.
+
+    Raises:
+        TypeError: They are not tensors by name.
+        ValueError: A tensor is missing, superfluous or has a different shape.
+    """
+    with torch.device("meta"):
+        model = BEVNet(config)
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    if {name: value.shape for name, value in weights.items()} != shapes:
+        raise ValueError("different shapes")
+    model.to_empty(device="cpu")
+    model.load_state_dict(weights)
+    return model
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Return the content of a file; refuse pipes and devices, which may never end.
+
+    Raises:
+        OSError: It cannot be read or is no regular file.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return path.read_bytes()
 
 
 def _read_weights(path: Path) -> tuple[Any, Any, str]:
     """Return the configuration as plain values, the weights and their SHA-256."""
     sidecar_path = path.with_suffix(".json")
     try:
-        body, sidecar = path.read_bytes(), json.loads(sidecar_path.read_bytes())
+        body, sidecar = _read_bytes(path), json.loads(_read_bytes(sidecar_path))
         if sidecar["format"] != FORMAT:
             raise CheckpointError(_wrong_format(sidecar_path, sidecar["format"]))
         sha256 = hashlib.sha256(body).hexdigest()
@@ -168,12 +204,12 @@ def _read_weights(path: Path) -> tuple[Any, Any, str]:
         return sidecar["config"], safetensors.torch.load(body), sha256
     except OSError as error:
         raise CheckpointError(
-            f"{error.filename or path}: cannot be read ({os.strerror(error.errno or 0)}); weights "
+            f"{error.filename or path}: cannot be read ({error.strerror or error}); weights "
             "are a .safetensors file with its .json beside it"
         ) from None
     except CheckpointError:
         raise
-    except (ValueError, KeyError, TypeError, safetensors.SafetensorError):
+    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError):
         raise CheckpointError(
             f"{path}: not bev-instseg weights, or damaged; "
             "give a .safetensors with its .json beside it, or a .pt from training"

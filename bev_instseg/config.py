@@ -7,7 +7,7 @@ change run ``python scripts/config_docs.py``.
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter
@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from bev_instseg.exceptions import ConfigError
 from bev_instseg.grid import BEVGrid
+from bev_instseg.memory import inference_bytes, machine_bytes, shortage
 from bev_instseg.strict_yaml import (
     STRICT,
     Count,
@@ -173,6 +174,10 @@ class AugmentConfig:
     """Intensities are scaled by a random factor of 1 ± this."""
     intensity_gamma: Annotated[float, Field(ge=0, le=10)] = 0.4
     """Intensities are raised to a random power from exp(-this) to exp(this)."""
+    intensity_none: Fraction = 0.0
+    """Fraction of the sweeps whose intensities become constant, nearly always 0."""
+    intensity_map: Fraction = 0.0
+    """Fraction of the sweeps whose intensities are changed by a random increasing map."""
     height_m: NotNegative = 0.3
     """The sweep is raised or lowered by up to this, metres."""
     height_noise_m: NotNegative = 0.02
@@ -233,8 +238,9 @@ class Config:
 
     Raises:
         ValueError: A setting has the wrong type or is out of range, two classes have the same
-            name, a list does not have one number per class, or the grid or the training crop is
-            not a multiple of the network's stride.
+            name or the same kind of label, a list does not have one number per class, the grid or
+            the training crop is not a multiple of the network's stride, or a sweep would need more
+            memory than the machine has.
     """
 
     grid: BEVGrid = field(default_factory=BEVGrid)
@@ -279,6 +285,19 @@ class Config:
                     f"{key}: {' x '.join(map(str, cells))} cells is not a multiple of the "
                     f"network's stride {stride}"
                 )
+        for layout in get_args(Layout):
+            kinds = [kind for c in self.classes for kind in getattr(c, layout)]
+            if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
+                raise ValueError(f"classes: two have the {layout} kind {twice[0]!r}; choose one")
+        (nx, ny), model = self.grid.shape, self.model
+        if reason := shortage(
+            inference_bytes(nx * ny, model.widths, model.blocks), machine_bytes()
+        ):
+            raise ValueError(
+                f"a grid of {nx:,} x {ny:,} cells with model.widths of up to "
+                f"{max(model.widths)} {reason}; choose a smaller range, a larger grid.cell_m "
+                "or smaller widths"
+            )
 
     @property
     def class_names(self) -> tuple[str, ...]:

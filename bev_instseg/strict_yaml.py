@@ -18,6 +18,7 @@ Tree = dict[str, Any]
 # How dataclasses of settings check their fields; the docstring below a field describes it.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
+MAX_CHARACTERS = 1_000_000  # of a file
 MAX = 10**9  # limit of numbers that have no natural one
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=MAX)]
@@ -27,7 +28,16 @@ Count = Annotated[int, Field(ge=0, le=MAX)]
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """SafeLoader that refuses duplicate keys and aliases."""
+    """SafeLoader that refuses duplicate keys, aliases and values that do not fit their tag."""
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            # PyYAML's conversions of !!int "" and the like raise any of these.
+            kind = node.tag.rpartition(":")[2]
+            problem = f"{reprlib.repr(node.value)} is not a valid !!{kind}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -60,13 +70,21 @@ def read_yaml(path: str | Path) -> object:
         ConfigError: The file is unreadable, not valid YAML, or has a duplicate key or an alias.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read(MAX_CHARACTERS + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise ConfigError(f"{path}: cannot read the configuration: {reason}") from None
+    if len(text) > MAX_CHARACTERS:
+        raise ConfigError(
+            f"{path}: more than {MAX_CHARACTERS:,} characters, too long for a configuration; "
+            "check the path"
+        )
     try:
         tree = yaml.load(text, _UniqueKeyLoader)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML: nested too deeply; check the path") from None
+    except (yaml.YAMLError, TypeError, ValueError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     return {} if tree is None else tree
 
@@ -110,7 +128,9 @@ def build(kind: type[T], tree: object, source: str) -> T:
     except UnicodeEncodeError as error:
         bad = ascii(error.object[error.start])
         raise ConfigError(f"{source}: not valid text: the character {bad}; remove it") from None
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ConfigError(f"{source}: nested too deeply") from None
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"{source}: {error}") from None
     adapter = TypeAdapter(kind)
     try:

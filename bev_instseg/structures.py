@@ -75,6 +75,11 @@ class Frame:
         if n and (self.instance.min() < -1 or self.instance.max() > k):
             raise ValueError(f"instance must be in -1..{k}, where {k} is the number of objects")
 
+    def points_per_object(self) -> NDArray[np.int64]:
+        """Return the number of labelled points of each object, (K,) int64."""
+        on_object = self.labelled & (self.instance > 0)
+        return np.bincount(self.instance[on_object], minlength=len(self.classes) + 1)[1:]
+
     @property
     def judged(self) -> NDArray[np.bool_]:
         """Points that count in training and evaluation: (N,) bool, labelled and not void."""

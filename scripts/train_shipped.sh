@@ -42,8 +42,11 @@ train() { # NAME options; --init WEIGHTS must come first, and --resume replaces 
 		set -- --resume "$@"
 	fi
 	python "$tools/train_kitti.py" --config "$configs/$name.yaml" --data "$out/data" \
-		--out "$out/$name" "$@"
-	[ -e "$out/$name/weights.safetensors" ] || { echo "stopped; run this again to continue" >&2; exit 130; }
+		--out "$out/$name" "$@" || {
+		code=$?
+		[ $code -lt 128 ] || echo "stopped; run this again to continue" >&2
+		exit $code
+	}
 }
 
 simulate simulated 10 500 --layouts "$layouts"

@@ -16,6 +16,7 @@ from scenes import (
 from bev_instseg.config import AugmentConfig, TrainConfig
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.training.augment import (
+    change_intensity,
     jitter,
     random_window,
     rotate,
@@ -270,3 +271,42 @@ def test_height_noise_differs_by_point_and_reaches_the_features():
     np.testing.assert_array_equal(changed.points[:, [0, 1, 3]], frame.points[:, [0, 1, 3]])
     before, after = (voxelize(f.points, GRID).point_height_m for f in (frame, changed))
     assert np.nanstd(after - before) > 0.02  # a shift of the whole sweep would be 0
+
+
+# Intensity
+
+
+def changed_intensities(config, count=400):
+    before = np.linspace(0, 1, 101, dtype=np.float32)
+    after = [change_intensity(before, config, generator(seed)) for seed in range(count)]
+    assert all(values.dtype == np.float32 for values in after)
+    assert all(values.min() >= 0 and values.max() <= 1 for values in after)
+    np.testing.assert_array_equal(before, np.linspace(0, 1, 101, dtype=np.float32))  # untouched
+    return before, after
+
+
+def test_some_sweeps_lose_all_information_in_their_intensities():
+    _, after = changed_intensities(AugmentConfig(intensity_none=0.3))
+    constants = [values[0] for values in after if np.ptp(values) == 0]
+    assert len(constants) / len(after) == pytest.approx(0.3, abs=0.06)
+    assert np.mean(np.equal(constants, 0)) == pytest.approx(0.9, abs=0.07)
+
+
+def test_a_random_map_keeps_the_order_of_intensities():
+    before, after = changed_intensities(AugmentConfig(intensity_map=1.0))
+    assert all((np.diff(values) >= 0).all() and values[0] == 0 for values in after)
+    middle = [values[50] for values in after]
+    assert min(middle) < 0.1
+    assert max(middle) > 0.7
+    powers = [np.log(values[[20, 50, 80]]) / np.log(before[[20, 50, 80]]) for values in after]
+    assert np.median([np.ptp(power) for power in powers]) > 0.3  # no mere power of the intensity
+
+
+def test_sweeps_are_mapped_as_often_as_the_configuration_says():
+    _, after = changed_intensities(
+        AugmentConfig(intensity=0, intensity_gamma=0, intensity_none=0.2, intensity_map=0.3)
+    )
+    before = np.linspace(0, 1, 101, dtype=np.float32)
+    same = np.mean([np.array_equal(values, before) for values in after])
+    assert same == pytest.approx(0.5, abs=0.07)
+    assert len(change_intensity(before[:0], AugmentConfig(intensity_map=1.0), generator())) == 0

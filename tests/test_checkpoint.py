@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import os
 import pickle
+import resource
 
 import pytest
 import torch
 
 from bev_instseg import checkpoint
+from bev_instseg import config as config_module
 from bev_instseg.checkpoint import (
+    FORMAT,
     default_weights,
     load_model,
     load_state,
@@ -276,6 +280,46 @@ def test_a_configuration_of_a_later_version_is_rejected(tmp_path, model):
 def test_a_state_that_is_not_a_mapping_is_rejected(tmp_path):
     save_state(tmp_path / "net.pt", [1, 2])  # type: ignore[arg-type]
     assert_rejected(load_state, tmp_path / "net.pt", "not a bev-instseg checkpoint")
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_no_network_is_built_for_weights_of_different_shapes(
+    tmp_path, model, tiny_config, monkeypatch, suffix
+):
+    """The network of the configuration would take 7 GB."""
+    monkeypatch.setattr(config_module, "machine_bytes", lambda: 10**15)
+    huge = dataclasses.replace(tiny_config.model, widths=(4096, 4096, 4096))
+    config = dataclasses.replace(tiny_config, model=huge)
+    path = tmp_path / f"net{suffix}"
+    if suffix == ".pt":
+        save_state(path, {"config": config_to_dict(config), "model": model.state_dict()})
+    else:
+        save_weights(path, model, config, {})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert_rejected(load_model, path, "do not fit its configuration")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kilobytes
+
+
+def test_a_byte_that_claims_to_be_terabytes_is_rejected(tmp_path):
+    body = torch.zeros(1, dtype=torch.uint8).expand(10**13)
+    torch.save({"format": FORMAT, "sha256": "", "body": body}, tmp_path / "net.pt")
+    assert_rejected(load_state, tmp_path / "net.pt", "not a bev-instseg checkpoint")
+
+
+def test_a_deeply_nested_sidecar_is_rejected(weights_file):
+    weights_file.with_suffix(".json").write_text("[" * 100_000)
+    assert_rejected(load_model, weights_file, "not bev-instseg weights, or damaged")
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])
+def test_a_pipe_is_rejected(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    assert_rejected(load_model, tmp_path / name, "cannot be read (not a regular file)")
+
+
+def test_a_link_to_itself_is_rejected(tmp_path):
+    (tmp_path / "net.pt").symlink_to("net.pt")
+    assert_rejected(load_model, tmp_path / "net.pt", "cannot be read")
 
 
 # Writing

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from bev_instseg import BEVGrid
+from bev_instseg import config as config_module
 from bev_instseg.config import (
     CLASSES,
     ClusterConfig,
@@ -210,7 +211,32 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
         ("? [a]\n: 1", "not valid YAML: "),
         ("train: 2001-13-45", "not valid YAML: "),
         ("train: {steps: 0x_}", "not valid YAML: "),
-        ("[" * 5000, "not valid YAML: "),
+        ("[" * 5000, "not valid YAML: nested too deeply"),
+        ('train: {steps: !!int ""}', "'' is not a valid !!int in"),
+        ("train: {steps: !!float }", "'' is not a valid !!float in"),
+        ("train: {steps: !!timestamp x}", "'x' is not a valid !!timestamp in"),
+        ("train: {steps: !!bool x}", "'x' is not a valid !!bool in"),
+        ("train: {steps: !!map x}", "not valid YAML: "),
+        ("train: {steps: !!binary é}", "not valid YAML: "),
+        ("train: {steps: 1" + "0" * 5000 + "}", "is not a valid !!int in"),
+        ("train: {steps: 0x" + "f" * 5000 + "}", "Exceeds the limit"),
+        ("#" * 1_000_001, "more than 1,000,000 characters, too long for a configuration"),
+        # memory
+        (
+            "grid: {x_range_m: [-6553.6, 6553.6], y_range_m: [-6553.6, 6553.6]}",
+            "a grid of 65,536 x 65,536 cells with model.widths of up to 128 needs about 335 GB of "
+            "memory, but there are 32 GB; choose a smaller range",
+        ),
+        (
+            "model: {widths: [4096, 4096, 4096], blocks: [64, 64, 64]}",
+            "with model.widths of up to 4096 needs about",
+        ),
+        # labels
+        (
+            "classes: [{name: a, label: 1, kitti: [Car]}, {name: b, label: 2, kitti: [Car]}]\n"
+            "loss: {foreground_weight: [1, 1]}\naugment: {paste: [1, 1]}",
+            "classes: two have the kitti kind 'Car'; choose one",
+        ),
         ("[" * 230 + "]" * 230, "recursion limit"),
         ("train:\n\tsteps: 3", "not valid YAML: "),
         ("train: !!python/object:os.system {}", "not valid YAML: "),
@@ -220,7 +246,10 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
         ('train: {"\\uD800": 3}', "not valid text"),
     ],
 )
-def test_an_error_is_one_line(tmp_path: Path, text: str, expected: str) -> None:
+def test_an_error_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    monkeypatch.setattr(config_module, "machine_bytes", lambda: 32 * 10**9)
     path = tmp_path / "run.yaml"
     path.write_text(text, encoding="utf-8")
     assert expected in refusal(path)

@@ -1,4 +1,6 @@
 import io
+import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ from scenes import CAR, PERSON, crate, empty_frame, frame_of, generator
 
 from bev_instseg.exceptions import ObjectsError
 from bev_instseg.structures import Instances
+from bev_instseg.training import cutouts
 from bev_instseg.training.cutouts import (
     DISTRACTOR,
     MIN_CUTOUT_POINTS,
@@ -176,6 +179,33 @@ def test_a_damaged_or_foreign_file_is_refused_in_one_line(how, tmp_path):
     message = str(caught.value)
     assert message.startswith(f"{path}: is not an object database, or is damaged; make it again")
     assert "\n" not in message
+
+
+def test_a_database_that_unpacks_to_more_than_the_memory_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "objects.npz"
+    np.savez_compressed(path, points=np.zeros((10**6, 4), np.float32))
+    assert path.stat().st_size < 10**5
+    monkeypatch.setattr(cutouts, "machine_bytes", lambda: 10**6)
+    with pytest.raises(ObjectsError, match=r"objects\.npz: needs about 0 GB of memory"):
+        load_objects(path, NAMES)
+
+
+def test_a_header_that_claims_to_be_terabytes_is_refused(tmp_path):
+    path = tmp_path / "objects.npz"
+    save_objects(path, some_objects(), NAMES)
+    header = io.BytesIO()
+    shape = {"descr": "<f4", "fortran_order": False, "shape": (10**13, 4)}
+    np.lib.format.write_array_header_1_0(header, shape)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("more.npy", header.getvalue())
+    with pytest.raises(ObjectsError, match="is not an object database, or is damaged"):
+        load_objects(path, NAMES)
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "objects.npz")
+    with pytest.raises(ObjectsError, match=r"cannot be read \(not a regular file\)"):
+        load_objects(tmp_path / "objects.npz", NAMES)
 
 
 def test_a_missing_file_is_reported(tmp_path):

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -119,6 +120,12 @@ def test_odometry_calibrations_have_rectified_axes(tmp_path):
         (CALIBRATION.replace("Tr_velo_to_cam: 0", "Tr_velo_to_cam: zero"), "not all numbers"),
         (CALIBRATION.replace("P2: 700", "P2: nan"), "no matrix P2"),
         (CALIBRATION.replace("R0_rect: 1", "R0_rect: 0"), "are not a rotation"),
+        # a volume of 1, but a stretched frame; a mirrored frame
+        (CALIBRATION.replace("R0_rect: 1 0 0 0 1", "R0_rect: 2 0 0 0 0.5"), "are not a rotation"),
+        (CALIBRATION.replace("R0_rect: 1", "R0_rect: -1"), "are not a rotation"),
+        (CALIBRATION.replace("P2: 700", "P2: 1e300"), "no matrix P2 of 3 x 4 finite numbers below"),
+        (re.sub("P2: .*", "P2:" + " 0" * 12, CALIBRATION), "P2 is not a projection"),
+        (CALIBRATION.replace("0 0 1 0\nR0", "0 0 0 0\nR0"), "P2 is not a projection"),
     ],
 )
 def test_a_bad_calibration_is_refused(tmp_path, text, reason):
@@ -160,6 +167,26 @@ def test_a_bad_label_is_refused_with_its_line_number(tmp_path, line):
     with pytest.raises(KittiError, match="line 2 is not a KITTI label of 15 fields") as caught:
         read_boxes(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("size_and_place", "fault"),
+    [
+        ("0 1.6 4 2 1.7 20 0", "Car measures 0 x 1.6 x 4 m, not above 0 and up to 200 m"),
+        ("-1 -1 -1 -1000 -1000 -1000 -10", "Car measures -1 x -1 x -1 m"),
+        ("1.5 1.6 1e300 2 1.7 20 0", "a number is 1e+06 or more"),
+        ("1.5 1.6 400 2 1.7 20 0", "Car measures 1.5 x 1.6 x 400 m"),
+        ("1.5 1.6 4 2 1.7 1e300 0", "a number is 1e+06 or more"),
+        ("1.5 1.6 4 2 1.7 20 90", "Car has the angle 90, which is not in radians"),
+    ],
+)
+def test_an_impossible_box_is_refused_with_its_line_number(tmp_path, size_and_place, fault):
+    dont_care = "DontCare -1 -1 -10 1 2 3 4 -1 -1 -1 -1000 -1000 -1000 -10"
+    path = write_text(tmp_path / "l.txt", f"{dont_care}\nCar 0 0 0 1 2 3 4 {size_and_place}\n")
+    with pytest.raises(KittiError) as caught:
+        read_boxes(path)
+    assert str(caught.value).startswith(f"{path}: line 2: {fault}")
+    assert str(caught.value).endswith("; fix or remove the line")
 
 
 @pytest.mark.parametrize(
@@ -355,6 +382,13 @@ def test_splits_are_listed_in_order(tmp_path):
     write_text(tmp_path / "ImageSets" / "two.txt", "c")
     assert frame_names(tmp_path, ["one", "two"]) == ["b", "a", "c"]
     assert frame_names(tmp_path, []) == []
+
+
+@pytest.mark.parametrize("read", [read_boxes, read_calibration])
+def test_a_pipe_is_refused_without_waiting(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(KittiError, match=r"pipe\.txt: cannot be read: not a regular file"):
+        read(tmp_path / "pipe.txt")
 
 
 def test_the_full_sweep_is_preferred(kitti_root):

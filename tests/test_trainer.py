@@ -33,9 +33,11 @@ from bev_instseg.segmenter import Segmenter
 from bev_instseg.training import progress as progress_module
 from bev_instseg.training import run_folder
 from bev_instseg.training import trainer as trainer_module
+from bev_instseg.training.batches import lost_worker_explained
 from bev_instseg.training.losses import LOSSES
 from bev_instseg.training.optimization import learning_rate_factor
 from bev_instseg.training.progress import duration
+from bev_instseg.training.stop_signals import StopSignals
 from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.training_set import TrainingSet
 
@@ -244,6 +246,7 @@ def test_validation_can_be_limited_to_some_frames(data, tmp_path):
 
 DRIVER = f"""
 import os, runpy, signal, sys, threading, time
+from bev_instseg.training.stop_signals import StopSignals
 from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.training_set import TrainingSet
 
@@ -289,7 +292,11 @@ def run_until(number, at, whom, config, data, out, tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "whom", "workers", "at"),
-    [(signal.SIGTERM, "self", 0, 7), (signal.SIGINT, "group", 1, 4)],  # as Ctrl-C does
+    [
+        (signal.SIGTERM, "self", 0, 7),
+        (signal.SIGINT, "group", 1, 4),  # as Ctrl-C does
+        (signal.SIGHUP, "group", 1, 4),  # as a closed terminal does
+    ],
 )
 def test_a_stopped_run_resumes_as_if_never_stopped(
     straight, data, tmp_path, number, whom, workers, at
@@ -297,11 +304,11 @@ def test_a_stopped_run_resumes_as_if_never_stopped(
     config = variant(make_tiny_config(), **AWKWARD, workers=workers)
     out = tmp_path / "run"
     stopped = run_until(number, at, whom, config, data, out, tmp_path)
-    assert stopped.returncode == 0, stopped.stderr
+    assert stopped.returncode == 128 + number, stopped.stderr
     assert "Traceback" not in stopped.stderr
     step = load_state(out / "last.pt")["step"]
     assert step == at or (whom == "group" and at < step < 11)  # a timer may be late
-    assert f"stopped at step {step} of 11" in stopped.stdout
+    assert f"stopped at step {step} of 11; its state is saved, --resume continues" in stopped.stdout
     assert not (out / "weights.safetensors").exists()
     assert (out / "log.png").exists()
     state = load_state(out / "last.pt")
@@ -324,7 +331,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint(straight, data, tmp_path)
 def test_stopping_after_any_step_changes_nothing(straight, data, tmp_path, at, monkeypatch):
     config = variant(make_tiny_config(), **AWKWARD)
     trainer = trainer_of(config, data, tmp_path)
-    monkeypatch.setattr(trainer, "_stop_agreed", lambda: trainer.progress.step == at)
+    monkeypatch.setattr(trainer, "_agreed_signal", lambda: trainer.progress.step == at)
     trainer.run()
     trainer_of(config, data, tmp_path, resume=True).run()
     assert_same_run(straight, tmp_path)
@@ -357,27 +364,95 @@ def test_an_old_state_without_partial_rows_can_be_resumed(straight, data, tmp_pa
     assert_same_run(straight, tmp_path)
 
 
-def test_the_first_signal_stops_and_the_second_would_kill(data, tmp_path, monkeypatch):
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    config = make_tiny_config()
-    trainer = trainer_of(config, data, tmp_path)
-    step, save, found = trainer._train_step, trainer._save, []
+def test_a_signal_stops_the_run_and_leaves_the_handlers_as_they_were(data, tmp_path, monkeypatch):
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    trainer = trainer_of(make_tiny_config(), data, tmp_path)
+    step = trainer._train_step
 
     def train_step(batch):
         if trainer.progress.step == 2:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(batch)
 
-    def watch(path):
-        found.extend(signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT))
-        save(path)
-
     monkeypatch.setattr(trainer, "_train_step", train_step)
-    monkeypatch.setattr(trainer, "_save", watch)
     trainer.run()
     assert trainer.progress.step == 3
-    assert found == [signal.SIG_DFL, trainer.signals.note]
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert trainer.stopped_by == signal.SIGTERM
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_second_signal_ends_the_process_without_saving():
+    code = (
+        "import os, signal\n"
+        "from bev_instseg.training.stop_signals import StopSignals\n"
+        "with StopSignals(second_kills=True):\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('first', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('never')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert ended.returncode == 130
+    assert ended.stdout == "first\n"
+    assert ended.stderr.strip() == (
+        "stopped without saving; --resume continues from the last checkpoint"
+    )
+
+
+def test_an_ignored_hangup_stays_ignored():
+    """As nohup asks for."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals(second_kills=True) as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signals.received == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+KILLED_PARENT = """
+import multiprocessing, os, signal, time
+from bev_instseg.training.batches import end_with_parent
+
+def work():
+    end_with_parent(0)
+    time.sleep(3600)
+
+if __name__ == "__main__":
+    child = multiprocessing.get_context("spawn").Process(target=work)
+    child.start()
+    print(child.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_loader_process_ends_with_a_killed_parent(tmp_path):
+    """It would hold the standard output open, and the call would time out."""
+    (tmp_path / "parent.py").write_text(KILLED_PARENT)
+    ended = subprocess.run(
+        [sys.executable, tmp_path / "parent.py"],
+        env=one_thread_environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == -signal.SIGKILL
+    assert int(ended.stdout)
+
+
+def test_a_killed_loader_process_is_explained():
+    reason = r"each of the 2 keeps all training frames; lower train\.workers"
+    with pytest.raises(TrainingError, match=reason), lost_worker_explained(2):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. ")
+    with pytest.raises(RuntimeError, match="of a different kind"), lost_worker_explained(2):
+        raise RuntimeError("of a different kind")
+
+
+def test_memory_is_checked_before_anything_is_allocated(data, tmp_path):
+    config = variant(make_tiny_config(), batch_size=10**9, window_cells=0)
+    refused(config, data, tmp_path / "run", False, "train.batch_size 1000000000", "GB of memory")
+    assert not (tmp_path / "run").exists()
 
 
 # Refusals
@@ -484,7 +559,7 @@ def test_the_time_left_includes_validations_at_the_recent_pace(data, tmp_path, m
     state = load_state(tmp_path / "a" / "last.pt")
     assert state["seconds"] == 14 * 60
     with monkeypatch.context() as patch:  # as if it had been stopped at step 6
-        patch.setattr(Trainer, "_stop_agreed", lambda self: self.progress.step == 6)
+        patch.setattr(Trainer, "_agreed_signal", lambda self: self.progress.step == 6)
         lines = lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60)
     lines += lines_of_time(config, data, tmp_path / "b", monkeypatch, lambda step: 60, resume=True)
     assert lines == [

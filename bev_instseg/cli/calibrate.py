@@ -27,6 +27,7 @@ import yaml
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.cli.check_labels import check_evaluation
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef, list_frames
 from bev_instseg.evaluation.reliability import NUM_BINS, reliability
@@ -62,6 +63,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
     segmenter = make_segmenter(arguments)
     config = segmenter.config
     refs_of = list_calibration_frames(arguments.data, arguments.simulated, config)
+    check_evaluation(refs_of, config)
     data_sets = [
         infer_frames(segmenter, tqdm(refs, desc=name, unit="frame"))
         for name, refs in refs_of.items()

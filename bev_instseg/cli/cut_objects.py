@@ -23,9 +23,11 @@ import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, run
+from bev_instseg.cli.check_labels import by_path, check_cutting
 from bev_instseg.config import Config, load_config
 from bev_instseg.tables import markdown_table
 from bev_instseg.training.cutouts import (
+    MIN_CUTOUT_POINTS,
     Cutout,
     cut_distractors,
     cut_objects,
@@ -47,7 +49,9 @@ def main(argv: list[str] | None = None, prog: str = "python tools/cut_objects.py
 def cut_all(arguments: argparse.Namespace) -> int:
     """Cut, write and count the objects; return the exit code."""
     config = load_config(*arguments.config)
-    refs = TrainingSet(list_sources(config, arguments.data, "train"), config).refs
+    sources = list_sources(config, arguments.data, "train")
+    refs = TrainingSet(sources, config).refs
+    check_cutting(by_path(sources, config), config, MIN_CUTOUT_POINTS)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     segmenter = load_segmenter(arguments.distractors, config) if arguments.distractors else None
     cutouts: list[Cutout] = []

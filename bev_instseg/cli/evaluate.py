@@ -6,6 +6,7 @@ Examples:
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
+Before the scores comes a table of what the labels hold and what each kind is taken as.
 
 --errors DIR writes a list of all missed objects and false alarms (errors.csv), statistics of them
 (errors.md), pictures of the frames with the most errors (worst_1.png, ...) and a reliability
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.cli.check_labels import check_evaluation
 from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.error_pictures import draw_errors, draw_reliability
 from bev_instseg.evaluation.error_study import (
@@ -50,6 +52,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     refs = list_chosen_frames(arguments)
     segmenter = make_segmenter(arguments)
+    check_evaluation({arguments.data.name: refs}, segmenter.config)
+    if arguments.check:
+        return 0
     for folder in (arguments.png, arguments.errors, arguments.json and arguments.json.parent):
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
@@ -133,6 +138,9 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--unlabelled-is-background",
         action="store_true",
         help="SemanticKITTI: class 0 is background (data sets that label only boxes), not void",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="print the table of what the labels hold and stop"
     )
     add_network_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to FILE")

@@ -1,6 +1,8 @@
 """Train the network on any mixture of KITTI and SemanticKITTI layouts.
 
 Examples:
+  %(prog)s --config configs/kitti.yaml --data ~/kitti --check
+      print what the labels hold, and what would go wrong
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/first
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/first --resume
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/second --tensorboard
@@ -9,8 +11,8 @@ Examples:
 
 Several GPUs: torchrun --nproc-per-node 2 --no-python bev-instseg train ... (the same results up to
 rounding).
-Ctrl-C saves and stops; a second Ctrl-C stops without saving. --resume continues with the same
-numbers as if the run had never stopped.
+Ctrl-C, SIGTERM and SIGHUP save and stop, with exit code 130, 143 and 129; a second one stops
+without saving. --resume continues with the same numbers as if the run had never stopped.
 
 Each validation prints the scores and the time left. RUN_DIR holds:
   config.yaml          the whole configuration, defaults included
@@ -23,11 +25,20 @@ Each validation prints the scores and the time left. RUN_DIR holds:
 """
 
 import argparse
+import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, run
-from bev_instseg.config import load_config
+from bev_instseg.cli.check_labels import by_path, check_training
+from bev_instseg.config import Config, load_config
+from bev_instseg.training.cutouts import Cutout, load_objects
+from bev_instseg.training.training_set import TrainingSet, list_sources
+
+if TYPE_CHECKING:
+    from bev_instseg.training.trainer import Trainer  # imports torch, which --help does not need
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/train_kitti.py") -> int:
@@ -37,32 +48,87 @@ def main(argv: list[str] | None = None, prog: str = "python tools/train_kitti.py
 
 
 def train(arguments: argparse.Namespace) -> int:
-    """Train as configured by the command line; return the exit code."""
-    from bev_instseg.training.cutouts import load_objects
-    from bev_instseg.training.run_report import TrainingReport, open_events, require_tensorboard
+    """Check the labels, then train as configured by the command line; return the exit code."""
     from bev_instseg.training.trainer import Trainer
-    from bev_instseg.training.training_set import TrainingSet, list_sources
 
-    config, out = load_config(*arguments.config), arguments.out
-    events_folder = out / "tensorboard"
-    tensorboard = arguments.tensorboard or (arguments.resume and events_folder.exists())
-    if tensorboard:
-        require_tensorboard(events_folder)
+    config = load_config(*arguments.config)
+    if not arguments.check:
+        check_run_folder(arguments)
     databases = [load_objects(path, config.class_names) for path in arguments.objects]
-    training_set = TrainingSet(list_sources(config, arguments.data, "train"), config, databases)
-    validation = [ref for _, refs in list_sources(config, arguments.data, "val") for ref in refs]
-    trainer = Trainer(config, training_set, validation, out, arguments.resume, arguments.init)
+    sources, val_sources = (list_sources(config, arguments.data, part) for part in ("train", "val"))
+    training_set = TrainingSet(sources, config, databases)
+    if os.environ.get("RANK", "0") == "0":  # the first process of torchrun, or the only one
+        pasted = pasted_classes(databases, config)
+        check_training(by_path(sources, config), by_path(val_sources, config), config, pasted)
+    if arguments.check:
+        return 0
+    validation = [ref for _, refs in val_sources for ref in refs]
+    trainer = Trainer(
+        config, training_set, validation, arguments.out, arguments.resume, arguments.init
+    )
     if trainer.processes.rank:
         trainer.run()
-        return 0
+    else:
+        run_with_report(trainer, arguments)
     progress = trainer.progress
-    events = open_events(events_folder, progress.step, progress.rows) if tensorboard else None
-    report = TrainingReport(out, config, trainer.validation, events)
+    if progress.step == config.train.steps:
+        return 0
+    if trainer.processes.rank == 0:
+        print(
+            f"stopped at step {progress.step} of {config.train.steps}; its state is saved, "
+            "--resume continues"
+        )
+    return 128 + trainer.stopped_by
+
+
+def check_run_folder(arguments: argparse.Namespace) -> None:
+    """Raise an error if a run in the folder would be overwritten, or there is none to resume.
+
+    Raises:
+        TrainingError: The folder does not suit.
+        ValueError: There is no ``--out``, or TensorBoard is wanted but not installed.
+    """
+    from bev_instseg.training.run_folder import RunFolder
+    from bev_instseg.training.run_report import require_tensorboard
+
+    if arguments.out is None:
+        raise ValueError("--out RUN_DIR is missing; only --check goes without")
+    if uses_tensorboard(arguments):
+        require_tensorboard(arguments.out / "tensorboard")
+    folder = RunFolder(arguments.out)
+    if arguments.resume:
+        folder.require_old()
+    else:
+        folder.require_new()
+
+
+def uses_tensorboard(arguments: argparse.Namespace) -> bool:
+    """Return whether to write event files: by request, or because the resumed run has some."""
+    resumed: bool = arguments.resume and (arguments.out / "tensorboard").exists()
+    return resumed or arguments.tensorboard
+
+
+def run_with_report(trainer: "Trainer", arguments: argparse.Namespace) -> None:
+    """Train, writing curves, pictures and event files."""
+    from bev_instseg.training.run_report import TrainingReport, open_events
+
+    progress, events = trainer.progress, None
+    if uses_tensorboard(arguments):
+        events = open_events(arguments.out / "tensorboard", progress.step, progress.rows)
+    report = TrainingReport(arguments.out, trainer.config, trainer.validation, events)
     trainer.run(after_row=report)
     report.draw_curves()
-    if progress.step < config.train.steps:
-        print(f"stopped at step {progress.step} of {config.train.steps}; continue with --resume")
-    return 0
+
+
+def pasted_classes(databases: Sequence[Sequence[Cutout]], config: Config) -> set[str]:
+    """Return the names of the classes whose objects training pastes from databases."""
+    augment, names = config.augment, config.class_names
+    found = {cutout.class_index for cutouts in databases for cutout in cutouts}
+    return {
+        names[index]
+        for index, count in enumerate(augment.paste)
+        if augment.enabled and count and index in found
+    }
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
@@ -70,7 +136,10 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     add_data_arguments(parser)
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="RUN_DIR", help="the run's folder"
+        "--out", type=Path, metavar="RUN_DIR", help="the run's folder; --check needs none"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="print the table of what the labels hold and stop"
     )
     parser.add_argument(
         "--objects",

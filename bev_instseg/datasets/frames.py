@@ -1,11 +1,17 @@
 """List the labelled frames of a data set in either layout, and read any of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bev_instseg.config import ClassConfig, DataConfig, Layout
 from bev_instseg.datasets import kitti, semantickitti
+from bev_instseg.datasets.label_counts import LabelCounts
+from bev_instseg.exceptions import ScanError
 from bev_instseg.structures import Frame
 
 
@@ -42,10 +48,40 @@ class FrameRef:
         """
         if self.layout == "kitti":
             return kitti.read_frame(self.root, self.name, classes, data)
-        if self.unlabelled_is_background:
-            void = tuple(kind for kind in data.void_semantickitti if kind != 0)
-            data = replace(data, void_semantickitti=void)
-        return semantickitti.read_frame(self.root, self.name, classes, data)
+        return semantickitti.read_frame(self.root, self.name, classes, self._own(data))
+
+    def count_labels(
+        self,
+        frame: Frame,
+        usable: NDArray[np.bool_],
+        classes: Sequence[ClassConfig],
+        data: DataConfig,
+    ) -> LabelCounts:
+        """Count what the frame's labels hold.
+
+        Args:
+            frame: What `read` returned.
+            usable: (K,) bool: which of its objects count as usable.
+            classes: As for `read`.
+            data: As for `read`.
+
+        Returns:
+            Objects and points of each kind of label.
+
+        Raises:
+            KittiError: The KITTI label file is missing or malformed.
+            ScanError: The SemanticKITTI label file is missing or malformed.
+        """
+        if self.layout == "kitti":
+            return kitti.count_labels(self.root, frame, usable, classes, data)
+        return semantickitti.count_labels(self.root, frame, usable, classes, self._own(data))
+
+    def _own(self, data: DataConfig) -> DataConfig:
+        """Return the settings as they apply to this frame's data set."""
+        if not self.unlabelled_is_background:
+            return data
+        void = tuple(kind for kind in data.void_semantickitti if kind != 0)
+        return replace(data, void_semantickitti=void)
 
 
 def list_frames(
@@ -67,10 +103,15 @@ def list_frames(
 
     Raises:
         KittiError: A split file cannot be read or is empty.
-        ScanError: A sequence or frame has no sweep.
+        ScanError: A sequence or frame has no sweep, or a frame is listed twice.
     """
     module = kitti if layout == "kitti" else semantickitti
     names = module.frame_names(root, entries)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ScanError(
+            f"{root}: {len(twice)} frame(s) listed twice in {', '.join(entries)}, such as "
+            f"{twice[0]}; remove one of the two"
+        )
     return [FrameRef(layout, str(root), name, unlabelled_is_background) for name in names]
 
 

@@ -3,6 +3,7 @@
 "Camera frame" below is KITTI's rectified camera frame: x right, y down, z forward, metres.
 """
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
+from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
 from bev_instseg.exceptions import KittiError
-from bev_instseg.io.sensor_setup import KNOWN_SENSORS
+from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame
 
@@ -20,7 +22,11 @@ Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 DONT_CARE = "DontCare"  # type of an image region in which nothing was labelled
+# Boxes and calibration belong to the sensor's own frame: sweeps are neither moved nor levelled.
+AS_CALIBRATED = SensorSetup(axes="flu", origin_m=(0.0, 0.0, 0.0), level_deg=(0.0, 0.0))
 MIN_DEPTH_M = 0.1  # closer points are not in front of the camera
+MAX_SIZE_M = 200.0  # of a box
+MAX_NUMBER = 1e6  # of metres or pixels in label and calibration files
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,23 +113,30 @@ def read_calibration(path: str | Path) -> CameraCalibration:
     def matrix(shape: tuple[int, int], *names: str) -> Float64:
         for name in names:
             found = matrices.get(name, np.empty(0))
-            if found.size == shape[0] * shape[1] and np.isfinite(found).all():
+            if found.size == shape[0] * shape[1] and (np.abs(found) < MAX_NUMBER).all():
                 return matrices[name].reshape(shape)
         raise KittiError(
-            f"{path}: no matrix {' or '.join(names)} of {shape[0]} x {shape[1]} finite numbers; "
-            "use a KITTI calibration file"
+            f"{path}: no matrix {' or '.join(names)} of {shape[0]} x {shape[1]} finite numbers "
+            f"below {MAX_NUMBER:.0e}; use a KITTI calibration file"
         )
 
     odometry = "Tr" in matrices
     rectify = np.eye(3) if odometry else matrix((3, 3), "R0_rect", "R_rect")
     velo_to_cam = matrix((3, 4), *(["Tr"] if odometry else ["Tr_velo_to_cam", "Tr_velo_cam"]))
     rotation = rectify @ velo_to_cam[:, :3]
-    if abs(np.linalg.det(rotation) - 1) > 0.01:
+    square = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    if square > 0.01 or np.linalg.det(rotation) < 0:
         raise KittiError(
             f"{path}: {'Tr is' if odometry else 'R0_rect and Tr_velo_to_cam are'} not a rotation; "
             "use a KITTI calibration file"
         )
-    return CameraCalibration(rotation, rectify @ velo_to_cam[:, 3], matrix((3, 4), "P2"))
+    projection = matrix((3, 4), "P2")
+    if np.linalg.matrix_rank(projection[:, :3]) < 3:
+        raise KittiError(
+            f"{path}: P2 is not a projection (its left 3 x 3 numbers are singular), so no point "
+            "would be labelled; use a KITTI calibration file"
+        )
+    return CameraCalibration(rotation, rectify @ velo_to_cam[:, 3], projection)
 
 
 def read_boxes(path: str | Path) -> list[BoxLabel]:
@@ -152,7 +165,9 @@ def parse_boxes(lines: Sequence[str], path: str | Path) -> list[BoxLabel]:
         One label per line.
 
     Raises:
-        KittiError: A line has fewer than 15 fields, or a number in it is malformed or not finite.
+        KittiError: A line has fewer than 15 fields, a number in it is malformed, not finite or
+            beyond 1e6, or a box (all lines but DontCare) has a size of 0 or less or above 200 m,
+            or an angle beyond two turns, as in degrees.
     """
     boxes = []
     for number, line in enumerate(lines, 1):
@@ -165,8 +180,24 @@ def parse_boxes(lines: Sequence[str], path: str | Path) -> list[BoxLabel]:
             raise KittiError(
                 f"{path}: line {number} is not a KITTI label of 15 fields; fix or remove it"
             )
+        if fault := _fault_of_box(fields[0], values):
+            raise KittiError(f"{path}: line {number}: {fault}; fix or remove the line")
         boxes.append(BoxLabel(fields[0], values[:4], values[4:7], values[7:10], float(values[10])))
     return boxes
+
+
+def _fault_of_box(kind: str, values: Float64) -> str:
+    """Return what is impossible in a line's 11 numbers from the rectangle on; empty if nothing."""
+    if not (np.abs(values) < MAX_NUMBER).all():
+        return f"a number is {MAX_NUMBER:.0e} or more"
+    if kind == DONT_CARE:
+        return ""
+    if not ((values[4:7] > 0) & (values[4:7] <= MAX_SIZE_M)).all():
+        size = " x ".join(f"{value:g}" for value in values[4:7])
+        return f"{kind} measures {size} m, not above 0 and up to {MAX_SIZE_M:g} m"
+    if abs(values[10]) > 4 * np.pi:
+        return f"{kind} has the angle {values[10]:g}, which is not in radians"
+    return ""
 
 
 def points_in_box(xyz_camera: Float64, box: BoxLabel, margin_m: float = 0.0) -> Bool:
@@ -247,7 +278,7 @@ def read_frame(
     sweep_path = folder / "velodyne" / f"{name}.bin"
     if not sweep_path.exists():
         sweep_path = folder / "velodyne_reduced" / f"{name}.bin"
-    points = read_sweep(sweep_path, KNOWN_SENSORS["kitti"]).points
+    points = read_sweep(sweep_path, AS_CALIBRATED).points
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
     boxes = read_boxes(folder / "label_2" / f"{name}.txt")
     xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image
@@ -255,9 +286,7 @@ def read_frame(
     pixels, in_front = calibration.to_pixels(xyz_camera)
     width, height = data.image_size_px
 
-    class_of = {
-        kind: index for index, c in enumerate(classes) for kind in c.kitti if kind != DONT_CARE
-    }
+    class_of = _class_of_kind(classes, data)
     objects = [box for box in boxes if box.kind in class_of]
     instance = _instance_of_points(xyz_camera, objects, data.box_floor_m)
     void = np.zeros(len(points), np.bool_)
@@ -276,6 +305,52 @@ def read_frame(
         np.array([class_of[box.kind] for box in objects], np.int32),
         np.array(centres_m, np.float32).reshape(-1, 2),
     )
+
+
+def _class_of_kind(classes: Sequence[ClassConfig], data: DataConfig) -> dict[str, int]:
+    """Return the class index of each object type that has one; void takes precedence."""
+    void = (DONT_CARE, *data.void_kitti)
+    return {kind: i for i, c in enumerate(classes) for kind in c.kitti if kind not in void}
+
+
+def count_labels(
+    root: str | Path,
+    frame: Frame,
+    usable: Bool,
+    classes: Sequence[ClassConfig],
+    data: DataConfig,
+) -> LabelCounts:
+    """Count what the label file of a frame holds.
+
+    Args:
+        root: Folder of the data set.
+        frame: The frame as `read_frame` returns it.
+        usable: (K,) bool: which of its objects count as usable.
+        classes: As for `read_frame`.
+        data: As for `read_frame`.
+
+    Returns:
+        The counts; a box of a type that is neither of a class nor void is background.
+
+    Raises:
+        KittiError: The label file is missing or malformed.
+    """
+    class_of = _class_of_kind(classes, data)
+    counts = LabelCounts.of_points(frame)
+    num_points = frame.points_per_object()
+    k = 0
+    for box in read_boxes(Path(root) / "training" / "label_2" / f"{frame.name}.txt"):
+        if box.kind in class_of:
+            kind = counts.kind(box.kind, classes[class_of[box.kind]].name)
+            kind.points += int(num_points[k])
+            kind.empty += int(num_points[k] == 0)
+            kind.usable += int(usable[k])
+            k += 1
+        else:
+            is_void = box.kind == DONT_CARE or box.kind in data.void_kitti
+            kind = counts.kind(box.kind, VOID if is_void else BACKGROUND)
+        kind.objects += 1
+    return counts
 
 
 def _instance_of_points(
@@ -302,8 +377,11 @@ def _in_rectangle(pixels: Float64, rectangle_px: Float64) -> Bool:
 
 def _read_lines(path: str | Path) -> list[str]:
     """Return the lines of a text file that are not blank."""
+    path = Path(path)
     try:
-        return [line for line in Path(path).read_text("utf-8").splitlines() if line.strip()]
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may never end
+            raise OSError(errno.EINVAL, "not a regular file")
+        return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise KittiError(f"{path}: cannot be read: {reason}; check the path") from None

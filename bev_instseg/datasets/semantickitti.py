@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
+from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
 from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import write_atomic
 from bev_instseg.io.labels import read_labels, write_labels
+from bev_instseg.io.survey import reading_of_folder
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Frame
@@ -65,7 +67,8 @@ def read_frame(
     """
     sequence, _, frame = name.partition("/")
     folder = Path(root) / "sequences" / sequence
-    points = read_scan(folder / "velodyne" / f"{frame}.bin")
+    sweeps = folder / "velodyne"
+    points = read_scan(sweeps / f"{frame}.bin", reading_of_folder(sweeps))
     labels = read_labels(folder / "labels" / f"{frame}.label", len(points))
     semantic, instance_id = labels & 0xFFFF, labels >> 16
 
@@ -82,6 +85,51 @@ def read_frame(
     object_classes = np.array([class_of[int(word) & 0xFFFF] for word in objects], np.int32)
     labelled = np.ones(len(points), np.bool_)
     return Frame(name, points, instance, labelled, object_classes, boxes[:, :2].copy())
+
+
+def count_labels(
+    root: str | Path,
+    frame: Frame,
+    usable: NDArray[np.bool_],
+    classes: Sequence[ClassConfig],
+    data: DataConfig,
+) -> LabelCounts:
+    """Count what the ``.label`` file of a frame holds.
+
+    Args:
+        root: Folder of the data set.
+        frame: The frame as `read_frame` returns it.
+        usable: (K,) bool: which of its objects count as usable.
+        classes: As for `read_frame`.
+        data: As for `read_frame`.
+
+    Returns:
+        The counts, for each class number in the file.
+
+    Raises:
+        ScanError: The label file is missing or malformed.
+    """
+    sequence, _, name = frame.name.partition("/")
+    path = Path(root) / "sequences" / sequence / "labels" / f"{name}.label"
+    labels = read_labels(path, len(frame.points))
+    name_of = {number: c.name for c in classes for number in c.semantickitti}
+    name_of |= dict.fromkeys(data.void_semantickitti, VOID)
+    counts = LabelCounts.of_points(frame)
+    words, num_points = np.unique(labels, return_counts=True)
+    for word, points in zip(words.tolist(), num_points.tolist(), strict=True):
+        number, instance_id = word & 0xFFFF, word >> 16
+        kind = counts.kind(str(number), name_of.get(number, BACKGROUND))
+        kind.points += points
+        if instance_id:
+            kind.objects += 1
+        else:
+            kind.points_without_id += points
+    on_object = frame.instance > 0
+    word_of = np.zeros(len(frame.classes), np.uint32)
+    word_of[frame.instance[on_object] - 1] = labels[on_object]
+    for word in word_of[usable].tolist():
+        counts.kinds[str(word & 0xFFFF)].usable += 1
+    return counts
 
 
 def frame_paths(root: Path, sequence: str, frame: int) -> tuple[Path, Path]:

@@ -180,14 +180,35 @@ class Evaluator:
         if np.any((classes < 0) | (classes >= len(self.class_names))):
             raise ValueError(f"{frame.name}: class indices must be below {len(self.class_names)}")
 
-        xy_m = frame.points[:, :2].astype(np.float64)
-        judged = frame.judged & (np.square(xy_m).sum(axis=1) <= self.max_range_m**2)
-        truth, labels, xy_m = frame.instance[judged], instances.labels[judged], xy_m[judged]
+        judged = self._judged(frame)
+        truth, labels = frame.instance[judged], instances.labels[judged]
+        xy_m = frame.points[judged, :2].astype(np.float64)
         table = overlap_table(truth, labels, len(frame.classes), len(instances))
         objects = self._segments(frame.classes, instances.classes, table, truth, xy_m)
         predictions = self._segments(instances.classes, frame.classes, table.T, labels, xy_m)
         objects["score"], predictions["score"] = 1, instances.scores
         return Comparison(frame.name, objects, predictions)
+
+    def counted_objects(self, frame: Frame) -> NDArray[np.bool_]:
+        """Return which objects have enough judged points to be counted.
+
+        Args:
+            frame: The ground truth, with K objects.
+
+        Returns:
+            (K,) bool.
+        """
+        truth = frame.instance[self._judged(frame)]
+        counts = np.bincount(truth, minlength=len(frame.classes) + 1)[1:]
+        counted: NDArray[np.bool_] = counts >= self.min_points
+        return counted
+
+    def _judged(self, frame: Frame) -> NDArray[np.bool_]:
+        xy_m = frame.points[:, :2].astype(np.float64)
+        judged: NDArray[np.bool_] = frame.judged & (
+            np.square(xy_m).sum(axis=1) <= self.max_range_m**2
+        )
+        return judged
 
     def _segments(
         self,

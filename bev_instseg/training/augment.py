@@ -12,6 +12,7 @@ from bev_instseg.ops.voxelize import on_grid
 from bev_instseg.structures import Float32, Frame
 
 STRIPE_DEG = (0.3, 0.6)  # height of a stripe: about the angle between two beams
+MAP_STEPS = 8  # pieces of a random intensity map
 
 
 def rotate(xy: Float32, yaw_rad: float) -> Float32:
@@ -113,9 +114,7 @@ def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Fra
     """
     points = frame.points.copy()
     points[:, 2] += np.float32(rng.uniform(-config.height_m, config.height_m))
-    points[:, 3] *= np.float32(1 + rng.uniform(-config.intensity, config.intensity))
-    np.clip(points[:, 3], 0, 1, out=points[:, 3])
-    points[:, 3] **= np.float32(np.exp(rng.uniform(-1, 1) * config.intensity_gamma))
+    points[:, 3] = change_intensity(points[:, 3], config, rng)
     changed = dataclasses.replace(frame, points=points)
     kept = rng.random(len(points)) >= rng.uniform(0, config.dropout)
     changed = _take(changed, np.flatnonzero(kept))
@@ -123,6 +122,39 @@ def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Fra
         np.float32
     )
     return changed
+
+
+def change_intensity(
+    intensity: Float32, config: AugmentConfig, rng: np.random.Generator
+) -> Float32:
+    """Change the intensities of a sweep as if another sensor had measured them, or none.
+
+    Some sweeps lose all information: their intensities become 0, as a sweep without intensity has
+    them, or in one of ten such sweeps any other constant. In others a random increasing map, made
+    of straight pieces, replaces them. The rest are scaled and raised to a power.
+
+    Args:
+        intensity: (N,) float32, 0..1.
+        config: How often, and by how much.
+        rng: Source of all randomness.
+
+    Returns:
+        (N,) float32, 0..1.
+    """
+    kind = rng.random() - config.intensity_none
+    if kind < 0:
+        return np.full_like(intensity, rng.random() if rng.random() < 0.1 else 0)
+    if kind < config.intensity_map:
+        rises = np.cumsum(rng.exponential(size=MAP_STEPS) ** 2)  # squared: steep and flat pieces
+        levels = np.append(0, rises / rises[-1] * rng.uniform(0.1, 1))
+        changed: Float32 = np.interp(intensity, np.linspace(0, 1, MAP_STEPS + 1), levels).astype(
+            np.float32
+        )
+        return changed
+    scaled = intensity * np.float32(1 + rng.uniform(-config.intensity, config.intensity))
+    power = np.float32(np.exp(rng.uniform(-1, 1) * config.intensity_gamma))
+    powered: Float32 = np.clip(scaled, 0, 1) ** power
+    return powered
 
 
 def _take(frame: Frame, rows: NDArray[np.integer]) -> Frame:

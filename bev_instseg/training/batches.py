@@ -1,7 +1,11 @@
 """Batches of training samples, loaded by worker processes."""
 
-import signal
+import multiprocessing
+import os
+import sys
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch.utils.data import DataLoader
@@ -12,6 +16,7 @@ from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.structures import Pillars
 from bev_instseg.training.batch_targets import BatchTargets
 from bev_instseg.training.processes import Processes
+from bev_instseg.training.stop_signals import signals_blocked
 from bev_instseg.training.targets import PillarTargets
 from bev_instseg.training.training_set import TrainingSet
 
@@ -35,26 +40,65 @@ def load_batches(
     """
     local = train.batch_size // processes.world
     steps = range(first_step, train.steps)
-    first = [step * train.batch_size + processes.rank * local for step in steps]
+    first = (step * train.batch_size + processes.rank * local for step in steps)
     loader: DataLoader[Batch] = DataLoader(
         training_set,  # type: ignore[arg-type]
-        batch_sampler=[list(range(i, i + local)) for i in first],
+        batch_sampler=(list(range(i, i + local)) for i in first),  # type: ignore[arg-type]
         num_workers=train.workers,
         multiprocessing_context="spawn" if train.workers else None,
         collate_fn=stack,  # runs in the workers
         pin_memory=processes.device.type == "cuda",
         prefetch_factor=4 if train.workers else None,
+        worker_init_fn=end_with_parent,
         generator=torch.Generator(),  # so that a resumed run draws nothing from the global one
     )
+    # If this process is ended at once, multiprocessing cleans up; what it says then is no news.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
-        # Workers inherit an ignored SIGINT: on Ctrl-C the loop stops, and then stops them.
-        handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        batches = iter(loader)
-        signal.signal(signal.SIGINT, handler)
+        with signals_blocked():  # workers inherit this: only the loop stops, and then stops them
+            batches = iter(loader)
         yield from batches
     except (KittiError, ScanError) as error:  # from a worker, the message is a whole traceback
         name = f"{type(error).__module__}.{type(error).__qualname__}: "
         raise TrainingError(str(error).splitlines()[-1].removeprefix(name)) from None
+
+
+def end_with_parent(worker: int) -> None:
+    """Make a worker process end as soon as its parent has, even if that was killed.
+
+    Args:
+        worker: Its number.
+    """
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def lost_worker_explained(workers: int) -> Iterator[None]:
+    """Turn the error of torch about a killed worker, raised wherever the loop is, into one line.
+
+    Args:
+        workers: Number of worker processes.
+
+    Raises:
+        TrainingError: A worker was killed.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker"):
+            raise
+        raise TrainingError(
+            "a loader process was killed, probably because memory ran out: each of the "
+            f"{workers} keeps all training frames; lower train.workers (0 needs no such process) "
+            "and add --resume to continue from the last checkpoint"
+        ) from None
 
 
 def stack(samples: Sequence[tuple[Pillars, PillarTargets]]) -> Batch:

@@ -1,7 +1,9 @@
 """Objects cut from labelled frames to be pasted into others, and the file they are kept in."""
 
+import errno
 import hashlib
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +17,7 @@ from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.evaluation.segments import is_background, is_error
 from bev_instseg.exceptions import ObjectsError
 from bev_instseg.file_io import write_atomic
+from bev_instseg.memory import machine_bytes, shortage
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Float32, Frame, Instances, check_array
 
@@ -146,17 +149,26 @@ def load_objects(path: str | Path, class_names: Sequence[str]) -> list[Cutout]:
     Raises:
         ObjectsError: The file is unreadable, damaged, not a database or has different classes.
     """
+    path = Path(path)
     try:
-        data = Path(path).read_bytes()
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise OSError(errno.EINVAL, "not a regular file")
+        data = path.read_bytes()
     except OSError as error:
         raise ObjectsError(
             f"{path}: cannot be read ({error.strerror or error}); "
             "check the path, or make the file with bev-instseg cut-objects"
         ) from None
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if reason := shortage(2 * unpacked, machine_bytes()):
+            raise ObjectsError(f"{path}: {reason}; make it again with fewer frames")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             arrays = dict(file)
         cutouts, found = _unpack(arrays), arrays["class_names"].tolist()
+    except ObjectsError:
+        raise
     except Exception:  # NumPy, zipfile and zlib raise almost anything on foreign bytes
         raise ObjectsError(
             f"{path}: is not an object database, or is damaged; make it again with "

@@ -69,11 +69,13 @@ class Processes:
             values /= self.world
         return values
 
-    def any(self, flag: bool) -> bool:
-        """Return whether the flag is set in any process."""
+    def largest(self, number: int) -> int:
+        """Return the largest of the numbers of all processes."""
         if self.world == 1:
-            return flag
-        return bool(self.mean(torch.tensor([float(flag)], device=self.device)).item() > 0)
+            return number
+        largest = torch.tensor([number], device=self.device)
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest.item())
 
     def gather(self, item: T) -> list[T]:
         """Return the items of all processes, by rank."""

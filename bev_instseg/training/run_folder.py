@@ -46,6 +46,11 @@ class RunFolder:
                 f"{self.last}: a run already exists; add --resume or choose a different --out"
             )
 
+    def require_old(self) -> None:
+        """Raise TrainingError if the folder holds no run to resume."""
+        if not self.last.exists():
+            raise TrainingError(f"{self.last}: no run to resume; omit --resume to start one")
+
     def create(self, config: Config) -> None:
         """Make the folder and write ``config.yaml``."""
         self.path.mkdir(parents=True, exist_ok=True)
@@ -75,8 +80,7 @@ class RunFolder:
         Raises:
             TrainingError: There is no state, it is damaged, or the run was made differently.
         """
-        if not self.last.exists():
-            raise TrainingError(f"{self.last}: no run to resume; omit --resume to start one")
+        self.require_old()
         try:
             state = load_state(self.last)
         except CheckpointError as error:

@@ -14,9 +14,11 @@ from bev_instseg.config import Config, check_same_network, config_to_dict
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.exceptions import TrainingError
+from bev_instseg.memory import machine_bytes, shortage, training_bytes
 from bev_instseg.models.network import BEVNet, native_dtype
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.training.batches import Batch, load_batches
+from bev_instseg.tables import table_cell
+from bev_instseg.training.batches import Batch, load_batches, lost_worker_explained
 from bev_instseg.training.losses import LOSSES, batch_losses
 from bev_instseg.training.optimization import new_average, new_optimizer
 from bev_instseg.training.processes import Processes
@@ -43,6 +45,7 @@ class Trainer:
         processes: The processes that share the run.
         folder: The run's folder.
         progress: Finished steps, rows of the log, best score and time.
+        stopped_by: Number of the signal that stopped `run`, or 0.
     """
 
     def __init__(
@@ -65,9 +68,10 @@ class Trainer:
             initial: Weights to start a new run from, of the same network.
 
         Raises:
-            TrainingError: The processes cannot share a batch evenly; the folder already holds a
-                run; the run to resume is missing, or was made with a different configuration or
-                different objects to paste; or the initial weights belong to a different network.
+            TrainingError: The processes cannot share a batch evenly; the memory is too small; the
+                folder already holds a run; the run to resume is missing, or was made with a
+                different configuration or different objects to paste; or the initial weights
+                belong to a different network.
             CheckpointError: The initial weights cannot be read.
         """
         train = config.train
@@ -78,6 +82,7 @@ class Trainer:
         self.bf16 = train.precision == "bf16" or (
             train.precision == "auto" and native_dtype(self.device) == torch.bfloat16
         )
+        _require_memory(config, self.processes)
         torch.manual_seed(train.seed)
         self.model = BEVNet(config).to(self.device)
         several = self.processes.world > 1
@@ -86,6 +91,7 @@ class Trainer:
         self.average = new_average(self.model, train.average_decay)
         self.progress = Progress()
         self.signals = StopSignals(second_kills=not several)
+        self.stopped_by = 0
         if resume:
             self._restore()
             return
@@ -101,9 +107,9 @@ class Trainer:
         return self.average.module  # type: ignore[return-value]
 
     def run(self, after_row: AfterRow = lambda row, scored: None) -> None:
-        """Train to the last step, or until SIGINT or SIGTERM; then save.
+        """Train to the last step, or until SIGINT, SIGTERM or SIGHUP; then save.
 
-        A second signal of the same kind ends a lone process at once, without saving.
+        A second signal ends a lone process at once, without saving.
 
         Args:
             after_row: Called in the first process with each new row of the log (``step``,
@@ -113,8 +119,8 @@ class Trainer:
                 global random generator, which would change the run.
 
         Raises:
-            TrainingError: A loss or gradient is not finite, or a data file cannot be used;
-                ``last.pt`` is still that of the last checkpoint.
+            TrainingError: A loss or gradient is not finite, a data file cannot be used, or a loader
+                process was killed; ``last.pt`` is still that of the last checkpoint.
         """
         steps, progress = self.config.train.steps, self.progress
         bar: tqdm[Any] = tqdm(
@@ -124,7 +130,7 @@ class Trainer:
             smoothing=0.05,
             disable=self.processes.rank > 0,
         )
-        with self.signals, bar:
+        with self.signals, bar, lost_worker_explained(self.config.train.workers):
             self._loop(bar, after_row)
         if self.processes.rank == 0 and progress.step == steps:
             about = {
@@ -155,10 +161,10 @@ class Trainer:
                 if self.processes.rank == 0:
                     after_row(row, scored)
 
-            stop = self._stop_agreed()
-            if checkpoint or stop:
+            self.stopped_by = self._agreed_signal()
+            if checkpoint or self.stopped_by:
                 self._save(self.folder.last)
-            if stop:
+            if self.stopped_by:
                 break
 
     def _train_step(self, batch: Batch) -> dict[str, float]:
@@ -202,7 +208,7 @@ class Trainer:
             row |= {f"val_pq_{name}": r.pq, f"val_recall_{name}": r.recall_50}
         progress, train = self.progress, self.config.train
         if self.processes.rank == 0:
-            scores = " ".join(f"{name} {100 * r.pq:.1f}" for name, r in result.per_class.items())
+            scores = " ".join(f"{name} {table_cell(r.pq)}" for name, r in result.per_class.items())
             times = progress.times(train)
             bar.write(f"step {progress.step} of {train.steps}: PQ {scores}; {times}")
             self.folder.write_log(progress.rows)
@@ -211,9 +217,9 @@ class Trainer:
             self._save(self.folder.best)
         return segmenter
 
-    def _stop_agreed(self) -> bool:
-        """Return whether any process has received a stop signal."""
-        return self.processes.any(self.signals.received)
+    def _agreed_signal(self) -> int:
+        """Return the number of a stop signal that any process has received, or 0."""
+        return self.processes.largest(self.signals.received)
 
     def _save(self, path: Path) -> None:
         if self.processes.rank:
@@ -255,6 +261,22 @@ class Trainer:
         self.model.load_state_dict(model.state_dict())
         self.average = new_average(self.model, self.config.train.average_decay)
         self.progress.initial_sha256 = sha256
+
+
+def _require_memory(config: Config, processes: Processes) -> None:
+    """Raise TrainingError if this process cannot have the memory that training takes."""
+    available = machine_bytes()
+    if processes.device.type == "cuda":
+        available = torch.cuda.get_device_properties(processes.device).total_memory
+    model, train, (nx, ny) = config.model, config.train, config.grid.shape
+    cells = train.window_cells**2 or nx * ny
+    needed = training_bytes(cells, model.widths, model.blocks, train.batch_size // processes.world)
+    if reason := shortage(needed, available):
+        raise TrainingError(
+            f"training with model.widths of up to {max(model.widths)}, train.batch_size "
+            f"{train.batch_size} and train.window_cells {train.window_cells} {reason}; "
+            "make one of them smaller"
+        )
 
 
 def _spread(refs: Sequence[FrameRef], count: int) -> list[FrameRef]:
