@@ -1,5 +1,9 @@
 """Errors that a user can fix: each message is one line with the file, the reason and the fix."""
 
+import re
+
+CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
+
 
 class BevInstsegError(Exception):
     """Base class of all errors below; catch it to handle every one of them."""
@@ -29,6 +33,19 @@ class TrainingError(BevInstsegError, RuntimeError):
     """A training run cannot start or continue."""
 
 
+def printable(text: str) -> str:
+    """Return a text as one line that every terminal and file can hold.
+
+    Control characters, and bytes of file names that are not UTF-8, are written as in Python's
+    string literals. Other characters stay as they are.
+
+    Args:
+        text: Any text, such as the path of a file.
+    """
+    text = text.encode(errors="backslashreplace").decode()
+    return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def explain(error: BaseException) -> str:
     """Return an error as one line, without a traceback.
 
@@ -41,8 +58,8 @@ def explain(error: BaseException) -> str:
         which put the reason below, become a single line.
     """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    lines = str(error).splitlines()
+        return printable(f"{error.filename}: {error.strerror}")
+    lines = [printable(line) for line in str(error).splitlines()]
     if type(error).__module__.startswith("pydantic") and len(lines) > 2:
         section, reason = lines[0].rsplit(" ", 1)[-1], lines[2].split(" [type=")[0].strip()
         return f"{section}.{lines[1]}: {reason}"

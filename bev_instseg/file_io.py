@@ -1,7 +1,12 @@
 """Read whole files with clear errors, and write files atomically."""
 
+import fcntl
 import os
 import secrets
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -9,33 +14,52 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 
+MAX_FILE_BYTES = 1 << 32
+TEMPORARY = ".bev-instseg-"  # how the names of temporary files begin
+
 
 def read_file(path: str | Path, kind: str) -> NDArray[np.uint8]:
-    """Return the bytes of a file as a writable array.
+    """Return the bytes of a regular file as a writable array.
 
     Args:
-        path: The file; a pipe works too.
+        path: The file; pipes, devices and sockets are refused without waiting for them.
         kind: What the file should contain, for error messages, such as ``sweep``.
 
     Returns:
         (num_bytes,) uint8.
 
     Raises:
-        ScanError: The file is missing or unreadable.
+        ScanError: The file is missing, unreadable, not a regular file or larger than
+            `MAX_FILE_BYTES`.
     """
     try:
-        with open(path, "rb") as file:
-            data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
-            data = data[: file.readinto(data.data)]
-            rest = file.read()  # a pipe reports size 0
-        return np.append(data, np.frombuffer(rest, np.uint8)) if rest else data
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            _check_regular(path, kind, status)
+            data = np.empty(status.st_size, np.uint8)
+            num_read = 0
+            while count := file.readinto(data[num_read:].data):
+                num_read += count
+        return data[:num_read]
     except FileNotFoundError:
         raise ScanError(f"{path}: no such {kind} file; check the path") from None
     except OSError as error:
         raise ScanError(
-            f"{path}: cannot read the {kind} file: {error.strerror}; check that it is a file and "
-            "that you may read it"
+            f"{path}: cannot read the {kind} file: {error.strerror}; check that it is a regular "
+            "file and that you may read it"
         ) from None
+
+
+def _check_regular(path: str | Path, kind: str, status: os.stat_result) -> None:
+    """Raise ScanError if a file may never end or is too large."""
+    if not stat.S_ISREG(status.st_mode):
+        what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise ScanError(f"{path}: {what}, not a {kind} file; give the path of a regular file")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ScanError(
+            f"{path}: {status.st_size / 2**30:.1f} GiB, but a {kind} file may have "
+            f"{MAX_FILE_BYTES / 2**30:.0f}; split it"
+        )
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
@@ -49,16 +73,97 @@ def write_atomic(path: str | Path, data: bytes) -> None:
         OSError: Writing failed; ``filename`` is ``path``. An older file is then unchanged and no
             temporary file is left behind.
     """
+    with staged(path, data) as move:
+        move()
+
+
+@contextmanager
+def staged(path: str | Path, data: bytes) -> Iterator[Callable[[], None]]:
+    """Write a temporary file beside a file, fsync it, and remove it again unless it was moved.
+
+    The temporary file is locked until then, which tells `remove_leftovers` that its writer is
+    alive. Its name is short: that of the file may be as long as the file system allows.
+
+    Args:
+        path: The file; its folder must exist.
+        data: Its new content.
+
+    Yields:
+        A function that moves the new content into place atomically.
+
+    Raises:
+        OSError: Writing or moving failed; ``filename`` is ``path``.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with _naming(path):
+        temporary, file = _open_temporary(path.parent)
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as error:
+        with file:
+            with _naming(path):
+                left = memoryview(data)
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(file.fileno())
+
+            def move() -> None:
+                with _naming(path):
+                    os.replace(temporary, path)
+
+            yield move
+    finally:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
+
+
+def _open_temporary(folder: Path) -> tuple[Path, FileIO]:
+    while True:
+        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
+        file = FileIO(path, "x")
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return path, file
+        file.close()  # `remove_leftovers` found it before it was locked
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Make errors name the file that is to be written instead of its temporary file."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove the temporary files of writers that were killed, on this machine or another.
+
+    Those of living writers are locked, and stay. On a file system without locks all stay.
+
+    Args:
+        folder: The folder to clean; it need not exist. Folders below it are left alone.
+    """
+    for path in Path(folder).glob(f"{TEMPORARY}*.tmp"):
+        with suppress(OSError), open(path, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+@contextmanager
+def locked(folder: str | Path) -> Iterator[None]:
+    """Keep other threads and processes that lock the same folder out of a ``with`` block.
+
+    On a file system without locks for folders, such as NFS, nobody is kept out.
+
+    Args:
+        folder: An existing folder.
+
+    Raises:
+        OSError: The folder cannot be opened.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

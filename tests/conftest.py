@@ -124,6 +124,28 @@ def write_semantickitti(root: Path, sequences: dict[str, list[str]]) -> Path:
     return root
 
 
+ARCHIVE = ("a.bin", "monday/a.bin", "monday/night/b.npy", "tuesday/c.pcd.bin")
+
+
+def write_archive(root: Path) -> Path:
+    """Write the same sweep to folders, in several formats, and files that are not sweeps."""
+    points = street(STREETS["a"])[0]
+    for name in ARCHIVE:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith(".npy"):
+            np.save(path, points)
+        elif name.endswith(".pcd.bin"):
+            rings = np.arange(len(points)) % 32
+            np.column_stack([points, rings]).astype(np.float32).tofile(path)
+        else:
+            points.tofile(path)
+    for name in (".hidden.bin", ".cache/x.bin", "monday/readme.txt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"")
+    return root
+
+
 @pytest.fixture
 def kitti_root(tmp_path: Path) -> Path:
     """A KITTI data set: frames a and b for training, c for validation."""

@@ -1,7 +1,12 @@
 """The files of a sweep: labels, the .json, and which files are written, kept or removed."""
 
+import contextlib
 import json
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +26,7 @@ from bev_instseg.export import (
     semantickitti_labels,
     write_result,
 )
-from bev_instseg.file_io import write_atomic
+from bev_instseg.export.sweep_result import FileRecord
 from bev_instseg.grid import BEVGrid
 from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Instances
@@ -39,6 +44,7 @@ PROVENANCE = Provenance(
     sweep_bytes=96,
     axes="flu",
     origin_m=(0.1, 0.0, -2.5),
+    level_deg=(0.0, -9.8),
     notices=("intensity 0..255: divided by 255",),
     grid=BEVGrid(),
     weights_sha256="ab" * 32,
@@ -112,14 +118,15 @@ def test_class_labels_are_checked() -> None:
 
 
 PROVENANCE_KEYS = [
-    *("sweep", "sweep_bytes", "axes", "origin_m", "notices", "grid", "weights_sha256"),
-    *("settings", "calibration"),
+    *("sweep", "sweep_bytes", "axes", "origin_m", "level_deg", "notices", "grid"),
+    *("weights_sha256", "settings", "calibration"),
 ]
 
 
 def test_the_json_lists_the_instances() -> None:
     tree = json.loads(SweepResult.of(instances(), PROVENANCE).to_bytes())
-    assert list(tree) == ["about", *PROVENANCE_KEYS, "num_points", "class_names", "instances"]
+    keys = ["num_points", "class_names", "instances", "files"]
+    assert list(tree) == ["about", *PROVENANCE_KEYS, *keys]
     assert tree["about"] == "written by bev_instseg"
     assert tree["sweep"] == "ü.bin"
     assert tree["grid"] == {
@@ -152,6 +159,7 @@ def test_the_bytes_of_the_json_stay_as_they_are() -> None:
     assert data.decode() == (
         '{\n "about": "written by bev_instseg",\n "sweep": "ü.bin",\n "sweep_bytes": 96,\n'
         ' "axes": "flu",\n "origin_m": [\n  0.1,\n  0.0,\n  -2.5\n ],\n'
+        ' "level_deg": [\n  0.0,\n  -9.8\n ],\n'
         ' "notices": [\n  "intensity 0..255: divided by 255"\n ],\n'
         ' "grid": {\n  "x_range_m": [\n   -51.2,\n   51.2\n  ],\n'
         '  "y_range_m": [\n   -51.2,\n   51.2\n  ],\n'
@@ -162,13 +170,13 @@ def test_the_bytes_of_the_json_stay_as_they_are() -> None:
         ' "instances": [\n  {\n   "id": 1,\n   "class": "cyclist",\n   "score": 0.9877,\n'
         '   "num_points": 2,\n   "centre_m": [\n    9.235,\n    -2.0,\n    0.5\n   ],\n'
         '   "box": {\n    "length_m": 4.0,\n    "width_m": 2.0,\n    "height_m": 1.5,\n'
-        '    "yaw_rad": 0.1235\n   }\n  }\n ]\n}\n'
+        '    "yaw_rad": 0.1235\n   }\n  }\n ],\n "files": []\n}\n'
     )
 
 
 def test_a_result_without_provenance_has_the_other_keys() -> None:
     tree = json.loads(SweepResult.of(instances()).to_bytes())
-    assert list(tree) == ["about", "num_points", "class_names", "instances"]
+    assert list(tree) == ["about", "num_points", "class_names", "instances", "files"]
 
 
 @pytest.mark.parametrize("provenance", [None, PROVENANCE, replace(PROVENANCE, calibration="cd")])
@@ -204,6 +212,8 @@ def test_results_of_earlier_versions_are_read(tmp_path: Path) -> None:
         ("axes", None),
         ("origin_m", [0, 0]),
         ("origin_m", [0, 0, float("inf")]),
+        ("level_deg", [0]),
+        ("level_deg", [0, "flat"]),
         ("notices", [1]),
         ("grid", {"cell_m": 0}),
         ("grid", {"cell_m": 0.2}),
@@ -242,7 +252,9 @@ def test_writes_labels_and_objects(tmp_path: Path) -> None:
     assert sorted(out.iterdir()) == sorted(paths)
     expected = semantickitti_labels(instances(), CLASS_LABELS)
     np.testing.assert_array_equal(read_labels(paths[0], 6), expected)
-    assert paths[1].read_bytes() == SweepResult.of(instances(), PROVENANCE).to_bytes()
+    result = SweepResult.read(paths[1])
+    assert replace(result, files=()) == SweepResult.of(instances(), PROVENANCE)
+    assert result.files == (FileRecord.of(".label", paths[0].read_bytes()),)
 
 
 def test_paths_are_listed_in_the_order_of_writing(tmp_path: Path) -> None:
@@ -264,25 +276,71 @@ def test_folders_are_created_and_dots_in_names_kept(tmp_path: Path) -> None:
 
 def test_files_of_a_different_result_are_removed(tmp_path: Path) -> None:
     target = tmp_path / "a"
-    every = ResultFiles(("ply", "pcd"), CAMERA)
+    every = ResultFiles(("ply", "pcd"), CAMERA, pictures={Picture.MAPS: b"maps"})
     pcd = ResultFiles(("pcd",))
     write_result(target, cloud(), instances(), CLASSES, PROVENANCE, every)
     (tmp_path / "b.ply").write_bytes((tmp_path / "a.ply").read_bytes())
-    (tmp_path / "a_maps.png").touch()
     everything = ["a.json", "a.label", "a.pcd", "a.ply", "a.txt", "a_maps.png", "b.ply"]
     for same in (PROVENANCE, replace(PROVENANCE, calibration="different")):
         write_result(target, cloud(), instances(), CLASSES, same, pcd)
         assert names(tmp_path) == everything
-    maps = ResultFiles(pictures=(Picture.MAPS,))
-    write_result(target, cloud(), instances(), CLASSES, PROVENANCE, maps)
-    assert names(tmp_path) == [name for name in everything if name != "a_maps.png"]
+        suffixes = [file.suffix for file in SweepResult.read(tmp_path / "a.json").files]
+        assert sorted(suffixes) == sorted(name[1:] for name in everything[1:-1])
     for different in (None, replace(PROVENANCE, settings="other"), PROVENANCE, None):
         write_result(target, cloud(), instances(), CLASSES, different, every)
         write_result(target, cloud(), instances(), CLASSES, different, pcd)
-        assert names(tmp_path) == ["a.json", "a.label", "a.pcd", "a.ply", "a.txt", "b.ply"]
+        assert names(tmp_path) == everything
         changed = replace(PROVENANCE, settings="changed")
         write_result(target, cloud(), instances(), CLASSES, changed, pcd)
         assert names(tmp_path) == ["a.json", "a.label", "a.pcd", "b.ply"]
+
+
+def test_the_json_lists_the_files_with_size_and_hash(tmp_path: Path) -> None:
+    files = ResultFiles(("ply",), CAMERA, pictures={Picture.BEV: b"png"})
+    write_result(tmp_path / "a", cloud(), instances(), CLASSES, files=files)
+    tree = json.loads((tmp_path / "a.json").read_bytes())
+    assert [file["suffix"] for file in tree["files"]] == [".label", ".ply", ".txt", ".png"]
+    for file in tree["files"]:
+        content = (tmp_path / f"a{file['suffix']}").read_bytes()
+        assert (file["num_bytes"], file["sha256"]) == (len(content), sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("suffix", [".png", "_maps.png", ".html", ".txt", ".ply", ".label"])
+def test_a_file_that_the_user_put_there_since_is_not_touched(tmp_path: Path, suffix: str) -> None:
+    every = ResultFiles(("ply",), CAMERA, pictures={picture: b"png" for picture in Picture})
+    write_result(tmp_path / "a", cloud(), instances(), CLASSES, PROVENANCE, every)
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"other"[: path.stat().st_size])
+    mine, json_before = path.read_bytes(), (tmp_path / "a.json").read_bytes()
+    changed = replace(PROVENANCE, settings="changed")
+    with pytest.raises(ScanError, match=f"^{path}: already exists and was not written by"):
+        write_result(tmp_path / "a", cloud(), instances(), CLASSES, changed, every)
+    assert (tmp_path / "a.json").read_bytes() == json_before
+    if suffix != ".label":  # removed unless it is the user's
+        write_result(tmp_path / "a", cloud(), instances(), CLASSES, changed)
+        assert names(tmp_path) == sorted(["a.json", "a.label", path.name])
+    assert path.read_bytes() == mine
+
+
+def test_a_json_from_elsewhere_cannot_have_other_files_removed(tmp_path: Path) -> None:
+    write(tmp_path)
+    victim = tmp_path / "a2.bin"
+    victim.write_bytes(b"a sweep")
+    tree = json.loads((tmp_path / "a.json").read_bytes())
+    hostile = {"suffix": "2.bin", "num_bytes": 7, "sha256": sha256(b"a sweep").hexdigest()}
+    (tmp_path / "a.json").write_text(json.dumps({**tree, "files": [*tree["files"], hostile]}))
+    with pytest.raises(ScanError, match="not a complete result"):
+        SweepResult.read(tmp_path / "a.json")
+    with pytest.raises(ScanError, match=r"a\.label: already exists"):
+        write(tmp_path)
+    assert victim.exists()
+
+
+def test_a_link_in_the_way_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.label").symlink_to(tmp_path / "absent")
+    with pytest.raises(ScanError, match=r"a\.label: already exists"):
+        write(tmp_path)
+    assert (tmp_path / "a.label").is_symlink()
 
 
 @pytest.mark.parametrize(
@@ -306,6 +364,7 @@ def test_files_of_other_programs_are_not_touched(tmp_path: Path, name: str, cont
         assert path.read_text() == content
         (tmp_path / "a.label").unlink()
         (tmp_path / "a.json").unlink()
+    pictures = {Picture.BEV: b"png", Picture.WEB_PAGE: b"page"}
     with pytest.raises(
         ValueError, match=f"^{path}: already exists and was not written by"
     ) as caught:
@@ -314,32 +373,85 @@ def test_files_of_other_programs_are_not_touched(tmp_path: Path, name: str, cont
             cloud(),
             instances(),
             CLASSES,
-            files=ResultFiles(("ply", "pcd"), CAMERA, pictures=(Picture.BEV, Picture.WEB_PAGE)),
+            files=ResultFiles(("ply", "pcd"), CAMERA, pictures=pictures),
         )
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == [name]
     assert path.read_text() == content
 
 
-def test_an_interrupted_write_leaves_no_complete_json(
+def test_a_full_disk_leaves_the_earlier_result_complete(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, "ply")
+    write(tmp_path, "pcd")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for fails_at in range(1, 6):  # .label, .ply, .pcd and twice the .json
+        calls = iter(range(1, 9))
 
-    def full_disk(path: Path, data: bytes) -> None:
-        if path.suffix == ".label":
-            raise OSError(28, "No space left on device", str(path))
-        write_atomic(path, data)
+        def full_disk(_: int, calls: Iterator[int] = calls, fails_at: int = fails_at) -> None:
+            if next(calls) == fails_at:
+                raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bev_instseg.export.result.write_atomic", full_disk)
-    with pytest.raises(OSError, match="No space left"):
-        write(tmp_path, "ply")
-    assert names(tmp_path) == ["a.json", "a.label", "a.ply"]
-    with pytest.raises(ScanError):
-        read_instances(tmp_path / "a.label", tmp_path / "a.json")
-    monkeypatch.undo()
-    write(tmp_path)  # the next run cleans up
+        monkeypatch.setattr(os, "fsync", full_disk)
+        with pytest.raises(OSError, match="No space left") as caught:
+            write(tmp_path, "ply", "pcd")
+        suffix = ("label", "ply", "pcd", "json", "json")[fails_at - 1]
+        assert caught.value.filename == str(tmp_path / f"a.{suffix}")
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_process_killed_between_two_files_leaves_what_the_next_run_repairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_same: bool
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    target, every, pcd = tmp_path / "a", ResultFiles(("ply", "pcd")), ResultFiles(("pcd",))
+    provenance = PROVENANCE if is_same else replace(PROVENANCE, settings="other")
+    for moves in range(1, 6):
+        write_result(target, cloud(4), instances(1), CLASSES, PROVENANCE, pcd)
+        calls, move = iter(range(9)), os.replace
+
+        def killed(old: Path, new: Path, calls: Iterator[int] = calls, moves: int = moves) -> None:
+            if next(calls) == moves:
+                raise Killed
+            move(old, new)  # noqa: B023
+
+        found = instances(1 if is_same else 2)
+        monkeypatch.setattr(os, "replace", killed)
+        arguments = (target, cloud(len(found.labels)), found, CLASSES, provenance, every)
+        with contextlib.suppress(Killed):
+            write_result(*arguments)
+        monkeypatch.undo()
+        if not is_same and moves < 5:
+            with pytest.raises(ScanError, match="not a complete result"):
+                SweepResult.read(tmp_path / "a.json")
+        write_result(*arguments)
+        assert names(tmp_path) == ["a.json", "a.label", "a.pcd", "a.ply"]
+        assert read_instances(tmp_path / "a.label", tmp_path / "a.json").labels.shape
+        for path in tmp_path.iterdir():
+            path.unlink()
+
+
+def test_results_written_at_the_same_time_are_not_mixed(tmp_path: Path) -> None:
+    def write_often(k: int) -> None:
+        provenance = replace(PROVENANCE, settings=str(k))
+        for _ in range(10):
+            write_result(tmp_path / "a", cloud(2 * k + 2), instances(k), CLASSES, provenance)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_often, range(4)))
+    read_instances(tmp_path / "a.label", tmp_path / "a.json")
     assert names(tmp_path) == ["a.json", "a.label"]
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b" " * (65 << 20)])
+def test_a_json_too_deep_or_too_large_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(ScanError, match=f"^{path}: not a complete result of bev-instseg"):
+        SweepResult.read(path)
 
 
 @pytest.mark.parametrize(

@@ -7,101 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CALIBRATION, STREETS, street
+from conftest import CALIBRATION, STREETS, street, write_archive
 
-from bev_instseg.exceptions import ScanError
 from bev_instseg.export import Picture, read_instances
 from bev_instseg.io.sensor_setup import SensorSetup
-from bev_instseg.jobs.job import Item, Job, find_items, segment_item, settings_fingerprint
+from bev_instseg.jobs.find_items import Item, find_items
+from bev_instseg.jobs.job import Job, segment_item, settings_fingerprint
 from bev_instseg.segmenter import Segmenter
-
-DRIVES = ("a.bin", "monday/a.bin", "monday/night/b.npy", "tuesday/c.pcd.bin")
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Sweeps in folders, and files that are not sweeps."""
-    root = tmp_path / "archive"
-    points = street(STREETS["a"])[0]
-    for name in DRIVES:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if name.endswith(".npy"):
-            np.save(path, points)
-        elif name.endswith(".pcd.bin"):
-            rings = np.arange(len(points)) % 32
-            np.column_stack([points, rings]).astype(np.float32).tofile(path)
-        else:
-            points.tofile(path)
-    for name in (".hidden.bin", ".cache/x.bin", "monday/readme.txt"):
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(b"")
-    return root
+    return write_archive(tmp_path / "archive")
 
 
 @pytest.fixture
 def segmenter(weights: str) -> Segmenter:
     return Segmenter.from_checkpoint(weights, "cpu")
-
-
-def test_folders_are_searched_to_any_depth_and_results_mirror_them(
-    archive: Path, tmp_path: Path
-) -> None:
-    items = find_items([archive], tmp_path / "out")
-    assert [item.path for item in items] == [archive / name for name in DRIVES]
-    assert [item.name for item in items] == ["a", "monday/a", "monday/night/b", "tuesday/c"]
-
-
-def test_results_inside_the_folder_are_not_sweeps(archive: Path, segmenter: Segmenter) -> None:
-    job = job_of(segmenter, archive / "out", formats=("ply",))
-    item = find_items([archive], job.out)[1]
-    assert segment_item(segmenter, job, None, item).error == ""
-    assert (archive / "out" / "monday" / "a.ply").exists()
-    for out in ("out", "elsewhere", "."):
-        assert len(find_items([archive], archive / out)) == len(DRIVES)
-    (archive / "monday" / "foreign.ply").write_bytes(b"ply")
-    assert len(find_items([archive], job.out)) == len(DRIVES) + 1
-
-
-def test_links_are_followed(archive: Path, tmp_path: Path) -> None:
-    linked = tmp_path / "linked"
-    linked.mkdir()
-    (linked / "all").symlink_to(archive)
-    (archive / "monday" / "up").symlink_to(archive)
-    (archive / "0.bin").symlink_to(archive / "a.bin")
-    items = find_items([linked], tmp_path / "out")
-    assert [item.name for item in items] == [
-        "all/a",
-        "all/monday/a",
-        "all/monday/night/b",
-        "all/tuesday/c",
-    ]
-    with pytest.raises(
-        ScanError, match=r"a link would put its results in .*archive, outside the output"
-    ):
-        find_items([linked], linked)
-
-
-def test_a_file_is_named_by_its_stem_and_processed_once(archive: Path, tmp_path: Path) -> None:
-    inputs = [archive / "tuesday" / "c.pcd.bin", archive / "tuesday", archive / "a.bin"]
-    items = find_items(inputs, tmp_path / "out")
-    assert [item.name for item in items] == ["c", "a"]
-
-
-def test_inputs_that_cannot_be_used_are_refused(archive: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ScanError, match=r"monday/a\.bin: .* same name as those of .*archive/a\.bin"
-    ):
-        find_items([archive / "a.bin", archive / "monday"], tmp_path / "out")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.ply").touch()
-    with pytest.raises(ScanError, match=r"a\.ply: is inside the output folder; choose another"):
-        find_items([tmp_path / "out" / "a.ply"], tmp_path / "out")
-    with pytest.raises(ScanError, match=r"b\.bin: no such sweep or folder; check the path"):
-        find_items([archive / "a.bin", tmp_path / "b.bin"], tmp_path / "out")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ScanError, match=r"empty: no sweeps in this folder; expected \.bin, "):
-        find_items([tmp_path / "empty"], tmp_path / "out")
 
 
 def job_of(segmenter: Segmenter, out: Path, **changes: object) -> Job:
@@ -169,7 +91,7 @@ def test_settings_cover_everything_that_affects_the_instances(segmenter: Segment
 def test_every_format_gives_the_same_labels(
     segmenter: Segmenter, archive: Path, tmp_path: Path
 ) -> None:
-    items = find_items([archive], tmp_path / "out")
+    items = find_items([archive], tmp_path / "out").items
     job = job_of(segmenter, tmp_path / "out")
     outcomes = [segment_item(segmenter, job, None, item) for item in items]
     assert [outcome.error for outcome in outcomes] == [""] * len(items)

@@ -1,11 +1,16 @@
 """What the commands share: parsing, error messages and common options; torch is imported late."""
 
 import argparse
+import io
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bev_instseg.config import override_config
@@ -13,6 +18,9 @@ from bev_instseg.exceptions import BevInstsegError, explain
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
+
+
+END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,16 +85,45 @@ def run(program: str, main: Callable[[], int]) -> int:
         main: Does the work and returns the exit code.
 
     Returns:
-        The code of ``main``, 2 after an expected error, or 130 after Ctrl-C.
+        The code of ``main``, 2 after an expected error, or 128 and the number of the signal after
+        Ctrl-C (130), SIGTERM (143) or SIGHUP (129).
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     try:
-        return main()
+        with _signals_interrupt():
+            return main()
     except (BevInstsegError, ValueError, OSError, MemoryError, ImportError) as error:
         print(f"{program}: {explain(error)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"{program}: stopped; finished results are kept", file=sys.stderr)
-        return 130
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt as Ctrl-C does; a second one is ignored.
+
+    Signals that are ignored, as SIGHUP is under ``nohup``, or handled already stay so.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    handled = []
+    if threading.current_thread() is threading.main_thread():
+        handled = [n for n in END_SIGNALS if signal.getsignal(n) is signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:

@@ -32,7 +32,7 @@ from bev_instseg.cli.arguments import (
     positive,
     run,
 )
-from bev_instseg.exceptions import ScanError
+from bev_instseg.exceptions import BevInstsegError, ScanError, explain
 from bev_instseg.file_io import write_atomic
 
 if TYPE_CHECKING:
@@ -59,7 +59,8 @@ def main(argv: list[str] | None = None, prog: str = "python tools/benchmark.py")
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Measure the chosen parts, print and write the results, and return the exit code."""
-    from bev_instseg.benchmark.measure import Machine  # these import torch
+    from bev_instseg.benchmark.decoders import list_labelled_frames  # these import torch
+    from bev_instseg.benchmark.measure import Machine
     from bev_instseg.benchmark.report import compare_results, read_json, to_json
     from bev_instseg.benchmark.setup import Setup
     from bev_instseg.checkpoint import default_weights
@@ -69,6 +70,14 @@ def benchmark(arguments: argparse.Namespace) -> int:
         raise ScanError(f"{arguments.data}: no .bin files in this folder; choose one with --data")
     if arguments.plot and "growth" not in arguments.only:
         raise ValueError("--plot needs the part growth: add it to --only")
+    if "decoders" in arguments.only:  # now rather than after minutes
+        try:
+            list_labelled_frames(arguments.truth)
+        except (BevInstsegError, ValueError, OSError) as error:
+            raise ValueError(
+                f"{explain(error)}; the part decoders needs labelled frames: choose them with "
+                "--truth, or leave it out with --only"
+            ) from error
     before = read_json(arguments.against) if arguments.against else None
     segmenter = make_segmenter(arguments)
     segmenter.warm_up()

@@ -5,10 +5,11 @@ Examples:
   %(prog)s recordings --out results --sensor nuscenes --ply --view
   %(prog)s archive --out results --shard 1/4
 
-INPUT is a sweep, or a folder that is searched to any depth. Formats: .bin (KITTI or nuScenes, told
-apart by content), .npy, .pcd, .ply, .las, .laz. Intensity ranges, a z axis that does not point up
-and map coordinates are detected in each file and reported. The forward direction cannot be inferred
-from the points: unless it is x, give --sensor or --axes.
+INPUT is a sweep, or a folder that is searched to any depth. Formats: .bin (float32; what the floats
+are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. What the
+intensities mean, where up is, how far the sensor is tilted and where it stands is detected, from
+several sweeps of each folder, and reported. The forward direction cannot be inferred from the
+points: unless it is x, give --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
@@ -16,26 +17,28 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
                  instance, numbered 1..K by descending score
   NAME.json      each instance's class, score, number of points and oriented box (x forward, y left,
                  z up; the origin is at "origin_m" in the file's coordinates); also the grid, the
-                 weights and what was detected in the file
+                 weights, what was detected in the file, and size and hash of its other results
   NAME.ply .pcd .laz   the points with instance, class and score (--ply, --pcd, --laz)
   NAME.txt       boxes in a camera's image, with scores, in KITTI's label_2 format (--calib)
   NAME.png NAME_3d.png   pictures from above and in 3D (--png)
   NAME.html      a 3D view for any browser (--html)
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
-A folder also gets summary.csv, with a row per sweep.
+A folder also gets summary.csv, with a row per sweep. Where two sweeps would share a file, as a.bin
+and a.npy would share a.label, NAME keeps their suffix: a.bin.label.
 
 To continue after an interruption, give the same command again: it skips sweeps whose results were
-made from the same file with the same weights and settings. Files that bev-instseg did not write are
-never replaced. A sweep that cannot be processed is reported, the others are finished, and the exit
-code is 2.
+made from the same file with the same weights and settings. Only files that NAME.json lists, and
+that have not been changed since, are ever replaced or removed. A sweep that cannot be processed is
+reported, the others are finished, and the exit code is 2. A full disk stops the job. Ctrl-C,
+SIGTERM and SIGHUP finish the sweeps in progress; the exit codes are 130, 143 and 129.
 """
 
 import argparse
+import errno
 import importlib
-import re
-import sys
+import os
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -45,15 +48,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
-from bev_instseg.export import POINT_FORMATS, Picture, SweepResult, read_instances
-from bev_instseg.file_io import write_atomic
-from bev_instseg.io.sensor_setup import FORMATS, KNOWN_SENSORS, SensorSetup
-from bev_instseg.jobs.summary import SweepSummary, summary_csv, summary_table
+from bev_instseg.cli.arguments import make_segmenter, new_parser, run
+from bev_instseg.cli.segment_options import add_options
+from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
+from bev_instseg.exceptions import ScanError, printable
+from bev_instseg.export import POINT_FORMATS, Picture, read_instances
+from bev_instseg.file_io import remove_leftovers, write_atomic
+from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup
+from bev_instseg.io.survey import survey_sweeps
+from bev_instseg.jobs.summary import CSV_START, summary_csv, summary_table
 from bev_instseg.structures import Float32, Instances
 
 if TYPE_CHECKING:  # torch: not for --help
-    from bev_instseg.jobs.job import Item, Job, Outcome
+    from bev_instseg.jobs.find_items import Found, Item
+    from bev_instseg.jobs.job import Job, Outcome
     from bev_instseg.segmenter import Segmenter
 
 # Option: the packages it imports, and the extra that installs them.
@@ -80,71 +88,8 @@ def main(argv: list[str] | None = None, prog: str = "python tools/segment_scan.p
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line; see `main`."""
     parser = new_parser(__doc__, prog)
-    parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="a sweep, or a folder of sweeps"
-    )
-    parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder of the results"
-    )
-    add_network_arguments(parser)
-
-    reading = parser.add_argument_group("how the sweeps are stored (default: detected per file)")
-    reading.add_argument(
-        "--sensor", choices=KNOWN_SENSORS, help="format and axes of a known sensor"
-    )
-    reading.add_argument(
-        "--format", choices=FORMATS, help="content of .bin files: 4 or 5 floats per point"
-    )
-    reading.add_argument(
-        "--axes",
-        metavar="XYZ",
-        type=str.lower,
-        help="directions of the file's x, y and z: three of f(orward), b(ack), l(eft), r(ight), "
-        "u(p), d(own); KITTI is flu, nuScenes rfu, a camera rdf (default: x forward, up detected)",
-    )
-    reading.add_argument(
-        "--height", type=float, metavar="M", help="sensor height above ground, metres"
-    )
-
-    writing = parser.add_argument_group("what else to write")
-    for name in POINT_FORMATS:
-        about = f"the points with instance, class and score as .{name}"
-        writing.add_argument(f"--{name}", action="store_true", help=about)
-    writing.add_argument(
-        "--calib",
-        type=Path,
-        metavar="PATH",
-        help="write boxes in a camera's image; a KITTI calibration file, or a folder with one per "
-        "sweep",
-    )
-    writing.add_argument("--png", action="store_true", help="pictures from above and in 3D")
-    writing.add_argument("--html", action="store_true", help="a 3D view for any browser")
-    writing.add_argument("--maps", action="store_true", help="a picture of the network's output")
-    writing.add_argument("--view", action="store_true", help="open the sweeps in Open3D at the end")
-
-    folders = parser.add_argument_group("many sweeps")
-    folders.add_argument("--overwrite", action="store_true", help="recompute existing results")
-    folders.add_argument(
-        "--shard", type=_shard, metavar="I/N", help="only every N-th sweep, starting with the I-th"
-    )
-    folders.add_argument(
-        "--ray",
-        nargs="?",
-        const="",
-        metavar="ADDRESS",
-        help="run on a Ray cluster, with a worker per GPU or core: HOST:PORT, or auto for the "
-        "cluster this machine belongs to; without ADDRESS, the cluster in RAY_ADDRESS or, if not "
-        "set, Ray on this machine only",
-    )
+    add_options(parser)
     return parser.parse_args(argv)
-
-
-def _shard(text: str) -> tuple[int, int]:
-    """Parse I/N, 1 <= I <= N."""
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, got {text}")
-    return int(match[1]), int(match[2])
 
 
 def segment_all(arguments: argparse.Namespace) -> int:
@@ -158,36 +103,40 @@ def segment_all(arguments: argparse.Namespace) -> int:
         OSError: A file cannot be read or written.
         ImportError: An option needs a package that is not installed.
     """
-    _check_extras(arguments)
-    items = _find_share(arguments)
-    segmenter = _make_segmenter(arguments)
-    job = _make_job(arguments, segmenter)
-    job.out.mkdir(parents=True, exist_ok=True)
-    todo = [item for item in items if arguments.overwrite or not job.is_done(item)]
-    if len(todo) < len(items):
-        print(f"{len(items) - len(todo)} of {len(items)} sweeps already have results")
-
+    report = Report(arguments.program)
+    _check_options(arguments)
+    items, found = _find_share(arguments, report)
+    with report.announced("loading the network"):
+        segmenter = _make_segmenter(arguments)
+    job = _make_job(arguments, segmenter, [item.path for item in found.items])
+    csv_path = _summary_path(arguments, job)
+    todo = _without_results(arguments, job, items)
     start = time.perf_counter()
-    outcomes = _run(arguments, segmenter, job, todo, len(items)) if todo else {}
+    outcomes = _run(arguments, report, segmenter, job, todo, len(items)) if todo else []
     seconds = time.perf_counter() - start
-    errors = {item.name: outcome.error for item, outcome in outcomes.items() if outcome.error}
-    finished = [item for item in items if item.name not in errors]
-    timings = [outcome.timing_ms for outcome in outcomes.values() if not outcome.error]
+    report.totals()
+    timings = [outcome.timing_ms for outcome in outcomes if not outcome.error]
+    failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
+    sweeps = summaries(job, items, failed, report)
+    finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")
         if timings:
-            print(_speed(timings, seconds))
+            print(speed(timings, seconds))
+        if sweeps:
+            print(summary_table(sweeps, segmenter.config.class_names))
     elif finished:
-        spent = f"; {sum(timings[0].values()):.0f} ms" if timings else ""
-        print(f"{items[0].name}: {_read_instances(job, items[0])}{spent}")
-    if len(items) != 1 or arguments.shard or arguments.inputs[0].is_dir():
-        _summarise(arguments, segmenter.config.class_names, job, items, errors)
+        print(f"{printable(items[0].name)}: {_read_instances(job, items[0])}", end="")
+        print(f"; {_only_time(arguments, segmenter, job, outcomes[0])}" if outcomes else "")
+    if csv_path:
+        write_atomic(csv_path, summary_csv(sweeps, segmenter.config.class_names).encode())
     if arguments.view and finished:
         _view(job, finished)
-    return 2 if errors else 0
+    return 2 if found.errors or len(finished) < len(items) else 0
 
 
-def _check_extras(arguments: argparse.Namespace) -> None:
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Raise an error if an option cannot be satisfied on this machine, before anything is done."""
     for option, (packages, extra) in EXTRAS.items():
         for package in packages if getattr(arguments, option) else ():
             try:
@@ -196,19 +145,46 @@ def _check_extras(arguments: argparse.Namespace) -> None:
                 raise ImportError(
                     f"--{option} needs {package}: pip install 'bev-instseg[{extra}]'"
                 ) from None
+    if arguments.tiles and arguments.maps:
+        raise ValueError("--maps shows a single grid: leave out --maps, or --tiles")
+    if arguments.view:
+        from bev_instseg.visualize import no_window
+
+        if reason := no_window():
+            raise ValueError(f"--view: no display: {reason}; leave it out, or use --png instead")
 
 
-def _find_share(arguments: argparse.Namespace) -> list["Item"]:
-    """Return the sweeps of the inputs, or the share of them that --shard selects."""
-    from bev_instseg.jobs.job import find_items
+def _find_share(arguments: argparse.Namespace, report: Report) -> tuple[Sequence["Item"], "Found"]:
+    """Return the sweeps, or the share of them that --shard selects, and all that was found."""
+    from bev_instseg.jobs.find_items import find_items
 
-    items = find_items(arguments.inputs, arguments.out)
-    if not arguments.shard:
-        return items
-    first, step = arguments.shard
-    share = items[first - 1 :: step]
-    print(f"shard {first}/{step}: {len(share)} of {len(items)} sweeps")
-    return share
+    found = find_items(arguments.inputs, arguments.out)
+    for line in (*(f"note: {notice}" for notice in found.notices), *found.errors):
+        report.say(line)
+    items = found.items
+    if arguments.shard:
+        first, step = arguments.shard
+        items = found.items[first - 1 :: step]
+        print(f"shard {first}/{step}: {len(items)} of {len(found.items)} sweeps")
+    return items, found
+
+
+def _summary_path(arguments: argparse.Namespace, job: "Job") -> Path | None:
+    """Return the path of the summary; None for a sweep that was given by itself.
+
+    Raises:
+        ScanError: A file of this name was not written by bev-instseg.
+    """
+    if len(arguments.inputs) == 1 and not arguments.inputs[0].is_dir() and not arguments.shard:
+        return None
+    first, step = arguments.shard or (1, 1)
+    path = job.out / ("summary.csv" if step == 1 else f"summary_{first}_of_{step}.csv")
+    if path.exists() and not path.read_bytes().startswith(CSV_START.encode()):
+        raise ScanError(
+            f"{path}: already exists and was not written by bev-instseg; move it or choose another "
+            "output folder"
+        )
+    return path
 
 
 def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
@@ -220,7 +196,10 @@ def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     )
 
 
-def _make_job(arguments: argparse.Namespace, segmenter: "Segmenter") -> "Job":
+def _make_job(
+    arguments: argparse.Namespace, segmenter: "Segmenter", paths: Sequence[Path]
+) -> "Job":
+    """Return the job; all of its sweeps are surveyed, also those of other shares."""
     from bev_instseg.jobs.job import Job, settings_fingerprint
 
     setup = KNOWN_SENSORS[arguments.sensor] if arguments.sensor else SensorSetup()
@@ -228,31 +207,62 @@ def _make_job(arguments: argparse.Namespace, segmenter: "Segmenter") -> "Job":
         "format": arguments.format,
         "axes": arguments.axes,
         "height_m": arguments.height,
+        "origin_m": arguments.origin and tuple(arguments.origin),
+        "level_deg": arguments.level and tuple(arguments.level),
+        "intensity_max": arguments.intensity,
     }
     setup = replace(setup, **{k: v for k, v in given.items() if v is not None})
     if arguments.calib is not None and not arguments.calib.exists():
         raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     return Job(
         out=arguments.out.resolve(),
-        settings=settings_fingerprint(segmenter, setup),
+        settings=settings_fingerprint(segmenter, setup, arguments.tiles),
         setup=setup,
         formats=tuple(name for name in POINT_FORMATS if getattr(arguments, name)),
         pictures=tuple(p for name in PICTURES if getattr(arguments, name) for p in PICTURES[name]),
         calibration=arguments.calib and arguments.calib.resolve(),
+        tiles=arguments.tiles,
+        survey=survey_sweeps(paths, setup),
     )
+
+
+def _without_results(
+    arguments: argparse.Namespace, job: "Job", items: Sequence["Item"]
+) -> list["Item"]:
+    """Prepare the output folder; return the sweeps to process.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    job.out.mkdir(parents=True, exist_ok=True)
+    for folder in {job.target(item).parent for item in items}:
+        remove_leftovers(folder)
+    todo = [item for item in items if arguments.overwrite or not job.is_done(item)]
+    if len(todo) < len(items):
+        print(f"{len(items) - len(todo)} of {len(items)} sweeps already have results")
+    if todo and not os.access(job.out, os.W_OK):
+        reason = "cannot be written; choose another output folder"
+        raise PermissionError(errno.EACCES, reason, str(job.out))
+    return todo
 
 
 def _run(
     arguments: argparse.Namespace,
+    report: Report,
     segmenter: "Segmenter",
     job: "Job",
     todo: Sequence["Item"],
     num_items: int,
-) -> dict["Item", "Outcome"]:
-    """Process sweeps; print each notice once, and each error."""
-    outcomes: dict[Item, Outcome] = {}
-    printed: set[str] = set()
+) -> list["Outcome"]:
+    """Process sweeps and print what happens to each.
+
+    Raises:
+        OSError: No more results can be written to the disk.
+    """
+    outcomes: list[Outcome] = []
     if arguments.ray is None:
+        with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+            segmenter.warm_up()
         steps = _on_this_machine(segmenter, job, todo, num_items)
     else:
         from bev_instseg.jobs.on_ray import segment_on_ray
@@ -260,12 +270,15 @@ def _run(
         new_segmenter = partial(make_segmenter, _with_absolute_paths(arguments))
         steps = segment_on_ray(new_segmenter, job, todo, arguments.ray, arguments.device)
     with closing(steps):
-        for outcome in tqdm(steps, total=len(todo), unit="sweep", disable=len(todo) == 1):
-            outcomes[outcome.item] = outcome
-            lines = [f"note: {notice}" for notice in outcome.notices if notice not in printed]
-            printed.update(outcome.notices)
-            for line in [*lines, *([outcome.error] if outcome.error else [])]:
-                tqdm.write(f"{arguments.program}: {line}", file=sys.stderr)
+        about = "segmenting and drawing" if job.pictures else "segmenting"
+        for outcome in tqdm(steps, about, len(todo), unit="sweep", disable=len(todo) == 1):
+            if outcome.is_disk_error:
+                raise OSError(
+                    f"{outcome.error}; stopped: finished results are kept, and the same command "
+                    "continues when the disk can be written"
+                )
+            outcomes.append(outcome)
+            report.outcome(outcome)
     return outcomes
 
 
@@ -282,7 +295,6 @@ def _on_this_machine(
     from bev_instseg.jobs.in_threads import run_in_threads
     from bev_instseg.jobs.job import new_renderer, segment_item
 
-    segmenter.warm_up()
     with new_renderer(job) as renderer:
         work = partial(segment_item, segmenter, job, renderer)
         with closing(run_in_threads(todo, num_items, work, segmenter.device)) as steps:
@@ -290,46 +302,27 @@ def _on_this_machine(
                 yield outcome.result()
 
 
-def _summarise(
-    arguments: argparse.Namespace,
-    class_names: Sequence[str],
-    job: "Job",
-    items: Sequence["Item"],
-    errors: Mapping[str, str],
-) -> None:
-    """Write the CSV and, for more than one sweep, print the table per class."""
-    sweeps = [
-        SweepSummary.of_failure(item.name, errors[item.name])
-        if item.name in errors
-        else SweepSummary.of(item.name, SweepResult.read(job.json_path(item)))
-        for item in items
-    ]
-    if len(sweeps) > 1:
-        print(summary_table(sweeps, class_names))
-    first, step = arguments.shard or (1, 1)
-    name = "summary.csv" if step == 1 else f"summary_{first}_of_{step}.csv"
-    write_atomic(arguments.out / name, summary_csv(sweeps, class_names).encode())
-
-
 def _read_instances(job: "Job", item: "Item") -> Instances:
     return read_instances(job.label_path(item), job.json_path(item))
 
 
 def _view(job: "Job", items: Sequence["Item"]) -> None:
-    from bev_instseg.io.sweep import read_sweep
     from bev_instseg.visualize import view_sweeps
 
     def load(i: int) -> tuple[Float32, Instances]:
-        return read_sweep(items[i].path, job.setup).points, _read_instances(job, items[i])
+        return job.read(items[i]).points, _read_instances(job, items[i])
 
-    view_sweeps([item.name for item in items], load)
+    view_sweeps([printable(item.name) for item in items], load)
 
 
-def _speed(timings: Sequence[Mapping[str, float]], seconds: float) -> str:
-    """Format sweeps per second and the median time of each stage."""
-    stages = [f"{stage} {np.median([t[stage] for t in timings]):.1f}" for stage in timings[0]]
-    whole = np.median([sum(t.values()) for t in timings])
-    return (
-        f"{len(timings) / seconds:.1f} sweeps per second, several at once; median per sweep "
-        f"{whole:.1f} ms ({', '.join(stages)})"
-    )
+def _only_time(
+    arguments: argparse.Namespace, segmenter: "Segmenter", job: "Job", outcome: "Outcome"
+) -> str:
+    """Return the time of a job's only sweep and, if it was computed here, that of a warmed run."""
+    from bev_instseg.jobs.job import time_again_ms
+
+    text = first_time(outcome.timing_ms)
+    if arguments.ray is not None or arguments.tiles:
+        return text
+    again_ms = time_again_ms(segmenter, job, outcome.item)
+    return f"{text}; {np.median(again_ms):.0f} ms from file to labels once warm"

@@ -5,20 +5,16 @@
 ``NAME.ply, .pcd``    points with intensity, instance, class, score and colour
 ``NAME.laz``          the same in LAS columns, compressed
 ``NAME.txt``          boxes in a camera's image, in the format of KITTI's object benchmark
-``NAME.json``         instances with scores and boxes; written last
+``NAME.png, .html``   pictures; see `Picture`
+``NAME.json``         instances with scores and boxes, and the list of the other files
 ====================  ==============================================================
 """
 
 from bev_instseg.export.mark import has_mark
 from bev_instseg.export.picture import Picture
-from bev_instseg.export.points import Cloud
+from bev_instseg.export.points import POINT_FORMATS, Cloud
 from bev_instseg.export.read_back import read_instances
-from bev_instseg.export.result import (
-    POINT_FORMATS,
-    ResultFiles,
-    result_paths,
-    write_result,
-)
+from bev_instseg.export.result import ResultFiles, result_paths, write_result
 from bev_instseg.export.semantickitti import semantickitti_labels
 from bev_instseg.export.sweep_result import InstanceRecord, Provenance, SweepResult
 

@@ -10,6 +10,7 @@ from bev_instseg.colours import instance_colours
 from bev_instseg.config import ClassConfig
 from bev_instseg.structures import Float32, Instances, check_array
 
+POINT_FORMATS = ("ply", "pcd", "laz")  # the files that can hold the points
 DARKEST_GREY, BRIGHTEST_GREY = 100, 200  # background points at intensity 0 and 1
 
 

@@ -31,7 +31,10 @@ def semantickitti_labels(instances: Instances, class_labels: Sequence[int]) -> N
     if not all(0 <= label <= MAX_UINT16 for label in class_labels):
         raise ValueError(f"class_labels must be in 0..{MAX_UINT16}, got {tuple(class_labels)}")
     if len(instances) > MAX_UINT16:
-        raise ValueError(f"{len(instances)} instances; a .label file holds at most {MAX_UINT16}")
+        raise ValueError(
+            f"{len(instances)} instances, but a .label file holds at most {MAX_UINT16}; cut the "
+            "map into parts"
+        )
     words = np.zeros(len(instances) + 1, np.uint32)
     words[1:] = np.asarray(class_labels, np.uint32)[instances.classes]
     words |= np.arange(len(words), dtype=np.uint32) << np.uint32(16)

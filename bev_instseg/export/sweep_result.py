@@ -3,17 +3,30 @@
 `SweepResult` is the only place that knows the keys of this file.
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export.mark import MARK
+from bev_instseg.export.picture import Picture
+from bev_instseg.export.points import POINT_FORMATS
 from bev_instseg.grid import BEVGrid
 from bev_instseg.structures import Instances
+
+# Suffixes of the files beside a ``.json``.
+SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value for p in Picture)}
+MAX_BYTES = 64 << 20  # 65,535 instances, the most that a .label can number, take half of it
+# What parsing something else than a result raises.
+NOT_A_RESULT = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RecursionError, MemoryError),
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,7 @@ class Provenance:
         sweep_bytes: Size of that file.
         axes: Where the file's x, y and z point; see `SensorSetup`.
         origin_m: Position of the sensor in the file's coordinates, metres.
+        level_deg: Pitch and roll by which the sweep was levelled, degrees; see `sensor_rotation`.
         notices: What was detected or assumed when the file was read.
         grid: Grid of the network.
         weights_sha256: Hash of the weights.
@@ -63,11 +77,32 @@ class Provenance:
     sweep_bytes: int
     axes: str
     origin_m: tuple[float, float, float]
+    level_deg: tuple[float, float]
     notices: tuple[str, ...]
     grid: BEVGrid
     weights_sha256: str
     settings: str
     calibration: str | None
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A file that bev-instseg wrote beside a ``.json``, and by what it is recognised.
+
+    Attributes:
+        suffix: What follows the name of the result, such as ``.label`` or ``_3d.png``.
+        num_bytes: Its size.
+        sha256: Hash of its content.
+    """
+
+    suffix: str
+    num_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, suffix: str, data: bytes) -> "FileRecord":
+        """Return the record of a file with this content."""
+        return cls(suffix, len(data), hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -79,12 +114,14 @@ class SweepResult:
         class_names: Names of the classes that the network knows.
         instances: The instances by descending score.
         provenance: What the result was computed from; None if the file does not record all of it.
+        files: The other files of the sweep, which bev-instseg may replace and remove.
     """
 
     num_points: int
     class_names: tuple[str, ...]
     instances: tuple[InstanceRecord, ...]
     provenance: Provenance | None = None
+    files: tuple[FileRecord, ...] = ()
 
     @classmethod
     def of(cls, instances: Instances, provenance: Provenance | None = None) -> "SweepResult":
@@ -123,10 +160,10 @@ class SweepResult:
             ScanError: The file cannot be read, or is not a complete result.
         """
         try:
-            return _parse(json.loads(Path(path).read_bytes()))
+            return _parse(_read_tree(Path(path)))
         except OSError as error:
             raise ScanError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        except NOT_A_RESULT:
             raise ScanError(
                 f"{path}: not a complete result of bev-instseg; segment the sweep again"
             ) from None
@@ -158,18 +195,47 @@ class SweepResult:
             }
             for one in self.instances
         ]
-        return _to_json(tree)
+        return _to_json(tree, self.files)
 
 
-def _to_json(tree: Mapping[str, Any]) -> bytes:
-    return (json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+def unfinished(files: Iterable[FileRecord]) -> bytes:
+    """Return what the ``.json`` holds while the other files are replaced.
+
+    Args:
+        files: The files that are there, and those that will be.
+    """
+    return _to_json({"about": MARK, "unfinished": True}, files)
 
 
-UNFINISHED = _to_json({"about": MARK, "unfinished": True})  # while the other files are written
+def files_beside(json_path: Path) -> tuple[FileRecord, ...]:
+    """Return the files that a ``.json`` lists, finished or not; none if it cannot be read.
+
+    Args:
+        json_path: The file; it need not exist.
+    """
+    try:
+        tree = _read_tree(json_path)
+        return _parse_files(tree) if tree["about"] == MARK else ()
+    except (OSError, *NOT_A_RESULT):
+        return ()
+
+
+def _to_json(tree: Mapping[str, Any], files: Iterable[FileRecord]) -> bytes:
+    tree = {**tree, "files": [asdict(file) for file in files]}
+    text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace")  # file names need not be UTF-8
+
+
+def _read_tree(path: Path) -> Any:
+    """Parse a file; raises OSError or an error of `NOT_A_RESULT`."""
+    about = path.stat()
+    if not S_ISREG(about.st_mode) or about.st_size > MAX_BYTES:
+        raise ValueError("no result has this size")
+    return json.loads(path.read_bytes())
 
 
 def _parse(tree: Any) -> SweepResult:
-    """Check a parsed file; raises ValueError, KeyError, TypeError or OverflowError."""
+    """Check a parsed file; raises an error of `NOT_A_RESULT`."""
     class_names = tuple(_text(name) for name in tree["class_names"])
     instances = tuple(_parse_instance(entry) for entry in tree["instances"])
     if [one.id for one in instances] != list(range(1, len(instances) + 1)):
@@ -181,7 +247,17 @@ def _parse(tree: Any) -> SweepResult:
         raise ValueError("a number is out of range")
     complete = all(field.name in tree for field in fields(Provenance))
     provenance = _parse_provenance(tree) if complete else None
-    return SweepResult(num_points, class_names, instances, provenance)
+    return SweepResult(num_points, class_names, instances, provenance, _parse_files(tree))
+
+
+def _parse_files(tree: Any) -> tuple[FileRecord, ...]:
+    files = tuple(
+        FileRecord(_text(entry["suffix"]), _integer(entry["num_bytes"]), _text(entry["sha256"]))
+        for entry in tree.get("files", ())  # results of earlier versions have none
+    )
+    if not {file.suffix for file in files} <= SUFFIXES:  # which could name any file nearby
+        raise ValueError("an unknown suffix")
+    return files
 
 
 def _parse_instance(entry: Any) -> InstanceRecord:
@@ -202,6 +278,7 @@ def _parse_instance(entry: Any) -> InstanceRecord:
 
 def _parse_provenance(tree: Any) -> Provenance:
     x, y, z = tree["origin_m"]
+    pitch_deg, roll_deg = tree["level_deg"]
     grid = tree["grid"]
     calibration = tree["calibration"]
     return Provenance(
@@ -209,6 +286,7 @@ def _parse_provenance(tree: Any) -> Provenance:
         sweep_bytes=_integer(tree["sweep_bytes"]),
         axes=_text(tree["axes"]),
         origin_m=(_number(x), _number(y), _number(z)),
+        level_deg=(_number(pitch_deg), _number(roll_deg)),
         notices=tuple(_text(notice) for notice in tree["notices"]),
         grid=BEVGrid(
             x_range_m=_range_m(grid["x_range_m"]),

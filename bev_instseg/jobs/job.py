@@ -1,15 +1,15 @@
-"""A folder job: which sweeps, what to write for each, what is done already, and one sweep's work.
+"""A folder job: what to write for each sweep, what is done already, and one sweep's work.
 
 `segment_item` does the work. It writes the same bytes whether a thread of this process or a worker
 of a Ray cluster (`bev_instseg.jobs.on_ray`) calls it.
 """
 
+import errno
 import hashlib
 import json
-import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,42 +18,40 @@ from typing import Any
 import numpy as np
 
 from bev_instseg.datasets.kitti import CameraCalibration, read_calibration
-from bev_instseg.exceptions import ScanError, explain
+from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import (
-    POINT_FORMATS,
     Cloud,
     Picture,
     Provenance,
     ResultFiles,
     SweepResult,
-    has_mark,
     result_paths,
     write_result,
 )
-from bev_instseg.io.formats import SUFFIXES
-from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation
+from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
+from bev_instseg.io.survey import Survey
 from bev_instseg.io.sweep import Sweep, read_sweep, stem_of
+from bev_instseg.jobs.find_items import Item
+from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.structures import Float32, Instances, Segmentation
-from bev_instseg.visualize import Renderer, draw_bev, draw_maps, write_html
+from bev_instseg.structures import Float32, Segmentation
+from bev_instseg.tiles import segment_tiles
+from bev_instseg.visualize import (
+    AROUND_SENSOR,
+    Renderer,
+    bev_png,
+    maps_png,
+    square_around,
+    web_page,
+)
 
-POINT_SUFFIXES = tuple(f".{name}" for name in POINT_FORMATS)
 # What reading, segmenting, writing or drawing a sweep may raise for reasons outside the program.
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
+# Reasons for which no other sweep could be written either: a disk that is full or read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+REPEATS, REPEAT_S = 7, 0.3
+OFF_GRID_REMEDY = "; --tiles segments them too, --origin X Y Z says where the sensor was"
 _DRAWING = threading.Lock()  # Matplotlib draws one picture at a time
-
-
-@dataclass(frozen=True)
-class Item:
-    """A sweep of a job.
-
-    Attributes:
-        path: Its file.
-        name: Name of its results inside the output folder, without suffix.
-    """
-
-    path: Path
-    name: str
 
 
 @dataclass(frozen=True)
@@ -62,12 +60,15 @@ class Job:
 
     Attributes:
         out: Folder of the results.
-        settings: Hash of everything that affects the instances; see `settings_fingerprint`.
-        setup: How the sweeps are stored.
+        settings: Hash of everything that affects the instances of all sweeps; see
+            `settings_fingerprint`.
+        setup: What is known about how the sweeps are stored.
         formats: Point files to write, from `bev_instseg.export.POINT_FORMATS`.
         pictures: Pictures to draw.
         calibration: Camera calibration for boxes in its image: a file for all sweeps, or a folder
             with a ``NAME.txt`` for each; None for no boxes.
+        tiles: Whether to segment what is outside the grid, too; see `segment_tiles`.
+        survey: What the sweeps of each folder have in common.
     """
 
     out: Path
@@ -76,6 +77,20 @@ class Job:
     formats: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     calibration: Path | None = None
+    tiles: bool = False
+    survey: Survey = field(default_factory=Survey, hash=False)  # Ray hashes the job
+
+    def read(self, item: Item) -> Sweep:
+        """Read a sweep like the others of its folder; raises ScanError."""
+        return read_sweep(item.path, self.setup, self.survey.reading_of(item.path))
+
+    def settings_of(self, item: Item) -> str:
+        """Return the hash of everything that affects a sweep's instances beside its own points."""
+        reading = self.survey.reading_of(item.path)
+        if reading is None or reading.is_usual:
+            return self.settings
+        found = [self.settings, asdict(replace(reading, notices=()))]
+        return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
     def target(self, item: Item) -> Path:
         """Return the path of a sweep's results without suffix."""
@@ -103,28 +118,45 @@ class Job:
         They are if they were made from the same calibration and settings and from a file of the
         same size, and if that file has not been modified since.
         """
-        if not all(path.exists() for path in self.paths(item)):
-            return False
         json_path = self.json_path(item)
         try:
-            result = SweepResult.read(json_path)
-            made_from = result.provenance
+            modified_ns = json_path.stat().st_mtime_ns
             sweep = item.path.stat()
+            result = self.read_result(item)
+            made_from = result.provenance
+            listed = {f"{self.target(item)}{file.suffix}": file.num_bytes for file in result.files}
             return (
                 made_from is not None
-                and made_from.settings == self.settings
                 and made_from.sweep_bytes == sweep.st_size
                 and made_from.calibration == self.calibration_sha256(item)
-                and self.label_path(item).stat().st_size == 4 * result.num_points
-                and json_path.stat().st_mtime_ns >= sweep.st_mtime_ns
+                and all(
+                    path == json_path or path.stat().st_size == listed.get(str(path))
+                    for path in self.paths(item)
+                )
+                and modified_ns >= sweep.st_mtime_ns
             )
         except (OSError, ScanError):
             return False
 
+    def read_result(self, item: Item) -> SweepResult:
+        """Read the ``.json`` of a sweep.
+
+        Args:
+            item: The sweep.
+
+        Raises:
+            ScanError: It is not complete, or of a job with different weights or settings.
+        """
+        path = self.json_path(item)
+        result = SweepResult.read(path)
+        if result.provenance is None or result.provenance.settings != self.settings_of(item):
+            raise ScanError(f"{path}: made with different weights or settings; segment it again")
+        return result
+
     def calibration_path(self, item: Item) -> Path | None:
         """Return the calibration file of a sweep; None without one."""
         if self.calibration is not None and self.calibration.is_dir():
-            return self.calibration / f"{Path(item.name).name}.txt"
+            return self.calibration / f"{stem_of(item.path)}.txt"
         return self.calibration
 
     def calibration_sha256(self, item: Item) -> str | None:
@@ -147,103 +179,29 @@ class Outcome:
     Attributes:
         item: The sweep.
         notices: What was detected in its file, and what could not be drawn.
-        timing_ms: Milliseconds of each stage, drawing excluded; empty if the sweep failed.
+        timing_ms: Milliseconds of each stage; empty if the sweep failed.
         error: One line that says why the sweep failed; empty if it did not.
+        is_disk_error: Whether it failed for one of the `DISK_ERRORS`.
     """
 
     item: Item
     notices: tuple[str, ...] = ()
     timing_ms: dict[str, float] = field(default_factory=dict)
     error: str = ""
+    is_disk_error: bool = False
 
 
-def find_items(inputs: Sequence[Path], out: Path) -> list[Item]:
-    """Find the sweeps among files and, to any depth, in folders.
-
-    The results of a sweep in a folder are named by its path below that folder, those of a file by
-    its stem. Hidden files and folders are skipped, and so are point files that bev-instseg wrote.
-
-    Args:
-        inputs: Sweeps and folders.
-        out: Folder of the results.
-
-    Returns:
-        The sweeps, each once, in the order of ``inputs`` and sorted within a folder.
-
-    Raises:
-        ScanError: There are no sweeps, a link in ``out`` would put results outside of it, or two
-            sweeps would have results of the same name.
-    """
-    items: dict[Path, Item] = {}  # by real path: a file given twice is processed once
-    for source in inputs:
-        for path in _sweeps_of(source, out):
-            below = path.relative_to(source).parent if source.is_dir() else Path()
-            items.setdefault(path.resolve(), Item(path, (below / stem_of(path)).as_posix()))
-    by_name: dict[str, Item] = {}
-    for item in items.values():
-        folder = (out / item.name).parent.resolve()
-        if not folder.is_relative_to(out.resolve()):
-            raise ScanError(
-                f"{item.path}: a link would put its results in {folder}, outside the output "
-                "folder; choose another --out"
-            )
-        first = by_name.setdefault(item.name, item)
-        if first is not item:
-            raise ScanError(
-                f"{item.path}: its results would have the same name as those of {first.path}; "
-                "segment one of them separately, with another --out"
-            )
-    return list(items.values())
-
-
-def _sweeps_of(source: Path, out: Path) -> list[Path]:
-    """Return the sweeps that an input stands for; raises ScanError if there are none."""
-    if source.suffix in POINT_SUFFIXES and source.resolve().parent == out.resolve():
-        raise ScanError(f"{source}: is inside the output folder; choose another --out")
-    if not source.exists():
-        raise ScanError(f"{source}: no such sweep or folder; check the path")
-    if not source.is_dir():
-        return [source]
-    found = _sweeps_below(source)
-    if not found:
-        raise ScanError(
-            f"{source}: no sweeps in this folder; expected {', '.join(SUFFIXES)} files that "
-            "bev-instseg did not write"
-        )
-    return found
-
-
-def _sweeps_below(folder: Path) -> list[Path]:
-    """Return the sorted sweeps of a folder tree; links to a file found without them are skipped."""
-    found: dict[Path, Path] = {}
-    visited = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        real = Path(parent).resolve()
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if real in visited:  # a link that leads back up
-            folders.clear()
-            continue
-        visited.add(real)
-        for path in (Path(parent) / name for name in names if not name.startswith(".")):
-            if not path.name.lower().endswith(SUFFIXES) or not path.is_file():
-                continue
-            if path.suffix in POINT_SUFFIXES and has_mark(path):
-                continue
-            if not path.is_symlink() or path.resolve() not in found:
-                found[path.resolve()] = path
-    return sorted(found.values())
-
-
-def settings_fingerprint(segmenter: Segmenter, setup: SensorSetup) -> str:
+def settings_fingerprint(segmenter: Segmenter, setup: SensorSetup, tiles: bool = False) -> str:
     """Return a hash of everything that affects the instances: 16 hexadecimal digits.
 
     Args:
         segmenter: Its weights, grid, classes and thresholds count.
         setup: How the sweeps are stored.
+        tiles: Whether what is outside the grid is segmented, too.
     """
     config = segmenter.config
     hashed: list[Any] = [segmenter.weights_sha256, asdict(setup), asdict(config.grid)]
-    hashed += [asdict(config.cluster), [asdict(c) for c in config.classes]]
+    hashed += [asdict(config.cluster), [asdict(c) for c in config.classes], tiles]
     return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]
 
 
@@ -263,42 +221,97 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
     """
     try:
         start = time.perf_counter()
-        sweep = read_sweep(item.path, job.setup)
+        sweep = job.read(item)
         timing_ms = {"read": 1000 * (time.perf_counter() - start)}
-        segmentation = segmenter.segment_with_maps(sweep.points)
+        segmentation = _segment(segmenter, job, sweep.points)
         timing_ms |= segmentation.timing_ms
+        sweep = _with_off_grid_notice(sweep, job, segmentation)
+        with _DRAWING if job.pictures else nullcontext():
+            start = time.perf_counter()
+            pictures, notices = _draw(job, renderer, item, sweep.points, segmentation)
+            if job.pictures:
+                timing_ms["draw"] = 1000 * (time.perf_counter() - start)
         start = time.perf_counter()
-        _write(segmenter, job, item, sweep, segmentation.instances)
+        _write(segmenter, job, item, sweep, segmentation, pictures)
         timing_ms["write"] = 1000 * (time.perf_counter() - start)
-        with _DRAWING:
-            notices = _draw(job, renderer, item, sweep.points, segmentation)
     except EXPECTED_ERRORS as error:
-        reason = explain(error)
-        prefix = "" if str(item.path) in reason else f"{item.path}: "
-        return Outcome(item, error=f"{prefix}{reason}")
+        is_disk_error = isinstance(error, OSError) and error.errno in DISK_ERRORS
+        return Outcome(item, error=_reason(error, item), is_disk_error=is_disk_error)
     return Outcome(item, (*sweep.notices, *notices), timing_ms)
 
 
-def _write(segmenter: Segmenter, job: Job, item: Item, sweep: Sweep, instances: Instances) -> None:
+def _segment(segmenter: Segmenter, job: Job, points: Float32) -> Segmentation:
+    return segment_tiles(segmenter, points) if job.tiles else segmenter.segment_with_maps(points)
+
+
+def _with_off_grid_notice(sweep: Sweep, job: Job, segmentation: Segmentation) -> Sweep:
+    """Add a notice if many points were not looked at."""
+    notice = off_grid_notice(sweep.points, segmentation.pillars)
+    if not notice:
+        return sweep
+    if not job.tiles:
+        notice += OFF_GRID_REMEDY
+    return replace(sweep, notices=(*sweep.notices, notice))
+
+
+def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
+    """Read and segment a sweep several times; return how many milliseconds that took.
+
+    Args:
+        segmenter: Finds the instances.
+        job: How sweeps are stored.
+        item: The sweep.
+
+    Returns:
+        At most `REPEATS` times, fewer if they would take longer than `REPEAT_S` together.
+    """
+    times_ms: list[float] = []
+    while len(times_ms) < REPEATS and sum(times_ms) < 1000 * REPEAT_S:
+        start = time.perf_counter()
+        _segment(segmenter, job, job.read(item).points)
+        times_ms.append(1000 * (time.perf_counter() - start))
+    return times_ms
+
+
+def _reason(error: Exception, item: Item) -> str:
+    """Return an error as a line that names the sweep."""
+    name = printable(str(item.path))
+    text = str(error).replace(str(item.path), name)  # whose line breaks do not end the message
+    if isinstance(error, OSError) or not text:
+        text = explain(error)
+    reason = printable(text.splitlines()[0])
+    return reason if name in reason else f"{name}: {reason}"
+
+
+def _write(
+    segmenter: Segmenter,
+    job: Job,
+    item: Item,
+    sweep: Sweep,
+    segmentation: Segmentation,
+    pictures: Mapping[Picture, bytes],
+) -> None:
     files = ResultFiles(
         formats=job.formats,
         calibration=_sensor_to_camera(job, item, sweep),
         image_size_px=segmenter.config.data.image_size_px,
-        pictures=job.pictures,
+        pictures=pictures,
     )
     provenance = Provenance(
-        sweep=item.path.name,
+        sweep=printable(item.path.name),
         sweep_bytes=item.path.stat().st_size,
         axes=sweep.axes,
         origin_m=sweep.origin_m,
+        level_deg=sweep.level_deg,
         notices=sweep.notices,
-        grid=segmenter.config.grid,
+        grid=segmentation.pillars.grid,
         weights_sha256=segmenter.weights_sha256,
-        settings=job.settings,
+        settings=job.settings_of(item),
         calibration=job.calibration_sha256(item),
     )
     cloud = Cloud(sweep.xyz, sweep.points[:, 3])
-    write_result(job.target(item), cloud, instances, segmenter.config.classes, provenance, files)
+    instances, classes = segmentation.instances, segmenter.config.classes
+    write_result(job.target(item), cloud, instances, classes, provenance, files)
 
 
 def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration | None:
@@ -307,27 +320,31 @@ def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration |
     if path is None:
         return None
     from_file = read_calibration(path)
-    rotation = from_file.rotation @ axes_rotation(sweep.axes).T
+    rotation = from_file.rotation @ sensor_rotation(sweep.axes, sweep.level_deg).T
     translation = from_file.to_camera(np.array([sweep.origin_m]))[0]
     return replace(from_file, rotation=rotation, translation=translation)
 
 
 def _draw(
     job: Job, renderer: Renderer | None, item: Item, points: Float32, segmentation: Segmentation
-) -> list[str]:
-    """Draw the pictures of a job; return what this machine cannot draw, and why."""
-    notices, instances = [], segmentation.instances
+) -> tuple[dict[Picture, bytes], list[str]]:
+    """Return the pictures of a job, and why some cannot be drawn on this machine."""
+    pictures, notices = dict[Picture, bytes](), []
+    instances, title = segmentation.instances, printable(item.name)
     for picture in job.pictures:
-        path = picture.path(job.target(item))
         if picture is Picture.BEV:
-            draw_bev(points, instances, path, title=item.name)
+            pillars = segmentation.pillars
+            range_m, middle_m = square_around(pillars) if job.tiles else AROUND_SENSOR
+            pictures[picture] = bev_png(
+                points, instances, title=title, range_m=range_m, middle_m=middle_m
+            )
         elif picture is Picture.WEB_PAGE:
-            write_html(points, instances, path, title=item.name)
+            pictures[picture] = web_page(points, instances, title=title)
         elif picture is Picture.MAPS:
-            draw_maps(points, segmentation, path, title=item.name)
+            pictures[picture] = maps_png(points, segmentation, title=title)
         elif renderer is not None:
             try:
-                renderer.draw(points, instances, path, title=item.name)
+                pictures[picture] = renderer.render(points, instances, title=title)
             except RuntimeError as error:
-                notices.append(str(error).removeprefix(f"{path}: "))
-    return notices
+                notices.append(str(error))
+    return pictures, notices

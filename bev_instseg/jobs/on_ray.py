@@ -8,7 +8,9 @@ outcomes come back. The files are identical to those of a single process.
 import logging
 import os
 import pickle
+import signal
 import socket
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +20,10 @@ from secrets import token_hex
 from typing import Any
 
 from bev_instseg.exceptions import explain
+from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
 from bev_instseg.jobs.job import (
     EXPECTED_ERRORS,
-    Item,
     Job,
     Outcome,
     new_renderer,
@@ -110,10 +112,21 @@ def _connect(address: str) -> None:
                 raise ValueError("an address is HOST:PORT or auto")
             socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
             hint = "; if its head node requires a token, export RAY_AUTH_MODE=token"
-        with _silenced_stderr():
+        with _silenced_stderr(), _kept_handler(signal.SIGTERM):
             ray.init(address, log_to_driver=False, logging_level=logging.CRITICAL, **local_only)
     except (OSError, ValueError, RuntimeError) as error:
         raise ConnectionError(f"Ray at '{address}': {explain(error)}{hint}") from None
+
+
+@contextmanager
+def _kept_handler(number: signal.Signals) -> Iterator[None]:
+    """Restore a signal's handler, which Ray replaces by one that ends the process at once."""
+    handler = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -199,7 +212,7 @@ class Worker:
             self.work = partial(segment_item, self.segmenter, job, renderer)
             if not job.out.is_dir():
                 raise ValueError(f"{job.out}: no such folder; all machines must share it")
-            if settings_fingerprint(self.segmenter, job.setup) != job.settings:
+            if settings_fingerprint(self.segmenter, job.setup, job.tiles) != job.settings:
                 raise ValueError("its weights or thresholds differ from those of the job")
         except EXPECTED_ERRORS as error:
             self.failure = f"worker on {socket.gethostname()}: {explain(error)}"

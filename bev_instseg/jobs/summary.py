@@ -10,6 +10,7 @@ from bev_instseg.export import InstanceRecord, SweepResult
 from bev_instseg.tables import markdown_table
 
 DOUBTFUL_SCORE = 0.6  # flags a class of a sweep if its median score there is lower
+CSV_START = "sweep,points"  # how every CSV begins
 FEW_POINTS_RATIO = 0.5  # flags a sweep with fewer points than this ratio of the median sweep's
 
 
@@ -141,7 +142,7 @@ def summary_csv(sweeps: Sequence[SweepSummary], class_names: Sequence[str]) -> s
     writer = csv.writer(text, lineterminator="\n")
     parts = ("instances", "points", "median_range_m")
     columns = [f"{name}_{part}" for name in class_names for part in parts]
-    writer.writerow(["sweep", "points", *columns, "flags"])
+    writer.writerow([*CSV_START.split(","), *columns, "flags"])
     for sweep, reasons in zip(sweeps, flags(sweeps), strict=True):
         cells = [
             cell

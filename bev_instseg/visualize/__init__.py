@@ -3,22 +3,34 @@
 Matplotlib, Open3D and viser are imported by the functions that draw with them.
 """
 
-from bev_instseg.visualize.bev import draw_bev, draw_comparison
+from bev_instseg.visualize.bev import (
+    AROUND_SENSOR,
+    bev_png,
+    draw_bev,
+    draw_comparison,
+    square_around,
+)
 from bev_instseg.visualize.box_corners import box_corners
-from bev_instseg.visualize.maps import draw_maps
+from bev_instseg.visualize.maps import draw_maps, maps_png
 from bev_instseg.visualize.render import Renderer, draw_3d
 from bev_instseg.visualize.training_curves import draw_training
-from bev_instseg.visualize.web import write_html
-from bev_instseg.visualize.window import view_sweeps
+from bev_instseg.visualize.web import web_page, write_html
+from bev_instseg.visualize.window import no_window, view_sweeps
 
 __all__ = [
+    "AROUND_SENSOR",
     "Renderer",
+    "bev_png",
     "box_corners",
     "draw_3d",
     "draw_bev",
     "draw_comparison",
     "draw_maps",
     "draw_training",
+    "maps_png",
+    "no_window",
+    "square_around",
     "view_sweeps",
+    "web_page",
     "write_html",
 ]

@@ -8,11 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.colours import instance_colours
-from bev_instseg.structures import Float32, Frame, Instances
+from bev_instseg.file_io import write_atomic
+from bev_instseg.structures import Float32, Frame, Instances, Pillars
 from bev_instseg.visualize.appearance import instance_texts
-from bev_instseg.visualize.bev_map import MapContent, Rings, fill_map, new_maps, save_png
+from bev_instseg.visualize.bev_map import (
+    MapContent,
+    Rings,
+    encode_png,
+    fill_map,
+    new_maps,
+    save_png,
+)
 from bev_instseg.visualize.box_corners import Float
 
+RANGE_M = 50.0
+AROUND_SENSOR = RANGE_M, (0.0, 0.0)  # half the side and the middle of the square that is shown
 MISSED_COLOUR, FALSE_POSITIVE_COLOUR = "#9333ea", "#f97316"
 
 
@@ -33,12 +43,19 @@ NO_ERRORS = Errors({}, {})
 
 
 def draw_bev(
-    points: Float32, instances: Instances, path: str | Path, *, title: str, range_m: float = 50.0
+    points: Float32,
+    instances: Instances,
+    path: str | Path,
+    *,
+    title: str,
+    range_m: float = RANGE_M,
+    middle_m: tuple[float, float] = (0.0, 0.0),
 ) -> None:
     """Draw a sweep from above, x forward up and y left, as a PNG of 1600 x 1600 pixels.
 
     Background points are grey (darker if taller or brighter), instances coloured; each box has the
-    colour of its class. The counts in the legend are those of the whole sweep.
+    colour of its class. The counts in the legend are those of the whole sweep. Class and score are
+    written beside each box unless the square is larger than 400 m x 400 m.
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN points are skipped.
@@ -46,14 +63,52 @@ def draw_bev(
         path: The PNG file, replaced atomically.
         title: Title of the picture.
         range_m: Half the side of the square shown.
+        middle_m: x, y of the middle of that square; the sensor's place by default.
 
     Raises:
         OSError: The file cannot be written.
     """
-    figure, (axes,) = new_maps(1, range_m)
+    png = bev_png(points, instances, title=title, range_m=range_m, middle_m=middle_m)
+    write_atomic(path, png)
+
+
+def bev_png(
+    points: Float32,
+    instances: Instances,
+    *,
+    title: str,
+    range_m: float = RANGE_M,
+    middle_m: tuple[float, float] = (0.0, 0.0),
+) -> bytes:
+    """Return the PNG that `draw_bev` writes.
+
+    Args:
+        points: See `draw_bev`.
+        instances: See `draw_bev`.
+        title: See `draw_bev`.
+        range_m: See `draw_bev`.
+        middle_m: See `draw_bev`.
+    """
+    figure, (axes,) = new_maps(1, range_m, middle_m)
     colours = instance_colours(len(instances))
     fill_map(axes, MapContent(title, points, instances, colours, instance_texts(instances)))
-    save_png(figure, path)
+    return encode_png(figure)
+
+
+def square_around(pillars: Pillars) -> tuple[float, tuple[float, float]]:
+    """Return half the side and the middle of a square that shows all pillars, to be drawn.
+
+    Args:
+        pillars: The pillars, of a map say.
+
+    Returns:
+        ``range_m``, at least `RANGE_M`, and ``middle_m`` for `draw_bev`.
+    """
+    if not len(pillars.cells):
+        return AROUND_SENSOR
+    low, high = pillars.centres_m.min(axis=0), pillars.centres_m.max(axis=0)
+    x, y = ((low + high) / 2).tolist()
+    return max(float((high - low).max()) / 2 + pillars.grid.cell_m, RANGE_M), (x, y)
 
 
 def draw_comparison(
@@ -63,7 +118,7 @@ def draw_comparison(
     *,
     title: str,
     errors: Errors = NO_ERRORS,
-    range_m: float = 50.0,
+    range_m: float = RANGE_M,
 ) -> None:
     """Draw predicted instances beside the ground truth, as a PNG of 3200 x 1600 pixels.
 

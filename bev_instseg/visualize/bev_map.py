@@ -4,6 +4,7 @@ Matplotlib is imported by the functions that draw with it.
 """
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ MAP_PX = 1440  # side of the map alone
 MAP_LEFT_PX, MAP_BOTTOM_PX = 105, 85
 TEXT_PT = 6.5
 MAX_TITLE_CHARS = 44
+MAX_RANGE_WITH_TEXTS_M = 200.0
+SPACINGS_M = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of range rings and ticks
 PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
 TEXT: dict[str, Any] = {"fontsize": TEXT_PT, "ha": "center", "va": "center", "bbox": PAPER}
 VOID_RGB = (0.93, 0.80, 0.55)
@@ -81,12 +84,15 @@ class MapContent:
     rings: Sequence[Rings] = ()
 
 
-def new_maps(num_maps: int, range_m: float) -> "tuple[Figure, list[Axes]]":
+def new_maps(
+    num_maps: int, range_m: float, middle_m: tuple[float, float] = (0.0, 0.0)
+) -> "tuple[Figure, list[Axes]]":
     """Create a figure with empty maps side by side, `PANEL_PX` x `PANEL_PX` pixels each.
 
     Args:
         num_maps: Number of maps.
         range_m: Half the side of the square that each map shows.
+        middle_m: x, y of the middle of that square; the sensor's place by default.
 
     Returns:
         The figure and its maps from left to right.
@@ -94,10 +100,12 @@ def new_maps(num_maps: int, range_m: float) -> "tuple[Figure, list[Axes]]":
     from matplotlib.figure import Figure
 
     figure = Figure((num_maps * PANEL_PX / DPI, PANEL_PX / DPI), dpi=DPI)
-    return figure, [_new_map(figure, k, num_maps, range_m) for k in range(num_maps)]
+    return figure, [_new_map(figure, k, num_maps, range_m, middle_m) for k in range(num_maps)]
 
 
-def _new_map(figure: "Figure", index: int, num_maps: int, range_m: float) -> "Axes":
+def _new_map(
+    figure: "Figure", index: int, num_maps: int, range_m: float, middle_m: tuple[float, float]
+) -> "Axes":
     """Add an empty map of MAP_PX x MAP_PX pixels with ticks, range rings and the sensor."""
     from matplotlib.patches import Circle
     from matplotlib.ticker import MultipleLocator
@@ -105,18 +113,19 @@ def _new_map(figure: "Figure", index: int, num_maps: int, range_m: float) -> "Ax
     width = num_maps * PANEL_PX
     left, bottom = (index * PANEL_PX + MAP_LEFT_PX) / width, MAP_BOTTOM_PX / PANEL_PX
     axes = figure.add_axes((left, bottom, MAP_PX / width, MAP_PX / PANEL_PX))
-    axes.set(xlim=(range_m, -range_m), ylim=(-range_m, range_m))
+    (x, y), spacing_m = middle_m, next(step for step in SPACINGS_M if range_m <= 6 * step)
+    axes.set(xlim=(y + range_m, y - range_m), ylim=(x - range_m, x + range_m))
     axes.set_xlabel("y, left (m)", fontsize=8, labelpad=1)
     axes.set_ylabel("x, forward (m)", fontsize=8, labelpad=-2)
     axes.tick_params(labelsize=7, length=3, color="0.5", labelcolor="0.3")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MultipleLocator(10 if range_m >= 20 else 5))
+        axis.set_major_locator(MultipleLocator(spacing_m if range_m >= 20 else 5))
     for spine in axes.spines.values():
         spine.set_color("0.7")
-    for radius in range(10, int(range_m) + 1, 10):
+    for radius in range(spacing_m, int(range_m + max(abs(x), abs(y))) + 1, spacing_m):
         axes.add_patch(Circle((0, 0), radius, fill=False, color="0.35", alpha=0.35, lw=0.5))
         at = -radius * np.sqrt(0.5)
-        axes.text(at, at, f"{radius} m", color="0.4", **TEXT)
+        axes.text(at, at, f"{radius} m", color="0.4", clip_on=True, **TEXT)
     axes.plot(0, 0, marker=(3, 0, 0), markersize=6, color="black", zorder=4)
     return axes
 
@@ -128,10 +137,9 @@ def fill_map(axes: "Axes", content: MapContent) -> None:
         axes: A map made by `new_maps`.
         content: What to draw.
     """
-    range_m = axes.get_ylim()[1]
     axes.imshow(
-        _rasterize(content, range_m),
-        extent=(range_m, -range_m, -range_m, range_m),
+        _rasterize(content, *_view(axes)),
+        extent=(*axes.get_xlim(), *axes.get_ylim()),
         origin="lower",
         interpolation="nearest",
     )
@@ -139,7 +147,7 @@ def fill_map(axes: "Axes", content: MapContent) -> None:
     draw_boxes(axes, content.instances, 0.9, fills)
     for rings in content.rings:
         _draw_rings(axes, rings)
-    _write_texts(axes, content, range_m)
+    _write_texts(axes, content)
     _write_header(axes, content)
 
 
@@ -171,10 +179,22 @@ def _draw_rings(axes: "Axes", rings: Rings) -> None:
         )
 
 
-def _write_texts(axes: "Axes", content: MapContent, range_m: float) -> None:
-    """Write the texts beside the boxes or, if a box is ringed, beside its ring."""
+def _view(axes: "Axes") -> tuple[float, Float]:
+    """Return half the side of the square that a map shows, and its middle x, y."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    return (top - bottom) / 2, np.array([(bottom + top) / 2, (left + right) / 2])
+
+
+def _write_texts(axes: "Axes", content: MapContent) -> None:
+    """Write the texts beside the boxes or, if a box is ringed, beside its ring.
+
+    On a map so large that texts would hide it, there are none.
+    """
     from matplotlib.collections import LineCollection
 
+    range_m, middle = _view(axes)
+    if range_m > MAX_RANGE_WITH_TEXTS_M:
+        return
     instances, texts = content.instances, content.texts
     corners = box_corners(instances.boxes)[:, :4, 1::-1]  # y, x
     low, high = corners.min(1, initial=np.inf), corners.max(1, initial=-np.inf)
@@ -182,13 +202,18 @@ def _write_texts(axes: "Axes", content: MapContent, range_m: float) -> None:
         for k, (x, y, radius) in zip(rings.box_indices, rings.circles_m, strict=False):
             low[k], high[k] = (y - radius, x - radius), (y + radius, x + radius)
     ringed = [k for rings in content.rings for k in rings.box_indices]
+    middle = middle[::-1]  # y, x
     pixel_m = 2 * range_m / MAP_PX
     sizes_m = text_sizes_m(texts, TEXT_PT, pixel_m)
-    places, leaders = place_beside_boxes(low, high, sizes_m, range_m, pixel_m, ringed)
+    places, leaders = place_beside_boxes(
+        low - middle, high - middle, sizes_m, range_m, pixel_m, ringed
+    )
     colours = class_colours(instances.class_names)
-    for k, (y, x) in places.items():
+    for k, place in places.items():
+        y, x = place + middle
         axes.text(y, x, texts[k], color=colours[instances.classes[k]], **TEXT)
-    axes.add_collection(LineCollection(leaders, colors="0.3", lw=0.5))
+    lines = [np.add(ends, middle) for ends in leaders]
+    axes.add_collection(LineCollection(lines, colors="0.3", lw=0.5))
 
 
 def _write_header(axes: "Axes", content: MapContent) -> None:
@@ -234,16 +259,25 @@ def save_png(figure: "Figure", path: str | Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
+    write_atomic(path, encode_png(figure))
+
+
+def encode_png(figure: "Figure") -> bytes:
+    """Return a figure as a PNG at `DPI`; characters that the font lacks become boxes."""
+    # For the whole process, as warnings.catch_warnings does not work in several threads.
+    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
-def _rasterize(content: MapContent, range_m: float) -> Float32:
+def _rasterize(content: MapContent, range_m: float, middle: Float) -> Float32:
     """Return (MAP_PX, MAP_PX, 3) RGB 0..1 on white, rows by x, columns by -y; instances on top."""
     points = content.points
-    shown = (np.abs(points[:, :2]) < range_m).all(axis=1) & np.isfinite(points[:, 2:]).all(axis=1)
-    points, labels = points[shown], content.instances.labels[shown]
+    xy = points[:, :2] - middle.astype(np.float32)
+    shown = (np.abs(xy) < range_m).all(axis=1)
+    shown &= np.isfinite(points[:, 2:]).all(axis=1)
+    points, xy, labels = points[shown], xy[shown], content.instances.labels[shown]
     rgb = np.repeat(point_greys(points)[:, None], 3, axis=1)
     if content.void is not None:
         rgb[content.void[shown]] = VOID_RGB
@@ -251,7 +285,7 @@ def _rasterize(content: MapContent, range_m: float) -> Float32:
     rgb[member] = content.colours[labels[member] - 1]
 
     image = np.ones((MAP_PX, MAP_PX, 3), np.float32)
-    pixel = np.stack([points[:, 0] + range_m, range_m - points[:, 1]]) * (MAP_PX / (2 * range_m))
+    pixel = np.stack([xy[:, 0] + range_m, range_m - xy[:, 1]]) * (MAP_PX / (2 * range_m))
     for dots, side_px in ((~member, 2), (member, 3)):
         order = np.flatnonzero(dots)[np.argsort(points[dots, 2])]  # the highest is drawn last
         row, column = pixel[:, order].astype(np.int64) - side_px // 2

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.colours import instance_colours
+from bev_instseg.file_io import write_atomic
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.cluster import MARGIN_SQUARED
 from bev_instseg.ops.voxelize import FEATURES
@@ -25,8 +26,8 @@ from bev_instseg.visualize.bev_map import (
     DPI,
     PAPER,
     draw_boxes,
+    encode_png,
     place_beside_boxes,
-    save_png,
     shorten,
     text_sizes_m,
 )
@@ -74,6 +75,17 @@ def draw_maps(points: Float32, segmentation: Segmentation, path: str | Path, *, 
     Raises:
         OSError: The file cannot be written.
     """
+    write_atomic(path, maps_png(points, segmentation, title=title))
+
+
+def maps_png(points: Float32, segmentation: Segmentation, *, title: str) -> bytes:
+    """Return the PNG that `draw_maps` writes.
+
+    Args:
+        points: See `draw_maps`.
+        segmentation: See `draw_maps`.
+        title: See `draw_maps`.
+    """
     grid, instances = segmentation.pillars.grid, segmentation.instances
     middle = busiest_centre_m(instances, grid)
     number = instance_of_cluster(segmentation)
@@ -99,7 +111,7 @@ def draw_maps(points: Float32, segmentation: Segmentation, path: str | Path, *, 
     draw_offsets(maps[3], segmentation, colours)
     _draw_sigmas(maps[4], segmentation, colours, middle)
     _draw_instances(maps[5], points, instances, middle)
-    save_png(figure, path)
+    return encode_png(figure)
 
 
 def margin_ellipses(precision: Float32) -> tuple[Float, Float]:

@@ -88,12 +88,24 @@ class Renderer:
             RuntimeError: Open3D cannot render on this machine.
             OSError: The file cannot be written.
         """
-        request = make_scene(points, instances), f"{title}: {instances}"
         try:
-            png = self._ask(request)
+            png = self.render(points, instances, title=title)
         except RuntimeError as error:
             raise RuntimeError(f"{path}: {error}") from None
         write_atomic(path, png)
+
+    def render(self, points: Float32, instances: Instances, *, title: str) -> bytes:
+        """Return the PNG that `draw` writes.
+
+        Args:
+            points: See `draw`.
+            instances: See `draw`.
+            title: See `draw`.
+
+        Raises:
+            RuntimeError: Open3D cannot render on this machine.
+        """
+        return self._ask((make_scene(points, instances), f"{title}: {instances}"))
 
     def close(self) -> None:
         """End the child process."""

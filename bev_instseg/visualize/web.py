@@ -38,6 +38,20 @@ def write_html(points: Float32, instances: Instances, path: str | Path, *, title
         ImportError: viser is not installed.
         OSError: The file cannot be written.
     """
+    write_atomic(path, web_page(points, instances, title=title))
+
+
+def web_page(points: Float32, instances: Instances, *, title: str) -> bytes:
+    """Return the page that `write_html` writes.
+
+    Args:
+        points: See `write_html`.
+        instances: See `write_html`.
+        title: See `write_html`.
+
+    Raises:
+        ImportError: viser is not installed.
+    """
     with _server() as server:
         server.scene.set_up_direction("+z")
         server.scene.configure_environment_map(None)  # nothing is lit, and the page opens sooner
@@ -71,7 +85,8 @@ def write_html(points: Float32, instances: Instances, path: str | Path, *, title
     page = page.replace("<title>Viser</title>", f"<title>{title}</title>", 1)
     caption = CAPTION.format(title=title, counts=html.escape(str(instances)))
     page = page.replace("</body>", f"{caption}</body>", 1)
-    write_atomic(path, page.encode())
+    data: bytes = page.encode()
+    return data
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def view_sweeps(
     Returns:
         True once the window was closed; False, with one line on stderr, if there is no display.
     """
-    if reason := _no_window():
+    if reason := no_window():
         print(f"no display: {reason}; {INSTEAD}", file=sys.stderr)
         return False
     import open3d as o3d
@@ -163,7 +163,7 @@ class Viewer:
         self._vis.add_geometry(self._texts, reset_bounding_box=False)
 
 
-def _no_window() -> str:
+def no_window() -> str:
     """Return why Open3D cannot open a window, or "" if it can.
 
     A child process tries it, because Open3D may crash, hang, or report success while it renders

@@ -1,0 +1,121 @@
+"""The options of the segment command."""
+
+import argparse
+import re
+from pathlib import Path
+
+from bev_instseg.cli.arguments import add_network_arguments
+from bev_instseg.export import POINT_FORMATS
+from bev_instseg.io.sensor_setup import KNOWN_SENSORS
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the inputs and all options of the command.
+
+    Args:
+        parser: Parser of the command line.
+    """
+    parser.add_argument(
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="a sweep, or a folder of sweeps"
+    )
+    parser.add_argument(
+        "--out", required=True, type=Path, metavar="DIR", help="folder of the results"
+    )
+    add_network_arguments(parser)
+    _add_reading_options(parser)
+    parser.add_argument_group("what to segment").add_argument(
+        "--tiles",
+        action="store_true",
+        help="maps and sweeps larger than the grid as a whole, tile by tile, not only what is "
+        "around the sensor",
+    )
+    _add_writing_options(parser)
+    _add_folder_options(parser)
+
+
+def _add_reading_options(parser: argparse.ArgumentParser) -> None:
+    reading = parser.add_argument_group("how the sweeps are stored (default: detected)")
+    reading.add_argument(
+        "--sensor", choices=KNOWN_SENSORS, help="format and axes of a known sensor"
+    )
+    reading.add_argument(
+        "--format",
+        metavar="COLUMNS",
+        type=str.lower,
+        help="floats of a point in .bin files: their number, or a letter each, as in xyzi, xyz_i "
+        "or xyzirt (i is the intensity, _ and others are ignored); also kitti, nuscenes or auto",
+    )
+    reading.add_argument(
+        "--axes",
+        metavar="XYZ",
+        type=str.lower,
+        help="directions of the file's x, y and z: three of f(orward), b(ack), l(eft), r(ight), "
+        "u(p), d(own); KITTI is flu, nuScenes rfu, a camera rdf (default: x forward, up detected)",
+    )
+    reading.add_argument(
+        "--height", type=float, metavar="M", help="sensor height above ground, metres"
+    )
+    reading.add_argument(
+        "--origin",
+        type=float,
+        nargs=3,
+        metavar=("X", "Y", "Z"),
+        help="where the sensor is in the file's coordinates, metres",
+    )
+    reading.add_argument(
+        "--level",
+        type=float,
+        nargs=2,
+        metavar=("PITCH", "ROLL"),
+        help="how far the sensor is tilted, degrees: front down, left side up; 0 0 leaves the "
+        "sweeps as they are",
+    )
+    reading.add_argument(
+        "--intensity",
+        type=float,
+        metavar="FULL",
+        help="value of full intensity, such as 255; 0 ignores the intensities",
+    )
+
+
+def _add_writing_options(parser: argparse.ArgumentParser) -> None:
+    writing = parser.add_argument_group("what else to write")
+    for name in POINT_FORMATS:
+        about = f"the points with instance, class and score as .{name}"
+        writing.add_argument(f"--{name}", action="store_true", help=about)
+    writing.add_argument(
+        "--calib",
+        type=Path,
+        metavar="PATH",
+        help="write boxes in a camera's image; a KITTI calibration file, or a folder with one per "
+        "sweep",
+    )
+    writing.add_argument("--png", action="store_true", help="pictures from above and in 3D")
+    writing.add_argument("--html", action="store_true", help="a 3D view for any browser")
+    writing.add_argument("--maps", action="store_true", help="a picture of the network's output")
+    writing.add_argument("--view", action="store_true", help="open the sweeps in Open3D at the end")
+
+
+def _add_folder_options(parser: argparse.ArgumentParser) -> None:
+    folders = parser.add_argument_group("many sweeps")
+    folders.add_argument("--overwrite", action="store_true", help="recompute existing results")
+    folders.add_argument(
+        "--shard", type=_shard, metavar="I/N", help="only every N-th sweep, starting with the I-th"
+    )
+    folders.add_argument(
+        "--ray",
+        nargs="?",
+        const="",
+        metavar="ADDRESS",
+        help="run on a Ray cluster, with a worker per GPU or core: HOST:PORT, or auto for the "
+        "cluster this machine belongs to; without ADDRESS, the cluster in RAY_ADDRESS or, if not "
+        "set, Ray on this machine only",
+    )
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """Parse I/N, 1 <= I <= N."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"must be I/N with I from 1 to N, got {text}")
+    return int(match[1]), int(match[2])

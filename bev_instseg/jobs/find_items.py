@@ -1,0 +1,195 @@
+"""Find the sweeps of a job, and give the results of each a name of their own."""
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.export import POINT_FORMATS, Picture, has_mark
+from bev_instseg.file_io import TEMPORARY
+from bev_instseg.io.formats import SUFFIXES
+from bev_instseg.io.sweep import stem_of
+
+POINT_SUFFIXES = tuple(f".{name}" for name in POINT_FORMATS)
+# x_3d.png is the 3D picture of x or the picture of x_3d.
+PICTURE_NAMES = [p.value.removesuffix(".png") for p in Picture if p.value.startswith("_")]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A sweep of a job.
+
+    Attributes:
+        path: Its file.
+        name: Name of its results inside the output folder, without suffix.
+    """
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the inputs of a job contain.
+
+    Attributes:
+        items: The sweeps, each once.
+        notices: What was assumed.
+        errors: A line for each folder that could not be read.
+    """
+
+    items: tuple[Item, ...]
+    notices: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+def find_items(inputs: Sequence[Path], out: Path) -> Found:
+    """Find the sweeps among files and, to any depth, in folders.
+
+    The results of a sweep in a folder are named by its path below that folder, those of a file by
+    its name, without suffix. Sweeps whose results would collide keep their suffix: ``a.bin`` and
+    ``a.npy`` give ``a.bin.label`` and ``a.npy.label``. Hidden files and folders are skipped, and so
+    are point files that bev-instseg wrote.
+
+    Args:
+        inputs: Sweeps and folders.
+        out: Folder of the results.
+
+    Returns:
+        The sweeps in the order of ``inputs`` and sorted within a folder.
+
+    Raises:
+        ScanError: There are no sweeps, a link in ``out`` would put results outside of it, or two
+            inputs have sweeps of the same name.
+    """
+    items: dict[str, Item] = {}  # by real path: a file given twice is processed once
+    errors: list[str] = []
+    for source in inputs:
+        for path in _sweeps_of(source, out, errors):
+            below = path.relative_to(source).parent if source.is_dir() else Path()
+            name = (below / stem_of(path)).as_posix()
+            items.setdefault(os.path.realpath(path), Item(path, name))
+    for item in items.values():
+        folder = os.path.realpath((out / item.name).parent)
+        if not Path(folder).is_relative_to(os.path.realpath(out)):
+            raise ScanError(
+                f"{item.path}: a link would put its results in {folder}, outside the output "
+                "folder; choose another --out"
+            )
+    named, notices = _with_own_names(list(items.values()), out)
+    return Found(tuple(named), notices, tuple(errors))
+
+
+def _sweeps_of(source: Path, out: Path, errors: list[str]) -> list[Path]:
+    """Return the sweeps that an input stands for; raises ScanError if there are none."""
+    if source.suffix in POINT_SUFFIXES and os.path.realpath(source.parent) == os.path.realpath(out):
+        raise ScanError(f"{source}: is inside the output folder; choose another --out")
+    if not os.path.lexists(source):
+        raise ScanError(f"{source}: no such sweep or folder; check the path")
+    if not source.is_dir():
+        return [source]
+    found, unreadable = _sweeps_below(source)
+    if not found:
+        raise ScanError(
+            unreadable[0]
+            if unreadable
+            else f"{source}: no sweeps in this folder; expected {', '.join(SUFFIXES)} files that "
+            "bev-instseg did not write"
+        )
+    errors.extend(unreadable)
+    return found
+
+
+def _sweeps_below(top: Path) -> tuple[list[Path], list[str]]:
+    """Return the sorted sweeps of a folder tree, and a line for each folder that is unreadable.
+
+    A file that is found both directly and through a link counts once, without the link.
+    """
+    found: dict[str, Path] = {}
+    errors, visited, folders = [], set(), [(top, os.path.realpath(top))]
+    while folders:
+        folder, real = folders.pop()
+        if real in visited:  # a link that leads back up
+            continue
+        visited.add(real)
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
+        except OSError as error:
+            errors.append(f"{folder}: cannot be searched ({error.strerror}); check that you may")
+            continue
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path, is_link = folder / entry.name, entry.is_symlink()
+            real_path = os.path.realpath(path) if is_link else os.path.join(real, entry.name)
+            if os.path.isdir(real_path) if is_link else entry.is_dir():
+                folders.append((path, real_path))
+            elif (
+                entry.name.lower().endswith(SUFFIXES)
+                and not _is_result(path)
+                and not (is_link and real_path in found)
+            ):
+                found[real_path] = path
+    return sorted(found.values()), errors
+
+
+def _is_result(path: Path) -> bool:
+    try:
+        return path.suffix in POINT_SUFFIXES and has_mark(path)
+    except OSError:  # reported when it is its turn to be read
+        return False
+
+
+def _with_own_names(items: list[Item], out: Path) -> tuple[list[Item], tuple[str, ...]]:
+    """Return the items with names under which no two write the same file, and what to say.
+
+    Raises:
+        ScanError: Two items collide even under the names of their files.
+    """
+    named = items
+    while colliding := _colliding(named, out):
+        longer = [_with_suffix(item) if i in colliding else item for i, item in enumerate(named)]
+        if longer == named:
+            first, second = (named[i] for i in sorted(colliding)[:2])
+            raise ScanError(
+                f"{second.path}: its results would have the same name as those of {first.path}; "
+                "segment one of them separately, with another --out"
+            )
+        named = longer
+    changed = [item for item, before in zip(named, items, strict=True) if item != before]
+    if not changed:
+        return named, ()
+    return named, (
+        f"{len(changed)} sweeps would share the names of results, so they keep their suffix: "
+        f"{changed[0].path} gives {changed[0].name}.label",
+    )
+
+
+def _with_suffix(item: Item) -> Item:
+    return replace(item, name=(Path(item.name).parent / item.path.name).as_posix())
+
+
+def _colliding(items: Sequence[Item], out: Path) -> set[int]:
+    """Return the positions of the items that would write a file that another one writes, too."""
+    names = [item.name for item in items]
+    if len({name.casefold() for name in names}) < len(set(names)) and _ignores_case(out):
+        names = [name.casefold() for name in names]
+    times = Counter(names)
+    writers = [{name, *(f"{name}{more}" for more in PICTURE_NAMES)} for name in names]
+    claims = Counter(claim for claims in writers for claim in claims if claim in times)
+    return {
+        i
+        for i, name in enumerate(names)
+        if claims[name] > 1 or any(f"{name}{more}" in times for more in PICTURE_NAMES)
+    }
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Return whether a folder, which need not exist, is on a file system that ignores case."""
+    while not folder.is_dir():
+        folder = folder.parent
+    with NamedTemporaryFile(prefix=TEMPORARY, dir=folder) as file:
+        return Path(folder, Path(file.name).name.swapcase()).exists()
