@@ -45,9 +45,11 @@ if TYPE_CHECKING:
     from bev_instseg.export.result import ResultFiles, write_result
     from bev_instseg.export.sweep_result import Provenance, SweepResult
     from bev_instseg.io.labels import read_labels, write_labels
-    from bev_instseg.io.sensor_setup import SensorSetup
+    from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
+    from bev_instseg.io.survey import Reading, Survey, survey_sweeps
     from bev_instseg.io.sweep import Sweep, read_scan, read_sweep
     from bev_instseg.segmenter import Segmenter
+    from bev_instseg.tiles import segment_tiles
     from bev_instseg.visualize.bev import draw_bev, draw_comparison
     from bev_instseg.visualize.maps import draw_maps
     from bev_instseg.visualize.render import draw_3d
@@ -71,11 +73,13 @@ __all__ = [
     "PillarEmbeddings",
     "Pillars",
     "Provenance",
+    "Reading",
     "ResultFiles",
     "ScanError",
     "Segmentation",
     "Segmenter",
     "SensorSetup",
+    "Survey",
     "Sweep",
     "SweepResult",
     "TrainingError",
@@ -91,6 +95,9 @@ __all__ = [
     "read_scan",
     "read_sweep",
     "save_config",
+    "segment_tiles",
+    "sensor_rotation",
+    "survey_sweeps",
     "view",
     "write_frame",
     "write_html",
@@ -108,9 +115,11 @@ _LAZY = {
     "export.result": ("ResultFiles", "write_result"),
     "export.sweep_result": ("Provenance", "SweepResult"),
     "io.labels": ("read_labels", "write_labels"),
-    "io.sensor_setup": ("SensorSetup",),
+    "io.sensor_setup": ("SensorSetup", "sensor_rotation"),
+    "io.survey": ("Reading", "Survey", "survey_sweeps"),
     "io.sweep": ("Sweep", "read_scan", "read_sweep"),
     "segmenter": ("Segmenter",),
+    "tiles": ("segment_tiles",),
     "visualize.bev": ("draw_bev", "draw_comparison"),
     "visualize.maps": ("draw_maps",),
     "visualize.render": ("draw_3d",),

@@ -3,6 +3,7 @@
 import copy
 import os
 import time
+import warnings
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -16,6 +17,7 @@ from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import SparseBackend, has_spconv
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.cluster import cluster
+from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import (
     Clusters,
@@ -33,7 +35,8 @@ SparseBackendChoice = Literal["auto", "torch", "spconv"]
 class Segmenter:
     """Segments sweeps with a trained network; several threads may share one.
 
-    A segmenter is never modified: `with_config` and `with_sparse_backend` return a new one.
+    A segmenter is never modified: `with_config` and `with_sparse_backend` return a new one. A
+    forked child may use its parent's segmenter: on a CPU with one thread, with CUDA not at all.
 
     Attributes:
         weights_sha256: Hash of the weights; empty for a network made in memory.
@@ -155,7 +158,8 @@ class Segmenter:
 
         Args:
             points: (N, 4) float32 x, y, z in metres (x forward, y left, z up) and intensity 0..1.
-                Points outside the grid and points that are NaN or infinite get label 0.
+                Points outside the grid and points that are NaN or infinite get label 0; if many
+                are outside the grid, there is a warning.
 
         Returns:
             The instances by descending score, with a label for each of the N points.
@@ -163,7 +167,10 @@ class Segmenter:
         Raises:
             ValueError: The array has the wrong shape or dtype.
         """
-        return self.segment_with_maps(points).instances
+        segmentation = self.segment_with_maps(points)
+        if notice := off_grid_notice(points, segmentation.pillars):
+            warnings.warn(f"{notice}; segment_tiles segments them too", stacklevel=2)
+        return segmentation.instances
 
     def segment_with_maps(self, points: Float32) -> Segmentation:
         """Find the instances of one sweep and return everything computed on the way.
@@ -198,7 +205,16 @@ class Segmenter:
 
         Returns:
             Their embeddings, in the same order.
+
+        Raises:
+            RuntimeError: The segmenter uses a GPU and this process was forked from its maker.
         """
+        if self.device.type == "cuda" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            raise RuntimeError(
+                "CUDA cannot be used in a forked process: start processes with "
+                "multiprocessing.get_context('spawn') and make the Segmenter there, "
+                "or make it with device='cpu'"
+            )
         return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
 
     def warm_up(self) -> None:

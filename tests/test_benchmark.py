@@ -190,6 +190,8 @@ def test_folder_without_sweeps_is_reported(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--only", "sparse", "--plot", "a.png"], "--plot needs the part growth"),
+        (["--truth", "absent"], "absent: not a data set"),
+        (["--truth", "absent"], "the part decoders needs labelled frames: choose them with"),
         (["--against", "absent.json"], "absent.json: No such file"),
         (["--against", "other.json"], "other.json: not written by bev-instseg benchmark --json"),
     ],

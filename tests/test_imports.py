@@ -17,12 +17,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # A subpackage or file may import its own layer and earlier ones, never in a circle.
 LAYERS = (
-    ("exceptions", "tables", "file_io", "grid", "structures", "strict_yaml", "config", "colours"),
+    (
+        *("exceptions", "tables", "file_io", "grid", "structures", "strict_yaml", "memory"),
+        *("config", "colours"),
+    ),
     ("ops",),
     ("io",),
     ("datasets",),
     ("simulate", "models"),
-    ("checkpoint", "segmenter", "weights"),
+    ("checkpoint", "segmenter", "tiles", "weights"),
     ("visualize", "export"),
     ("evaluation",),
     ("training",),

@@ -11,11 +11,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import bev_instseg.models.linear as linear_module
 from bev_instseg.config import Config, ModelConfig
 from bev_instseg.grid import BEVGrid
 from bev_instseg.models.backbone import Backbone
 from bev_instseg.models.heads import Embeddings, precision_matrix
-from bev_instseg.models.network import BEVNet
+from bev_instseg.models.network import BEVNet, native_dtype
 from bev_instseg.models.norm import GlobalBatchNorm, NormedLayer
 from bev_instseg.models.pillar_batch import PillarBatch, Pyramid
 from bev_instseg.models.pillar_features import PillarFeatures
@@ -163,6 +164,31 @@ def test_infer_returns_the_decoded_output() -> None:
 def test_infer_with_a_fixed_bandwidth() -> None:
     config = Config(grid=GRID, model=ModelConfig((8, 8, 8), (1, 1, 1), "fixed", fixed_sigma_m=0.25))
     assert network(config).infer(batch_of(sweep(0))).precision[7].tolist() == [16, 0, 16]
+
+
+def test_the_number_of_rows_is_rounded_up_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise oneDNN compiles and keeps code for every number of pillars."""
+    network, rows = BEVNet(CONFIG).folded(torch.bfloat16), []
+    plain = nn.functional.linear
+
+    def recorded(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if x.dtype == torch.bfloat16:
+            rows.append(len(x))
+        return plain(x, weight, bias)
+
+    monkeypatch.setattr(nn.functional, "linear", recorded)
+    batches = [batch_of(sweep(count, count)) for count in (1, 200, 512, 700)]
+    rounded = [network.infer(batch) for batch in batches]
+    assert set(rows) == {512, 1024}
+    monkeypatch.setattr(linear_module, "STEP_ROWS", 1)
+    for batch, ours in zip(batches, rounded, strict=True):
+        exact = network.infer(batch)
+        same = (
+            np.array_equal if native_dtype(torch.device("cpu")) == torch.bfloat16 else np.allclose
+        )
+        for part in ("centre_m", "precision", "seed"):
+            assert same(getattr(ours, part), getattr(exact, part))
+    assert len(set(rows)) > 6
 
 
 def test_bf16_is_close_to_fp32() -> None:

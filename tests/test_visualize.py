@@ -299,6 +299,14 @@ def test_unknown_class_and_other_range(tmp_path: Path) -> None:
     np.testing.assert_allclose(pixels.mean(axis=0), [3, 4], atol=0.2)
 
 
+def test_names_that_the_font_lacks_cause_no_warning(
+    tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    points, instances = scene([[3, 4, 0, 1, 1, 1, 0]], [0])
+    draw_bev(points, instances, tmp_path / "a.png", title="北京 \N{AUTOMOBILE}")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
 def test_texts_overlap_neither_each_other_nor_boxes() -> None:
     rng = np.random.default_rng(1)
     crowd = np.column_stack([rng.uniform(-20, 20, (60, 2)), np.zeros((60, 5))])

@@ -5,6 +5,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from bev_instseg.models.linear import Linear
 from bev_instseg.models.norm import NormedLayer
 from bev_instseg.models.pillar_batch import SPARSE_LEVELS, Level, Pyramid
 from bev_instseg.models.sparse import SparseDown, SubmanifoldConv
@@ -99,9 +100,9 @@ class Backbone(nn.Module):
         self.merge = nn.ModuleList(
             NormedLayer(_dense_conv(width, width), width) for width, _ in pairwise(dense)
         )
-        self.to_middle = NormedLayer(nn.Linear(dense[0], 4 * middle, bias=False), 4 * middle)
+        self.to_middle = NormedLayer(Linear(dense[0], 4 * middle, bias=False), 4 * middle)
         self.merge_middle = NormedLayer(SubmanifoldConv(middle, middle), middle)
-        self.to_fine = nn.Linear(middle, 4 * fine)
+        self.to_fine = Linear(middle, 4 * fine)
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """Return features with context.

@@ -7,6 +7,7 @@ from torch import nn
 
 from bev_instseg.config import Config
 from bev_instseg.models.backbone import Backbone
+from bev_instseg.models.forking import no_fork
 from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
 from bev_instseg.models.norm import NormedLayer
 from bev_instseg.models.pillar_batch import PillarBatch
@@ -85,10 +86,11 @@ class BEVNet(nn.Module):
         Args:
             batch: Pillars of one or several sweeps.
         """
-        embeddings = self(batch)
-        precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
-        parts = (embeddings.centre_m, precision, embeddings.seed)
-        together = torch.cat([part.float() for part in parts], 1).cpu().numpy()
+        with no_fork():
+            embeddings = self(batch)
+            precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
+            parts = (embeddings.centre_m, precision, embeddings.seed)
+            together = torch.cat([part.float() for part in parts], 1).cpu().numpy()
         return PillarEmbeddings(together[:, :2], together[:, 2:5], together[:, 5:])
 
 

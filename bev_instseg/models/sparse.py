@@ -9,6 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bev_instseg.models.linear import Linear, linear, padding
 from bev_instseg.models.pillar_batch import Level
 from bev_instseg.ops.neighbours import TAPS
 
@@ -29,10 +30,10 @@ def _import_spconv() -> Any:
 
 
 def _patches(x: Tensor, neighbours: Tensor) -> Tensor:
-    """Gather (P, C) features to (P, 9 * C) features of each cell's neighbours, 0 if empty."""
+    """Gather (P, C) features to (Q, 9 * C) features of the neighbours of Q cells, 0 if empty."""
     empty = x.new_zeros(1, x.shape[1])
     rows = torch.cat([x, empty]).index_select(0, neighbours.flatten())
-    return rows.view(len(x), TAPS * x.shape[1])
+    return rows.view(len(neighbours), TAPS * x.shape[1])
 
 
 class _Submanifold(torch.autograd.Function):
@@ -101,9 +102,11 @@ class SubmanifoldConv(nn.Module):
             weight = self.weight.to(x.dtype)
             y: Tensor = _Submanifold.apply(x, weight, level.neighbours)  # type: ignore[no-untyped-call]
             return y if self.bias is None else y + self.bias
-        return nn.functional.linear(
-            _patches(x, level.neighbours), self.weight.flatten(1), self.bias
-        )
+        neighbours = level.neighbours
+        if rows := padding(x):  # no copy of the patches, which are big
+            neighbours = nn.functional.pad(neighbours, (0, 0, 0, rows), value=len(x))
+        patches = _patches(x, neighbours)
+        return linear(patches, self.weight.flatten(1), self.bias)[: len(x)]
 
     def _forward_spconv(self, x: Tensor, level: Level) -> Tensor:
         """Convolve with spconv; it lacks bfloat16, so use float16 on a GPU and float32 on a CPU."""
@@ -154,7 +157,7 @@ class SparseDown(nn.Module):
             width_out: Output channels.
         """
         super().__init__()
-        self.linear = nn.Linear(4 * width_in, width_out, bias=False)
+        self.linear = Linear(4 * width_in, width_out, bias=False)
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """Convolve features.

@@ -1,20 +1,25 @@
 """How kernels are compiled, and how one kernel runs on two cores."""
 
 import os
+import stat
+import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numba as nb
+from numba.core.compiler_lock import global_compiler_lock
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function with Numba on first use and cache the machine code on disk if possible.
 
-    Kernels release the GIL and divide by zero as NumPy does. Where neither the package's folder nor
-    the user's cache is writable (a read-only install without a home directory), each process
-    compiles again; ``NUMBA_CACHE_DIR`` names a folder to use instead.
+    Kernels release the GIL and divide by zero as NumPy does. The code is kept beside the module or
+    in the user's cache; in a read-only installation without a home directory, in the temporary
+    folder. ``NUMBA_CACHE_DIR`` names a folder to use instead.
 
     Args:
         function: Loops over arrays that Numba can compile.
@@ -22,10 +27,44 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns:
         The compiled function.
     """
+    compiled = nb.njit(nogil=True, error_model="numpy")(function)
+    if compiled is function:  # NUMBA_DISABLE_JIT
+        return function
     try:
-        return nb.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except (RuntimeError, OSError):
-        return nb.njit(nogil=True, error_model="numpy")(function)
+        compiled.enable_caching()
+    except (RuntimeError, OSError):  # no folder is writable
+        if folder := _temporary_cache():
+            settings: Any = nb.config
+            usual, settings.CACHE_DIR = settings.CACHE_DIR, folder
+            try:
+                compiled.enable_caching()
+            finally:
+                settings.CACHE_DIR = usual
+    return compiled  # type: ignore[no-any-return]
+
+
+@cache
+def _temporary_cache() -> str | None:
+    """Return a folder that only this user can write; None, with a warning, if there is none.
+
+    Whoever can write it could run code as this user.
+    """
+    try:
+        folder = Path(tempfile.gettempdir(), f"bev_instseg_kernels_{os.getuid()}")
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+        own = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+        if own and not status.st_mode & 0o077:
+            tempfile.TemporaryFile(dir=folder).close()
+            return str(folder)
+    except (OSError, AttributeError):  # Windows has no getuid
+        pass
+    warnings.warn(
+        "compiled kernels cannot be kept, so each start takes 10 s longer; "
+        "set NUMBA_CACHE_DIR to a folder that only you can write",
+        stacklevel=3,
+    )
+    return None
 
 
 def run_shares(
@@ -56,3 +95,8 @@ def _second_core() -> ThreadPoolExecutor:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_second_core.cache_clear)  # threads do not survive a fork
+    os.register_at_fork(  # a lock that another thread holds would stay locked in the child
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )

@@ -1,0 +1,76 @@
+"""Forking: a child of a process that holds networks can run them.
+
+Python's ``multiprocessing`` forks by default on Linux up to Python 3.13. On a CPU two things would
+hang the child for ever: OpenMP's threads, which a fork does not copy, so the child computes with
+one thread; and locks of oneDNN that another thread held, so a fork waits until no network runs.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+MAX_WAIT_S = 10.0  # a fork goes on after this time, for instance out of a running network
+
+
+class _Gate:
+    """Lets any number of networks run, or one fork happen."""
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        self.running = 0
+        self.forks = 0
+
+    def open(self) -> None:
+        """Wait for forks in progress, then count one more running network."""
+        with self.changed:
+            self.changed.wait_for(lambda: not self.forks, MAX_WAIT_S)
+            self.running += 1
+
+    def close(self) -> None:
+        """Count one running network less."""
+        with self.changed:
+            self.running -= 1
+            self.changed.notify_all()
+
+    def before_fork(self) -> None:
+        """Wait for the running networks and keep new ones out."""
+        self.changed.acquire()
+        self.forks += 1
+        self.changed.wait_for(lambda: not self.running, MAX_WAIT_S)
+
+    def after_fork(self) -> None:
+        """Let networks run again, in the parent."""
+        self.forks -= 1
+        self.changed.notify_all()
+        self.changed.release()
+
+
+_gate = _Gate()
+
+
+@contextmanager
+def no_fork() -> Iterator[None]:
+    """Let a fork of this process wait while the body runs, for 10 seconds at most."""
+    gate = _gate
+    gate.open()
+    try:
+        yield
+    finally:
+        gate.close()
+
+
+def _start_child() -> None:
+    global _gate
+    _gate = _Gate()
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=lambda: _gate.before_fork(),
+        after_in_parent=lambda: _gate.after_fork(),
+        after_in_child=_start_child,
+    )
