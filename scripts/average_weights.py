@@ -1,0 +1,41 @@
+"""Average the weights of several trainings of one network.
+
+Example:
+  python scripts/average_weights.py --out mean.safetensors first.safetensors second.safetensors
+
+The mean of networks that were trained on from the same start is often better than each of them
+(Wortsman et al., "Model soups", ICML 2022). Configuration and thresholds are those of the last
+file; calibrate them again with bev-instseg calibrate.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from bev_instseg.checkpoint import load_model, save_weights
+from bev_instseg.config import check_same_network
+
+
+def main() -> None:
+    """Read the weights, average them and write the mean."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("weights", nargs="+", type=Path, help="at least two .safetensors or .pt")
+    parser.add_argument("--out", required=True, type=Path, help=".safetensors to write")
+    arguments = parser.parse_args()
+    models, configs, hashes = zip(*map(load_model, arguments.weights), strict=True)
+    for config in configs:
+        check_same_network(configs[-1], config)
+    states = [model.state_dict() for model in models]
+    mean = {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(tensor.dtype)
+        for name, tensor in states[-1].items()
+    }
+    models[-1].load_state_dict(mean)
+    save_weights(arguments.out, models[-1], configs[-1], {"mean_of_sha256": list(hashes)})
+
+
+if __name__ == "__main__":
+    main()
