@@ -1,6 +1,5 @@
 """Weights and training states on disk: written completely or not at all, verified when read."""
 
-import errno
 import hashlib
 import io
 import json
@@ -14,7 +13,7 @@ import torch
 
 from bev_instseg.config import Config, check_same_network, config_from_dict, config_to_dict
 from bev_instseg.exceptions import CheckpointError, ConfigError
-from bev_instseg.file_io import write_atomic
+from bev_instseg.file_io import read_bytes, write_atomic
 from bev_instseg.models.network import BEVNet
 
 FORMAT = "bev_instseg/1"
@@ -55,7 +54,7 @@ def load_state(path: Path) -> dict[str, Any]:
         CheckpointError: The file cannot be read, is damaged or is not a bev-instseg checkpoint.
     """
     try:
-        data = _read_bytes(path)
+        data = read_bytes(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
     try:
@@ -177,22 +176,11 @@ def _with_weights(config: Config, weights: Any) -> BEVNet:
     return model
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Return the content of a file; refuse pipes and devices, which may never end.
-
-    Raises:
-        OSError: It cannot be read or is no regular file.
-    """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return path.read_bytes()
-
-
 def _read_weights(path: Path) -> tuple[Any, Any, str]:
     """Return the configuration as plain values, the weights and their SHA-256."""
     sidecar_path = path.with_suffix(".json")
     try:
-        body, sidecar = _read_bytes(path), json.loads(_read_bytes(sidecar_path))
+        body, sidecar = read_bytes(path), json.loads(read_bytes(sidecar_path))
         if sidecar["format"] != FORMAT:
             raise CheckpointError(_wrong_format(sidecar_path, sidecar["format"]))
         sha256 = hashlib.sha256(body).hexdigest()

@@ -1,12 +1,13 @@
 """Read whole files with clear errors, and write files atomically."""
 
+import errno
 import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO
+from io import BufferedReader, FileIO
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,52 @@ MAX_FILE_BYTES = 1 << 32
 TEMPORARY = ".bev-instseg-"  # how the names of temporary files begin
 
 
+def open_regular(path: str | Path, max_bytes: int = MAX_FILE_BYTES) -> BufferedReader:
+    """Open a file for reading; refuse pipes and devices, which may never end, without waiting.
+
+    Args:
+        path: The file.
+        max_bytes: Largest size of the file.
+
+    Raises:
+        OSError: The file cannot be opened, is not a regular file or is larger than ``max_bytes``;
+            ``filename`` is ``path``.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if status.st_size > max_bytes:
+            reason = f"too large: {status.st_size:,} of at most {max_bytes:,} bytes"
+            raise OSError(errno.EFBIG, reason, str(path))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
+    """Return the content of a regular file.
+
+    Args:
+        path: The file.
+        max_bytes: Largest size of the file.
+
+    Raises:
+        OSError: See `open_regular`.
+    """
+    with open_regular(path, max_bytes) as file:
+        return file.read()
+
+
 def read_file(path: str | Path, kind: str) -> NDArray[np.uint8]:
     """Return the bytes of a regular file as a writable array.
 
     Args:
-        path: The file; pipes, devices and sockets are refused without waiting for them.
+        path: The file.
         kind: What the file should contain, for error messages, such as ``sweep``.
 
     Returns:
@@ -33,10 +75,8 @@ def read_file(path: str | Path, kind: str) -> NDArray[np.uint8]:
             `MAX_FILE_BYTES`.
     """
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            _check_regular(path, kind, status)
-            data = np.empty(status.st_size, np.uint8)
+        with open_regular(path) as file:
+            data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
             num_read = 0
             while count := file.readinto(data[num_read:].data):
                 num_read += count
@@ -44,22 +84,12 @@ def read_file(path: str | Path, kind: str) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise ScanError(f"{path}: no such {kind} file; check the path") from None
     except OSError as error:
+        remedy = "check that it is a regular file and that you may read it"
+        if error.errno == errno.EFBIG:
+            remedy = "split it"
         raise ScanError(
-            f"{path}: cannot read the {kind} file: {error.strerror}; check that it is a regular "
-            "file and that you may read it"
+            f"{path}: cannot read the {kind} file: {error.strerror}; {remedy}"
         ) from None
-
-
-def _check_regular(path: str | Path, kind: str, status: os.stat_result) -> None:
-    """Raise ScanError if a file may never end or is too large."""
-    if not stat.S_ISREG(status.st_mode):
-        what = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-        raise ScanError(f"{path}: {what}, not a {kind} file; give the path of a regular file")
-    if status.st_size > MAX_FILE_BYTES:
-        raise ScanError(
-            f"{path}: {status.st_size / 2**30:.1f} GiB, but a {kind} file may have "
-            f"{MAX_FILE_BYTES / 2**30:.0f}; split it"
-        )
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:

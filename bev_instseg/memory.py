@@ -71,7 +71,7 @@ def shortage(needed: int, available: int) -> str:
     """
     if needed <= available:
         return ""
-    return f"needs about {needed / 1e9:,.0f} GB of memory, but there are {available / 1e9:,.0f} GB"
+    return f"needs about {needed / 1e9:,.1f} GB of memory, but there are {available / 1e9:,.1f} GB"
 
 
 def _dense_maps(cells: int, widths: tuple[int, ...]) -> list[int]:

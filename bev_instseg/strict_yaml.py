@@ -11,6 +11,7 @@ import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from bev_instseg.exceptions import ConfigError
+from bev_instseg.file_io import read_bytes
 
 T = TypeVar("T")
 Tree = dict[str, Any]
@@ -18,7 +19,7 @@ Tree = dict[str, Any]
 # How dataclasses of settings check their fields; the docstring below a field describes it.
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
-MAX_CHARACTERS = 1_000_000  # of a file
+MAX_BYTES = 1_000_000  # of a file
 MAX = 10**9  # limit of numbers that have no natural one
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=MAX)]
@@ -70,16 +71,12 @@ def read_yaml(path: str | Path) -> object:
         ConfigError: The file is unreadable, not valid YAML, or has a duplicate key or an alias.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(MAX_CHARACTERS + 1)
+        text = read_bytes(path, MAX_BYTES).decode()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise ConfigError(f"{path}: cannot read the configuration: {reason}") from None
-    if len(text) > MAX_CHARACTERS:
         raise ConfigError(
-            f"{path}: more than {MAX_CHARACTERS:,} characters, too long for a configuration; "
-            "check the path"
-        )
+            f"{path}: cannot read the configuration: {reason}; check the path"
+        ) from None
     try:
         tree = yaml.load(text, _UniqueKeyLoader)
     except RecursionError:

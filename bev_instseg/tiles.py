@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.grid import BEVGrid
+from bev_instseg.io.infer_frame import MAX_RANGE_M as MAX_SENSOR_RANGE_M
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS, voxelize
 from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
@@ -42,7 +43,6 @@ ALIGNMENT_CELLS = 32
 MAX_RANGE_M = 25.0
 RANGE = FEATURES.index("range_m")
 LEVEL_STEP_M = 5.0  # tiles are raised and lowered in such steps
-MAX_COORDINATE_M = 10_000.0  # points beyond it belong to no tile
 SHOW_PROGRESS_AFTER_S = 3.0
 
 Place = tuple[int, int]  # of a tile: steps along x and y from the grid's own tile
@@ -81,7 +81,7 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
     Args:
         segmenter: The network and its thresholds.
         points: (N, 4) float32, as for `Segmenter.segment`. Points that are not finite or farther
-            than `MAX_COORDINATE_M` from the origin get label 0.
+            than `MAX_SENSOR_RANGE_M` from the origin get label 0.
 
     Returns:
         The segmentation of all points, on a grid that covers all tiles.
@@ -123,7 +123,7 @@ def _own_points(points: Float32, grid: BEVGrid) -> dict[Place, Numbers]:
     step = np.array(tile_step_cells(grid))
     margin = (np.array(grid.shape) - step) / 2
     corner_m = (grid.x_range_m[0], grid.y_range_m[0]) + margin * grid.cell_m
-    numbers = np.flatnonzero((np.abs(points[:, :3]) <= MAX_COORDINATE_M).all(axis=1))  # not NaN
+    numbers = np.flatnonzero((np.abs(points[:, :3]) < MAX_SENSOR_RANGE_M).all(axis=1))  # not NaN
     place = np.floor((points[numbers, :2] - corner_m) / (step * grid.cell_m)).astype(np.int64)
     order = np.lexsort(place.T[::-1])
     place = place[order]

@@ -33,7 +33,7 @@ SIMULATED = (  # sequence, share of the sweeps, with layouts of real streets, se
     ("13", 0.1, True, "pandar64"),
 )
 PACE_STEPS = 400  # of the short run; only the last quarter, when no batch is left in store, counts
-PACE_SHARE = 0.15  # of the time is the most that the short run may take
+PACE_SHARE = 0.4  # of the time is the most that the short run may take: loaders start slowly
 SAVE_S = 10.0  # time to stop, save and write the weights
 
 

@@ -112,6 +112,13 @@ def test_padding_or_missing_points_cannot_be_told_apart() -> None:
         infer_bin_layout([bytes_of(np.column_stack([points, 0 * points]))])
 
 
+@pytest.mark.parametrize("num_floats", [32, 40])
+def test_very_wide_points_are_not_taken_for_narrow_ones(num_floats: int) -> None:
+    more = np.random.default_rng(0).normal(size=(len(demo()), num_floats - 4))
+    with pytest.raises(ValueError, match="--format"):
+        infer_bin_layout([bytes_of(np.column_stack([demo(), more]).astype(np.float32))])
+
+
 def test_a_fourth_column_that_rises_is_not_an_intensity() -> None:
     points = demo()
     points[:, 3] = np.linspace(0, 0.1, len(points))

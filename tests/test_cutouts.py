@@ -186,7 +186,7 @@ def test_a_database_that_unpacks_to_more_than_the_memory_is_refused(tmp_path, mo
     np.savez_compressed(path, points=np.zeros((10**6, 4), np.float32))
     assert path.stat().st_size < 10**5
     monkeypatch.setattr(cutouts, "machine_bytes", lambda: 10**6)
-    with pytest.raises(ObjectsError, match=r"objects\.npz: needs about 0 GB of memory"):
+    with pytest.raises(ObjectsError, match=r"objects\.npz: needs about 0.0 GB of memory"):
         load_objects(path, NAMES)
 
 

@@ -446,11 +446,20 @@ def test_results_written_at_the_same_time_are_not_mixed(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.json", "a.label"]
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b" " * (65 << 20)])
-def test_a_json_too_deep_or_too_large_is_refused(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[" * 100_000, "not a complete result of bev-instseg"),
+        (b'{"a":' * 100_000, "not a complete result of bev-instseg"),
+        (b" " * (65 << 20), r"cannot be read \(too large"),
+    ],
+)
+def test_a_json_too_deep_or_too_large_is_refused(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(ScanError, match=f"^{path}: not a complete result of bev-instseg"):
+    with pytest.raises(ScanError, match=f"^{path}: {reason}"):
         SweepResult.read(path)
 
 

@@ -13,7 +13,7 @@ from fuzz_seeds import SEEDS
 from fuzz_targets import TARGETS, Target, check
 
 EACH = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-DAMAGED = 100  # inputs per valid one
+DAMAGED = 40  # inputs per valid one
 
 
 def damaged(seed: bytes, words: tuple[str, ...], rng: np.random.Generator) -> Iterator[bytes]:

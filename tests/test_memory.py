@@ -36,7 +36,7 @@ def test_estimates_grow_with_what_they_are_made_of() -> None:
 
 def test_a_shortage_is_put_into_words() -> None:
     assert shortage(10, 10) == ""
-    assert shortage(3 * 10**12, 10**9) == "needs about 3,000 GB of memory, but there are 1 GB"
+    assert shortage(3 * 10**12, 10**9) == "needs about 3,000.0 GB of memory, but there are 1.0 GB"
 
 
 @pytest.mark.parametrize(

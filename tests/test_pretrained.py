@@ -35,8 +35,8 @@ def test_weights_come_with_their_hash_names_and_card() -> None:
 def test_result_on_the_bundled_sweep(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is the same in the native precision of every processor.
 
-    No count depends on the last bits: all scores are at least 0.16 above their threshold of 0.5, and
-    in bfloat16 they differ by at most 0.011.
+    No count depends on the last bits: all scores are at least 0.16 above their threshold of 0.5,
+    and in bfloat16 they differ by at most 0.011.
     """
     monkeypatch.setattr("bev_instseg.segmenter.native_dtype", lambda device: dtype)
     segmenter = Segmenter.from_pretrained("cpu")

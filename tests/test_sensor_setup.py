@@ -246,8 +246,7 @@ def test_missing_returns_are_ignored(tmp_path: Path) -> None:
     assert read_as(tmp_path, turned).axes == "rdf"
 
 
-def test_a_sweep_without_finite_points(tmp_path: Path) -> None:
-    xyz = np.full((5, 3), np.nan)
-    sweep = read_as(tmp_path, xyz, SensorSetup(height_m=1.7))
-    assert np.isnan(sweep.points[:, :3]).all()
-    assert np.isfinite(sweep.origin_m).all()
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_a_sweep_of_missing_returns_is_refused(tmp_path: Path, value: float) -> None:
+    with pytest.raises(ScanError, match="every point is a missing return"):
+        read_as(tmp_path, np.full((5, 3), value), SensorSetup(height_m=1.7))

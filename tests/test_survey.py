@@ -11,7 +11,14 @@ from sweeps import GROUND_M, Points, street
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.ground_plane import fit_ground_plane
-from bev_instseg.io.intensity import CONSTANT, DISTANCE, TWO_VALUES, ZERO, judge_intensity
+from bev_instseg.io.intensity import (
+    CONSTANT,
+    DISTANCE,
+    NOT_NUMBERS,
+    TWO_VALUES,
+    ZERO,
+    judge_intensity,
+)
 from bev_instseg.io.place import find_place
 from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, sensor_rotation
 from bev_instseg.io.survey import MAX_SWEEPS, survey_sweeps
@@ -406,3 +413,49 @@ def test_only_a_few_sweeps_are_looked_at(tmp_path: Path, monkeypatch: pytest.Mon
     survey_sweeps(paths, SensorSetup())
     assert len(looked_at) == MAX_SWEEPS
     assert {looked_at[0], looked_at[-1]} == {paths[0], paths[-1]}
+
+
+def test_intensities_that_are_not_numbers_say_nothing() -> None:
+    sample = np.full((100, 2), np.nan)
+    assert judge_intensity([sample, sample]) == (0.0, (NOT_NUMBERS,))
+
+
+def test_missing_returns_in_map_coordinates_are_not_far_points(tmp_path: Path) -> None:
+    points = street().astype(np.float64)
+    points[:, :3] += (450_000, 5_000_000, 300)
+    points[::3, :3] = 0
+    sweep = read(tmp_path, points)
+    assert not any("9 km" in notice for notice in sweep.notices)
+    assert sweep.origin_m != (0, 0, 0)
+
+
+def test_one_sweep_of_another_scale_does_not_darken_the_others(tmp_path: Path) -> None:
+    sweeps = [street(i) for i in range(8)]
+    sweeps[5][:, 3] *= 255
+    paths = write_folder(tmp_path / "drive", sweeps)
+    reading = survey_sweeps(paths, SensorSetup()).reading_of(paths[0])
+    assert reading is not None
+    assert reading.intensity_max == 1
+    (notice,) = reading.notices
+    assert notice.startswith("1 of 8 sweeps have intensities of 0..255, first ")
+    assert notice.endswith("000005.bin: all are read as 0..1")
+
+
+def crowded(seed: int) -> Points:
+    """A street so full of crates that a third of the near points is on the ground."""
+    rng = np.random.default_rng(seed)
+    points = street(seed)
+    crate = rng.random(len(points)) < 0.75
+    points[crate, 2] += rng.uniform(0.3, 4, crate.sum()).astype(np.float32)
+    return points
+
+
+def test_sweeps_agree_on_a_tilt_that_none_shows_clearly(tmp_path: Path) -> None:
+    rotation = sensor_rotation("flu", (12.0, 0.0))
+    paths = write_folder(tmp_path / "drive", [turned(crowded(i), rotation) for i in range(6)])
+    for path in paths:
+        assert read_sweep(path).level_deg == (0.0, 0.0)
+    for sweep in read_folder(paths):
+        np.testing.assert_allclose(sweep.level_deg, (12.0, 0.0), atol=2.5)
+    alone = read_sweep(paths[0])
+    assert any(notice.startswith("the ground may be inclined by 1") for notice in alone.notices)

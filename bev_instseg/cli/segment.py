@@ -108,7 +108,8 @@ def segment_all(arguments: argparse.Namespace) -> int:
     items, found = _find_share(arguments, report)
     with report.announced("loading the network"):
         segmenter = _make_segmenter(arguments)
-    job = _make_job(arguments, segmenter, [item.path for item in found.items])
+    with report.announced("looking at some sweeps of each folder"):
+        job = _make_job(arguments, segmenter, [item.path for item in found.items])
     csv_path = _summary_path(arguments, job)
     todo = _without_results(arguments, job, items)
     start = time.perf_counter()
@@ -325,4 +326,6 @@ def _only_time(
     if arguments.ray is not None or arguments.tiles:
         return text
     again_ms = time_again_ms(segmenter, job, outcome.item)
-    return f"{text}; {np.median(again_ms):.0f} ms from file to labels once warm"
+    if again_ms:
+        text += f"; {np.median(again_ms):.0f} ms from file to labels once warm"
+    return text

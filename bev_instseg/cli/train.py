@@ -57,7 +57,8 @@ def train(arguments: argparse.Namespace) -> int:
     databases = [load_objects(path, config.class_names) for path in arguments.objects]
     sources, val_sources = (list_sources(config, arguments.data, part) for part in ("train", "val"))
     training_set = TrainingSet(sources, config, databases)
-    if os.environ.get("RANK", "0") == "0":  # the first process of torchrun, or the only one
+    first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, or the only one
+    if first and not arguments.resume:  # a run that is resumed has been checked
         pasted = pasted_classes(databases, config)
         check_training(by_path(sources, config), by_path(val_sources, config), config, pasted)
     if arguments.check:

@@ -3,7 +3,6 @@
 "Camera frame" below is KITTI's rectified camera frame: x right, y down, z forward, metres.
 """
 
-import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from bev_instseg.config import ClassConfig, DataConfig
 from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
 from bev_instseg.exceptions import KittiError
+from bev_instseg.file_io import read_bytes
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame
@@ -377,11 +377,8 @@ def _in_rectangle(pixels: Float64, rectangle_px: Float64) -> Bool:
 
 def _read_lines(path: str | Path) -> list[str]:
     """Return the lines of a text file that are not blank."""
-    path = Path(path)
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe may never end
-            raise OSError(errno.EINVAL, "not a regular file")
-        return [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+        return [line for line in read_bytes(path).decode().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise KittiError(f"{path}: cannot be read: {reason}; check the path") from None

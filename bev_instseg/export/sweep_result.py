@@ -9,13 +9,13 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export.mark import MARK
 from bev_instseg.export.picture import Picture
 from bev_instseg.export.points import POINT_FORMATS
+from bev_instseg.file_io import read_bytes
 from bev_instseg.grid import BEVGrid
 from bev_instseg.structures import Instances
 
@@ -228,10 +228,7 @@ def _to_json(tree: Mapping[str, Any], files: Iterable[FileRecord]) -> bytes:
 
 def _read_tree(path: Path) -> Any:
     """Parse a file; raises OSError or an error of `NOT_A_RESULT`."""
-    about = path.stat()
-    if not S_ISREG(about.st_mode) or about.st_size > MAX_BYTES:
-        raise ValueError("no result has this size")
-    return json.loads(path.read_bytes())
+    return json.loads(read_bytes(path, MAX_BYTES))
 
 
 def _parse(tree: Any) -> SweepResult:

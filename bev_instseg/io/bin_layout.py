@@ -34,6 +34,7 @@ MIN_SHARE_FOUND = 0.3  # of points; where fewer differ from zero, they may be no
 MIN_ROWS = 4  # columns of fewer values say nothing
 MAX_ODD_SHARE = 0.01  # this share of a column may be unlike the rest
 MAX_INTENSITY = 65535.0
+MISSING = 1e12  # values beyond, such as 1e30, stand for missing returns
 MAX_RING = 255.0
 
 NUM_CLASSES = 128  # of floats: 2 signs and 64 exponents, 2**-32 to 2**31
@@ -71,7 +72,7 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
             a recording.
 
     Returns:
-        The layout; ``xyzi`` if there is no byte.
+        The layout; ``xyzi`` if all files are empty.
 
     Raises:
         ValueError: The files are not float32 points, are cut short, or several layouts are about
@@ -94,7 +95,7 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
         return _name_columns(words, positions, best)
     if otherwise and len(otherwise) in fits:
         return BinLayout(otherwise)
-    if is_4_next or (4 in fits and (words == words[0]).all()):
+    if (best > 2 and is_4_next) or (4 in fits and (words == words[0]).all()):
         return BinLayout("xyzi", (ASSUMED,))
     if min(best, *rivals, 3) < 3:
         raise ValueError(f"the values do not tell how many floats make a point; {HELP}")
@@ -150,7 +151,7 @@ def _sample(files: Sequence[NDArray[np.uint8]]) -> tuple[UInt32, Intp]:
 
 
 def _blocks(values: UInt32, starts: Intp, block: int) -> Intp:
-    """Return the positions of blocks; all positions if the file is hardly longer than they."""
+    """Return the positions of blocks; all positions if the file is hardly longer."""
     if len(values) <= NUM_BLOCKS * block or not len(starts):
         return np.arange(min(len(values), NUM_BLOCKS * block))
     starts = np.minimum(starts, len(values) - block) // 2 * 2
@@ -310,6 +311,7 @@ def not_an_intensity(fourth: NDArray[np.floating], can_be_negative: bool) -> str
     Returns:
         The end of a sentence about the column.
     """
+    fourth = fourth[~(np.abs(fourth) >= MISSING)]
     most = MAX_ODD_SHARE * len(fourth)
     steps = np.diff(fourth)
     if len(steps) > 50 and (steps >= 0).all() and np.count_nonzero(steps) > len(steps) / 2:

@@ -42,22 +42,44 @@ class GroundPlane:
     width_m: float
 
     @property
+    def is_clear(self) -> bool:
+        """Whether the plane is clearly the ground, and not a wall, a roof or a slope beside."""
+        return (
+            self.share >= MIN_SHARE
+            and self.below_share <= MAX_BELOW_SHARE
+            and self.width_m >= MIN_WIDTH_M
+        )
+
+    @property
     def tilt_deg(self) -> float:
         """Angle between the plane and the horizontal, degrees."""
         return float(np.degrees(np.arccos(min(self.normal[2], 1.0))))
 
 
 def fit_ground_plane(xyz: NDArray[np.float64]) -> GroundPlane | None:
-    """Find the ground: the plane with most points on it, less twice those below it.
-
-    Planes through random triples of points are tried, always the same ones, and the best is fitted
-    to its points. Walls and roofs are excluded by the limits at the top of this file.
+    """Find the ground near the sensor.
 
     Args:
         xyz: (n, 3) points relative to the sensor, z roughly up.
 
     Returns:
         The ground; None if no plane is clearly it.
+    """
+    plane = fit_best_plane(xyz)
+    return plane if plane is not None and plane.is_clear else None
+
+
+def fit_best_plane(xyz: NDArray[np.float64]) -> GroundPlane | None:
+    """Find the plane with most points on it, less twice those below it.
+
+    Planes through random triples of points are tried, always the same ones, and the best is fitted
+    to its points. Whether it is the ground, `GroundPlane.is_clear` tells.
+
+    Args:
+        xyz: (n, 3) points relative to the sensor, z roughly up.
+
+    Returns:
+        The plane; None if there are too few points or it is steeper than `MAX_TILT_DEG`.
     """
     distance_m = np.hypot(xyz[:, 0], xyz[:, 1])
     near = np.ascontiguousarray(xyz[(distance_m > NEAR_M[0]) & (distance_m < NEAR_M[1])])
@@ -70,13 +92,7 @@ def fit_ground_plane(xyz: NDArray[np.float64]) -> GroundPlane | None:
         if not _fit_plane(near, plane):
             return None
     ground = GroundPlane(plane[:3], float(-plane[3] - middle @ plane[:3]), *_describe(near, plane))
-    credible = (
-        ground.share >= MIN_SHARE
-        and ground.below_share <= MAX_BELOW_SHARE
-        and ground.width_m >= MIN_WIDTH_M
-        and ground.tilt_deg <= MAX_TILT_DEG
-    )
-    return ground if credible else None
+    return ground if ground.tilt_deg <= MAX_TILT_DEG else None
 
 
 @kernel

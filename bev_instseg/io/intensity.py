@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 SCALES = (1, 255, 4095, 65535)  # possible values of full intensity
 MAX_EXCESS = 1.5  # intensities beyond this many times a scale do not fit it
 MAX_OUTLIER_SHARE = 0.003  # this share of a sample of intensities may not fit the scale
+COMMON = 0.7  # the scale is that of the sweep at this place, in ascending order of their scales
 MIN_SAMPLE = 50  # fewer values say too little
 MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they are constant
 # Mean squared step between neighbours by distance, as a share of twice the variance: 1 for
@@ -16,6 +17,7 @@ MAX_ROUGHNESS = 0.1
 
 ZERO = "all intensities are 0: objects are told by their shape alone"
 CONSTANT = "the intensities are all the same: replaced by 0"
+NOT_NUMBERS = "the intensities are not numbers: replaced by 0"
 TWO_VALUES = "the intensities have only two different values: replaced by 0"
 DISTANCE = "the intensities follow from the distances alone, as in simulators: replaced by 0"
 
@@ -23,8 +25,8 @@ DISTANCE = "the intensities follow from the distances alone, as in simulators: r
 def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tuple[str, ...]]:
     """Find out what the intensities of the sweeps of a recording mean.
 
-    The scale is the smallest of `SCALES` that at most three in a thousand exceed by half; 1 is not
-    possible for whole numbers above 1.
+    The scale is that of sweeps brighter than most: dark ones fit a smaller scale, too, and
+    a single one may be of another recording.
 
     Args:
         samples: For each sweep (n, 2) intensity and distance from the sensor.
@@ -34,6 +36,8 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
     """
     finite = [sample[np.isfinite(sample[:, 0])] for sample in samples]
     values = np.concatenate([np.zeros(0), *(sample[:, 0] for sample in finite)])
+    if not len(values) and any(len(sample) for sample in samples):
+        return 0.0, (NOT_NUMBERS,)
     if len(values) >= MIN_SAMPLE:
         usual = float(np.median(values))
         if np.mean(values == usual) >= MIN_CONSTANT_SHARE:
@@ -43,12 +47,23 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
         enough = [sample for sample in finite if len(sample) >= MIN_SAMPLE]
         if enough and all(_follows_from_distance(sample) for sample in enough):
             return 0.0, (DISTANCE,)
+    needed = sorted(scale_of(sample[:, 0]) for sample in finite if len(sample) >= MIN_SAMPLE)
+    scale = needed[round(COMMON * (len(needed) - 1))] if needed else scale_of(values)
+    return float(scale), (f"intensity 0..{scale}: divided by {scale}",) if scale > 1 else ()
+
+
+def scale_of(values: NDArray[np.float64]) -> int:
+    """Return the smallest of `SCALES` that intensities fit; whole numbers above 1 do not fit 1.
+
+    Args:
+        values: (n,) intensities of a sweep.
+    """
+    values = values[np.isfinite(values)]
     whole = len(values) >= MIN_SAMPLE and (values == np.rint(values)).all() and values.max() > 1
     scales = SCALES[1:] if whole else SCALES
     limit = MAX_OUTLIER_SHARE * len(values)
     fits = (full for full in scales if np.count_nonzero(values > MAX_EXCESS * full) <= limit)
-    scale = next(fits, scales[-1])
-    return float(scale), (f"intensity 0..{scale}: divided by {scale}",) if scale > 1 else ()
+    return next(fits, scales[-1])
 
 
 def _follows_from_distance(sample: NDArray[np.float64]) -> bool:

@@ -31,7 +31,7 @@ def split_words(body: NDArray[np.uint8]) -> list[bytes]:
 
 
 def parse_numbers(words: list[bytes]) -> NDArray[np.float64]:
-    """Parse words as numbers; what any C library writes for NaN and infinity is one, too.
+    """Parse words as numbers, including what C libraries write for NaN and infinity.
 
     Raises:
         ValueError: A word is not a number.

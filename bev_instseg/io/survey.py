@@ -20,15 +20,17 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import read_file
 from bev_instseg.io.bin_layout import infer_bin_layout
 from bev_instseg.io.formats import read_stored_points
-from bev_instseg.io.ground_plane import GroundPlane, fit_ground_plane
+from bev_instseg.io.ground_plane import GroundPlane, fit_best_plane, fit_ground_plane
 from bev_instseg.io.infer_frame import infer_axes, infer_origin_m, sample_points
-from bev_instseg.io.intensity import judge_intensity
+from bev_instseg.io.intensity import judge_intensity, scale_of
 from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, sensor_rotation
 
 MAX_SWEEPS = 8  # of a folder that are looked at
 MAJORITY = 2 / 3  # of the sweeps that have an opinion must agree
 MIN_OPINIONS = 1 / 2  # of the sweeps that are looked at must share an unusual opinion
 MIN_TILT_DEG = 5.0  # of the ground; less does no harm
+MIN_DOUBT_DEG = 8.0  # a tilt that is worth a word, though it is not clear
+MIN_FAINT = 3  # sweeps whose ground is not clear must agree on a tilt
 MAX_TILT_SPREAD_DEG = 5.0  # pitch and roll that differ less from the median agree with it
 MIN_TILTED_SHARE = 0.35  # of the near points are on the ground if it is trusted to be inclined,
 MIN_TILTED_WIDTH_M = 2.5  # it is at least this wide (see `GroundPlane`),
@@ -80,6 +82,7 @@ class Evidence:
         axes: Directions of x, y and z as the ground shows them, after the axes that were given if
             there are any; None if no ground was found.
         level_deg: Pitch and roll of the sensor in these axes; None if the ground does not tell.
+        faint_level_deg: The same if the ground is not clear, as in dense traffic; else None.
         intensity: (n, 2) float64 intensity and distance of some of its points; without points if
             the file has no intensities.
     """
@@ -87,6 +90,7 @@ class Evidence:
     path: Path
     axes: str | None
     level_deg: tuple[float, float] | None
+    faint_level_deg: tuple[float, float] | None
     intensity: NDArray[np.float64]
 
 
@@ -157,10 +161,14 @@ def gather_evidence(
     """
     xyz = sample[:, :3] - origin_m
     given = "flu" if setup.axes == "auto" else setup.axes
-    axes, ground = infer_axes(xyz @ axes_rotation(given).T)
+    seen = xyz @ axes_rotation(given).T
+    axes, ground = infer_axes(seen)
+    level_deg = level_from(ground)
+    plane = fit_best_plane(seen) if level_deg is None else None
+    faint_deg = level_of(plane.normal) if plane is not None and _is_below(plane) else None
     distance_m = np.sqrt(np.einsum("ij,ij->i", xyz, xyz))
     intensity = np.column_stack([sample[:, 3], distance_m]) if sample.shape[1] > 3 else NO_VALUES
-    return Evidence(path, axes if ground else None, level_from(ground), intensity)
+    return Evidence(path, axes if ground else None, level_deg, faint_deg, intensity)
 
 
 def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
@@ -178,10 +186,11 @@ def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
     if level_deg is None:
         seen = axes if setup.axes == "auto" else "flu"
         level_deg = _vote_level([one for one in evidence if one.axes in (seen, None)])
-        level_notices = (level_notice(level_deg),) if any(level_deg) else ()
+        level_notices = (level_notice(level_deg),) if any(level_deg) else _doubt_level(evidence)
     full, intensity_notices = setup.intensity_max, tuple[str, ...]()
     if full is None:
         full, intensity_notices = judge_intensity([one.intensity for one in evidence])
+        intensity_notices += _odd_scales(evidence, full)
     notices = (*intensity_notices, *axes_notices, *level_notices)
     return Reading(setup, axes, level_deg, full, notices)
 
@@ -213,11 +222,10 @@ def level_from(ground: GroundPlane | None) -> tuple[float, float] | None:
     """Return pitch and roll of a sensor above a ground in degrees; None if it does not tell."""
     if ground is None:
         return None
-    low_m, high_m = TILTED_HEIGHT_M
     trusted = (
         ground.share >= MIN_TILTED_SHARE
         and ground.width_m >= MIN_TILTED_WIDTH_M
-        and low_m <= ground.height_m <= high_m
+        and _is_below(ground)
     )
     return level_of(ground.normal) if trusted or ground.tilt_deg < MIN_TILT_DEG else None
 
@@ -234,6 +242,11 @@ def level_notice(level_deg: tuple[float, float]) -> str:
         f"levelled by {_tilt_deg(level_deg):.1f} degrees (pitch {pitch_deg:g}, roll {roll_deg:g}): "
         "the ground near the sensor was inclined"
     )
+
+
+def _is_below(ground: GroundPlane) -> bool:
+    low_m, high_m = TILTED_HEIGHT_M
+    return low_m <= ground.height_m <= high_m
 
 
 def _tilt_deg(level_deg: tuple[float, float]) -> float:
@@ -309,10 +322,38 @@ def _vote_axes(evidence: Sequence[Evidence], setup: SensorSetup) -> tuple[str, t
 
 def _vote_level(evidence: Sequence[Evidence]) -> tuple[float, float]:
     """Return the pitch and roll that most sweeps have in common; zero if they need no levelling."""
-    known = np.array([one.level_deg for one in evidence if one.level_deg is not None])
-    if not len(known) or len(known) < MIN_OPINIONS * len(evidence):
+    opinions = [one.level_deg for one in evidence if one.level_deg is not None]
+    if len(opinions) < MIN_OPINIONS * len(evidence):
+        opinions = [level for one in evidence if (level := one.level_deg or one.faint_level_deg)]
+        if len(opinions) < max(MIN_FAINT, MIN_OPINIONS * len(evidence)):
+            return 0.0, 0.0
+    if not opinions:
         return 0.0, 0.0
+    known = np.array(opinions)
     pitch_deg, roll_deg = np.median(known, axis=0).round(1).tolist()
     agreeing = np.abs(known - (pitch_deg, roll_deg)).max(axis=1) <= MAX_TILT_SPREAD_DEG
     common = is_inclined((pitch_deg, roll_deg)) and np.mean(agreeing) >= MAJORITY
     return (pitch_deg, roll_deg) if common else (0.0, 0.0)
+
+
+def _doubt_level(evidence: Sequence[Evidence]) -> tuple[str, ...]:
+    """Say it if the ground may be inclined, but too few sweeps show it to be sure."""
+    faint = [one.faint_level_deg for one in evidence if one.faint_level_deg is not None]
+    inclined = [level_deg for level_deg in faint if _tilt_deg(level_deg) >= MIN_DOUBT_DEG]
+    if len(evidence) >= MIN_FAINT or not inclined:
+        return ()
+    return (
+        f"the ground may be inclined by {_tilt_deg(inclined[0]):.0f} degrees, but this few sweeps "
+        "do not show it clearly: not levelled; see --level",
+    )
+
+
+def _odd_scales(evidence: Sequence[Evidence], full: float) -> tuple[str, ...]:
+    """Name sweeps whose intensities have a larger scale than those of most others."""
+    odd = [(s, one.path) for one in evidence if (s := scale_of(one.intensity[:, 0])) > full > 0]
+    if not odd:
+        return ()
+    return (
+        f"{len(odd)} of {len(evidence)} sweeps have intensities of 0..{odd[0][0]}, first "
+        f"{odd[0][1]}: all are read as 0..{full:g}",
+    )

@@ -18,7 +18,7 @@ from bev_instseg.ops.kernel import kernel
 
 USUAL_HEIGHT_M = 1.7  # of a sensor on a car's roof
 MAX_STEP_M = 0.05  # with coarser coordinates, objects on the road blur
-MAX_CLIPPED_SHARE = 0.001  # of the intensities; more is worth a word
+MAX_CLIPPED_SHARE = 0.001  # of the intensities; if more are clipped, a notice says so
 NO_INTENSITY = "no intensity: set to 0"
 
 
@@ -91,7 +91,7 @@ def read_sweep(
             "writing the points, or write float64 (.npy, .ply, .las)"
         )
     points = _to_sensor_frame(values, rotation, origin_m)
-    tidy_notices = _tidy(path, points, xyz, reading.intensity_max)
+    tidy_notices = _tidy(path, values, points, xyz, reading.intensity_max)
     if values.shape[1] == 3:
         notices += (NO_INTENSITY,)
     notices += reading.notices + place_notices + level_notices + height_notices + tidy_notices
@@ -161,12 +161,17 @@ def _to_sensor_frame(
 
 
 def _tidy(
-    path: str | Path, points: NDArray[np.float32], xyz: NDArray[np.float64], full: float
+    path: str | Path,
+    values: NDArray[np.floating],
+    points: NDArray[np.float32],
+    xyz: NDArray[np.float64],
+    full: float,
 ) -> tuple[str, ...]:
     """Bring the intensities to 0..1, in place, and check that the coordinates are plausible.
 
     Args:
         path: The file, for messages.
+        values: (N, 3 or 4) its content.
         points: (N, 4) points.
         xyz: (n, 3) some of them.
         full: Value of full intensity.
@@ -175,7 +180,7 @@ def _tidy(
         What is out of range, and how much.
 
     Raises:
-        ScanError: The coordinates are not in metres.
+        ScanError: The coordinates are not in metres, or there are none.
     """
     notices = []
     num_clipped = _scale_intensity(points, np.float32(full)) if full else 0
@@ -187,12 +192,20 @@ def _tidy(
     num_possible, num_far = len(points), 0
     if len(points) and not -MAX_RANGE_M < points.min() <= points.max() < MAX_RANGE_M:  # or NaN
         size_m = np.abs(points[:, :3]).max(axis=1)
+        size_m[(values[:, :3] == 0).all(axis=1)] = np.inf  # missing returns, moved
         num_possible = int(np.count_nonzero(size_m < MAX_RANGE_M))
         num_far = int(np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf)))
+    if len(points) and not len(xyz) and not num_far and not _has_returns(values):
+        raise ScanError(f"{path}: every point is a missing return (zero, NaN or infinite)")
     check_units(path, xyz, num_possible, num_far)
     if num_far:
         notices.append(f"{num_far} of {len(points)} points are over 9 km away: they get no label")
     return tuple(notices)
+
+
+def _has_returns(values: NDArray[np.floating]) -> bool:
+    finite = np.isfinite(values[:, :3]).all(axis=1)
+    return bool((finite & (values[:, :3] != 0).any(axis=1)).any())
 
 
 @kernel

@@ -67,8 +67,9 @@ def find_items(inputs: Sequence[Path], out: Path) -> Found:
     """
     items: dict[str, Item] = {}  # by real path: a file given twice is processed once
     errors: list[str] = []
+    links: list[Path] = []
     for source in inputs:
-        for path in _sweeps_of(source, out, errors):
+        for path in _sweeps_of(source, out, errors, links):
             below = path.relative_to(source).parent if source.is_dir() else Path()
             name = (below / stem_of(path)).as_posix()
             items.setdefault(os.path.realpath(path), Item(path, name))
@@ -80,18 +81,25 @@ def find_items(inputs: Sequence[Path], out: Path) -> Found:
                 "folder; choose another --out"
             )
     named, notices = _with_own_names(list(items.values()), out)
+    if links:
+        notices += (
+            f"{len(links)} links to sweeps that are there anyway are left out, first {links[0]}",
+        )
     return Found(tuple(named), notices, tuple(errors))
 
 
-def _sweeps_of(source: Path, out: Path, errors: list[str]) -> list[Path]:
-    """Return the sweeps that an input stands for; raises ScanError if there are none."""
+def _sweeps_of(source: Path, out: Path, errors: list[str], links: list[Path]) -> list[Path]:
+    """Return the sweeps that an input stands for; raises ScanError if there are none.
+
+    Lines about unreadable folders, and links that are left out, are appended to the lists.
+    """
     if source.suffix in POINT_SUFFIXES and os.path.realpath(source.parent) == os.path.realpath(out):
         raise ScanError(f"{source}: is inside the output folder; choose another --out")
     if not os.path.lexists(source):
         raise ScanError(f"{source}: no such sweep or folder; check the path")
     if not source.is_dir():
         return [source]
-    found, unreadable = _sweeps_below(source)
+    found, unreadable, left_out = _sweeps_below(source)
     if not found:
         raise ScanError(
             unreadable[0]
@@ -100,15 +108,18 @@ def _sweeps_of(source: Path, out: Path, errors: list[str]) -> list[Path]:
             "bev-instseg did not write"
         )
     errors.extend(unreadable)
+    links.extend(left_out)
     return found
 
 
-def _sweeps_below(top: Path) -> tuple[list[Path], list[str]]:
-    """Return the sorted sweeps of a folder tree, and a line for each folder that is unreadable.
+def _sweeps_below(top: Path) -> tuple[list[Path], list[str], list[Path]]:
+    """Return the sorted sweeps of a folder tree, a line for each unreadable folder, and links.
 
-    A file that is found both directly and through a link counts once, without the link.
+    A file that is found both directly and through links counts once, if possible without a link;
+    the links that are left out are returned.
     """
     found: dict[str, Path] = {}
+    links: list[Path] = []
     errors, visited, folders = [], set(), [(top, os.path.realpath(top))]
     while folders:
         folder, real = folders.pop()
@@ -127,13 +138,12 @@ def _sweeps_below(top: Path) -> tuple[list[Path], list[str]]:
             real_path = os.path.realpath(path) if is_link else os.path.join(real, entry.name)
             if os.path.isdir(real_path) if is_link else entry.is_dir():
                 folders.append((path, real_path))
-            elif (
-                entry.name.lower().endswith(SUFFIXES)
-                and not _is_result(path)
-                and not (is_link and real_path in found)
-            ):
-                found[real_path] = path
-    return sorted(found.values()), errors
+            elif entry.name.lower().endswith(SUFFIXES) and not _is_result(path):
+                if real_path in found:
+                    links.append(path if is_link else found[real_path])
+                if not (is_link and real_path in found):
+                    found[real_path] = path
+    return sorted(found.values()), errors, sorted(links)
 
 
 def _is_result(path: Path) -> bool:

@@ -28,6 +28,7 @@ from bev_instseg.export import (
     result_paths,
     write_result,
 )
+from bev_instseg.file_io import read_bytes
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Survey
 from bev_instseg.io.sweep import Sweep, read_sweep, stem_of
@@ -49,7 +50,8 @@ from bev_instseg.visualize import (
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
 # Reasons for which no other sweep could be written either: a disk that is full or read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-REPEATS, REPEAT_S = 7, 0.3
+MIN_REPEATS, MAX_REPEATS, REPEAT_S = 3, 7, 0.3
+LEVEL_STEP_DEG = 5  # a folder that grows may change its sweeps' common tilt by a little
 OFF_GRID_REMEDY = "; --tiles segments them too, --origin X Y Z says where the sensor was"
 _DRAWING = threading.Lock()  # Matplotlib draws one picture at a time
 
@@ -89,7 +91,10 @@ class Job:
         reading = self.survey.reading_of(item.path)
         if reading is None or reading.is_usual:
             return self.settings
-        found = [self.settings, asdict(replace(reading, notices=()))]
+        steps = (round(value / LEVEL_STEP_DEG) for value in reading.level_deg)
+        pitch_deg, roll_deg = (LEVEL_STEP_DEG * step for step in steps)
+        common = replace(reading, notices=(), level_deg=(pitch_deg, roll_deg))
+        found = [self.settings, asdict(common)]
         return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
 
     def target(self, item: Item) -> Path:
@@ -169,7 +174,7 @@ class Job:
             OSError: The file cannot be read.
         """
         path = self.calibration_path(item)
-        return None if path is None else hashlib.sha256(path.read_bytes()).hexdigest()
+        return None if path is None else hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -263,14 +268,14 @@ def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
         item: The sweep.
 
     Returns:
-        At most `REPEATS` times, fewer if they would take longer than `REPEAT_S` together.
+        `MIN_REPEATS` to `MAX_REPEATS` times; none if as few take much longer than `REPEAT_S`.
     """
     times_ms: list[float] = []
-    while len(times_ms) < REPEATS and sum(times_ms) < 1000 * REPEAT_S:
+    while len(times_ms) < MAX_REPEATS and sum(times_ms) < 1000 * REPEAT_S:
         start = time.perf_counter()
         _segment(segmenter, job, job.read(item).points)
         times_ms.append(1000 * (time.perf_counter() - start))
-    return times_ms
+    return times_ms if len(times_ms) >= MIN_REPEATS else []
 
 
 def _reason(error: Exception, item: Item) -> str:

@@ -57,7 +57,7 @@ def _temporary_cache() -> str | None:
         if own and not status.st_mode & 0o077:
             tempfile.TemporaryFile(dir=folder).close()
             return str(folder)
-    except (OSError, AttributeError):  # Windows has no getuid
+    except OSError:
         pass
     warnings.warn(
         "compiled kernels cannot be kept, so each start takes 10 s longer; "

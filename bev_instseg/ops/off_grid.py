@@ -1,4 +1,4 @@
-"""Say it if much of a sweep is outside the grid, where the network does not look."""
+"""A notice for sweeps of which much is outside the grid, where the network does not look."""
 
 import numpy as np
 

@@ -52,7 +52,7 @@ def load_batches(
         worker_init_fn=end_with_parent,
         generator=torch.Generator(),  # so that a resumed run draws nothing from the global one
     )
-    # If this process is ended at once, multiprocessing cleans up; what it says then is no news.
+    # If this process is ended at once, multiprocessing cleans up; its warnings then are of no use.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     try:
         with signals_blocked():  # workers inherit this: only the loop stops, and then stops them

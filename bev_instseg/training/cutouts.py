@@ -1,6 +1,5 @@
 """Objects cut from labelled frames to be pasted into others, and the file they are kept in."""
 
-import errno
 import hashlib
 import io
 import zipfile
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.evaluation.segments import is_background, is_error
 from bev_instseg.exceptions import ObjectsError
-from bev_instseg.file_io import write_atomic
+from bev_instseg.file_io import read_bytes, write_atomic
 from bev_instseg.memory import machine_bytes, shortage
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Float32, Frame, Instances, check_array
@@ -151,9 +150,7 @@ def load_objects(path: str | Path, class_names: Sequence[str]) -> list[Cutout]:
     """
     path = Path(path)
     try:
-        if path.exists() and not (path.is_file() or path.is_dir()):
-            raise OSError(errno.EINVAL, "not a regular file")
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise ObjectsError(
             f"{path}: cannot be read ({error.strerror or error}); "

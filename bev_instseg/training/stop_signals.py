@@ -16,7 +16,7 @@ def signals_blocked() -> Iterator[None]:
     """Hold back all stop signals; processes started meanwhile never receive one."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        resource_tracker.ensure_running()  # shall not receive them either; unblocks some of them
+        resource_tracker.ensure_running()  # must not receive them either; starting it unblocks some
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         yield
     finally:
