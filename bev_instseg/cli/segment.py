@@ -39,7 +39,7 @@ import importlib
 import os
 import time
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -264,6 +264,9 @@ def _run(
     if arguments.ray is None:
         with report.announced("preparing the network; on its first run it is compiled for 20 s"):
             segmenter.warm_up()
+            if num_items == 1:  # nothing has been read yet, so that would be compiled, too
+                with suppress(ScanError):
+                    job.read(todo[0])
         steps = _on_this_machine(segmenter, job, todo, num_items)
     else:
         from bev_instseg.jobs.on_ray import segment_on_ray

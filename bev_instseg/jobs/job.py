@@ -50,7 +50,8 @@ from bev_instseg.visualize import (
 EXPECTED_ERRORS = (ValueError, OSError, RuntimeError, MemoryError, ImportError)
 # Reasons for which no other sweep could be written either: a disk that is full or read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-MIN_REPEATS, MAX_REPEATS, REPEAT_S = 3, 7, 0.3
+MIN_REPEATS, MAX_REPEATS = 3, 7
+REPEAT_S, MAX_REPEAT_S = 0.3, 1.0
 LEVEL_STEP_DEG = 5  # a folder that grows may change its sweeps' common tilt by a little
 OFF_GRID_REMEDY = "; --tiles segments them too, --origin X Y Z says where the sensor was"
 _DRAWING = threading.Lock()  # Matplotlib draws one picture at a time
@@ -268,14 +269,19 @@ def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
         item: The sweep.
 
     Returns:
-        `MIN_REPEATS` to `MAX_REPEATS` times; none if as few take much longer than `REPEAT_S`.
+        `MIN_REPEATS` times, up to `MAX_REPEATS` as long as they take less than `REPEAT_S` together;
+        none if a single one takes longer than `MAX_REPEAT_S`.
     """
     times_ms: list[float] = []
-    while len(times_ms) < MAX_REPEATS and sum(times_ms) < 1000 * REPEAT_S:
+    while len(times_ms) < MIN_REPEATS or (
+        len(times_ms) < MAX_REPEATS and sum(times_ms) < 1000 * REPEAT_S
+    ):
         start = time.perf_counter()
         _segment(segmenter, job, job.read(item).points)
         times_ms.append(1000 * (time.perf_counter() - start))
-    return times_ms if len(times_ms) >= MIN_REPEATS else []
+        if times_ms[-1] > 1000 * MAX_REPEAT_S:
+            return []
+    return times_ms
 
 
 def _reason(error: Exception, item: Item) -> str:
