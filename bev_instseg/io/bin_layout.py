@@ -31,6 +31,7 @@ SAME_DIRECTION = 0.1  # tangent of the angle between two points in the same dire
 MAX_RATIO = 20.0  # of the distances of two such points
 MIN_NEIGHBOURS, MIN_SHARE_SAME = 10, 0.7  # so many pairs, and this share of them, must be alike
 MIN_SHARE_FOUND = 0.3  # of points; where fewer differ from zero, they may be no points
+MIN_TELLING = 400  # fewer floats may be points although they do not look like any
 MIN_ROWS = 4  # columns of fewer values say nothing
 MAX_ODD_SHARE = 0.01  # this share of a column may be unlike the rest
 MAX_INTENSITY = 65535.0
@@ -95,7 +96,8 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
         return _name_columns(words, positions, best)
     if otherwise and len(otherwise) in fits:
         return BinLayout(otherwise)
-    if (best > 2 and is_4_next) or (4 in fits and (words == words[0]).all()):
+    few = len(words) < MIN_TELLING
+    if (is_4_next and (few or best > 2)) or (4 in fits and (words == words[0]).all()):
         return BinLayout("xyzi", (ASSUMED,))
     if min(best, *rivals, 3) < 3:
         raise ValueError(f"the values do not tell how many floats make a point; {HELP}")

@@ -1,9 +1,10 @@
 """Batches of training samples, loaded by worker processes."""
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -19,6 +20,8 @@ from bev_instseg.training.processes import Processes
 from bev_instseg.training.stop_signals import signals_blocked
 from bev_instseg.training.targets import PillarTargets
 from bev_instseg.training.training_set import TrainingSet
+
+PR_SET_PDEATHSIG = 1  # of prctl
 
 Batch = tuple[PillarBatch, BatchTargets]
 
@@ -64,19 +67,19 @@ def load_batches(
 
 
 def end_with_parent(worker: int) -> None:
-    """Make a worker process end as soon as its parent has, even if that was killed.
+    """Make the system end a worker process with its parent, even if that is killed (Linux only).
+
+    A thread that waits for the parent would not do: when the worker ends, Python unwinds it, and
+    the C++ runtime aborts the process.
 
     Args:
         worker: Its number.
     """
     parent = multiprocessing.parent_process()
-
-    def wait() -> None:
-        if parent is not None:
-            parent.join()
+    if sys.platform == "linux" and parent is not None:
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent.pid:  # it has ended already
             os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextmanager
