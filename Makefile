@@ -52,7 +52,7 @@ fuzz: ## feed every parser with damaged files for a minute (or FUZZ_FLAGS="--sec
 fuzzing: $(READY)
 	@$(BIN)/python scripts/fuzz.py $(FUZZ_FLAGS)
 
-soak: $(READY) ## kill, repeat and crowd jobs for half an hour (SOAK_FLAGS="--kills 10" for less)
+soak: $(READY) ## kill, repeat and crowd jobs for an hour or two (SOAK_FLAGS="--kills 10" for less)
 	@$(BIN)/python scripts/soak.py $(SOAK_FLAGS)
 
 docs: ## build the documentation into site/
