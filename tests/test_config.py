@@ -224,8 +224,8 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
         # memory
         (
             "grid: {x_range_m: [-6553.6, 6553.6], y_range_m: [-6553.6, 6553.6]}",
-            "a grid of 65,536 x 65,536 cells with model.widths of up to 128 needs about 335.0 GB of "
-            "memory, but there are 32.0 GB; choose a smaller range",
+            "a grid of 65,536 x 65,536 cells with model.widths of up to 128 needs about 335.0 GB "
+            "of memory, but there are 32.0 GB; choose a smaller range",
         ),
         (
             "model: {widths: [4096, 4096, 4096], blocks: [64, 64, 64]}",
