@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.grid import BEVGrid
-from bev_instseg.io.infer_frame import MAX_RANGE_M as MAX_SENSOR_RANGE_M
+from bev_instseg.io.infer_frame import MAX_RANGE_M
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS, voxelize
 from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
@@ -40,7 +40,7 @@ ALIGNMENT_CELLS = 32
 # The network expects fewer points farther from the sensor, but a map is dense everywhere. So no
 # pillar is said to be farther from it than this, except in the grid's own tile, where a sensor may
 # really be. Without it, objects in the corners of tiles are lost.
-MAX_RANGE_M = 25.0
+MAX_SHOWN_RANGE_M = 25.0
 RANGE = FEATURES.index("range_m")
 LEVEL_STEP_M = 5.0  # tiles are raised and lowered in such steps
 SHOW_PROGRESS_AFTER_S = 3.0
@@ -81,7 +81,7 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
     Args:
         segmenter: The network and its thresholds.
         points: (N, 4) float32, as for `Segmenter.segment`. Points that are not finite or farther
-            than `MAX_SENSOR_RANGE_M` from the origin get label 0.
+            than `MAX_RANGE_M` from the origin get label 0.
 
     Returns:
         The segmentation of all points, on a grid that covers all tiles.
@@ -123,7 +123,7 @@ def _own_points(points: Float32, grid: BEVGrid) -> dict[Place, Numbers]:
     step = np.array(tile_step_cells(grid))
     margin = (np.array(grid.shape) - step) / 2
     corner_m = (grid.x_range_m[0], grid.y_range_m[0]) + margin * grid.cell_m
-    numbers = np.flatnonzero((np.abs(points[:, :3]) < MAX_SENSOR_RANGE_M).all(axis=1))  # not NaN
+    numbers = np.flatnonzero((np.abs(points[:, :3]) < MAX_RANGE_M).all(axis=1))  # not NaN
     place = np.floor((points[numbers, :2] - corner_m) / (step * grid.cell_m)).astype(np.int64)
     order = np.lexsort(place.T[::-1])
     place = place[order]
@@ -183,7 +183,7 @@ def _predict(
     shown[:, 2] -= _level_m(shown[owned, 2], grid)
     pillars = voxelize(shown, grid)
     if place != (0, 0):
-        pillars.features[:, RANGE] = np.minimum(pillars.features[:, RANGE], MAX_RANGE_M)
+        pillars.features[:, RANGE] = np.minimum(pillars.features[:, RANGE], MAX_SHOWN_RANGE_M)
     clock.append(time.perf_counter())
     embeddings = segmenter.infer(pillars)
     clock.append(time.perf_counter())

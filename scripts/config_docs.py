@@ -50,7 +50,7 @@ commands that use weights merge `--config my.yaml` into it in the same way:
 `classes: [{min_points: 20}, {}, {}]` changes one setting of the first of three classes. `model`,
 `grid.cell_m` and the number of classes cannot be changed. The defaults below are those of a new
 training; the shipped weights carry their own thresholds (`seed_threshold` 0.7, `score_threshold`
-0.4, `min_height_m` 0.05) and a score calibration.
+0.5, `min_height_m` 0.05) and a score calibration.
 
 **The resolved configuration.** A training run writes every setting, defaults included, to
 `config.yaml` in its folder; the `.json` file beside the weights holds it under `config`. To see it

@@ -40,7 +40,6 @@ class LabelCounts:
     Attributes:
         frames: Number of frames.
         kinds: Counts by kind of label.
-        object_points: Points on objects of the classes.
         void_points: Points that are ignored.
         background_points: Points that are labelled and on no object.
         unlabelled_points: Points where nothing was labelled: KITTI, outside the camera image.
@@ -49,7 +48,6 @@ class LabelCounts:
 
     frames: int = 0
     kinds: dict[str, KindCount] = field(default_factory=dict)
-    object_points: int = 0
     void_points: int = 0
     background_points: int = 0
     unlabelled_points: int = 0
@@ -61,7 +59,6 @@ class LabelCounts:
         instance = frame.instance[frame.labelled]
         return LabelCounts(
             frames=1,
-            object_points=int((instance > 0).sum()),
             void_points=int((instance < 0).sum()),
             background_points=int((instance == 0).sum()),
             unlabelled_points=len(frame.points) - len(instance),
@@ -77,7 +74,6 @@ class LabelCounts:
         self.frames += other.frames
         for kind, count in other.kinds.items():
             self.kind(kind, count.taken_as).add(count)
-        self.object_points += other.object_points
         self.void_points += other.void_points
         self.background_points += other.background_points
         self.unlabelled_points += other.unlabelled_points

@@ -82,7 +82,8 @@ class Evidence:
         axes: Directions of x, y and z as the ground shows them, after the axes that were given if
             there are any; None if no ground was found.
         level_deg: Pitch and roll of the sensor in these axes; None if the ground does not tell.
-        faint_level_deg: The same if the ground is not clear, as in dense traffic; else None.
+        faint_level_deg: The same by the best plane, even if it is not clearly the ground, as in
+            dense traffic; None if there is none below the sensor.
         intensity: (n, 2) float64 intensity and distance of some of its points; without points if
             the file has no intensities.
     """
@@ -164,7 +165,7 @@ def gather_evidence(
     seen = xyz @ axes_rotation(given).T
     axes, ground = infer_axes(seen)
     level_deg = level_from(ground)
-    plane = fit_best_plane(seen) if level_deg is None else None
+    plane = ground or fit_best_plane(seen)
     faint_deg = level_of(plane.normal) if plane is not None and _is_below(plane) else None
     distance_m = np.sqrt(np.einsum("ij,ij->i", xyz, xyz))
     intensity = np.column_stack([sample[:, 3], distance_m]) if sample.shape[1] > 3 else NO_VALUES
@@ -185,6 +186,8 @@ def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
     level_deg, level_notices = setup.level_deg, tuple[str, ...]()
     if level_deg is None:
         seen = axes if setup.axes == "auto" else "flu"
+        if seen != "flu":  # without clear ground, the plane was fitted as if z were up
+            evidence = [one for one in evidence if one.axes is not None]
         level_deg = _vote_level([one for one in evidence if one.axes in (seen, None)])
         level_notices = (level_notice(level_deg),) if any(level_deg) else _doubt_level(evidence)
     full, intensity_notices = setup.intensity_max, tuple[str, ...]()
@@ -338,8 +341,8 @@ def _vote_level(evidence: Sequence[Evidence]) -> tuple[float, float]:
 
 def _doubt_level(evidence: Sequence[Evidence]) -> tuple[str, ...]:
     """Say it if the ground may be inclined, but too few sweeps show it to be sure."""
-    faint = [one.faint_level_deg for one in evidence if one.faint_level_deg is not None]
-    inclined = [level_deg for level_deg in faint if _tilt_deg(level_deg) >= MIN_DOUBT_DEG]
+    unclear = [one.faint_level_deg for one in evidence if one.level_deg is None]
+    inclined = [faint for faint in unclear if faint and _tilt_deg(faint) >= MIN_DOUBT_DEG]
     if len(evidence) >= MIN_FAINT or not inclined:
         return ()
     return (

@@ -83,7 +83,7 @@ def find_items(inputs: Sequence[Path], out: Path) -> Found:
     named, notices = _with_own_names(list(items.values()), out)
     if links:
         notices += (
-            f"{len(links)} links to sweeps that are there anyway are left out, first {links[0]}",
+            f"links to sweeps that are there anyway are left out: {len(links)}, first {links[0]}",
         )
     return Found(tuple(named), notices, tuple(errors))
 

@@ -68,9 +68,8 @@ def _start_child() -> None:
     torch.set_num_threads(1)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=lambda: _gate.before_fork(),
-        after_in_parent=lambda: _gate.after_fork(),
-        after_in_child=_start_child,
-    )
+os.register_at_fork(
+    before=lambda: _gate.before_fork(),
+    after_in_parent=lambda: _gate.after_fork(),
+    after_in_child=_start_child,
+)
