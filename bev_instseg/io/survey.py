@@ -343,7 +343,7 @@ def _doubt_level(evidence: Sequence[Evidence]) -> tuple[str, ...]:
     """Say it if the ground may be inclined, but too few sweeps show it to be sure."""
     unclear = [one.faint_level_deg for one in evidence if one.level_deg is None]
     inclined = [faint for faint in unclear if faint and _tilt_deg(faint) >= MIN_DOUBT_DEG]
-    if len(evidence) >= MIN_FAINT or not inclined:
+    if len(evidence) >= MIN_FAINT or not inclined or len(inclined) < len(evidence):
         return ()
     return (
         f"the ground may be inclined by {_tilt_deg(inclined[0]):.0f} degrees, but this few sweeps "
