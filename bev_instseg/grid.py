@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_RANGE_M = 9e3  # no LiDAR sees farther; -9999 and 1e30 stand for missing returns in some files
+
 
 @dataclass(frozen=True)
 class BEVGrid:

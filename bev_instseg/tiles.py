@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from bev_instseg.grid import BEVGrid
-from bev_instseg.io.infer_frame import MAX_RANGE_M
+from bev_instseg.grid import MAX_RANGE_M, BEVGrid
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS, voxelize
 from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars

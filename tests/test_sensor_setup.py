@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.io.infer_frame import infer_ground_m, sample_points
+from bev_instseg.io.infer_frame import FAR_AWAY, infer_ground_m, sample_points
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup, axes_rotation, bin_columns
 from bev_instseg.io.sweep import Sweep, read_sweep
 
@@ -212,7 +212,7 @@ def test_map_coordinates_are_shifted_before_they_become_float32(tmp_path: Path) 
     position_m = np.array([512_345.0, 5_412_345.0, 312.0])
     world = expected[:, :3].astype(np.float64) + position_m
     sweep = read_as(tmp_path, world)
-    assert sweep.notices == ("coordinates far from the origin: shifted by their median",)
+    assert sweep.notices == (FAR_AWAY,)
     origin_m = np.array(sweep.origin_m)
     np.testing.assert_array_equal(origin_m, np.round(origin_m))
     assert np.abs(origin_m - position_m).max() <= 3

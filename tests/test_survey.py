@@ -11,6 +11,7 @@ from sweeps import GROUND_M, Points, street
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.ground_plane import fit_ground_plane
+from bev_instseg.io.infer_frame import FAR_AWAY, MAYBE_ELSEWHERE
 from bev_instseg.io.intensity import (
     CONSTANT,
     DISTANCE,
@@ -40,6 +41,12 @@ def read(tmp_path: Path, points: NDArray, setup: SensorSetup | None = None) -> S
     path = tmp_path / "one.npy"
     np.save(path, points)
     return read_sweep(path, setup)
+
+
+def read_with_format(tmp_path: Path, points: Points) -> Sweep:
+    path = tmp_path / "one.bin"
+    points.tofile(path)
+    return read_sweep(path, SensorSetup(format="xyzi"))
 
 
 def write_folder(folder: Path, sweeps: list[Points]) -> list[Path]:
@@ -117,6 +124,22 @@ def test_a_dark_sweep_of_whole_numbers_is_not_bright(tmp_path: Path) -> None:
     points = street()
     points[:, 3] = np.random.default_rng(2).choice(3, len(points), p=[0.5, 0.499, 0.001])
     assert read(tmp_path, points).points[:, 3].max() == np.float32(2 / 255)
+
+
+@pytest.mark.parametrize("full", [1, 255])
+@pytest.mark.parametrize("missing", [-9999, 1e30, 99999999, -1e30])
+@pytest.mark.parametrize("share", [0.02, 0.6])
+def test_sentinels_among_the_intensities_are_missing(
+    tmp_path: Path, share: float, missing: float, full: int
+) -> None:
+    points = street(intensity_max=full)
+    gone = np.random.default_rng(4).random(len(points)) < share
+    points[gone, 3] = missing
+    sweep = read_with_format(tmp_path, points)
+    assert not sweep.points[gone, 3].any()
+    np.testing.assert_allclose(sweep.points[~gone, 3], points[~gone, 3] / full, rtol=1e-6)
+    assert sweep.notices[-1] == f"{gone.mean():.1%} of the intensities are missing: set to 0"
+    assert not any("clipped" in notice for notice in sweep.notices)
 
 
 def test_clipped_intensities_are_said(tmp_path: Path) -> None:
@@ -220,6 +243,88 @@ def test_an_upside_down_or_other_frame_is_recognised_though_tilted(
     assert np.degrees(np.arccos(min(up_of(sweep) @ expected, 1))) < 0.6
 
 
+def traffic(seed: int, share: float) -> Points:
+    """A street full of vehicles, with z = 0 near the road: only some ground is seen."""
+    rng = np.random.default_rng(seed)
+    points = street(seed)
+    points[:, 2] -= np.float32(GROUND_M + 0.3)
+    crate = (rng.random(len(points)) < share) & (points[:, 2] < 0)
+    points[crate, 2] += rng.uniform(0.3, 3, crate.sum()).astype(np.float32)
+    return points
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_sweep_upside_down_is_turned_though_little_ground_is_seen(
+    tmp_path: Path, seed: int
+) -> None:
+    points = traffic(seed, 0.6)
+    np.testing.assert_array_equal(read(tmp_path, points).points, points)
+    sweep = read(tmp_path, turned(points, axes_rotation("frd")))
+    np.testing.assert_array_equal(sweep.points, points)
+    assert sweep.notices == ("z does not point up: assumed axes frd",)
+
+
+def test_sweeps_agree_that_they_are_upside_down(tmp_path: Path) -> None:
+    upright = [traffic(seed, 0.75) for seed in range(4)]
+    paths = write_folder(tmp_path / "upright", upright)
+    for sweep in (*read_folder(paths), *map(read_sweep, paths)):
+        assert (sweep.axes, sweep.level_deg, sweep.notices) == ("flu", (0, 0), ())
+    upside_down = [turned(points, axes_rotation("frd")) for points in upright]
+    paths = write_folder(tmp_path / "turned", upside_down)
+    for path, sweep in zip(paths, read_folder(paths), strict=True):
+        assert sweep.axes == "frd"
+        assert sweep.notices == ("z does not point up: assumed axes frd",)
+        alone = read_sweep(path)
+        assert alone.axes == "flu"
+        assert alone.notices == (
+            "z may point down, but the points are not turned: if so, pass --axes frd",
+        )
+        given = read_sweep(path, SensorSetup(axes="flu"))
+        assert given.notices[0].endswith("if so, pass other --axes")
+
+
+def test_an_open_road_overhead_is_said(tmp_path: Path) -> None:
+    points = street()
+    points = points[points[:, 2] < GROUND_M + 0.2]
+    sweep = read(tmp_path, turned(points, axes_rotation("frd")))
+    assert sweep.axes == "flu"
+    assert sweep.notices[0].startswith("z may point down, ")
+    assert sweep.notices[0].endswith("--axes frd")
+
+
+@pytest.mark.parametrize("axes", ["flu", "frd"])
+@pytest.mark.parametrize("level", [(35.0, 0.0), (-38.0, 0.0), (0.0, 42.0), (25.0, -30.0)])
+def test_a_ground_too_steep_to_level_is_said(
+    tmp_path: Path, level: tuple[float, float], axes: str
+) -> None:
+    rotation = sensor_rotation(axes, level)
+    points = turned(street(), rotation)
+    sweep = read(tmp_path, points)
+    np.testing.assert_array_equal(sweep.points, points)
+    (notice,) = sweep.notices
+    angle = np.degrees(np.arccos(rotation[2, 2]))
+    start, options = notice.split(", but the points are not turned: if so, pass ")
+    assert abs(int(start.split()[-2]) - angle) <= 1
+    words = options.split()
+    assert ("--axes" in words) == (axes != "flu")
+    pitch, roll = map(float, words[-2:])
+    assert (pitch, roll) == pytest.approx(level, abs=1.1)
+    setup = SensorSetup(axes=axes, level_deg=(pitch, roll))
+    moved = read(tmp_path, points, setup)
+    assert moved.notices == ()
+    assert np.degrees(np.arccos(min(up_of(moved) @ rotation[2], 1))) < 1.5
+    sweep = read(tmp_path, points, SensorSetup(axes=axes))
+    assert sweep.notices[-1].endswith(f"pass --level {pitch:.0f} {roll:.0f}")
+    paths = write_folder(tmp_path / "drive", [turned(street(i), rotation) for i in range(3)])
+    assert all("the ground may be inclined" in one.notices[0] for one in read_folder(paths))
+
+
+def test_walls_and_little_ground_are_no_tilt(tmp_path: Path) -> None:
+    for name, points in crops(street()).items():
+        notices = read(tmp_path, points).notices
+        assert not any("inclined" in notice or "down" in notice for notice in notices), name
+
+
 def test_under_a_ceiling_z_is_up(tmp_path: Path) -> None:
     points = street()
     ceiling = points[points[:, 2] < GROUND_M + 0.1] * np.float32([1, 1, -0.7, 1])
@@ -281,6 +386,17 @@ def test_cropped_sweeps_are_left_as_they_are(tmp_path: Path, name: str, seed: in
     np.testing.assert_array_equal(sweep.points, points)
 
 
+def test_real_sweeps_alone_and_tilted(tmp_path: Path) -> None:
+    if not (root := os.environ.get("KITTI_ROOT")):
+        pytest.skip("KITTI_ROOT is not set")
+    for path in sorted(Path(root).glob("**/velodyne*/*.bin"))[::16]:
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+        assert read(tmp_path, points).notices == ()
+        steep = turned(points, sensor_rotation("flu", (-40.0, 0.0)))
+        (notice,) = (one for one in read(tmp_path, steep).notices if "inclined" in one)
+        assert 36 <= int(notice.split()[6]) <= 44
+
+
 def test_real_sweeps_and_their_crops_are_left_as_they_are(tmp_path: Path) -> None:
     if not (root := os.environ.get("KITTI_ROOT")):
         pytest.skip("KITTI_ROOT is not set")
@@ -312,13 +428,29 @@ def test_a_sensor_away_from_the_origin_is_found(tmp_path: Path, place: tuple[int
     assert sweep.origin_m[2] == 0
     assert sweep.notices == (
         "the sensor is not at the origin of the coordinates: the points are moved so that it is "
-        "(origin_m in the .json)",
+        "(origin_m in the .json; --origin sets it)",
     )
     sweep = read(tmp_path, points, SensorSetup(origin_m=(*place, 0.5)))
     np.testing.assert_allclose(
         sweep.points[:, :3], street()[:, :3] - np.float32([0, 0, 0.5]), atol=1e-4
     )
     assert sweep.notices == ()
+
+
+def test_a_place_that_is_not_found_is_said(tmp_path: Path) -> None:
+    points = street()
+    points = points[np.hypot(points[:, 0], points[:, 1]) > 12]
+    points[:, 0] += 60
+    sweep = read(tmp_path, points)
+    np.testing.assert_array_equal(sweep.points, points)
+    assert sweep.notices == (MAYBE_ELSEWHERE,)
+    assert read(tmp_path, points, SensorSetup(origin_m=(60, 0, 0))).notices == ()
+    points[:, 0] += 60
+    sweep = read(tmp_path, points)
+    assert sweep.origin_m[0] > 100
+    assert sweep.notices == (FAR_AWAY,)
+    assert "guess" in FAR_AWAY
+    assert "--origin" in FAR_AWAY
 
 
 def test_no_place_in_an_accumulated_map() -> None:
@@ -409,7 +541,7 @@ def test_only_a_few_sweeps_are_looked_at(tmp_path: Path, monkeypatch: pytest.Mon
         looked_at.append(path)
         raise ScanError("unreadable")
 
-    monkeypatch.setattr("bev_instseg.io.survey.read_stored_points", look)
+    monkeypatch.setattr("bev_instseg.io.survey.read_file", look)
     survey_sweeps(paths, SensorSetup())
     assert len(looked_at) == MAX_SWEEPS
     assert {looked_at[0], looked_at[-1]} == {paths[0], paths[-1]}

@@ -171,6 +171,8 @@ def test_many_points_off_the_grid_are_reported(tiny):
         moved = points.copy()
         moved[: round(share * len(points)), 0] += 500
         missing = np.float32([[0, 0, 0, 0], [np.nan, 0, 0, 0]]).repeat(len(points), axis=0)
+        missing[::3, :3] = 1e30
+        missing[1::3, :2] = -9999
         swept = np.concatenate([moved, missing])
         notice = off_grid_notice(swept, voxelize(swept, grid))
         assert notice.startswith(far)

@@ -37,12 +37,15 @@ MAX_ODD_SHARE = 0.01  # this share of a column may be unlike the rest
 MAX_INTENSITY = 65535.0
 MISSING = 1e12  # values beyond, such as 1e30, stand for missing returns
 MAX_RING = 255.0
+MIN_COLUMN_M = 3.0  # x and y of a sweep extend over more
+MIN_INTENSITIES = 50  # fewer values do not tell an intensity from a coordinate
 
 NUM_CLASSES = 128  # of floats: 2 signs and 64 exponents, 2**-32 to 2**31
 _EXPONENT = np.clip(np.arange(256) - 95, 0, 63)
 _CLASS_OF = np.concatenate([_EXPONENT, _EXPONENT + 64]).astype(np.intp)  # by the 9 upper bits
 
 HELP = "pass --format, such as xyzi or 5 (see --help)"
+INTENSITY_FIRST = "the first column is like an intensity: read as intensity, x, y, z"
 FIVE_FLOATS = "5 floats per point: read as nuScenes x, y, z, intensity, ring"
 ASSUMED = (
     "too few different values to tell the number of floats per point: assumed 4 (x, y, z, "
@@ -290,16 +293,56 @@ def _name_columns(words: UInt32, positions: Intp, num_floats: int) -> BinLayout:
     if num_floats == 3:
         return BinLayout("xyz", ("3 floats per point: read as x, y, z",))
     rest = "_" * (num_floats - 4)
+    if looks_like_intensity(values[column == 0]) and looks_like_x_y(
+        values[column == 1], values[column == 2]
+    ):
+        if num_floats > 4:
+            raise ValueError(f"the first of {num_floats} floats per point is no coordinate; {HELP}")
+        return BinLayout("ixyz", (f"{INTENSITY_FIRST}; if this is wrong, {HELP}",))
     if why := not_an_intensity(values[column == 3], can_be_negative=num_floats == 4):
         notice = f"{num_floats} floats per point, the fourth {why}: read as x, y, z; or {HELP}"
         return BinLayout(f"xyz_{rest}", (notice,))
     if num_floats == 4:
         return BinLayout("xyzi")
     ring = values[column == 4]
-    if num_floats == 5 and ring.any() and _all_whole(ring):
+    if num_floats == 5 and ring.any() and _is_ring(ring):
         return BinLayout("xyzir", (FIVE_FLOATS,))
     notice = f"{num_floats} floats per point: read the first four as x, y, z, intensity; or {HELP}"
     return BinLayout(f"xyzi{rest}", (notice,))
+
+
+@np.errstate(invalid="ignore")
+def looks_like_intensity(column: NDArray[np.floating]) -> bool:
+    """Return whether a column, in place of x, holds intensities: whole numbers or 0..1.
+
+    Args:
+        column: (n,) values of some points.
+    """
+    known = column[np.abs(column) < MISSING]
+    if len(known) < MIN_INTENSITIES or known.min() < 0 or known.max() > MAX_INTENSITY:
+        return False
+    return bool(known.max() <= 1 or _are_whole(known)) and len(np.unique(known)) > 2
+
+
+@np.errstate(invalid="ignore")
+def looks_like_x_y(*columns: NDArray[np.floating]) -> bool:
+    """Return whether columns hold horizontal coordinates: no whole numbers, and far apart.
+
+    Args:
+        columns: (n,) values of some points each.
+    """
+    for column in columns:
+        known = column[np.abs(column) < MISSING]
+        if len(known) < MIN_INTENSITIES or _are_whole(known):
+            return False
+        low, high = np.quantile(known, (0.05, 0.95))
+        if high - low < MIN_COLUMN_M:
+            return False
+    return True
+
+
+def _are_whole(values: NDArray[np.floating]) -> bool:
+    return bool((values == np.rint(values)).all())
 
 
 @np.errstate(invalid="ignore")
@@ -325,8 +368,8 @@ def not_an_intensity(fourth: NDArray[np.floating], can_be_negative: bool) -> str
     return ""
 
 
-def _all_whole(ring: NDArray[np.float32]) -> bool:
-    return bool(((ring == np.rint(ring)) & (ring >= 0) & (ring <= MAX_RING)).all())
+def _is_ring(ring: NDArray[np.float32]) -> bool:
+    return _are_whole(ring) and bool(((ring >= 0) & (ring <= MAX_RING)).all())
 
 
 def _refuse_foreign(

@@ -26,7 +26,7 @@ TEXT[[9, 10, 13, *range(32, 127)]] = True
 MIN_EXPONENT, MAX_EXPONENT = 127 - 20, 127 + 14  # of usual coordinates: 1e-6 to 16 km
 TINY_EXPONENT = 127 - 84  # no coordinate is so near zero without being zero
 MAX_LABEL_CLASS = 1000  # of SemanticKITTI: the lower 16 bits of a label
-MAX_RANGE_M = 1e4
+MAX_USUAL = 1e4  # of coordinates and intensities
 MAX_ODD_SHARE = 0.01
 
 
@@ -93,5 +93,5 @@ def _is_float64(words: UInt32) -> bool:
         return False
     size = np.abs(words.view("<f4"))
     strange = np.isnan(size) & (words & 0x3FFFFF != 0)  # no processor makes such a NaN
-    odd = np.count_nonzero(strange | ((size > MAX_RANGE_M) & (size < np.inf)))
+    odd = np.count_nonzero(strange | ((size > MAX_USUAL) & (size < np.inf)))
     return bool(odd > MAX_ODD_SHARE * len(size) or (not pairs[:, 0].any() and pairs[:, 1].any()))

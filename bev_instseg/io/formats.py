@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import read_file
-from bev_instseg.io.bin_layout import check_bin_layout, infer_bin_layout, not_an_intensity
+from bev_instseg.io.bin_layout import (
+    INTENSITY_FIRST,
+    check_bin_layout,
+    infer_bin_layout,
+    looks_like_intensity,
+    looks_like_x_y,
+    not_an_intensity,
+)
 from bev_instseg.io.las import read_las
 from bev_instseg.io.numpy_files import read_npy, read_npz
 from bev_instseg.io.pcd import read_pcd
@@ -49,10 +56,26 @@ def read_stored_points(path: str | Path, bin_format: str = "auto") -> StoredPoin
         The points and what was assumed about them.
 
     Raises:
-        ScanError: The file is missing, unreadable or cut short, its suffix is unknown, or its
-            content does not match its suffix.
+        ScanError: The file is missing or unreadable, or see `stored_points`.
     """
-    data = read_file(path, "sweep")
+    return stored_points(path, read_file(path, "sweep"), bin_format)
+
+
+def stored_points(path: str | Path, data: NDArray[np.uint8], bin_format: str) -> StoredPoints:
+    """Return all points of a file that has been read, in its order and coordinates.
+
+    Args:
+        path: The file; its suffix selects the format.
+        data: (num_bytes,) uint8 its content; the points may share its memory.
+        bin_format: Content of a ``.bin`` file; see `SensorSetup.format`.
+
+    Returns:
+        The points and what was assumed about them.
+
+    Raises:
+        ScanError: The file is cut short, its suffix is unknown, or its content does not match its
+            suffix.
+    """
     suffix = Path(path).suffix.lower()
     try:
         match suffix:
@@ -93,9 +116,18 @@ def _read_bin(data: NDArray[np.uint8], bin_format: str) -> StoredPoints:
 
 
 def _first_columns(values: NDArray[np.floating]) -> StoredPoints:
-    """Return x, y, z and intensity, if the fourth column can be one."""
-    fourth = values[:: max(len(values) // ROWS_TO_CHECK, 1), 3:4].ravel()
-    if why := not_an_intensity(fourth, can_be_negative=values.shape[1] == 4):
+    """Return x, y, z and intensity, if the fourth column can be one, or else the first.
+
+    Raises:
+        ValueError: The first column is no coordinate, and there are more than four.
+    """
+    some = values[:: max(len(values) // ROWS_TO_CHECK, 1)]
+    intensity_first = looks_like_intensity(some[:, 0]) and looks_like_x_y(*some[:, 1:3].T)
+    if values.shape[1] > 3 and intensity_first:
+        if values.shape[1] > 4:
+            raise ValueError("the first column is no coordinate; save x, y, z, intensity first")
+        return StoredPoints(np.ascontiguousarray(values[:, [1, 2, 3, 0]]), (INTENSITY_FIRST,))
+    if why := not_an_intensity(some[:, 3:4].ravel(), can_be_negative=values.shape[1] == 4):
         notice = f"{values.shape[1]} columns, the fourth {why}: read the first three as x, y, z"
         return StoredPoints(np.ascontiguousarray(values[:, :3]), (notice,))
     notices = (MORE_COLUMNS,) if values.shape[1] > 4 else ()

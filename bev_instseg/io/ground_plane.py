@@ -7,13 +7,14 @@ from numpy.typing import NDArray
 
 from bev_instseg.ops.kernel import kernel
 
-NEAR_M = (1.0, 25.0)  # horizontal distances of the points that are looked at
-NUM_PLANES = 128  # planes through three random points that are tried
+RING_M = (1.0, 25.0)  # horizontal distances of the points that are looked at
+NUM_PLANES = 128  # planes through three random points that are usually tried
 MAX_COUNTED = 512  # points that each of them is judged by
 NUM_FITS = 3
 MAX_TILT_DEG = 30.0  # steeper planes are not ground
 TOLERANCE_M = 0.15  # a point this close to the plane lies on it
-BELOW_M = 0.45  # a point this far below the plane speaks against it
+BELOW_M = 0.45  # a point this far below the plane speaks against it,
+BELOW_COST = 2  # as much as so many points on it speak for it
 MIN_POINTS = 50  # fewer near points say too little
 MIN_TRIANGLE_M2 = 1.0  # area of the triangle that a plane is first put through
 MIN_WIDTH_M = 2.0  # standard deviation of the ground's points in their narrower direction
@@ -40,6 +41,11 @@ class GroundPlane:
     below_share: float
     above_share: float
     width_m: float
+
+    @property
+    def score(self) -> float:
+        """Share of the points on the plane, less `BELOW_COST` times that of those below it."""
+        return self.share - BELOW_COST * self.below_share
 
     @property
     def is_clear(self) -> bool:
@@ -69,30 +75,45 @@ def fit_ground_plane(xyz: NDArray[np.float64]) -> GroundPlane | None:
     return plane if plane is not None and plane.is_clear else None
 
 
-def fit_best_plane(xyz: NDArray[np.float64]) -> GroundPlane | None:
-    """Find the plane with most points on it, less twice those below it.
+def fit_best_plane(
+    xyz: NDArray[np.float64], max_tilt_deg: float = MAX_TILT_DEG, num_planes: int = NUM_PLANES
+) -> GroundPlane | None:
+    """Find the plane with the highest score: most points on it, few below it.
 
     Planes through random triples of points are tried, always the same ones, and the best is fitted
     to its points. Whether it is the ground, `GroundPlane.is_clear` tells.
 
     Args:
         xyz: (n, 3) points relative to the sensor, z roughly up.
+        max_tilt_deg: Steeper planes are not tried, degrees.
+        num_planes: Number of random planes.
 
     Returns:
-        The plane; None if there are too few points or it is steeper than `MAX_TILT_DEG`.
+        The plane; None if there are too few points or it is steeper than ``max_tilt_deg``.
     """
-    distance_m = np.hypot(xyz[:, 0], xyz[:, 1])
-    near = np.ascontiguousarray(xyz[(distance_m > NEAR_M[0]) & (distance_m < NEAR_M[1])])
+    near = _pick_near(xyz)
     if len(near) < MIN_POINTS:
         return None
     middle = near.mean(axis=0)
     near -= middle  # the height of a map may be large
-    plane = _best_plane(near, np.cos(np.radians(MAX_TILT_DEG)))
+    plane = _best_plane(near, np.cos(np.radians(max_tilt_deg)), num_planes)
     for _ in range(NUM_FITS):
         if not _fit_plane(near, plane):
             return None
     ground = GroundPlane(plane[:3], float(-plane[3] - middle @ plane[:3]), *_describe(near, plane))
-    return ground if ground.tilt_deg <= MAX_TILT_DEG else None
+    return ground if ground.tilt_deg <= max_tilt_deg else None
+
+
+@kernel
+def _pick_near(xyz):  # type: ignore[no-untyped-def]
+    """Return (m, 3) float64 those of (n, 3) points whose horizontal distance is in `RING_M`."""
+    near = np.empty((len(xyz), 3))
+    m = 0
+    for i in range(len(xyz)):
+        if RING_M[0] ** 2 < xyz[i, 0] ** 2 + xyz[i, 1] ** 2 < RING_M[1] ** 2:
+            near[m] = xyz[i]
+            m += 1
+    return near[:m]
 
 
 @kernel
@@ -123,19 +144,20 @@ def _describe(xyz, plane):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _best_plane(xyz, min_upward):  # type: ignore[no-untyped-def]
+def _best_plane(xyz, min_upward, num_planes):  # type: ignore[no-untyped-def]
     """Return a unit normal and its distance from the origin; a plane far above if there is none.
 
     Args:
         xyz: (n, 3) float64 points, n > 0.
         min_upward: Cosine of the largest tilt.
+        num_planes: Number of planes to try.
     """
     best = np.array([0.0, 0.0, 1.0, 1e30])
-    most = -3 * len(xyz)
+    most = -(BELOW_COST + 1) * len(xyz)
     step = 1 + len(xyz) // MAX_COUNTED
     corner = np.empty(3, np.int64)
     state = np.uint64(1)
-    for _ in range(NUM_PLANES):
+    for _ in range(num_planes):
         for k in range(3):  # a linear congruential generator: the same numbers on every machine
             state = state * np.uint64(6364136223846793005) + np.uint64(1442695040888963407)
             corner[k] = np.int64((state >> np.uint64(33)) % np.uint64(len(xyz)))
@@ -150,9 +172,13 @@ def _best_plane(xyz, min_upward):  # type: ignore[no-untyped-def]
         nx, ny, nz = nx / length, ny / length, nz / length
         distance = nx * a[0] + ny * a[1] + nz * a[2]
         score = 0
+        left = (len(xyz) + step - 1) // step
         for i in range(0, len(xyz), step):
+            if score + left <= most:
+                break
+            left -= 1
             height = nx * xyz[i, 0] + ny * xyz[i, 1] + nz * xyz[i, 2] - distance
-            score += (abs(height) < TOLERANCE_M) - 2 * (height < -BELOW_M)
+            score += (abs(height) < TOLERANCE_M) - BELOW_COST * (height < -BELOW_M)
         if score > most:
             most = score
             best[0], best[1], best[2], best[3] = nx, ny, nz, distance

@@ -1,4 +1,4 @@
-"""Infer the sensor's position, the axes and the ground height of a file from a few of its points.
+"""Infer the sensor's position and the height of the ground from a few points of a file.
 
 Everything works on a small float64 sample of finite points, so it costs next to nothing.
 """
@@ -6,7 +6,7 @@ Everything works on a small float64 sample of finite points, so it costs next to
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.io.ground_plane import GroundPlane, fit_ground_plane
+from bev_instseg.grid import MAX_RANGE_M
 from bev_instseg.io.place import find_place
 from bev_instseg.io.sensor_setup import axes_rotation
 from bev_instseg.ops.kernel import kernel
@@ -15,43 +15,34 @@ MAX_SAMPLE = 1024  # points that are looked at
 MAX_PLACE_SAMPLE = 4096  # if the sensor does not seem to be at the origin
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it are spread evenly between 0 and 1, without a period
 MIN_SAMPLE = 50  # fewer points say too little about axes or origin
-MAX_RANGE_M = 9e3  # no LiDAR sees farther; -9999 stands for a missing return in some files
+MIN_POSSIBLE_SHARE = 0.01  # with fewer points within `MAX_RANGE_M`, it is a map
 EARTH_M = 2e7  # no map has larger coordinates
 
 CLOSE_M, MIN_CLOSE_SHARE = 10.0, 0.05  # with fewer points this close, the sensor may be elsewhere
 MIN_MOVE_M = 35.0  # cropped sweeps look as if their sensor were up to this far away
-NEAR_M, MIN_NEAR_SHARE = 60.0, 0.01  # with fewer points this near, the sensor is elsewhere
+AROUND_M, MIN_AROUND_SHARE = 60.0, 0.01  # with fewer points this near, the sensor is elsewhere
 MAX_SPREAD_M = 300.0  # a sweep's points are mostly this close to their median
 MAX_HEIGHT_CHANGE_M = 10.0  # z is kept if its median is within this distance of 0
 
 SPREAD_RADIUS_M = 30.0  # the spread along the axes is that of the points within this distance
 QUANTILES = (0.02, 0.98)  # the spread is between them
 MAX_THINNESS = 0.5  # the spread along a vertical axis other than z, as a share of that along z
-UPRIGHT_HEIGHT_M = (-1.0, np.inf)  # of the origin above the ground if z is up
-TURNED_HEIGHT_M = (0.5, 5.0)  # of the origin above the ground if z is down
-OTHER_HEIGHT_M = (-2.5, 5.0)  # of the origin above the ground if z is not vertical
-TURNED_SHARE = 0.4  # this share of the points is on the ground if z is down,
-TURNED_BELOW_SHARE = 0.05  # at most this share below it
-TURNED_ABOVE_SHARE = 0.1  # and at least this share above it
-
 ELSEWHERE = (
     "the sensor is not at the origin of the coordinates: the points are moved so that it is "
-    "(origin_m in the .json)"
+    "(origin_m in the .json; --origin sets it)"
 )
-FAR_AWAY = "coordinates far from the origin: shifted by their median"
+FAR_AWAY = (
+    "coordinates far from the origin: shifted by their median, a guess of where the sensor was; "
+    "--origin sets it"
+)
+
+MAYBE_ELSEWHERE = (
+    f"few points are within {CLOSE_M:g} m of the origin: if the sensor was not there, "
+    "--origin X Y Z says where"
+)
 
 GROUND_RADIUS_M = 30.0  # the height of the ground is that within this horizontal distance
 LAYER_M = 0.3  # thickness of a horizontal layer that may be the ground
-
-# Axes by the file's vertical axis and whether it points up: the common convention, if there is one.
-AXES = {
-    (2, True): "flu",
-    (2, False): "frd",
-    (1, False): "rdf",
-    (1, True): "rub",
-    (0, True): "ufl",
-    (0, False): "dfr",
-}
 
 
 def sample_points(
@@ -74,7 +65,7 @@ def sample_points(
     possible = range_m < MAX_RANGE_M
     if possible.all():
         return sample
-    if np.mean(possible) < MIN_NEAR_SHARE:  # map coordinates
+    if np.mean(possible) < MIN_POSSIBLE_SHARE:  # map coordinates
         on_earth = range_m < EARTH_M
         middle = np.median(sample[on_earth, :3], axis=0) if on_earth.any() else 0
         possible = np.abs(sample[:, :3] - middle).max(axis=1) < MAX_RANGE_M
@@ -104,8 +95,9 @@ def infer_origin_m(
 
     - If few points are close to zero, the sensor is where `find_place` sees it, if that is at least
       `MIN_MOVE_M` away.
-    - Otherwise, if fewer than `MIN_NEAR_SHARE` of the points are within `NEAR_M` of zero and half
-      of them are within `MAX_SPREAD_M` of their median, it is at the median.
+    - Otherwise, if fewer than `MIN_AROUND_SHARE` of the points are within `AROUND_M` of zero and
+      half of them are within `MAX_SPREAD_M` of their median, it is at the median.
+    - Otherwise, if their median is at least `MIN_MOVE_M` aside, the doubt is put into words.
 
     Args:
         sample: (n, 3 or more) points; see `sample_points`.
@@ -122,7 +114,9 @@ def infer_origin_m(
     if len(xyz) < MIN_SAMPLE or num_close >= MIN_CLOSE_SHARE * len(xyz):
         return origin_m, ()
     middle = np.round(np.median(xyz, axis=0))
-    vertical = _thinnest(xyz) if axes == "auto" else int(np.flatnonzero(axes_rotation(axes)[2])[0])
+    vertical = (
+        thinnest_axis(xyz) if axes == "auto" else int(np.flatnonzero(axes_rotation(axes)[2])[0])
+    )
     horizontal = [i for i in range(3) if i != vertical]
     place = find_place(sample_points(values, MAX_PLACE_SAMPLE)[:, horizontal])
     if place is not None and np.hypot(*place) >= MIN_MOVE_M:
@@ -130,51 +124,26 @@ def infer_origin_m(
         if abs(middle[vertical]) > MAX_HEIGHT_CHANGE_M:
             origin_m[vertical] = middle[vertical]
         return origin_m, (ELSEWHERE,)
-    far_away = np.count_nonzero(distance_m < NEAR_M) < MIN_NEAR_SHARE * len(xyz)
+    far_away = np.count_nonzero(distance_m < AROUND_M) < MIN_AROUND_SHARE * len(xyz)
     spread_m = np.median(_norm(xyz - middle))
     if far_away and spread_m < MAX_SPREAD_M and np.abs(middle).max() < EARTH_M:
         return middle, (FAR_AWAY,)
-    return origin_m, ()
+    is_aside = np.hypot(*middle[horizontal]) >= MIN_MOVE_M
+    return origin_m, (MAYBE_ELSEWHERE,) if is_aside else ()
 
 
-def infer_axes(xyz: NDArray[np.float64]) -> tuple[str, GroundPlane | None]:
-    """Infer the file's axes from the ground: ``flu`` unless it speaks clearly against z being up.
-
-    z is down if there is no ground below the sensor, but a plane above it that nearly no point is
-    beyond; under a ceiling there are both, and z is up. Another axis is vertical only if z is
-    neither up nor down, the points spread much less along it, and there is ground in its direction.
+def thinnest_axis(xyz: NDArray[np.float64]) -> int:
+    """Return the number of the axis that the points spread least along: that of z if in doubt.
 
     Args:
-        xyz: (n, 3) points relative to the sensor; see `sample_points`.
-
-    Returns:
-        One of `AXES`, and the ground in these axes if it was found. The forward direction cannot be
-        inferred; the common convention is assumed.
+        xyz: (n, 3) points; see `sample_points`.
     """
-    if len(xyz) < MIN_SAMPLE:
-        return "flu", None
-    upright = fit_ground_plane(xyz)
-    if upright is not None and _is_within(upright.height_m, UPRIGHT_HEIGHT_M):
-        return "flu", upright
-    turned = fit_ground_plane(xyz @ axes_rotation("frd").T)
-    if (
-        turned is not None
-        and _is_within(turned.height_m, TURNED_HEIGHT_M)
-        and turned.share >= TURNED_SHARE
-        and turned.below_share <= TURNED_BELOW_SHARE
-        and turned.above_share >= TURNED_ABOVE_SHARE
-    ):
-        return "frd", turned
-    vertical = _thinnest(xyz)
-    if vertical == 2 or upright is not None or turned is not None:
-        return "flu", None
-    found = []
-    for points_up in (True, False):
-        axes = AXES[vertical, points_up]
-        ground = fit_ground_plane(xyz @ axes_rotation(axes).T)
-        if ground is not None and _is_within(ground.height_m, OTHER_HEIGHT_M):
-            found.append((ground.share - ground.below_share, axes, ground))
-    return max(found, key=lambda one: one[0])[1:] if found else ("flu", None)
+    near = xyz[_norm(xyz) < SPREAD_RADIUS_M]
+    points = np.sort(near if len(near) >= MIN_SAMPLE else xyz, axis=0)
+    low, high = points[[int(q * len(points)) for q in QUANTILES]]
+    spread = high - low
+    thinnest = int(np.argmin(spread))
+    return thinnest if spread[thinnest] < MAX_THINNESS * spread[2] else 2
 
 
 def infer_ground_m(xyz: NDArray[np.float64]) -> float:
@@ -194,20 +163,6 @@ def infer_ground_m(xyz: NDArray[np.float64]) -> float:
     lowest = int(np.argmax(counts >= counts.max() / 2))
     ground = lowest + int(np.argmax(counts[lowest : lowest + counts[lowest]]))
     return float(np.median(heights_m[ground : ground + counts[ground]]))
-
-
-def _thinnest(xyz: NDArray[np.float64]) -> int:
-    """Return the axis that is vertical if the points spread least along it: z if in doubt."""
-    near = xyz[_norm(xyz) < SPREAD_RADIUS_M]
-    points = np.sort(near if len(near) >= MIN_SAMPLE else xyz, axis=0)
-    low, high = points[[int(q * len(points)) for q in QUANTILES]]
-    spread = high - low
-    thinnest = int(np.argmin(spread))
-    return thinnest if spread[thinnest] < MAX_THINNESS * spread[2] else 2
-
-
-def _is_within(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
 
 
 def _norm(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ SCALES = (1, 255, 4095, 65535)  # possible values of full intensity
 MAX_EXCESS = 1.5  # intensities beyond this many times a scale do not fit it
 MAX_OUTLIER_SHARE = 0.003  # this share of a sample of intensities may not fit the scale
 COMMON = 0.7  # the scale is that of the sweep at this place, in ascending order of their scales
+MISSING = (-500.0, 1e5)  # values beyond, such as -9999 and 1e30, stand for missing ones
 MIN_SAMPLE = 50  # fewer values say too little
 MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they are constant
 # Mean squared step between neighbours by distance, as a share of twice the variance: 1 for
@@ -17,7 +18,7 @@ MAX_ROUGHNESS = 0.1
 
 ZERO = "all intensities are 0: objects are told by their shape alone"
 CONSTANT = "the intensities are all the same: replaced by 0"
-NOT_NUMBERS = "the intensities are not numbers: replaced by 0"
+NOT_NUMBERS = "no intensity is a usable number: replaced by 0"
 TWO_VALUES = "the intensities have only two different values: replaced by 0"
 DISTANCE = "the intensities follow from the distances alone, as in simulators: replaced by 0"
 
@@ -34,20 +35,20 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
     Returns:
         The value of full intensity, 0 if the intensities say nothing, and what was assumed.
     """
-    finite = [sample[np.isfinite(sample[:, 0])] for sample in samples]
-    values = np.concatenate([np.zeros(0), *(sample[:, 0] for sample in finite)])
+    known = [sample[_is_known(sample[:, 0])] for sample in samples]
+    values = np.concatenate([np.zeros(0), *(sample[:, 0] for sample in known)])
     if not len(values) and any(len(sample) for sample in samples):
         return 0.0, (NOT_NUMBERS,)
     if len(values) >= MIN_SAMPLE:
-        usual = float(np.median(values))
+        usual = float(np.partition(values, len(values) // 2)[len(values) // 2])
         if np.mean(values == usual) >= MIN_CONSTANT_SHARE:
             return 0.0, (CONSTANT if usual else ZERO,)
         if ((values == values.min()) | (values == values.max())).all():
             return 0.0, (TWO_VALUES,)
-        enough = [sample for sample in finite if len(sample) >= MIN_SAMPLE]
+        enough = [sample for sample in known if len(sample) >= MIN_SAMPLE]
         if enough and all(_follows_from_distance(sample) for sample in enough):
             return 0.0, (DISTANCE,)
-    needed = sorted(scale_of(sample[:, 0]) for sample in finite if len(sample) >= MIN_SAMPLE)
+    needed = sorted(scale_of(sample[:, 0]) for sample in known if len(sample) >= MIN_SAMPLE)
     scale = needed[round(COMMON * (len(needed) - 1))] if needed else scale_of(values)
     return float(scale), (f"intensity 0..{scale}: divided by {scale}",) if scale > 1 else ()
 
@@ -58,7 +59,7 @@ def scale_of(values: NDArray[np.float64]) -> int:
     Args:
         values: (n,) intensities of a sweep.
     """
-    values = values[np.isfinite(values)]
+    values = values[_is_known(values)]
     whole = len(values) >= MIN_SAMPLE and (values == np.rint(values)).all() and values.max() > 1
     scales = SCALES[1:] if whole else SCALES
     limit = MAX_OUTLIER_SHARE * len(values)
@@ -66,7 +67,11 @@ def scale_of(values: NDArray[np.float64]) -> int:
     return next(fits, scales[-1])
 
 
+def _is_known(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (values > MISSING[0]) & (values < MISSING[1])  # not NaN
+
+
 def _follows_from_distance(sample: NDArray[np.float64]) -> bool:
-    values = sample[np.argsort(sample[:, 1], kind="stable"), 0]
+    values = sample[np.argsort(sample[:, 1]), 0]
     variance = np.var(values)
     return bool(np.mean(np.diff(values) ** 2) < MAX_ROUGHNESS * 2 * variance)

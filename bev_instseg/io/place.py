@@ -9,8 +9,7 @@ CELL_M = 4.0  # the densest 3 x 3 of these cells is where the search starts
 REACH_M = 12.0  # the returns around a place are balanced within this distance
 SEARCH_M = 4.0  # the hole around the sensor is searched this far from the balanced place
 STEP_M = 0.5
-NEAR_M = 15.0
-MIN_NEAR_SHARE = 0.52  # of a sweep's returns lie within NEAR_M of its sensor
+CORE_M, MIN_CORE_SHARE = 15.0, 0.52  # this share of a sweep's returns is this near its sensor
 HOLE_M = (1.5, 8.0)  # nearest return in every eighth of the circle around a sensor
 
 
@@ -38,11 +37,11 @@ def find_place(xy: NDArray[np.float64]) -> NDArray[np.float64] | None:
         place = place + step
         if np.abs(step).max() < 0.05:
             break
-    near = np.ascontiguousarray(xy[np.hypot(*(xy - place).T) < NEAR_M + SEARCH_M])
+    near = np.ascontiguousarray(xy[np.hypot(*(xy - place).T) < CORE_M + SEARCH_M])
     x, y, hole_m, rim_m = _widest_hole(near, place)
     place = np.array([x, y])
-    near_share = np.mean(np.hypot(*(xy - place).T) < NEAR_M)
-    found = hole_m >= HOLE_M[0] and rim_m <= HOLE_M[1] and near_share >= MIN_NEAR_SHARE
+    core_share = np.mean(np.hypot(*(xy - place).T) < CORE_M)
+    found = hole_m >= HOLE_M[0] and rim_m <= HOLE_M[1] and core_share >= MIN_CORE_SHARE
     return np.round(place) if found else None
 
 

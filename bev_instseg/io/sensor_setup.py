@@ -1,6 +1,7 @@
 """How a sensor's sweeps are stored: file format, place and attitude of the sensor, intensities."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +115,7 @@ def bin_columns(text: str) -> str:
     return columns
 
 
+@cache
 def axes_rotation(axes: str) -> NDArray[np.int64]:
     """Return the rotation from a file's axes to the sensor frame.
 
@@ -121,7 +123,8 @@ def axes_rotation(axes: str) -> NDArray[np.int64]:
         axes: Directions of the file's x, y and z; see `SensorSetup`.
 
     Returns:
-        (3, 3) int64 with one 1 or -1 in each row and column; its rows are x forward, y left, z up.
+        (3, 3) int64, read-only, with one 1 or -1 in each row and column; its rows are x forward,
+        y left, z up.
 
     Raises:
         ValueError: The axes are not three letters of three directions, or are left-handed.
@@ -137,6 +140,7 @@ def axes_rotation(axes: str) -> NDArray[np.int64]:
     if handedness < 0:
         flipped = axes[:2] + axes[2].translate(str.maketrans("fblrud", "bfrldu"))
         raise ValueError(f"axes '{axes}' are left-handed; did you mean '{flipped}'?")
+    columns.setflags(write=False)
     return columns
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.grid import BEVGrid
+from bev_instseg.grid import MAX_RANGE_M, BEVGrid
 from bev_instseg.io.formats import read_stored_points
-from bev_instseg.io.infer_frame import MAX_RANGE_M, infer_ground_m, sample_points
+from bev_instseg.io.infer_frame import infer_ground_m, sample_points
+from bev_instseg.io.intensity import MISSING
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
 from bev_instseg.io.units import check_units
@@ -55,8 +56,8 @@ def read_sweep(
 
     - The sensor's position, axes, tilt and height follow `SensorSetup`.
     - Intensities of 0..1, 0..255, 0..4095 and 0..65535 become 0..1; see `judge_intensity`. What is
-      still out of range is clipped, NaN and infinity become 0, and so do all intensities if the
-      file has none or they say nothing.
+      still out of range is clipped. NaN, infinity and values that stand for missing ones, such as
+      -9999 and 1e30, become 0, and so do all intensities if the file has none or they say nothing.
 
     Args:
         path: A ``.bin``, ``.npy``, ``.npz``, ``.pcd``, ``.ply``, ``.las`` or ``.laz`` file.
@@ -183,9 +184,14 @@ def _tidy(
         ScanError: The coordinates are not in metres, or there are none.
     """
     notices = []
-    num_clipped = _scale_intensity(points, np.float32(full)) if full else 0
-    if not full:
+    num_clipped = num_missing = 0
+    if full:
+        low, high = np.float32(MISSING[0]), np.float32(max(MISSING[1], 2 * full))
+        num_clipped, num_missing = _scale_intensity(points, np.float32(full), low, high)
+    else:
         points[:, 3] = 0
+    if num_missing > MAX_CLIPPED_SHARE * len(points):
+        notices.append(f"{num_missing / len(points):.1%} of the intensities are missing: set to 0")
     if num_clipped > MAX_CLIPPED_SHARE * len(points):
         share = num_clipped / len(points)
         notices.append(f"{share:.1%} of the intensities are outside 0..{full:g}: clipped")
@@ -209,20 +215,28 @@ def _has_returns(values: NDArray[np.floating]) -> bool:
 
 
 @kernel
-def _scale_intensity(points, full):  # type: ignore[no-untyped-def]
-    """Divide intensities by full intensity and clip them to 0..1; NaN and infinity become 0.
+def _scale_intensity(points, full, low, high):  # type: ignore[no-untyped-def]
+    """Divide intensities by full intensity and clip them to 0..1; missing ones become 0.
 
     Args:
         points: (N, 4) float32, changed in place.
         full: float32 value of full intensity, not 0.
+        low: float32; intensities stand for missing ones if they are below,
+        high: float32; above, or NaN.
 
     Returns:
-        Number of finite intensities that were clipped.
+        Number of intensities that were clipped, and of those that are missing but finite.
     """
-    num_clipped = 0
+    num_clipped, num_missing = 0, 0
+    zero, one = np.float32(0), np.float32(1)
     for i in range(len(points)):
-        value = points[i, 3] / full if np.isfinite(points[i, 3]) else np.float32(0)
-        clipped = min(max(value, np.float32(0)), np.float32(1))
+        stored = points[i, 3]
+        if full == one and zero <= stored <= one:
+            continue
+        known = low < stored < high
+        value = stored / full if known else zero
+        clipped = min(max(value, zero), one)
         num_clipped += clipped != value
+        num_missing += not known and np.isfinite(stored)
         points[i, 3] = clipped
-    return num_clipped
+    return num_clipped, num_missing

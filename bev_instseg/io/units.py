@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.ground_plane import fit_ground_plane
+from bev_instseg.io.infer_frame import AROUND_M, MIN_AROUND_SHARE
 
 MIN_SAMPLE = 50  # fewer points say too little,
 MIN_FAR_SAMPLE = 10  # or if others are beyond any sensor's range, this many
 MIN_EXTENT_M = 3.0  # a sweep in metres has points beyond
-NEAR_M, MIN_NEAR_SHARE = 60.0, 0.01  # a sweep in metres has this share of its points this near
 MAX_MEDIAN_M = 300.0  # a sweep's points are mostly closer than this
 HEIGHT_M = (0.3, 5.0)  # of a sensor above the ground
 MAX_FAR_SHARE = 0.01  # if more points are beyond any sensor's range, the others must be plausible
@@ -45,8 +45,10 @@ def check_units(
             f"{path}: 99 % of the points are within {extent_m:.2g} m of the sensor: the "
             "coordinates are normalised or in another unit; multiply them to get metres"
         )
-    median_m = float(np.median(distance_m))
-    if median_m < MAX_MEDIAN_M or distance_m[int(MIN_NEAR_SHARE * len(xyz))] < NEAR_M:
+    if (
+        distance_m[len(xyz) // 2] < MAX_MEDIAN_M
+        or distance_m[int(MIN_AROUND_SHARE * len(xyz))] < AROUND_M
+    ):
         return
     for factor, unit in SMALLER_UNITS.items():
         ground = fit_ground_plane(xyz / factor)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from bev_instseg.grid import MAX_RANGE_M
 from bev_instseg.structures import Float32, Pillars
 
 MAX_OFF_GRID = 0.25  # of a sweep's points; of real sweeps up to 18 % are outside
@@ -11,7 +12,7 @@ UNDOUBTED = 0.05  # below it, the points need not be looked at
 def off_grid_notice(points: Float32, pillars: Pillars) -> str:
     """Return a sentence without its full stop if many points are outside the grid, else nothing.
 
-    Missing returns, which are zeros or not finite, do not count as points.
+    Missing returns, which are zeros, not finite or farther than any sensor sees, do not count.
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity.
@@ -20,7 +21,8 @@ def off_grid_notice(points: Float32, pillars: Pillars) -> str:
     outside = pillars.point_to_pillar < 0
     if np.count_nonzero(outside) <= UNDOUBTED * len(points):
         return ""
-    is_return = np.isfinite(points[:, :3]).all(axis=1) & points[:, :3].any(axis=1)
+    is_possible = (np.abs(points[:, :3]) < MAX_RANGE_M).all(axis=1)  # not NaN
+    is_return = is_possible & points[:, :3].any(axis=1)
     share = np.mean(outside[is_return]) if is_return.any() else 0.0
     if share <= MAX_OFF_GRID:
         return ""
