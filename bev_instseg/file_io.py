@@ -179,6 +179,44 @@ def remove_leftovers(folder: str | Path) -> None:
 
 
 @contextmanager
+def reserved(folder: str | Path, purpose: str) -> Iterator[None]:
+    """Keep out processes with another purpose that reserve the same folder, on any machine.
+
+    On a file system without locks nobody is kept out.
+
+    Args:
+        folder: An existing folder. It holds a small locked file during the ``with`` block.
+        purpose: What the folder is used for, such as a hash of settings; part of a file name.
+
+    Raises:
+        BlockingIOError: A living process has reserved the folder for another purpose.
+        OSError: The folder cannot be written.
+    """
+    path = Path(folder) / f"{TEMPORARY}job-{purpose}.tmp"
+    with locked(folder):
+        file = FileIO(path, "a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            remove_leftovers(folder)
+            others = [other for other in path.parent.glob(f"{TEMPORARY}job-*.tmp") if other != path]
+        except OSError:  # no locks, and so no way to see who is alive
+            path.unlink(missing_ok=True)
+            others = []
+    try:
+        if others:
+            reason = (
+                "a job with other weights or settings is writing there; wait for its end or choose "
+                "another output folder"
+            )
+            raise BlockingIOError(errno.EAGAIN, reason, str(folder))
+        yield
+    finally:
+        with locked(folder), suppress(OSError), file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else has the same purpose
+            path.unlink()
+
+
+@contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Keep other threads and processes that lock the same folder out of a ``with`` block.
 

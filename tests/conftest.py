@@ -188,6 +188,16 @@ def make_tiny_config() -> Config:
 
 
 @pytest.fixture
+def sweeps(tmp_path: Path) -> Path:
+    """A folder of three sweeps: a, b and c."""
+    folder = tmp_path / "velodyne"
+    folder.mkdir()
+    for name, things in STREETS.items():
+        street(things)[0].tofile(folder / f"{name}.bin")
+    return folder
+
+
+@pytest.fixture
 def tiny_config() -> Config:
     """See `make_tiny_config`."""
     return make_tiny_config()

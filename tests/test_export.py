@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -17,6 +17,7 @@ from bev_instseg.datasets.kitti import CameraCalibration
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import (
     Cloud,
+    OwnJson,
     Picture,
     Provenance,
     ResultFiles,
@@ -125,7 +126,7 @@ PROVENANCE_KEYS = [
 
 def test_the_json_lists_the_instances() -> None:
     tree = json.loads(SweepResult.of(instances(), PROVENANCE).to_bytes())
-    keys = ["num_points", "class_names", "instances", "files"]
+    keys = ["num_points", "class_names", "instances", "files", "sha256"]
     assert list(tree) == ["about", *PROVENANCE_KEYS, *keys]
     assert tree["about"] == "written by bev_instseg"
     assert tree["sweep"] == "ü.bin"
@@ -170,13 +171,14 @@ def test_the_bytes_of_the_json_stay_as_they_are() -> None:
         ' "instances": [\n  {\n   "id": 1,\n   "class": "cyclist",\n   "score": 0.9877,\n'
         '   "num_points": 2,\n   "centre_m": [\n    9.235,\n    -2.0,\n    0.5\n   ],\n'
         '   "box": {\n    "length_m": 4.0,\n    "width_m": 2.0,\n    "height_m": 1.5,\n'
-        '    "yaw_rad": 0.1235\n   }\n  }\n ],\n "files": []\n}\n'
+        '    "yaw_rad": 0.1235\n   }\n  }\n ],\n "files": [],\n'
+        ' "sha256": "6252a66bd1c3f512f8c62d99b630b4e7e4d2b9d6868948e24eac2d49f6d8bb1b"\n}\n'
     )
 
 
 def test_a_result_without_provenance_has_the_other_keys() -> None:
     tree = json.loads(SweepResult.of(instances()).to_bytes())
-    assert list(tree) == ["about", "num_points", "class_names", "instances", "files"]
+    assert list(tree) == ["about", "num_points", "class_names", "instances", "files", "sha256"]
 
 
 @pytest.mark.parametrize("provenance", [None, PROVENANCE, replace(PROVENANCE, calibration="cd")])
@@ -331,9 +333,46 @@ def test_a_json_from_elsewhere_cannot_have_other_files_removed(tmp_path: Path) -
     (tmp_path / "a.json").write_text(json.dumps({**tree, "files": [*tree["files"], hostile]}))
     with pytest.raises(ScanError, match="not a complete result"):
         SweepResult.read(tmp_path / "a.json")
-    with pytest.raises(ScanError, match=r"a\.label: already exists"):
+    with pytest.raises(ScanError, match=r"a\.json: already exists"):
         write(tmp_path)
     assert victim.exists()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda text: text.replace('"score": 0.9877', '"score": 0.5'),
+        lambda text: text.replace("{\n", '{\n "reviewed": true,\n', 1),
+        lambda text: json.dumps(json.loads(text)),
+        lambda text: text.replace('"ü.bin"', '"u.bin"').replace("\n}", " \n}"),
+    ],
+)
+def test_an_edited_json_is_not_replaced(tmp_path: Path, edit: Callable[[str], str]) -> None:
+    write_result(tmp_path / "a", cloud(), instances(), CLASSES, PROVENANCE)
+    path = tmp_path / "a.json"
+    assert OwnJson.read(path) is not None
+    path.write_text(edited := edit(path.read_text(encoding="utf-8")), encoding="utf-8")
+    assert SweepResult.read(path).num_points == 6  # still readable
+    assert OwnJson.read(path) is None
+    with pytest.raises(ScanError, match=f"^{path}: already exists and .* or was changed since"):
+        write_result(tmp_path / "a", cloud(), instances(), CLASSES, PROVENANCE)
+    assert path.read_text(encoding="utf-8") == edited
+
+
+def test_a_result_of_an_earlier_version_is_left_alone(tmp_path: Path) -> None:
+    write_result(tmp_path / "a", cloud(), instances(), CLASSES, PROVENANCE)
+    path = tmp_path / "a.json"
+    tree = json.loads(path.read_bytes())
+    del tree["files"], tree["sha256"]
+    path.write_text(json.dumps(tree))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(
+        ScanError,
+        match=r"a\.label: already exists, and a\.json, written by an earlier version, does not "
+        "list it; move both or choose another output folder",
+    ):
+        write_result(tmp_path / "a", cloud(), instances(), CLASSES, PROVENANCE)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_link_in_the_way_is_not_replaced(tmp_path: Path) -> None:

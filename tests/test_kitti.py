@@ -19,6 +19,8 @@ from bev_instseg.datasets.kitti import (
 )
 from bev_instseg.exceptions import KittiError, ScanError
 
+# Few points, all of one intensity.
+pytestmark = pytest.mark.filterwarnings("ignore:.*(too few different values|are all the same)")
 DATA = DataConfig()
 VEHICLE, PEDESTRIAN, CYCLIST = 0, 1, 2
 REAL = Path(os.environ.get("KITTI_ROOT", ROOT / "../shared/data/kitti"))

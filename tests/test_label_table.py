@@ -213,6 +213,29 @@ def test_check_prints_the_table_and_stops(
     assert "--out RUN_DIR is missing" in capsys.readouterr().err
 
 
+def test_what_is_assumed_about_a_folder_is_said_in_one_line(
+    kitti_root: Path,
+    semantickitti_root: Path,
+    tiny_config: Config,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for root in (kitti_root, semantickitti_root):
+        for path in root.rglob("*.bin"):
+            points = np.fromfile(path, np.float32).reshape(-1, 4)
+            points[:, 3] = np.rint(255 * points[:, 3])
+            points.tofile(path)
+    assert train(tiny_config, tmp_path, "--check") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith("train_kitti: ")] == [
+        f"train_kitti: note: {folder}: intensity 0..255: divided by 255"
+        for folder in (
+            kitti_root / "training/velodyne",
+            semantickitti_root / "sequences/00/velodyne",
+        )
+    ]
+
+
 def test_classes_without_an_example_and_shared_frames_are_named(
     kitti_root: Path, tiny_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

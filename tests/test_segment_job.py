@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -19,21 +20,11 @@ from conftest import STREETS, one_thread_environment, street
 from bev_instseg.cli import segment, segment_report
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import SweepResult
-from bev_instseg.file_io import TEMPORARY, remove_leftovers, staged
+from bev_instseg.file_io import TEMPORARY, remove_leftovers, reserved, staged
 from bev_instseg.jobs import job as job_module
 from bev_instseg.jobs.find_items import Item
 
 CONSOLE = "import sys; from bev_instseg.cli.main import main; sys.exit(main())"
-
-
-@pytest.fixture
-def sweeps(tmp_path: Path) -> Path:
-    """Three sweeps: a, b and c."""
-    folder = tmp_path / "velodyne"
-    folder.mkdir()
-    for name, things in STREETS.items():
-        street(things)[0].tofile(folder / f"{name}.bin")
-    return folder
 
 
 @pytest.fixture
@@ -276,6 +267,57 @@ def test_an_output_folder_that_is_read_only_is_reported_before_computing(
     ]
 
 
+def test_a_subfolder_that_cannot_be_written_is_reported_before_computing(
+    sweeps: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (sweeps / "night").mkdir()
+    (sweeps / "b.bin").rename(sweeps / "night" / "b.bin")
+    locked, access, read = tmp_path / "out" / "night", os.access, []
+    locked.mkdir(parents=True)
+    monkeypatch.setattr(  # root may write anywhere
+        os, "access", lambda path, *rest, **more: path != locked and access(path, *rest, **more)
+    )
+    usual = job_module.read_sweep
+    monkeypatch.setattr(
+        job_module, "read_sweep", lambda path, *rest: read.append(path.name) or usual(path, *rest)
+    )
+    assert run(sweeps, tmp_path / "out", weights) == 2
+    assert lines(capsys) == [
+        f"segment_scan: {sweeps / 'night/b.bin'}: {locked}: cannot be written; choose another "
+        "output folder"
+    ]
+    assert "b.bin" not in read
+    assert rows(tmp_path / "out")["night/b"].startswith("failed: ")
+
+
+def test_results_of_an_earlier_version_are_left_alone_and_nothing_is_computed(
+    sweeps: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    assert run(sweeps / "a.bin", out, weights) == 0
+    tree = json.loads((out / "a.json").read_bytes())
+    del tree["files"], tree["sha256"]
+    (out / "a.json").write_text(json.dumps(tree))
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    monkeypatch.setattr(job_module, "_segment", None)
+    capsys.readouterr()
+    assert run(sweeps / "a.bin", out, weights) == 2
+    [error] = lines(capsys)
+    assert error == (
+        f"segment_scan: {sweeps / 'a.bin'}: {out / 'a.label'}: already exists, and a.json, written "
+        "by an earlier version, does not list it; move both or choose another output folder"
+    )
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
 def test_a_result_that_cannot_be_read_costs_only_its_row(
     sweeps: Path,
     weights: str,
@@ -302,12 +344,17 @@ def test_a_result_that_cannot_be_read_costs_only_its_row(
     assert rows(out)["b"].startswith("failed: ")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000, '{"about": "written by bev'])
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "[" * 100_000, '{"about": "written by bev', "another score"]
+)
 def test_an_edited_json_is_an_error_of_its_sweep(
     sweeps: Path, weights: str, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     assert run(sweeps, out, weights) == 0
+    if content == "another score":
+        text = (out / "b.json").read_text()
+        content = text.replace('"score": 0.', '"score": 0.1', 1)
     (out / "b.json").write_text(content)
     capsys.readouterr()
     assert run(sweeps, out, weights) == 2
@@ -438,6 +485,57 @@ def test_notices_that_differ_in_numbers_only_are_counted_together(
     ]
 
 
+def test_a_job_with_other_settings_is_refused_while_one_writes_to_the_same_folder(
+    sweeps: Path,
+    weights: str,
+    tmp_path: Path,
+    other_settings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, write, codes = tmp_path / "out", job_module.write_result, []
+
+    def write_beside_others(target: Path, *rest: object) -> None:
+        write(target, *rest)  # type: ignore[arg-type]
+        if target.name == "b":
+            monkeypatch.setattr(job_module, "write_result", write)
+            codes.append(run(sweeps, out, weights, *other_settings))
+            codes.append(run(sweeps, out, weights, "--ply"))  # the same instances
+
+    monkeypatch.setattr(job_module, "write_result", write_beside_others)
+    assert run(sweeps, out, weights) == 0
+    assert codes == [2, 0]
+    assert (
+        f"segment_scan: {out}: a job with other weights or settings is writing there; wait for its "
+        "end or choose another output folder\n"
+    ) in capsys.readouterr().err
+    assert run(sweeps, out, weights, *other_settings) == 0
+    assert not [path for path in out.iterdir() if path.name.startswith(TEMPORARY)]
+
+
+def test_a_reservation_of_a_killed_process_does_not_count(tmp_path: Path) -> None:
+    (tmp_path / f"{TEMPORARY}job-other.tmp").touch()
+    with reserved(tmp_path, "mine"), reserved(tmp_path, "mine"):
+        [path] = tmp_path.iterdir()
+        assert path.name == f"{TEMPORARY}job-mine.tmp"
+        with pytest.raises(BlockingIOError, match="other weights"), reserved(tmp_path, "other"):
+            pytest.fail("reserved twice")
+        remove_leftovers(tmp_path)
+        assert path.exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_locks_a_folder_is_not_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with reserved(tmp_path, "mine"), reserved(tmp_path, "other"):
+        assert not list(tmp_path.iterdir())
+
+
 def test_two_jobs_on_one_folder_give_the_results_of_one(
     sweeps: Path, weights: str, tmp_path: Path
 ) -> None:
@@ -449,7 +547,7 @@ def test_two_jobs_on_one_folder_give_the_results_of_one(
         command += ["--out", str(tmp_path / name)]
         return subprocess.run(command, capture_output=True, env=one_thread_environment()).returncode
 
-    assert start("one") == 0
+    assert run(sweeps, tmp_path / "one", weights) == 0
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(start, ["two", "two"])) == [0, 0]
     files = [

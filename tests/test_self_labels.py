@@ -81,6 +81,27 @@ def test_the_command_writes_a_data_set(
         assert (labels == BACKGROUND).any()
 
 
+def test_notices_are_printed_once_in_one_line(
+    tmp_path: Path, tiny_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "tiny.safetensors"
+    save_weights(weights, BEVNet(tiny_config), tiny_config, {})
+    folder = tmp_path / "two\nlines"
+    folder.mkdir()
+    for name in ("b", "a"):
+        points = street(STREETS[name])[0]
+        points[:, 3] = np.rint(255 * points[:, 3])
+        points.tofile(folder / f"{name}.bin")
+    arguments = [str(folder), "--out", str(tmp_path / "out"), "--weights", str(weights)]
+    assert self_label.main(arguments) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+    name = str(tmp_path / "two\\nlines" / "a.bin")
+    assert [line[line.index("self_label: ") :] for line in lines] == [
+        f"self_label: note: {name}: intensity 0..255: divided by 255",
+        f"self_label: note: 2 sweeps, first {name}: intensity 0..255: divided by 255",
+    ]
+
+
 def test_a_folder_without_sweeps_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

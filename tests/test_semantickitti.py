@@ -8,6 +8,7 @@ from bev_instseg.config import CLASSES, DataConfig
 from bev_instseg.datasets.semantickitti import frame_names, read_frame
 from bev_instseg.exceptions import ScanError
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*too few different values")  # in few points
 DATA = DataConfig()
 VEHICLE, PEDESTRIAN, CYCLIST = 0, 1, 2
 

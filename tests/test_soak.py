@@ -29,5 +29,5 @@ def test_growing_memory_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(soak_memory, "MAX_MEMORY_MB", 1)
-    assert soak.main(["--parts", "memory", "--sweeps", "10"]) == 1
+    assert soak.main(["--parts", "memory", "--sweeps", "5"]) == 1
     assert "| WRONG |" in capsys.readouterr().out

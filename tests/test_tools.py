@@ -19,15 +19,6 @@ from bev_instseg.jobs import job as job_module
 from bev_instseg.segmenter import Segmenter
 
 
-@pytest.fixture
-def sweeps(tmp_path: Path) -> Path:
-    folder = tmp_path / "velodyne"
-    folder.mkdir()
-    for name, things in STREETS.items():
-        street(things)[0].tofile(folder / f"{name}.bin")
-    return folder
-
-
 def test_a_folder_gives_labels_json_and_pictures(
     sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -33,7 +34,7 @@ from bev_instseg.segmenter import Segmenter
 from bev_instseg.training import progress as progress_module
 from bev_instseg.training import run_folder
 from bev_instseg.training import trainer as trainer_module
-from bev_instseg.training.batches import lost_worker_explained
+from bev_instseg.training.batches import lost_worker_explained, prepare_worker
 from bev_instseg.training.losses import LOSSES
 from bev_instseg.training.optimization import learning_rate_factor
 from bev_instseg.training.progress import duration
@@ -416,7 +417,7 @@ import multiprocessing, os, signal, time
 from bev_instseg.training.batches import end_with_parent
 
 def work():
-    end_with_parent(0)
+    end_with_parent()
     time.sleep(3600)
 
 if __name__ == "__main__":
@@ -439,6 +440,15 @@ def test_a_loader_process_ends_with_a_killed_parent(tmp_path):
     )
     assert ended.returncode == -signal.SIGKILL
     assert int(ended.stdout)
+
+
+def test_loader_processes_do_not_repeat_notices():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        prepare_worker(0)
+        for module in ("bev_instseg.datasets.kitti", "torch.nn"):
+            warnings.warn_explicit(module, UserWarning, "file.py", 1, module)
+    assert [str(warning.message) for warning in caught] == ["torch.nn"]
 
 
 def test_a_killed_loader_process_is_explained():
@@ -660,7 +670,7 @@ def test_a_broken_data_file_is_reported_in_one_line(tmp_path, capsys, workers):
     assert train_command.main([str(a) for a in arguments]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     path = root / "training" / "label_2" / "b.txt"
-    reason = "line 1 is not a KITTI label of 15 fields; fix or remove it"
+    reason = "line 1 is not a KITTI label of 15 fields with finite numbers; fix or remove it"
     assert last == f"train_kitti: {path}: {reason}"
 
 

@@ -6,13 +6,15 @@ import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from bev_instseg.cli.segment_report import Report
 from bev_instseg.config import override_config
 from bev_instseg.exceptions import BevInstsegError, explain
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
 
 
+PACKAGE = Path(__file__).resolve().parent.parent
 END_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -92,7 +95,7 @@ def run(program: str, main: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names that the terminal cannot show
     try:
-        with _signals_interrupt():
+        with _signals_interrupt(), _warnings_as_notices(Report(program)):
             return main()
     except (BevInstsegError, ValueError, OSError, MemoryError, ImportError) as error:
         print(f"{program}: {explain(error)}", file=sys.stderr)
@@ -100,6 +103,31 @@ def run(program: str, main: Callable[[], int]) -> int:
     except KeyboardInterrupt as stop:
         print(f"{program}: stopped; finished results are kept", file=sys.stderr)
         return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+@contextmanager
+def _warnings_as_notices(report: Report) -> Iterator[None]:
+    """Print this package's warnings, which are for Python users, as the commands' notices."""
+    usual = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if category is UserWarning and Path(filename).resolve().is_relative_to(PACKAGE):
+            report.notice(str(message))
+        else:
+            usual(message, category, filename, lineno, file, line)
+
+    warnings.showwarning = show
+    try:
+        yield
+    finally:
+        warnings.showwarning = usual
 
 
 @contextmanager

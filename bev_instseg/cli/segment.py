@@ -39,7 +39,7 @@ import importlib
 import os
 import time
 from collections.abc import Generator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,7 @@ from bev_instseg.cli.segment_options import add_options
 from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import POINT_FORMATS, Picture, read_instances
-from bev_instseg.file_io import remove_leftovers, write_atomic
+from bev_instseg.file_io import remove_leftovers, reserved, write_atomic
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.jobs.summary import CSV_START, summary_csv, summary_table
@@ -113,12 +113,13 @@ def segment_all(arguments: argparse.Namespace) -> int:
     csv_path = _summary_path(arguments, job)
     todo = _without_results(arguments, job, items)
     start = time.perf_counter()
-    outcomes = _run(arguments, report, segmenter, job, todo, len(items)) if todo else []
-    seconds = time.perf_counter() - start
-    report.totals()
-    timings = [outcome.timing_ms for outcome in outcomes if not outcome.error]
-    failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
-    sweeps = summaries(job, items, failed, report)
+    with reserved(job.out, job.settings) if todo else nullcontext():
+        outcomes = _run(arguments, report, segmenter, job, todo, len(items)) if todo else []
+        seconds = time.perf_counter() - start
+        report.totals()
+        timings = [outcome.timing_ms for outcome in outcomes if not outcome.error]
+        failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
+        sweeps = summaries(job, items, failed, report)
     finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")
@@ -236,7 +237,7 @@ def _without_results(
         OSError: Nothing can be written there.
     """
     job.out.mkdir(parents=True, exist_ok=True)
-    for folder in {job.target(item).parent for item in items}:
+    for folder in {job.out, *(job.target(item).parent for item in items)}:
         remove_leftovers(folder)
     todo = [item for item in items if arguments.overwrite or not job.is_done(item)]
     if len(todo) < len(items):

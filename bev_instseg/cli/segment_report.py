@@ -1,4 +1,4 @@
-"""What the segment command tells its user: notices, errors, times and a row for each sweep."""
+"""What commands tell their user: notices, errors, times and a row for each sweep."""
 
 import re
 import sys
@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,15 +42,25 @@ class Report:
 
     def outcome(self, outcome: "Outcome") -> None:
         """Print the error of a sweep, and its notices of a kind that was not printed yet."""
-        path = printable(str(outcome.item.path))
         for notice in outcome.notices:
-            kind = NUMBER.sub("0", notice)
-            self._num_sweeps[kind] += 1
-            if kind not in self._first_of_kind:
-                self._first_of_kind[kind] = notice if path in notice else f"{path}: {notice}"
-                self.say(f"note: {self._first_of_kind[kind]}")
+            self.notice(notice, outcome.item.path)
         if outcome.error:
             self.say(outcome.error)
+
+    def notice(self, notice: str, path: Path | None = None) -> None:
+        """Print a notice unless one of its kind was printed already.
+
+        Args:
+            notice: What was assumed.
+            path: The sweep that it is about, unless the notice names what it is about.
+        """
+        name = "" if path is None else printable(str(path))
+        kind = NUMBER.sub("0", notice)
+        self._num_sweeps[kind] += 1
+        if kind not in self._first_of_kind:
+            line = notice if name in notice else f"{name}: {notice}"
+            self._first_of_kind[kind] = printable(line)
+            self.say(f"note: {self._first_of_kind[kind]}")
 
     def totals(self) -> None:
         """Print of each kind of notice how many sweeps it was about, if more than one."""

@@ -12,13 +12,13 @@ Train on it as on any SemanticKITTI source.
 """
 
 import argparse
-import sys
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.cli.segment_report import Report
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import survey_sweeps
@@ -45,12 +45,11 @@ def label_all(arguments: argparse.Namespace) -> int:
     class_labels = [c.label for c in segmenter.config.classes]
     void = background = objects = 0
     survey = survey_sweeps(scans, SensorSetup())
-    notices: set[str] = set()
+    report = Report(arguments.program)
     for frame, path in enumerate(tqdm(scans, unit="sweep")):
         sweep = read_sweep(path, reading=survey.reading_of(path))
-        for notice in sorted(set(sweep.notices) - notices):
-            tqdm.write(f"{arguments.program}: note: {path}: {notice}", file=sys.stderr)
-        notices.update(sweep.notices)
+        for notice in sweep.notices:
+            report.notice(notice, path)
         points = sweep.points
         labels = self_labels(
             segmenter.segment_with_maps(points),
@@ -62,6 +61,7 @@ def label_all(arguments: argparse.Namespace) -> int:
         void += int((labels == 0).sum())
         background += int((labels == BACKGROUND).sum())
         objects += int((labels >> 16 > 0).sum())
+    report.totals()
     percent = max(void + background + objects, 1) / 100
     print(
         f"{len(scans)} sweep(s) in {arguments.out}: {objects / percent:.1f} % of the points on "

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
 from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
+from bev_instseg.datasets.labelled_sweep import read_points
 from bev_instseg.exceptions import KittiError
 from bev_instseg.file_io import read_bytes
 from bev_instseg.io.sensor_setup import SensorSetup
-from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame
 
 Float64 = NDArray[np.float64]
@@ -178,7 +178,8 @@ def parse_boxes(lines: Sequence[str], path: str | Path) -> list[BoxLabel]:
             values = np.empty(0)
         if len(values) != 11 or not np.isfinite(values).all():
             raise KittiError(
-                f"{path}: line {number} is not a KITTI label of 15 fields; fix or remove it"
+                f"{path}: line {number} is not a KITTI label of 15 fields with finite numbers; "
+                "fix or remove it"
             )
         if fault := _fault_of_box(fields[0], values):
             raise KittiError(f"{path}: line {number}: {fault}; fix or remove the line")
@@ -278,7 +279,7 @@ def read_frame(
     sweep_path = folder / "velodyne" / f"{name}.bin"
     if not sweep_path.exists():
         sweep_path = folder / "velodyne_reduced" / f"{name}.bin"
-    points = read_sweep(sweep_path, AS_CALIBRATED).points
+    points = read_points(sweep_path, AS_CALIBRATED)
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
     boxes = read_boxes(folder / "label_2" / f"{name}.txt")
     xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image

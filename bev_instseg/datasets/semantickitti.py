@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
 from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
+from bev_instseg.datasets.labelled_sweep import read_points
 from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import write_atomic
 from bev_instseg.io.labels import read_labels, write_labels
+from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import reading_of_folder
-from bev_instseg.io.sweep import read_scan
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Frame
 
@@ -68,7 +69,7 @@ def read_frame(
     sequence, _, frame = name.partition("/")
     folder = Path(root) / "sequences" / sequence
     sweeps = folder / "velodyne"
-    points = read_scan(sweeps / f"{frame}.bin", reading_of_folder(sweeps))
+    points = read_points(sweeps / f"{frame}.bin", SensorSetup(), reading_of_folder(sweeps))
     labels = read_labels(folder / "labels" / f"{frame}.label", len(points))
     semantic, instance_id = labels & 0xFFFF, labels >> 16
 

@@ -4,7 +4,9 @@ The ``.json`` lists the files beside it with size and hash. A file that it does 
 was changed since, belongs to the user.
 """
 
+import errno
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -12,9 +14,31 @@ from os.path import lexists
 from pathlib import Path
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.export.mark import has_mark
-from bev_instseg.export.sweep_result import FileRecord, SweepResult, files_beside, unfinished
+from bev_instseg.export.sweep_result import FileRecord, OwnJson, SweepResult, unfinished
 from bev_instseg.file_io import locked, staged
+
+
+def require_replaceable(target: str | Path, paths: Sequence[Path]) -> None:
+    """Raise an error if `replace_result` would, as far as can be known before the content is.
+
+    Args:
+        target: Path of the files without suffix.
+        paths: The files.
+
+    Raises:
+        ScanError: A file in the way was not written by bev-instseg.
+        OSError: The folder cannot be written.
+    """
+    folder = Path(target).parent
+    if any(map(lexists, paths)):
+        suffixes = [str(path).removeprefix(str(target)) for path in paths]
+        with locked(folder):
+            _own_json(target, [suffix for suffix in suffixes if suffix != ".json"])
+    while not lexists(folder):
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        reason = "cannot be written; choose another output folder"
+        raise PermissionError(errno.EACCES, reason, str(folder))
 
 
 def replace_result(target: str | Path, result: SweepResult, contents: Mapping[str, bytes]) -> None:
@@ -80,16 +104,11 @@ class _Plan:
         """Plan to replace what is there; raises ScanError if a file in the way is not ours."""
         json_path = Path(f"{target}.json")
         version = _version(json_path)
-        earlier = files_beside(json_path)
-        if version and not has_mark(json_path):
-            raise _foreign(json_path)
-        for suffix in (record.suffix for record in new):
-            path = Path(f"{target}{suffix}")
-            if lexists(path) and not _is_listed(path, suffix, earlier):
-                raise _foreign(path)
+        own = _own_json(target, [record.suffix for record in new])
+        earlier = own.files if own else ()
         others = [r for r in earlier if r.suffix not in {record.suffix for record in new}]
         all_files = (*new, *(record for record in earlier if record not in new))
-        if _is_same_result(json_path, result):
+        if own and own.result and _without_files(own.result) == _without_files(result):
             announcement = replace(result, files=all_files).to_bytes()
             final = replace(result, files=(*new, *others)).to_bytes()
             return cls(version, announcement, final, ())
@@ -102,10 +121,30 @@ class _Plan:
         )
 
 
-def _foreign(path: Path) -> ScanError:
+def _own_json(target: str | Path, suffixes: Sequence[str]) -> OwnJson | None:
+    """Return the ``.json`` that is there; raises ScanError if a file in the way is not ours."""
+    json_path = Path(f"{target}.json")
+    own = OwnJson.read(json_path)
+    if own is None and lexists(json_path):
+        raise _foreign(json_path, "it, with the results beside it,")
+    for suffix in suffixes:
+        path = Path(f"{target}{suffix}")
+        if not lexists(path):
+            continue
+        if own and own.result and not own.files:
+            raise ScanError(
+                f"{path}: already exists, and {json_path.name}, written by an earlier version, "
+                "does not list it; move both or choose another output folder"
+            )
+        if not _is_listed(path, suffix, own.files if own else ()):
+            raise _foreign(path)
+    return own
+
+
+def _foreign(path: Path, what: str = "it") -> ScanError:
     return ScanError(
-        f"{path}: already exists and was not written by bev-instseg, or was changed since; move it "
-        "or choose another output folder"
+        f"{path}: already exists and was not written by bev-instseg, or was changed since; move "
+        f"{what} or choose another output folder"
     )
 
 
@@ -126,15 +165,7 @@ def _is_listed(path: Path, suffix: str, records: Sequence[FileRecord]) -> bool:
     return bool(hashes) and hashlib.sha256(path.read_bytes()).hexdigest() in hashes
 
 
-def _is_same_result(json_path: Path, result: SweepResult) -> bool:
-    """Return whether a file holds this result, whatever calibration its ``.txt`` was made with."""
-    try:
-        earlier = SweepResult.read(json_path)
-    except ScanError:
-        return False
-    return _instances_and_settings(earlier) == _instances_and_settings(result)
-
-
-def _instances_and_settings(result: SweepResult) -> SweepResult:
+def _without_files(result: SweepResult) -> SweepResult:
+    """Return the instances and settings, without the calibration that only the ``.txt`` uses."""
     provenance = result.provenance and replace(result.provenance, calibration=None)
     return replace(result, provenance=provenance, files=())

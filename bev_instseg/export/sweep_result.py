@@ -22,6 +22,7 @@ from bev_instseg.structures import Instances
 # Suffixes of the files beside a ``.json``.
 SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value for p in Picture)}
 MAX_BYTES = 64 << 20  # 65,535 instances, the most that a .label can number, take half of it
+SEAL = b',\n "sha256": "'  # the last key of a file, before the hash of everything above it
 # What parsing something else than a result raises.
 NOT_A_RESULT = (
     *(ValueError, KeyError, TypeError, AttributeError),
@@ -160,7 +161,7 @@ class SweepResult:
             ScanError: The file cannot be read, or is not a complete result.
         """
         try:
-            return _parse(_read_tree(Path(path)))
+            return _parse(json.loads(read_bytes(path, MAX_BYTES)))
         except OSError as error:
             raise ScanError(f"{path}: cannot be read ({error.strerror}); check the path") from None
         except NOT_A_RESULT:
@@ -207,28 +208,54 @@ def unfinished(files: Iterable[FileRecord]) -> bytes:
     return _to_json({"about": MARK, "unfinished": True}, files)
 
 
-def files_beside(json_path: Path) -> tuple[FileRecord, ...]:
-    """Return the files that a ``.json`` lists, finished or not; none if it cannot be read.
+@dataclass(frozen=True)
+class OwnJson:
+    """A ``.json`` that bev-instseg wrote and nobody changed.
 
-    Args:
-        json_path: The file; it need not exist.
+    Attributes:
+        files: The files that it lists; none in files of earlier versions.
+        result: Its content; None if the other files were being replaced when the writer ended.
     """
-    try:
-        tree = _read_tree(json_path)
-        return _parse_files(tree) if tree["about"] == MARK else ()
-    except (OSError, *NOT_A_RESULT):
-        return ()
+
+    files: tuple[FileRecord, ...]
+    result: SweepResult | None
+
+    @classmethod
+    def read(cls, path: Path) -> "OwnJson | None":
+        """Read a file; return None if it does not exist, is not ours or was changed.
+
+        Args:
+            path: The file.
+        """
+        try:
+            data = read_bytes(path, MAX_BYTES)
+            tree = json.loads(data)
+            if tree["about"] != MARK or ("sha256" in tree and not _is_sealed(data)):
+                return None
+            files = _parse_files(tree)
+        except (OSError, *NOT_A_RESULT):
+            return None
+        try:
+            return cls(files, _parse(tree))
+        except NOT_A_RESULT:
+            return cls(files, None)
 
 
 def _to_json(tree: Mapping[str, Any], files: Iterable[FileRecord]) -> bytes:
     tree = {**tree, "files": [asdict(file) for file in files]}
-    text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    return text.encode(errors="backslashreplace")  # file names need not be UTF-8
+    text = json.dumps(tree, indent=1, ensure_ascii=False, allow_nan=False)
+    body = text.removesuffix("\n}").encode(errors="backslashreplace")  # names may not be UTF-8
+    return body + SEAL + _end(body)
 
 
-def _read_tree(path: Path) -> Any:
-    """Parse a file; raises OSError or an error of `NOT_A_RESULT`."""
-    return json.loads(read_bytes(path, MAX_BYTES))
+def _is_sealed(data: bytes) -> bool:
+    """Return whether a file ends with the hash of everything above."""
+    body, seal, end = data.rpartition(SEAL)
+    return bool(seal) and end == _end(body)
+
+
+def _end(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
 def _parse(tree: Any) -> SweepResult:

@@ -21,10 +21,12 @@ from bev_instseg.datasets.kitti import CameraCalibration, read_calibration
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import (
     Cloud,
+    OwnJson,
     Picture,
     Provenance,
     ResultFiles,
     SweepResult,
+    require_replaceable,
     result_paths,
     write_result,
 )
@@ -122,17 +124,19 @@ class Job:
         """Return whether the results of a sweep exist and are up to date.
 
         They are if they were made from the same calibration and settings and from a file of the
-        same size, and if that file has not been modified since.
+        same size, if that file has not been modified since, and if the ``.json`` was not edited.
         """
         json_path = self.json_path(item)
         try:
             modified_ns = json_path.stat().st_mtime_ns
             sweep = item.path.stat()
-            result = self.read_result(item)
-            made_from = result.provenance
-            listed = {f"{self.target(item)}{file.suffix}": file.num_bytes for file in result.files}
+            own = OwnJson.read(json_path)
+            if own is None or own.result is None or own.result.provenance is None:
+                return False
+            made_from = own.result.provenance
+            listed = {f"{self.target(item)}{file.suffix}": file.num_bytes for file in own.files}
             return (
-                made_from is not None
+                made_from.settings == self.settings_of(item)
                 and made_from.sweep_bytes == sweep.st_size
                 and made_from.calibration == self.calibration_sha256(item)
                 and all(
@@ -141,7 +145,7 @@ class Job:
                 )
                 and modified_ns >= sweep.st_mtime_ns
             )
-        except (OSError, ScanError):
+        except OSError:
             return False
 
     def read_result(self, item: Item) -> SweepResult:
@@ -226,6 +230,7 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
         item: The sweep.
     """
     try:
+        require_replaceable(job.target(item), job.paths(item))
         start = time.perf_counter()
         sweep = job.read(item)
         timing_ms = {"read": 1000 * (time.perf_counter() - start)}

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -52,7 +53,7 @@ def load_batches(
         collate_fn=stack,  # runs in the workers
         pin_memory=processes.device.type == "cuda",
         prefetch_factor=4 if train.workers else None,
-        worker_init_fn=end_with_parent,
+        worker_init_fn=prepare_worker,
         generator=torch.Generator(),  # so that a resumed run draws nothing from the global one
     )
     # If this process is ended at once, multiprocessing cleans up; its warnings then are of no use.
@@ -66,14 +67,22 @@ def load_batches(
         raise TrainingError(str(error).splitlines()[-1].removeprefix(name)) from None
 
 
-def end_with_parent(worker: int) -> None:
+def prepare_worker(worker: int) -> None:
+    """Do what a worker process needs before it makes samples.
+
+    Args:
+        worker: Its number.
+    """
+    end_with_parent()
+    # What is assumed about the frames has been said when their labels were checked.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"bev_instseg\.")
+
+
+def end_with_parent() -> None:
     """Make the system end a worker process with its parent, even if that is killed (Linux only).
 
     A thread that waits for the parent would not do: when the worker ends, Python unwinds it, and
     the C++ runtime aborts the process.
-
-    Args:
-        worker: Its number.
     """
     parent = multiprocessing.parent_process()
     if sys.platform == "linux" and parent is not None:

@@ -1,0 +1,32 @@
+"""Read the points of a labelled sweep, and pass on what was assumed about its file."""
+
+import warnings
+from pathlib import Path
+
+from bev_instseg.exceptions import printable
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.survey import Reading
+from bev_instseg.io.sweep import read_sweep
+from bev_instseg.structures import Float32
+
+
+def read_points(path: Path, setup: SensorSetup, reading: Reading | None = None) -> Float32:
+    """Read the points of a labelled sweep; what was assumed is issued as warnings.
+
+    They name the folder: Python shows equal ones once, and most hold for all of its sweeps.
+
+    Args:
+        path: The sweep.
+        setup: What is known about how it is stored.
+        reading: What the sweeps of its folder have in common.
+
+    Returns:
+        (N, 4) float32 x forward, y left, z up in metres and intensity 0..1, in the file's order.
+
+    Raises:
+        ScanError: The file cannot be used.
+    """
+    sweep = read_sweep(path, setup, reading)
+    for notice in sweep.notices:
+        warnings.warn(f"{printable(str(path.parent))}: {notice}", stacklevel=2)
+    return sweep.points
