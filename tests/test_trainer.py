@@ -252,6 +252,8 @@ from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.training_set import TrainingSet
 
 number, at, whom = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if signal.getsignal(number) == signal.SIG_IGN:  # tests that run below nohup inherit that
+    signal.signal(number, signal.SIG_DFL)
 step, sample = Trainer._train_step, TrainingSet.__getitem__
 
 def train_step(self, batch):
@@ -387,6 +389,7 @@ def test_a_second_signal_ends_the_process_without_saving():
     code = (
         "import os, signal\n"
         "from bev_instseg.training.stop_signals import StopSignals\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with StopSignals(second_kills=True):\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('first', flush=True)\n"
