@@ -7,7 +7,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch.utils.data import DataLoader
@@ -58,13 +58,18 @@ def load_batches(
     )
     # If this process is ended at once, multiprocessing cleans up; its warnings then are of no use.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    with signals_blocked():  # workers inherit this: only the loop stops, and then stops them
+        batches = iter(loader)
     try:
-        with signals_blocked():  # workers inherit this: only the loop stops, and then stops them
-            batches = iter(loader)
         yield from batches
     except (KittiError, ScanError) as error:  # from a worker, the message is a whole traceback
         name = f"{type(error).__module__}.{type(error).__qualname__}: "
         raise TrainingError(str(error).splitlines()[-1].removeprefix(name)) from None
+    finally:
+        # Here rather than when the iterator is deleted: then torch prints a traceback if a worker
+        # that is no longer needed ends badly.
+        with suppress(RuntimeError):
+            getattr(batches, "_shutdown_workers", int)()  # there is none without workers
 
 
 def prepare_worker(worker: int) -> None:
