@@ -10,7 +10,15 @@ import reference
 
 import bev_instseg.ops.voxelize as voxelize_module
 from bev_instseg.grid import BEVGrid
-from bev_instseg.ops.voxelize import FEATURES, NUM_SLICES, on_grid, point_heights, voxelize
+from bev_instseg.ops.voxelize import (
+    FEATURES,
+    FIRST_SLICE_EDGE_M,
+    NUM_SLICES,
+    SLICE_M,
+    on_grid,
+    point_heights,
+    voxelize,
+)
 
 pytestmark = pytest.mark.kernel
 
@@ -221,6 +229,17 @@ def test_slices_are_half_open():
     assert pillars.features[0, 1 : 1 + NUM_SLICES].tolist() == [1, 0, 1, 1, 0, 0, 0, 1, 1, 1]
 
 
+def test_no_height_is_rounded_into_a_different_slice():
+    """The float32 heights next to each edge, on flat ground at 0."""
+    edges = np.float32(FIRST_SLICE_EDGE_M) + np.float32(SLICE_M) * np.arange(9, dtype=np.float32)
+    steps = np.arange(-300, 301, dtype=np.int32)
+    height = (edges.view(np.int32)[:, None] + steps).view(np.float32).ravel()
+    points = np.full((len(height) + 1, 4), -0.5, np.float32)
+    points[:, 0], points[0, 2], points[1:, 2] = 0.5, 0, height
+    pillars = assert_equals_reference(points, ONE_TILE)
+    np.testing.assert_array_equal(pillars.point_height_m[1:], height)
+
+
 def test_points_of_a_pillar_are_not_limited():
     rng = np.random.default_rng(3)
     points = rng.uniform(0.01, 0.19, (12_345, 4)).astype(np.float32)
@@ -320,8 +339,9 @@ def test_memory_layout_does_not_matter_and_input_is_unchanged():
     ids=lambda points: f"{points.dtype} {points.shape}",
 )
 def test_wrong_shape_or_dtype_raises(points):
-    with pytest.raises(ValueError, match=r"points must be float32 \(N, 4\), got"):
-        voxelize(points, WIDE)
+    for function in (voxelize, point_heights):
+        with pytest.raises(ValueError, match=r"points must be float32 \(N, 4\), got"):
+            function(points, WIDE)
 
 
 def test_grid_with_too_many_cells_for_int32_raises():

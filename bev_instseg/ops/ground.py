@@ -77,26 +77,18 @@ def _quartiles(cells, z_min, ny, tx, ty):  # type: ignore[no-untyped-def]
 
 @kernel
 def _kth_smallest(values, k):  # type: ignore[no-untyped-def]
-    """Return number k of the sorted values, reordering them (Hoare's selection)."""
-    left, right = 0, len(values) - 1
-    while left < right:
-        pivot, i, j = values[(left + right) // 2], left, right
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while pivot < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            right = j
-        elif k >= i:
-            left = i
-        else:
+    """Return number k of the sorted values, by counting for each how many are smaller.
+
+    For up to 64 values this compiles to SIMD and is faster than a selection, which branches.
+    """
+    for candidate in values:
+        smaller, not_larger = np.int32(0), np.int32(0)
+        for value in values:
+            smaller += value < candidate
+            not_larger += value <= candidate
+        if smaller <= k < not_larger:
             break
-    return values[k]
+    return candidate
 
 
 @kernel
@@ -112,10 +104,10 @@ def _raise_ghosts(low):  # type: ignore[no-untyped-def]
             n, above = 0, 0
             for u in range(max(i - 2, 0), min(i + 3, tx)):
                 for v in range(max(j - 2, 0), min(j + 3, ty)):
-                    if low[u, v] != np.inf:
-                        around[n] = low[u, v]
-                        above += low[i, j] < low[u, v] - OUTLIER_M
-                        n += 1
+                    around[n] = low[u, v]  # overwritten by the next tile unless known
+                    known = low[u, v] < np.inf
+                    above += known & (low[i, j] < low[u, v] - OUTLIER_M)
+                    n += known
             if above >= n - n // 2:  # then the median is that far above too
                 ground[i, j] = _kth_smallest(around[:n], n // 2)
     return ground

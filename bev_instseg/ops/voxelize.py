@@ -11,6 +11,10 @@ from bev_instseg.structures import Float32, Int32, Pillars
 NUM_SLICES = 10  # height slices: one below the first edge, one between each two edges, one above
 SLICE_M = 0.3
 FIRST_SLICE_EDGE_M = 0.15  # above the ground
+# The slice of a height h is floor(h * SLICES_PER_M + SLICE_AT_GROUND). Rounding moves no float32
+# height across an edge.
+SLICES_PER_M = 1 / SLICE_M
+SLICE_AT_GROUND = 1 - FIRST_SLICE_EDGE_M / SLICE_M
 
 FEATURES = (
     "count",
@@ -50,14 +54,15 @@ def voxelize(points: Float32, grid: BEVGrid) -> Pillars:
         ValueError: The array has the wrong shape or dtype, or the grid has over 2^31 - 1 cells.
     """
     points = _check_points(points)
-    point_to_pillar, cells, ground = _find_pillars_and_ground(points, grid)
+    point_to_pillar, cells, z_min, ground = _find_pillars_and_ground(points, grid)
     features = np.empty((len(cells), len(FEATURES)), np.float32)
     height = np.empty(len(points), np.float32)
     two_cores = len(points) >= MIN_POINTS_FOR_TWO_CORES
     middle = _middle_pillar(point_to_pillar) if two_cores else None
     (x0, _), (y0, _), ny = grid.x_range_m, grid.y_range_m, grid.shape[1]
-    common = (points, cells, point_to_pillar, ground, features, height, x0, y0, grid.cell_m, ny)
-    run_shares(_compute_features, _split(len(cells), middle), common)
+    arrays = (points, cells, point_to_pillar, z_min, ground, features, height)
+    shares = _split(len(cells), middle)
+    run_shares(_compute_features, shares, (*arrays, x0, y0, grid.cell_m, ny))
     return Pillars(grid, cells, features, point_to_pillar, height)
 
 
@@ -75,7 +80,7 @@ def point_heights(points: Float32, grid: BEVGrid) -> Float32:
         ValueError: The array has the wrong shape or dtype, or the grid has over 2^31 - 1 cells.
     """
     points = _check_points(points)
-    point_to_pillar, _, ground = _find_pillars_and_ground(points, grid)
+    point_to_pillar, _, _, ground = _find_pillars_and_ground(points, grid)
     ground = np.append(ground, np.float32(np.nan))  # the last one for points outside the grid
     heights: Float32 = points[:, 2] - ground[point_to_pillar]
     return heights
@@ -105,8 +110,10 @@ def _check_points(points: Float32) -> Float32:
     return np.ascontiguousarray(points)
 
 
-def _find_pillars_and_ground(points: Float32, grid: BEVGrid) -> tuple[Int32, Int32, Float32]:
-    """Return (N,) pillar of each point, -1 outside; (P,) cells; (P,) height of the ground, m."""
+def _find_pillars_and_ground(
+    points: Float32, grid: BEVGrid
+) -> tuple[Int32, Int32, Float32, Float32]:
+    """Return each point's pillar, -1 outside; each pillar's cell, lowest z and ground, metres."""
     (x0, _), (y0, _), (z0, z1) = grid.x_range_m, grid.y_range_m, grid.z_range_m
     nx, ny = grid.shape
     if nx * ny > MAX_CELLS:
@@ -114,14 +121,15 @@ def _find_pillars_and_ground(points: Float32, grid: BEVGrid) -> tuple[Int32, Int
     middle = len(points) // 2 if len(points) >= MIN_POINTS_FOR_TWO_CORES else None
     ranges = _split(len(points), middle)
     point_to_pillar = np.empty(len(points), np.int32)  # cells at first
-    occupied = np.zeros(nx * ny, np.uint8)
+    occupied = np.zeros(-(-nx * ny // 8) * 8, np.uint8)
     common = (points, point_to_pillar, occupied, x0, y0, z0, z1, grid.cell_m, nx, ny)
     run_shares(_find_cells, ranges, common)
-    pillar_of_cell, cells = _number_pillars(occupied)
+    pillar_of_cell, cells = _number_pillars(occupied, occupied.view(np.uint64))
     z_min = np.full((len(ranges), len(cells)), np.inf, np.float32)
     shares = [(*ends, own) for ends, own in zip(ranges, z_min, strict=True)]
     run_shares(_cells_to_pillars, shares, (points, point_to_pillar, pillar_of_cell))
-    return point_to_pillar, cells, estimate_ground(cells, z_min.min(axis=0), grid)
+    lowest = z_min.min(axis=0)
+    return point_to_pillar, cells, lowest, estimate_ground(cells, lowest, grid)
 
 
 def _split(count: int, middle: int | None) -> list[tuple[int, int]]:
@@ -150,18 +158,21 @@ def _find_cells(first, last, points, cell_of, occupied, x0, y0, z0, z1, cell, nx
 
 
 @kernel
-def _number_pillars(occupied):  # type: ignore[no-untyped-def]
+def _number_pillars(occupied, eight_occupied):  # type: ignore[no-untyped-def]
     """Return the pillar of each cell (arbitrary for empty cells) and the cell of each pillar.
 
-    Without branches: each cell overwrites the next pillar's entry until an occupied one keeps it.
+    Most eights of cells are empty. Inside the others there are no branches: each cell overwrites
+    the next pillar's entry until an occupied one keeps it.
     """
     pillar_of_cell = np.empty(len(occupied), np.int32)
     cells = np.empty(len(occupied) + 1, np.int32)
     count = 0
-    for c in range(len(occupied)):
-        pillar_of_cell[c] = count
-        cells[count] = c
-        count += occupied[c]
+    for eight in range(len(eight_occupied)):
+        if eight_occupied[eight]:
+            for c in range(8 * eight, 8 * eight + 8):
+                pillar_of_cell[c] = count
+                cells[count] = c
+                count += occupied[c]
     return pillar_of_cell, cells[:count].copy()
 
 
@@ -177,49 +188,54 @@ def _cells_to_pillars(first, last, z_min, points, point_to_pillar, pillar_of_cel
 
 @kernel
 def _compute_features(  # type: ignore[no-untyped-def]
-    first, last, points, cells, point_to_pillar, ground, out, height, x0, y0, cell, ny
+    first, last, points, cells, point_to_pillar, z_min, ground, out, height, x0, y0, cell, ny
 ):
     """Compute the features of pillars first..last-1 and their points' heights above the ground.
 
     The share with the last pillars gives points outside the grid the height NaN.
     """
-    total = np.zeros((last - first, 6))  # height, height^2, intensity, x, y, count
-    low, high = 1 + NUM_SLICES, 2 + NUM_SLICES  # columns of FEATURES
-    mean_x, mean_intensity, max_intensity = 5 + NUM_SLICES, 7 + NUM_SLICES, 8 + NUM_SLICES
-    out[first:last] = 0
-    out[first:last, low], out[first:last, high] = np.inf, -np.inf
-    out[first:last, max_intensity] = -np.inf
+    # Per pillar: sums of height, height^2, x, y, intensity; largest height and intensity; count.
+    state = np.zeros((last - first, 8))
+    state[:, 5:7] = -np.inf
+    out[first:last, 1 : 1 + NUM_SLICES] = 0
     for i in range(len(points)):
         p = point_to_pillar[i]
         if not first <= p < last:
             if p < 0 and last == len(cells):
                 height[i] = np.nan
             continue
-        h = points[i, 2] - ground[p]
-        intensity = points[i, 3] if np.isfinite(points[i, 3]) else np.float32(0)
-        height[i] = h
-        t = p - first
-        total[t, 0] += h
-        total[t, 1] += np.float64(h) * np.float64(h)
-        total[t, 2] += intensity
-        total[t, 3] += points[i, 0]
-        total[t, 4] += points[i, 1]
-        total[t, 5] += 1
-        out[p, low] = min(out[p, low], h)
-        out[p, high] = max(out[p, high], h)
-        out[p, max_intensity] = max(out[p, max_intensity], intensity)
-        height_slice = np.floor((np.float64(h) - FIRST_SLICE_EDGE_M) / SLICE_M) + 1
-        out[p, 1 + int(min(max(height_slice, 0), NUM_SLICES - 1))] += 1
+        u, t = np.uint32(p), np.uint32(p - first)  # an unsigned index cannot count from the end
+        height[i] = points[i, 2] - ground[u]
+        h = np.float64(height[i])
+        x, y, intensity = points[i, 0], points[i, 1], points[i, 3]
+        bright = np.float64(intensity) if abs(intensity) < np.inf else 0.0
+        state[t, 0] += h
+        state[t, 1] += h * h
+        state[t, 2] += x
+        state[t, 3] += y
+        state[t, 4] += bright
+        highest, brightest = state[t, 5], state[t, 6]
+        state[t, 5] = h if h > highest else highest
+        state[t, 6] = bright if bright > brightest else brightest
+        state[t, 7] += 1
+        height_slice = min(max(h * SLICES_PER_M + SLICE_AT_GROUND, 0.0), NUM_SLICES - 1.0)
+        out[u, 1 + np.uint32(height_slice)] += np.float32(1)
+    row = 0
     for p in range(first, last):
+        while cells[p] >= (row + 1) * ny:
+            row += 1
+        x = x0 + (row + 0.5) * cell
+        y = y0 + (cells[p] - row * ny + 0.5) * cell
         t = p - first
-        n = total[t, 5]
-        x = x0 + (cells[p] // ny + 0.5) * cell
-        y = y0 + (cells[p] % ny + 0.5) * cell
-        mean = total[t, 0] / n
+        n = state[t, 7]
+        mean = state[t, 0] / n
         out[p, 0] = n
-        out[p, high + 1] = mean
-        out[p, high + 2] = np.sqrt(max(total[t, 1] / n - mean * mean, 0.0))
-        out[p, mean_x] = total[t, 3] / n - x
-        out[p, mean_x + 1] = total[t, 4] / n - y
-        out[p, mean_intensity] = total[t, 2] / n
-        out[p, max_intensity + 1] = np.sqrt(x * x + y * y)
+        out[p, 1 + NUM_SLICES] = z_min[p] - ground[p]
+        out[p, 2 + NUM_SLICES] = state[t, 5]
+        out[p, 3 + NUM_SLICES] = mean
+        out[p, 4 + NUM_SLICES] = np.sqrt(max(state[t, 1] / n - mean * mean, 0.0))
+        out[p, 5 + NUM_SLICES] = state[t, 2] / n - x
+        out[p, 6 + NUM_SLICES] = state[t, 3] / n - y
+        out[p, 7 + NUM_SLICES] = state[t, 4] / n
+        out[p, 8 + NUM_SLICES] = state[t, 6]
+        out[p, 9 + NUM_SLICES] = np.sqrt(x * x + y * y)
