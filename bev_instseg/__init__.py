@@ -36,7 +36,6 @@ from bev_instseg.structures import (
 )
 
 if TYPE_CHECKING:
-    from bev_instseg.checkpoint import default_weights
     from bev_instseg.config import Config, load_config, override_config, save_config
     from bev_instseg.datasets.semantickitti import write_frame
     from bev_instseg.evaluation.metrics import Evaluator
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
     from bev_instseg.io.survey import Reading, Survey, survey_sweeps
     from bev_instseg.io.sweep import Sweep, read_scan, read_sweep
+    from bev_instseg.model_files import default_weights
     from bev_instseg.segmenter import Segmenter
     from bev_instseg.tiles import segment_tiles
     from bev_instseg.visualize.bev import draw_bev, draw_comparison
@@ -106,7 +106,7 @@ __all__ = [
 ]
 # The module of each name that is loaded at first use.
 _LAZY = {
-    "checkpoint": ("default_weights",),
+    "model_files": ("default_weights",),
     "config": ("Config", "load_config", "override_config", "save_config"),
     "datasets.semantickitti": ("write_frame",),
     "evaluation.metrics": ("Evaluator",),

@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +9,18 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bev_instseg.config import Config, check_same_network, config_from_dict, config_to_dict
+from bev_instseg.config import Config, check_same_network, config_from_dict
 from bev_instseg.exceptions import CheckpointError, ConfigError
 from bev_instseg.file_io import read_bytes, write_atomic
+from bev_instseg.model_files import (
+    FORMAT,
+    SIDECAR_KEYS,
+    check_hash,
+    read_sidecar,
+    write_sidecar,
+    wrong_format,
+)
 from bev_instseg.models.network import BEVNet
-
-FORMAT = "bev_instseg/1"
-_SIDECAR_KEYS = ("format", "sha256", "class_names", "config")  # written by `save_weights` itself
-
-
-def default_weights() -> Path:
-    """Return the path of the ``.safetensors`` file that comes with the package."""
-    return Path(str(resources.files("bev_instseg") / "weights" / "default.safetensors"))
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -63,7 +61,7 @@ def load_state(path: Path) -> dict[str, Any]:
             raise CheckpointError(_not_a_checkpoint(path))
         body = file["body"].numpy().tobytes()
         if file["format"] != FORMAT:
-            raise CheckpointError(_wrong_format(path, file["format"]))
+            raise CheckpointError(wrong_format(path, file["format"]))
         if hashlib.sha256(body).hexdigest() != file["sha256"]:
             raise CheckpointError(
                 f"{path}: damaged (its SHA-256 differs); use an earlier checkpoint"
@@ -91,15 +89,8 @@ def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any
         OSError: A file cannot be written.
     """
     body = _weights_bytes(model.state_dict())
-    sidecar = {
-        "format": FORMAT,
-        "sha256": hashlib.sha256(body).hexdigest(),
-        "class_names": list(config.class_names),
-        **about,
-        "config": config_to_dict(config),
-    }
     write_atomic(path, body)
-    write_atomic(path.with_suffix(".json"), (json.dumps(sidecar, indent=1) + "\n").encode())
+    write_sidecar(path, hashlib.sha256(body).hexdigest(), config, about)
 
 
 def save_with_config(source: Path, target: Path, config: Config) -> None:
@@ -119,8 +110,9 @@ def save_with_config(source: Path, target: Path, config: Config) -> None:
     check_same_network(old_config, config)
     about = {}
     if source.suffix == ".safetensors":
-        sidecar = json.loads(source.with_suffix(".json").read_bytes())
-        about = {key: value for key, value in sidecar.items() if key not in _SIDECAR_KEYS}
+        about = {
+            key: value for key, value in read_sidecar(source).items() if key not in SIDECAR_KEYS
+        }
     save_weights(target, model, config, about)
 
 
@@ -178,34 +170,22 @@ def _with_weights(config: Config, weights: Any) -> BEVNet:
 
 def _read_weights(path: Path) -> tuple[Any, Any, str]:
     """Return the configuration as plain values, the weights and their SHA-256."""
-    sidecar_path = path.with_suffix(".json")
     try:
-        body, sidecar = read_bytes(path), json.loads(read_bytes(sidecar_path))
-        if sidecar["format"] != FORMAT:
-            raise CheckpointError(_wrong_format(sidecar_path, sidecar["format"]))
-        sha256 = hashlib.sha256(body).hexdigest()
-        if sha256 != sidecar["sha256"]:
-            raise CheckpointError(
-                f"{path}: damaged (its SHA-256 differs from the one in {sidecar_path.name}); "
-                "copy both files again"
-            )
-        return sidecar["config"], safetensors.torch.load(body), sha256
+        body = read_bytes(path)
     except OSError as error:
         raise CheckpointError(
             f"{error.filename or path}: cannot be read ({error.strerror or error}); weights "
             "are a .safetensors file with its .json beside it"
         ) from None
-    except CheckpointError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError, safetensors.SafetensorError):
+    sidecar = read_sidecar(path)
+    sha256 = check_hash(path, body, sidecar)
+    try:
+        return sidecar["config"], safetensors.torch.load(body), sha256
+    except (ValueError, safetensors.SafetensorError):
         raise CheckpointError(
             f"{path}: not bev-instseg weights, or damaged; "
             "give a .safetensors with its .json beside it, or a .pt from training"
         ) from None
-
-
-def _wrong_format(path: Path, found: object) -> str:
-    return f"{path}: format {found}, expected {FORMAT}; use the bev-instseg that wrote it"
 
 
 def _not_a_checkpoint(path: Path) -> str:

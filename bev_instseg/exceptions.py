@@ -59,6 +59,8 @@ def explain(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return printable(f"{error.filename}: {error.strerror}")
+    if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):
+        return f"{error.name} is not installed; pip install bev-instseg installs all it needs"
     lines = [printable(line) for line in str(error).splitlines()]
     if type(error).__module__.startswith("pydantic") and len(lines) > 2:
         section, reason = lines[0].rsplit(" ", 1)[-1], lines[2].split(" [type=")[0].strip()

@@ -1,20 +1,18 @@
-"""From a sweep to its instances: NumPy at both ends, torch in between."""
+"""From a sweep to its instances: voxelize, infer, cluster, assemble."""
 
 import copy
 import os
 import time
 import warnings
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
-from bev_instseg.checkpoint import default_weights, load_model
 from bev_instseg.config import Config, check_same_network
-from bev_instseg.models.network import BEVNet, native_dtype
-from bev_instseg.models.pillar_batch import PillarBatch
-from bev_instseg.models.sparse import SparseBackend, has_spconv
+from bev_instseg.engines.choose import engine_for_export, engine_for_network, packaged_weights
+from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBackendChoice
+from bev_instseg.model_files import EXPORTED_SUFFIXES, read_exported
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.off_grid import off_grid_notice
@@ -28,8 +26,9 @@ from bev_instseg.structures import (
     Segmentation,
 )
 
-Device = Literal["auto", "cpu", "cuda"]
-SparseBackendChoice = Literal["auto", "torch", "spconv"]
+if TYPE_CHECKING:  # torch, which exported models do not need
+    from bev_instseg.models.network import BEVNet
+    from bev_instseg.models.sparse import SparseBackend
 
 
 class Segmenter:
@@ -39,19 +38,20 @@ class Segmenter:
     forked child may use its parent's segmenter: on a CPU with one thread, with CUDA not at all.
 
     Attributes:
-        weights_sha256: Hash of the weights; empty for a network made in memory.
-        device: The torch device that the network runs on.
-        sparse_backend: The library that computes the sparse convolutions.
-        network: The network, folded for inference.
+        weights_sha256: Hash of the weights or exported model; empty for a network made in memory.
+        engine: Computes the network.
     """
+
+    engine: Engine
 
     def __init__(
         self,
-        model: BEVNet,
+        model: "BEVNet",
         config: Config,
         device: Device = "auto",
         weights_sha256: str = "",
         sparse_backend: SparseBackendChoice = "auto",
+        runtime: RuntimeChoice = "auto",
     ) -> None:
         """Copy a network and fold it for inference.
 
@@ -60,26 +60,22 @@ class Segmenter:
             config: Grid, classes and thresholds.
             device: ``auto`` takes a GPU if there is one.
             weights_sha256: Hash of the weights, recorded in results.
-            sparse_backend: Library for the sparse convolutions. ``auto`` takes torch on a CPU,
-                where it is faster; on a GPU, if spconv is installed, it times both.
+            sparse_backend: PyTorch's library for the sparse convolutions. ``auto`` takes torch on a
+                CPU, where it is faster; on a GPU, if spconv is installed, it times both.
+            runtime: What computes the network. ``auto`` is torch here; the others get the network
+                in float32 and compute on the CPU.
 
         Raises:
-            ValueError: ``cuda`` or ``spconv`` is not available, or the name is unknown.
+            ValueError: A device, library or runtime is not available, its name is unknown, or they
+                do not go together.
         """
-        _check_sparse_backend(sparse_backend, get_args(SparseBackendChoice))
-        if device not in get_args(Device):
-            raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device cuda: no CUDA device found; use --device cpu or auto")
-        use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+        engine = engine_for_network(model, config.grid, device, sparse_backend, runtime)
+        self._set(engine, config, weights_sha256)
+
+    def _set(self, engine: Engine, config: Config, weights_sha256: str) -> None:
+        self.engine = engine
         self._config = config
         self.weights_sha256 = weights_sha256
-        self.device = torch.device("cuda" if use_cuda else "cpu")
-        self.network = model.folded(native_dtype(self.device)).to(self.device)
-        self.sparse_backend: SparseBackend = "torch" if sparse_backend == "auto" else sparse_backend
-        if sparse_backend == "auto" and use_cuda and has_spconv():
-            self.sparse_backend = self._faster_sparse_backend()
-        self.network.set_sparse_backend(self.sparse_backend)
 
     @property
     def config(self) -> Config:
@@ -88,19 +84,27 @@ class Segmenter:
 
     @classmethod
     def from_pretrained(
-        cls, device: Device = "auto", sparse_backend: SparseBackendChoice = "auto"
+        cls,
+        device: Device = "auto",
+        sparse_backend: SparseBackendChoice = "auto",
+        runtime: RuntimeChoice = "auto",
     ) -> "Segmenter":
         """Load the network that comes with the package: vehicles, pedestrians and cyclists.
+
+        It comes as float weights for PyTorch and as an 8-bit model for the other runtimes.
 
         Args:
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
+            runtime: ``auto`` is torch on a GPU; on a CPU the fastest that is installed: openvino,
+                torch, onnxruntime.
 
         Raises:
             CheckpointError: The weights are damaged.
             ValueError: As for `Segmenter`.
         """
-        return cls.from_checkpoint(default_weights(), device, sparse_backend)
+        path = packaged_weights(device, sparse_backend, runtime)
+        return cls.from_checkpoint(path, device, sparse_backend, runtime)
 
     @classmethod
     def from_checkpoint(
@@ -108,20 +112,31 @@ class Segmenter:
         path: str | os.PathLike[str],
         device: Device = "auto",
         sparse_backend: SparseBackendChoice = "auto",
+        runtime: RuntimeChoice = "auto",
     ) -> "Segmenter":
-        """Load a network from ``.safetensors`` weights or from a training checkpoint ``.pt``.
+        """Load weights ``.safetensors``, a checkpoint ``.pt`` or an exported ``.onnx`` or ``.xml``.
 
         Args:
-            path: The file; a ``.safetensors`` has its ``.json`` beside it.
+            path: The file; all but checkpoints have their ``.json`` beside them.
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
+            runtime: As for `Segmenter`; ``auto`` takes openvino for an exported model if it is
+                installed, else onnxruntime.
 
         Raises:
             CheckpointError: The file cannot be read, is damaged or is not a checkpoint.
             ValueError: As for `Segmenter`.
         """
+        if Path(path).suffix in EXPORTED_SUFFIXES:
+            exported = read_exported(Path(path))
+            segmenter = cls.__new__(cls)
+            engine = engine_for_export(exported, device, sparse_backend, runtime)
+            segmenter._set(engine, exported.config, exported.sha256)
+            return segmenter
+        from bev_instseg.checkpoint import load_model
+
         model, config, sha256 = load_model(Path(path))
-        return cls(model, config, device, sha256, sparse_backend)
+        return cls(model, config, device, sha256, sparse_backend, runtime)
 
     def with_config(self, config: Config) -> "Segmenter":
         """Return a segmenter with the same network and different thresholds, names or range.
@@ -137,20 +152,21 @@ class Segmenter:
         other._config = config
         return other
 
-    def with_sparse_backend(self, sparse_backend: SparseBackend) -> "Segmenter":
+    def with_sparse_backend(self, sparse_backend: "SparseBackend") -> "Segmenter":
         """Return a segmenter with a copy of the network that uses the given sparse library.
 
         Args:
             sparse_backend: ``torch`` or ``spconv``.
 
         Raises:
-            ValueError: ``spconv`` is not installed, or the name is unknown.
+            ValueError: ``spconv`` is not installed, the name is unknown, or the runtime is not
+                torch.
         """
-        _check_sparse_backend(sparse_backend, get_args(SparseBackend))
+        engine: Any = self.engine
+        if engine.runtime != "torch":
+            raise ValueError(f"{engine.runtime} has no sparse backends; use runtime='torch'")
         other = copy.copy(self)
-        other.network = copy.deepcopy(self.network)
-        other.network.set_sparse_backend(sparse_backend)
-        other.sparse_backend = sparse_backend
+        other.engine = engine.with_sparse_backend(sparse_backend)
         return other
 
     def segment(self, points: Float32) -> Instances:
@@ -209,49 +225,11 @@ class Segmenter:
         Raises:
             RuntimeError: The segmenter uses a GPU and this process was forked from its maker.
         """
-        if self.device.type == "cuda" and not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            raise RuntimeError(
-                "CUDA cannot be used in a forked process: start processes with "
-                "multiprocessing.get_context('spawn') and make the Segmenter there, "
-                "or make it with device='cpu'"
-            )
-        return self.network.infer(PillarBatch.from_pillars([pillars]).to(self.device))
+        return self.engine.infer(pillars)
 
     def warm_up(self) -> None:
         """Compile the kernels and allocate memory now rather than during the first sweep."""
         self.segment(np.zeros((1, 4), np.float32))
-
-    def _faster_sparse_backend(self) -> SparseBackend:
-        """Return the faster sparse backend, timed on input of a sweep's size.
-
-        Returns torch if spconv is installed but does not work.
-        """
-        rng = np.random.default_rng(0)
-        points = rng.uniform((-40, -40, -1, 0), (40, 40, 1, 1), (16_000, 4)).astype(np.float32)
-        pillars = voxelize(points, self.config.grid)
-        seconds: dict[SparseBackend, float] = {}
-        for backend in get_args(SparseBackend):
-            self.network.set_sparse_backend(backend)
-            samples = []
-            for _ in range(6):
-                start = time.perf_counter()
-                try:
-                    self.infer(pillars)
-                except (ImportError, OSError, RuntimeError):
-                    if backend == "torch":
-                        raise
-                    return "torch"
-                samples.append(time.perf_counter() - start)
-            seconds[backend] = min(samples)
-        return min(seconds, key=seconds.__getitem__)
-
-
-def _check_sparse_backend(sparse_backend: str, choices: tuple[str, ...]) -> None:
-    if sparse_backend not in choices:
-        names = ", ".join(choices)
-        raise ValueError(f"sparse_backend must be one of {names}, got {sparse_backend!r}")
-    if sparse_backend == "spconv" and not has_spconv():
-        raise ValueError("spconv is not installed: pip install 'bev-instseg[gpu]'")
 
 
 def cluster_pillars(embeddings: PillarEmbeddings, config: Config) -> Clusters:

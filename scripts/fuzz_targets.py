@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from bev_instseg import SweepResult
-from bev_instseg.checkpoint import FORMAT, load_model
+from bev_instseg.checkpoint import load_model
 from bev_instseg.config import load_config
 from bev_instseg.datasets.kitti import read_boxes, read_calibration
 from bev_instseg.exceptions import (
@@ -31,6 +31,7 @@ from bev_instseg.export import read_instances
 from bev_instseg.io.formats import read_stored_points
 from bev_instseg.io.labels import read_labels
 from bev_instseg.io.sweep import read_sweep
+from bev_instseg.model_files import FORMAT
 from bev_instseg.training.cutouts import load_objects
 
 

@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bev_instseg.checkpoint import default_weights
 from bev_instseg.config import Config, load_config, save_config
+from bev_instseg.model_files import default_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SIMULATED = (  # sequence, share of the sweeps, with layouts of real streets, sensor

@@ -1,5 +1,6 @@
 """Plain NumPy references of the kernels, from the docstrings and equations: slow and obvious."""
 
+import itertools
 import math
 
 import numpy as np
@@ -143,19 +144,24 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
     return Clusters(labels, classes, scores, np.array(openers, np.int32))
 
 
-def find_neighbours(cells, shape):
+def find_neighbours(cells, shape, step=1):
     """Return the CellNeighbours of (P,) flat cells of (B, nx, ny)."""
     batch, nx, ny = shape
-    number = np.full((batch, nx + 2, ny + 2), len(cells), np.int32)  # a border of empty cells
+    count = -(-len(cells) // step) * step
+    number = np.full((batch, nx + 2, ny + 2), count, np.int32)  # a border of empty cells
     b, ix, iy = np.unravel_index(cells, shape)
     number[b, ix + 1, iy + 1] = np.arange(len(cells))
-    neighbours = [number[b, ix + 1 + dx, iy + 1 + dy] for dx in (-1, 0, 1) for dy in (-1, 0, 1)]
+    neighbours = np.full((count, 9), count, np.int32)
+    for tap, (dx, dy) in enumerate(itertools.product((-1, 0, 1), repeat=2)):
+        neighbours[: len(cells), tap] = number[b, ix + 1 + dx, iy + 1 + dy]
     above = np.ravel_multi_index((b, ix // 2, iy // 2), (batch, nx // 2, ny // 2))
     parents, parent = np.unique(above, return_inverse=True)
-    slot = 4 * parent + 2 * (ix % 2) + iy % 2
-    return CellNeighbours(
-        np.stack(neighbours, axis=1), slot.astype(np.int64), parents.astype(np.int32)
-    )
+    quarter = 2 * (ix % 2) + iy % 2
+    children = np.full((-(-len(parents) // step) * step, 4), count, np.int32)
+    children[parent, quarter] = np.arange(len(cells))
+    slot = np.zeros(count, np.int32)
+    slot[: len(cells)] = 4 * parent + quarter
+    return CellNeighbours(neighbours, slot, children, parents.astype(np.int32))
 
 
 # Two libraries may round arctan2 differently, so points within EDGE of the edge of a beam or column

@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 
 from bev_instseg import BevInstsegError, ScanError, SweepResult, read_labels, read_sweep
 from bev_instseg import config as config_module
-from bev_instseg.checkpoint import default_weights, load_model
+from bev_instseg.checkpoint import load_model
 from bev_instseg.config import Config, load_config
 from bev_instseg.datasets.kitti import read_boxes, read_calibration
 from bev_instseg.exceptions import CheckpointError, ConfigError, KittiError, ObjectsError
+from bev_instseg.model_files import default_weights
 from bev_instseg.training.cutouts import load_objects
 
 SWEEP = np.fromfile(ROOT / "demo/sequences/00/velodyne/000000.bin", np.float32).reshape(-1, 4)
@@ -413,7 +414,7 @@ BAD_OTHERS = {
         "a.label", bytes(36), "uint32.*;", lambda path: read_labels(path, 10)
     ),
     "pickle as weights": Bad("a.pt", pickle.dumps(Runs()), "not a .*checkpoint", **to_weights),
-    "text as weights": Bad("a.safetensors", TEXT, "with its .json beside it", **to_weights),
+    "text as weights": Bad("a.safetensors", TEXT, "have a .json beside them", **to_weights),
     "huge network": Bad(
         "a.safetensors", sidecar(widths=[4096] * 5), "needs about 29.4 gb.*; choose", **to_weights
     ),
@@ -421,9 +422,11 @@ BAD_OTHERS = {
         "a.safetensors", sidecar(cell_m=0.0002), "512,000 cells .*; choose", **to_weights
     ),
     "other weights": Bad("a.safetensors", sidecar(sha256='"00"'), "sha-256.*;", **to_weights),
-    "nested sidecar": Bad("a.safetensors", nested, "not .*weights, or damaged; give", **to_weights),
+    "nested sidecar": Bad(
+        "a.safetensors", nested, "or damaged; copy a.safetensors and it again", **to_weights
+    ),
     "no sidecar": Bad(
-        "a.safetensors", default_weights().read_bytes(), "with its .json beside it", **to_weights
+        "a.safetensors", default_weights().read_bytes(), "have a .json beside them", **to_weights
     ),
     "loop as weights": Bad("a.pt", link_to("a.pt"), "cannot be read", **to_weights),
     "pickle in objects": Bad("a.npz", npz(points=np.array(["x"])), "make it again", **to_objects),

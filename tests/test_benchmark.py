@@ -1,21 +1,22 @@
 """Every part of the benchmark on the bundled sweep, and reports of missing packages."""
 
 import builtins
-import dataclasses
 import json
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from bev_instseg import Segmenter, read_scan
-from bev_instseg.benchmark import cold_start, decoders, growth, peers, runtimes, throughput
+from bev_instseg.benchmark import cold_start, decoders, growth, load, peers, runtimes, throughput
 from bev_instseg.benchmark.growth import Growth
-from bev_instseg.benchmark.measure import Timing, measure
+from bev_instseg.benchmark.measure import Machine, Timing, measure
 from bev_instseg.benchmark.report import compare_results, number_table
-from bev_instseg.checkpoint import default_weights, load_model
+from bev_instseg.benchmark.setup import Setup
 from bev_instseg.cli import benchmark
 from bev_instseg.grid import BEVGrid
+from bev_instseg.model_files import default_weights
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
 
@@ -191,7 +192,10 @@ def test_folder_without_sweeps_is_reported(tmp_path, capsys):
     [
         (["--only", "sparse", "--plot", "a.png"], "--plot needs the part growth"),
         (["--truth", "absent"], "absent: not a data set"),
-        (["--truth", "absent"], "the part decoders needs labelled frames: choose them with"),
+        (
+            ["--truth", "absent"],
+            "the parts decoders and runtimes need labelled frames: choose them with",
+        ),
         (["--against", "absent.json"], "absent.json: No such file"),
         (["--against", "other.json"], "other.json: not written by bev-instseg benchmark --json"),
     ],
@@ -208,14 +212,30 @@ def test_errors_are_reported_in_one_line(arguments, message, tmp_path, monkeypat
         benchmark.main(["--repeats", "0"])
 
 
-def test_torch_runtimes_agree(segmenter):
-    model, config, _ = load_model(default_weights())
-    small = dataclasses.replace(config, grid=BEVGrid((-12.8, 12.8), (-12.8, 12.8)))
-    found = runtimes.compare_runtimes(model, small, 1)
-    timing, error = found["torch, float32"]
-    assert timing.median_ms > 0
-    assert error == 0
-    assert 0 < found["torch, bfloat16"][1] < 0.05
+def test_runtimes_are_measured_with_their_quality(segmenter, monkeypatch):
+    pytest.importorskip("onnx")
+    setup = Setup(
+        segmenter,
+        default_weights(),
+        [DEMO],
+        ROOT / "demo",
+        1,
+        Machine.measure(torch.device("cpu")),
+        None,
+    )
+    every = runtimes._combinations
+    chosen = ("torch, native, AVX2", "openvino, float32, all", "openvino, 8 bits, AVX2")
+    monkeypatch.setattr(
+        runtimes, "_combinations", lambda files: (c for c in every(files) if c[0] in chosen)
+    )
+    found = runtimes.compare_runtimes(setup)
+    assert set(found) == set(chosen)
+    for outcome in found.values():
+        assert 0 < outcome.network.median_ms < outcome.whole.median_ms
+        assert all(80 < pq <= 100 for pq in outcome.pq.values())
+    text = runtimes.report(setup).text
+    assert "openvino, 8 bits, AVX2" in text
+    assert "PQ vehicle" in text
 
 
 def test_cold_start_is_timed_step_by_step(tmp_path, monkeypatch):
@@ -226,3 +246,10 @@ def test_cold_start_is_timed_step_by_step(tmp_path, monkeypatch):
     monkeypatch.setattr(cold_start, "PROGRAM", program)
     with pytest.raises(RuntimeError, match=r"absent\.bin: cold start failed: .*no such"):
         cold_start.time_cold_start(tmp_path / "absent.bin")
+
+
+def test_load_is_measured_beside_busy_processes(segmenter):
+    found = load.measure_load(segmenter, [DEMO], 3)
+    assert list(found) == ["one free core", "all cores, free", "all cores, each busy"]
+    for times in found.values():
+        assert 0 < times["median_ms"] <= times["p99_ms"]

@@ -9,11 +9,10 @@ import resource
 import pytest
 import torch
 
-from bev_instseg import checkpoint
+from bev_instseg import checkpoint, model_files
 from bev_instseg import config as config_module
 from bev_instseg.checkpoint import (
     FORMAT,
-    default_weights,
     load_model,
     load_state,
     save_state,
@@ -22,6 +21,7 @@ from bev_instseg.checkpoint import (
 )
 from bev_instseg.config import ClusterConfig, Config, config_to_dict
 from bev_instseg.exceptions import CheckpointError
+from bev_instseg.model_files import default_weights
 from bev_instseg.models.network import BEVNet
 
 
@@ -192,7 +192,7 @@ def test_a_foreign_file_is_rejected(weights_file, state_file, content):
     state_file.write_bytes(content)
     assert_rejected(load_model, state_file, "not a bev-instseg checkpoint")
     weights_file.with_suffix(".json").write_bytes(content)
-    assert_rejected(load_model, weights_file, "not bev-instseg weights")
+    assert_rejected(load_model, weights_file, "not written by bev-instseg, or damaged")
 
 
 def test_a_plain_torch_file_is_rejected(tmp_path, model):
@@ -242,11 +242,12 @@ def test_a_sidecar_without_a_key_is_rejected(weights_file, key):
     sidecar = json.loads(path.read_text())
     del sidecar[key]
     path.write_text(json.dumps(sidecar))
-    assert_rejected(load_model, weights_file, "not bev-instseg weights")
+    assert_rejected(load_model, weights_file, "not written by bev-instseg, or damaged")
 
 
 def test_a_different_format_is_rejected(weights_file, state_file, monkeypatch, model, tiny_config):
-    monkeypatch.setattr(checkpoint, "FORMAT", "bev_instseg/99")
+    for module in (checkpoint, model_files):
+        monkeypatch.setattr(module, "FORMAT", "bev_instseg/99")
     assert_rejected(load_model, weights_file, "format bev_instseg/1, expected bev_instseg/99")
     assert_rejected(load_model, state_file, "format bev_instseg/1, expected bev_instseg/99")
 
@@ -308,7 +309,7 @@ def test_a_byte_that_claims_to_be_terabytes_is_rejected(tmp_path):
 
 def test_a_deeply_nested_sidecar_is_rejected(weights_file):
     weights_file.with_suffix(".json").write_text("[" * 100_000)
-    assert_rejected(load_model, weights_file, "not bev-instseg weights, or damaged")
+    assert_rejected(load_model, weights_file, "not written by bev-instseg, or damaged")
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.safetensors"])

@@ -19,13 +19,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     (
         *("exceptions", "tables", "file_io", "grid", "structures", "strict_yaml", "memory"),
-        *("config", "colours"),
+        *("forking", "config", "colours", "model_files"),
     ),
     ("ops",),
     ("io",),
     ("datasets",),
     ("simulate", "models"),
-    ("checkpoint", "segmenter", "tiles", "weights"),
+    ("checkpoint", "engines"),
+    ("segmenter", "tiles", "weights"),
     ("visualize", "export"),
     ("evaluation",),
     ("training",),
@@ -40,7 +41,8 @@ ONLY = {"ops": {"ops", "grid", "structures"}}
 # These never import torch, in whatever function.
 WITHOUT_TORCH = {
     *LAYERS[0],
-    *("ops", "io", "datasets", "simulate", "visualize", "export"),
+    *("ops", "io", "datasets", "simulate", "visualize", "export", "tiles", "jobs"),
+    *(f"engines/{name}" for name in ("engine", "threads", "onnx_engine", "openvino_engine")),
     *(
         f"evaluation/{name}"
         for name in (
@@ -52,7 +54,19 @@ WITHOUT_TORCH = {
 }
 # Big or not always installed: imported inside the functions that need them.
 INSIDE_FUNCTIONS = {
-    *("laspy", "lazrs", "matplotlib", "open3d", "ray", "spconv", "tensorboard", "viser"),
+    *(
+        "laspy",
+        "lazrs",
+        "matplotlib",
+        "onnx",
+        "onnxruntime",
+        "openvino",
+        "open3d",
+        "ray",
+        "spconv",
+        "tensorboard",
+        "viser",
+    ),
 }
 
 

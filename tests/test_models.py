@@ -1,6 +1,9 @@
 """The network: batches, the backbone's indexing and batch norm over processes."""
 
 import datetime
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +14,12 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import bev_instseg.models.linear as linear_module
 from bev_instseg.config import Config, ModelConfig
+from bev_instseg.engines import torch_engine
 from bev_instseg.grid import BEVGrid
 from bev_instseg.models.backbone import Backbone
 from bev_instseg.models.heads import Embeddings, precision_matrix
-from bev_instseg.models.network import BEVNet, native_dtype
+from bev_instseg.models.network import BEVNet
 from bev_instseg.models.norm import GlobalBatchNorm, NormedLayer
 from bev_instseg.models.pillar_batch import PillarBatch, Pyramid
 from bev_instseg.models.pillar_features import PillarFeatures
@@ -86,7 +89,7 @@ def test_hand_computed_batch() -> None:
     assert batch.pyramid.levels[0].neighbours[:, 4].tolist() == [0, 1, 2]
     assert [level.slot.tolist() for level in batch.pyramid.levels] == [[0, 7, 9], [0, 4, 9]]
     assert batch.pyramid.cells.tolist() == [0, 1, 2]
-    assert batch.pyramid.shape == (2, 1, 2)
+    assert batch.pyramid.rows.shape == (2, 1, 2)
     assert batch.features.tolist() == [[1], [2], [3]]
     assert batch.centres_m.tolist() == [[0.5, 0.5], [1.5, 5.5], [0.5, 3.5]]
 
@@ -94,12 +97,12 @@ def test_hand_computed_batch() -> None:
 def test_batch_moves_to_a_device() -> None:
     batch = batch_of(sweep(0), sweep(1))
     moved = batch.to("meta")
-    tensors = [moved.features, moved.centres_m, moved.pyramid.cells]
+    tensors = [moved.features, moved.centres_m, moved.pyramid.rows, moved.pyramid.cells]
     for level in moved.pyramid.levels:
-        tensors += [level.neighbours, level.slot, level.cells]
+        tensors += [level.neighbours, level.slot, level.children, level.cells]
         assert level.spconv_indices == {}
     assert {x.device.type for x in tensors} == {"meta"}
-    assert moved.pyramid.shape == batch.pyramid.shape
+    assert moved.pyramid.rows.shape == batch.pyramid.rows.shape
 
 
 def test_grids_of_different_shapes_raise() -> None:
@@ -166,28 +169,30 @@ def test_infer_with_a_fixed_bandwidth() -> None:
     assert network(config).infer(batch_of(sweep(0))).precision[7].tolist() == [16, 0, 16]
 
 
-def test_the_number_of_rows_is_rounded_up_in_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_number_of_rows_is_rounded_up(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Otherwise oneDNN compiles and keeps code for every number of pillars."""
-    network, rows = BEVNet(CONFIG).folded(torch.bfloat16), []
+    monkeypatch.setattr(torch_engine, "native_dtype", lambda device: dtype)
+    engine = torch_engine.TorchEngine(network(), GRID, "cpu", "auto")
+    rows: list[int] = []
     plain = nn.functional.linear
 
     def recorded(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        if x.dtype == torch.bfloat16:
-            rows.append(len(x))
+        rows.append(len(x))
         return plain(x, weight, bias)
 
     monkeypatch.setattr(nn.functional, "linear", recorded)
-    batches = [batch_of(sweep(count, count)) for count in (1, 200, 512, 700)]
-    rounded = [network.infer(batch) for batch in batches]
+    sweeps = [sweep(count, count) for count in (1, 200, 512, 700)]
+    rounded = [engine.infer(pillars) for pillars in sweeps]
     assert set(rows) == {512, 1024}
-    monkeypatch.setattr(linear_module, "STEP_ROWS", 1)
-    for batch, ours in zip(batches, rounded, strict=True):
-        exact = network.infer(batch)
-        same = (
-            np.array_equal if native_dtype(torch.device("cpu")) == torch.bfloat16 else np.allclose
-        )
+    monkeypatch.setattr(torch_engine, "STEP_ROWS", 1)
+    for pillars, ours in zip(sweeps, rounded, strict=True):
+        exact = engine.infer(pillars)
         for part in ("centre_m", "precision", "seed"):
-            assert same(getattr(ours, part), getattr(exact, part))
+            assert len(getattr(ours, part)) == len(pillars.cells)
+            assert np.allclose(getattr(ours, part), getattr(exact, part))
     assert len(set(rows)) > 6
 
 
@@ -238,7 +243,7 @@ def test_default_network_fits_the_budget() -> None:
     model = BEVNet(config).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
-    assert batch.pyramid.shape == (1, 128, 128)
+    assert batch.pyramid.rows.shape == (1, 128, 128)
     assert 1e9 < counter.get_total_flops() <= 20e9
 
 
@@ -522,3 +527,20 @@ def test_network_over_processes_equals_the_network_on_the_whole_batch(
         elif name != "out":
             torch.testing.assert_close(first[name], value)
             torch.testing.assert_close(second[name], value)
+
+
+@pytest.mark.parametrize("limit", ["ONEDNN_MAX_CPU_ISA=AVX2", "ATEN_CPU_CAPABILITY=avx2"])
+def test_limits_of_the_instruction_set_are_respected(limit: str) -> None:
+    code = (
+        "import torch; from bev_instseg.models.network import native_dtype; "
+        "print(native_dtype(torch.device('cpu')))"
+    )
+    name, value = limit.split("=")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, name: value},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "torch.float32"

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import STREETS, street
 
 from bev_instseg.export import Picture
@@ -99,8 +98,9 @@ def files(folder: Path) -> dict[str, bytes]:
 def run_here(weights: str, job: Job, items: list[Item]) -> tuple[list[Outcome], dict[str, bytes]]:
     """Run the job in this process and return its outcomes and files."""
     job = replace(job, out=job.out.with_name("here"))
-    work = partial(segment_item, Segmenter.from_checkpoint(weights, "cpu"), job, None)
-    steps = run_in_threads(items, len(items), work, torch.device("cpu"))
+    segmenter = Segmenter.from_checkpoint(weights, "cpu")
+    work = partial(segment_item, segmenter, job, None)
+    steps = run_in_threads(items, len(items), work, segmenter.engine)
     return [outcome.result() for _, outcome in steps], files(job.out)
 
 

@@ -9,9 +9,9 @@ import torch
 from conftest import ROOT
 
 from bev_instseg import Segmenter, read_scan
-from bev_instseg.checkpoint import default_weights
 from bev_instseg.datasets.frames import list_frames
 from bev_instseg.evaluation.score_frames import score_frames
+from bev_instseg.model_files import default_weights
 
 DEMO = ROOT / "demo"
 GOLDEN = {  # class: (TP, FP, FN), PQ
@@ -38,9 +38,9 @@ def test_result_on_the_bundled_sweep(dtype: torch.dtype, monkeypatch: pytest.Mon
     No count depends on the last bits: all scores are at least 0.16 above their threshold of 0.5,
     and in bfloat16 they differ by at most 0.011.
     """
-    monkeypatch.setattr("bev_instseg.segmenter.native_dtype", lambda device: dtype)
-    segmenter = Segmenter.from_pretrained("cpu")
-    assert {p.dtype for p in segmenter.network.backbone.parameters()} == {dtype}
+    monkeypatch.setattr("bev_instseg.engines.torch_engine.native_dtype", lambda device: dtype)
+    segmenter = Segmenter.from_pretrained("cpu", runtime="torch")
+    assert {p.dtype for p in segmenter.engine.network.backbone.parameters()} == {dtype}
     refs = list_frames(DEMO, "semantickitti", ["00"])
     result = score_frames(segmenter, refs, segmenter.config).result().per_class
     counts = {name: (m.tp, m.fp, m.fn) for name, m in result.items()}

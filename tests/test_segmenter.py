@@ -8,10 +8,11 @@ import pytest
 import torch
 from conftest import STREETS, street
 
-import bev_instseg.segmenter as segmenter_module
 from bev_instseg.checkpoint import save_state, save_weights
 from bev_instseg.config import ClusterConfig, config_to_dict
 from bev_instseg.datasets.frames import list_frames
+from bev_instseg.engines import torch_engine
+from bev_instseg.engines.torch_engine import TorchEngine
 from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.exceptions import CheckpointError
 from bev_instseg.models.network import BEVNet
@@ -217,7 +218,7 @@ def test_a_missing_gpu_raises(model, config, monkeypatch):
     with pytest.raises(ValueError, match="device cuda: no CUDA device found") as caught:
         Segmenter(model, config, "cuda")
     assert "\n" not in str(caught.value)
-    assert Segmenter(model, config, "auto").device.type == "cpu"
+    assert Segmenter(model, config, "auto").engine.device == "cpu"
 
 
 def test_an_unknown_device_raises(model, config):
@@ -239,12 +240,12 @@ def test_the_sparse_backend_can_be_chosen(model, config, points, monkeypatch):
         ValueError, match="sparse_backend must be one of auto, torch, spconv, got 'dense'"
     ):
         Segmenter(model, config, "cpu", sparse_backend="dense")  # type: ignore[arg-type]
-    monkeypatch.setattr(segmenter_module, "has_spconv", lambda: False)
+    monkeypatch.setattr(torch_engine, "has_spconv", lambda: False)
     with pytest.raises(ValueError, match=r"spconv is not installed: pip install .*gpu"):
         Segmenter(model, config, "cpu", sparse_backend="spconv")
     segmenter = Segmenter(model, config, "cpu")
-    assert segmenter.sparse_backend == "torch"
-    assert segmenter.with_sparse_backend("torch").sparse_backend == "torch"
+    assert segmenter.engine.sparse_backend == "torch"
+    assert segmenter.with_sparse_backend("torch").engine.sparse_backend == "torch"
     with pytest.raises(ValueError, match="sparse_backend must be one of torch, spconv, got 'auto'"):
         segmenter.with_sparse_backend("auto")
     with pytest.raises(ValueError, match=r"spconv is not installed: pip install .*gpu"):
@@ -252,7 +253,7 @@ def test_the_sparse_backend_can_be_chosen(model, config, points, monkeypatch):
 
 
 def test_the_faster_sparse_backend_is_chosen(model, config, monkeypatch):
-    segmenter = Segmenter(model, config, "cpu")
+    engine = TorchEngine(model, config.grid, "cpu", "auto")
     seconds = {"torch": 0.02, "spconv": 0.01}
 
     def infer(pillars):
@@ -262,13 +263,13 @@ def test_the_faster_sparse_backend_is_chosen(model, config, monkeypatch):
             raise ImportError("libcudart")
 
     broken, chosen = False, []
-    monkeypatch.setattr(segmenter, "infer", infer)
-    monkeypatch.setattr(segmenter.network, "set_sparse_backend", chosen.append)
-    assert segmenter._faster_sparse_backend() == "spconv"
+    monkeypatch.setattr(engine, "infer", infer)
+    monkeypatch.setattr(engine.network, "set_sparse_backend", chosen.append)
+    assert engine._faster_sparse_backend(config.grid) == "spconv"
     broken = True
-    assert segmenter._faster_sparse_backend() == "torch"
+    assert engine._faster_sparse_backend(config.grid) == "torch"
     broken, seconds["torch"] = False, 0.0
-    assert segmenter._faster_sparse_backend() == "torch"
+    assert engine._faster_sparse_backend(config.grid) == "torch"
 
 
 @pytest.mark.skipif(not has_spconv(), reason="spconv is not installed")
@@ -279,7 +280,7 @@ def test_spconv_gives_the_same_instances(model, config, points, one_thread):
         np.testing.assert_allclose(
             getattr(one.infer(pillars), name), getattr(other.infer(pillars), name), atol=0.02
         )
-    assert other.sparse_backend == "spconv"
+    assert other.engine.sparse_backend == "spconv"
     assert len(other.segment(points)) > 0
     assert len(other.segment(np.zeros((0, 4), np.float32))) == 0
     state = torch.get_rng_state()
@@ -297,7 +298,7 @@ def test_spconv_agrees_on_a_gpu_and_the_faster_is_chosen(model, config, points):
     for name in ("seed", "centre_m"):
         one, other = (getattr(s.infer(pillars), name) for s in (cpu, gpu))
         np.testing.assert_allclose(one, other, atol=0.05)
-    assert Segmenter(model, config, "cuda").sparse_backend in ("torch", "spconv")
+    assert Segmenter(model, config, "cuda").engine.sparse_backend in ("torch", "spconv")
 
 
 @pytest.mark.gpu
@@ -309,5 +310,5 @@ def test_cpu_and_gpu_agree(model, config, points, monkeypatch):
     gpu = model.to("cuda").infer(batch.to("cuda"))
     for name in ("seed", "centre_m", "precision"):
         np.testing.assert_allclose(getattr(gpu, name), getattr(cpu, name), rtol=1e-3, atol=1e-4)
-    assert Segmenter(model, config, "auto").device.type == "cuda"
+    assert Segmenter(model, config, "auto").engine.device == "cuda"
     assert len(Segmenter(model, config, "cuda").segment(points)) > 0

@@ -25,12 +25,16 @@ def random_cells(shape: tuple[int, int, int], part: float, seed: int = 0) -> np.
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.6, 1.0])
 @pytest.mark.parametrize("shuffled", [False, True])
-def test_neighbours_equal_the_reference(shape, part, shuffled):
+@pytest.mark.parametrize("step", [1, 8])
+def test_neighbours_equal_the_reference(shape, part, shuffled, step):
     cells = random_cells(shape, part)
     if shuffled:
         np.random.default_rng(1).shuffle(cells)
-    ours, theirs = find_neighbours(cells, shape), reference.find_neighbours(cells, shape)
-    for name in ("neighbours", "slot", "parents"):
+    ours, theirs = (
+        find_neighbours(cells, shape, step),
+        reference.find_neighbours(cells, shape, step),
+    )
+    for name in ("neighbours", "slot", "children", "parents"):
         assert getattr(ours, name).dtype == getattr(theirs, name).dtype
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name), err_msg=name)
 
@@ -44,6 +48,7 @@ def test_hand_computed_neighbours():
     assert found.neighbours.tolist() == expected.tolist()
     assert found.parents.tolist() == [0, 3, 4]
     assert found.slot.tolist() == [1, 3, 4 + 3, 8 + 1]
+    assert found.children.tolist() == [[4, 0, 4, 1], [4, 4, 4, 2], [4, 3, 4, 4]]
 
 
 def level_of(cells: np.ndarray, shape: tuple[int, int, int]) -> Level:

@@ -121,7 +121,7 @@ def test_wrong_shape_is_refused(tiny):
 def trained():
     """The shipped weights in float32, the same on every processor up to the last bits."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bev_instseg.segmenter.native_dtype", lambda device: torch.float32)
+        patch.setattr("bev_instseg.engines.torch_engine.native_dtype", lambda device: torch.float32)
         return Segmenter.from_pretrained("cpu")
 
 

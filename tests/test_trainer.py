@@ -21,11 +21,11 @@ from conftest import (
 )
 from scenes import crate
 
-from bev_instseg import segmenter
 from bev_instseg.checkpoint import load_model, load_state, save_state
 from bev_instseg.cli import train as train_command
 from bev_instseg.config import AugmentConfig, load_config, save_config
 from bev_instseg.datasets.frames import list_frames
+from bev_instseg.engines import torch_engine
 from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.exceptions import TrainingError
 from bev_instseg.models.network import BEVNet
@@ -799,7 +799,7 @@ def in_double(setattr):
             torch.Tensor.float = single
 
     setattr(trainer_module, "BEVNet", network)
-    setattr(segmenter, "native_dtype", lambda device: torch.float64)  # validation too
+    setattr(torch_engine, "native_dtype", lambda device: torch.float64)  # validation too
     setattr(PillarBatch, "to", batch_to)
     setattr(Trainer, "_train_step", train_step)
 

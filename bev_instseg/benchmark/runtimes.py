@@ -1,122 +1,123 @@
-"""The dense part of the network in other runtimes than plain PyTorch."""
+"""The network in every runtime, precision and instruction set, with its quality."""
 
-import io
-from collections.abc import Callable
-from functools import partial
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from tqdm import tqdm
 
-from bev_instseg.benchmark.measure import Timing, measure
+from bev_instseg.benchmark.measure import Timing
 from bev_instseg.benchmark.report import TIMING_COLUMNS, Report, outcome_table, timing_cells
 from bev_instseg.benchmark.setup import Setup
 from bev_instseg.checkpoint import load_model
-from bev_instseg.config import Config
-from bev_instseg.models.backbone import Backbone
-from bev_instseg.models.network import BEVNet
-from bev_instseg.models.pillar_batch import SPARSE_LEVELS
+from bev_instseg.engines.engine import Runtime, has_runtime
+from bev_instseg.model_files import (
+    EXPORTED_SUFFIXES,
+    ExportedModel,
+    default_8_bit_model,
+    default_weights,
+)
+from bev_instseg.models.onnx_export import export_float32
 
-Inference = Callable[[], Tensor]
+# Environment that keeps the libraries from using more than AVX2; ONNX Runtime has no such switch.
+INSTRUCTION_SETS: dict[str, dict[str, str]] = {
+    "all": {},
+    "AVX2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The measurement of one combination.
+
+    Attributes:
+        network: Time of the network alone.
+        whole: Time from the bytes of a file to its labels.
+        pq: Panoptic quality of each class, in percent.
+    """
+
+    network: Timing
+    whole: Timing
+    pq: dict[str, float]
 
 
 def report(setup: Setup) -> Report:
-    """Measure the network's dense part in every runtime, on the CPU."""
-    net, config, _ = load_model(setup.weights)
-    outcomes = compare_runtimes(net, config, setup.repeats)
+    """Measure each combination in a process of its own, on the CPU."""
+    outcomes = compare_runtimes(setup)
+    names = setup.segmenter.config.class_names
+    header = ["runtime, precision, instructions", *(f"network {c}" for c in TIMING_COLUMNS)]
     text = outcome_table(
-        ["dense part", *TIMING_COLUMNS, "error"],
+        [*header, "bytes to labels", *(f"PQ {name}" for name in names)],
         outcomes,
-        lambda outcome: [*timing_cells(outcome[0]), f"{outcome[1]:.1e}"],
+        lambda outcome: [
+            *timing_cells(outcome.network),
+            outcome.whole.median_ms,
+            *(outcome.pq[name] for name in names),
+        ],
     )
     return Report(outcomes, text)
 
 
-@torch.inference_mode()
-def compare_runtimes(
-    net: BEVNet, config: Config, repeats: int
-) -> dict[str, tuple[Timing, float] | str]:
-    """Time each runtime on random maps of the grid's size.
+def compare_runtimes(setup: Setup) -> dict[str, Outcome | str]:
+    """Measure each combination; see `report`.
 
     Args:
-        net: The network as trained, not folded.
-        config: Its configuration.
-        repeats: Calls per measurement.
+        setup: The weights, which must not be exported, the sweeps and the labelled data.
 
     Returns:
-        By name the timing and the largest error relative to the largest value of the float32
-        result, or the reason why it was not measured.
+        By name the outcome, or the reason why it was not measured.
     """
-    nx, ny = (n // 2**SPARSE_LEVELS for n in config.grid.shape)
-    x = torch.rand(1, config.model.widths[SPARSE_LEVELS], nx, ny)
-    channels_last = x.to(memory_format=torch.channels_last)
-    bfloat16 = channels_last.bfloat16()
-    exact = _DenseLevels(net.folded(torch.float32).backbone)
-    rough = _DenseLevels(net.folded(torch.bfloat16).backbone)
-    expected = exact(channels_last)
-    runtimes: dict[str, Callable[[], Inference]] = {
-        "torch, float32": lambda: partial(exact, channels_last),
-        "torch, bfloat16": lambda: partial(rough, bfloat16),
-        "torch.compile, bfloat16": partial(_compile, rough, bfloat16),
-        "ONNX Runtime, float32": partial(_load_onnx_runtime, exact, x),
-        "OpenVINO, bfloat16": partial(_load_openvino, exact, x),
-    }
-    outcomes: dict[str, tuple[Timing, float] | str] = {}
-    for name, load in runtimes.items():
-        try:
-            infer = load()
-            error = (infer().float() - expected).abs().max() / expected.abs().max()
-        except Exception as reason:  # an optional package may raise anything
-            first = next(iter(str(reason).splitlines()), type(reason).__name__)
-            outcomes[name] = f"not measured: {first[:100]}"
-            continue
-        outcomes[name] = measure(infer, repeats), float(error)
+    weights = default_weights() if setup.weights.suffix in EXPORTED_SUFFIXES else setup.weights
+    outcomes: dict[str, Outcome | str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = dict(_files(weights, Path(folder)))
+        for name, runtime, file, environment in tqdm(list(_combinations(files)), unit="runtime"):
+            if not has_runtime(runtime):
+                outcomes[name] = f"not measured: pip install {runtime}"
+            else:
+                outcomes[name] = _measure(setup, runtime, file, environment)
     return outcomes
 
 
-class _DenseLevels(nn.Module):
-    def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.backbone.dense(x)
-
-
-def _compile(model: nn.Module, x: Tensor) -> Inference:
-    import torch._inductor.config as inductor
-
-    inductor.freezing = True
-    return partial(torch.compile(model), x)
+def _files(weights: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the files to measure by precision."""
+    network, config, _ = load_model(weights)
+    exported = folder / "model.onnx"
+    model = ExportedModel.from_parts(export_float32(network, config.grid), b"", config)
+    model.write(exported, {})
+    yield "native", weights
+    yield "float32", exported
+    if weights == default_weights():
+        yield "8 bits", default_8_bit_model()
 
 
-def _load_onnx_runtime(model: nn.Module, x: Tensor) -> Inference:
-    import onnxruntime
-
-    body = io.BytesIO()
-    torch.onnx.export(model, (x,), body, dynamo=False)  # type: ignore[arg-type]
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(body.getvalue(), options)
-    name = session.get_inputs()[0].name
-    return lambda: torch.from_numpy(session.run(None, {name: x.numpy()})[0])
+def _combinations(files: Mapping[str, Path]) -> Iterator[tuple[str, Runtime, Path, dict[str, str]]]:
+    for instructions, environment in INSTRUCTION_SETS.items():
+        for precision, file in files.items():
+            runtimes: tuple[Runtime, ...] = ("openvino", "onnxruntime")
+            for runtime in ("torch",) if precision == "native" else runtimes:
+                if runtime != "onnxruntime" or instructions == "all":
+                    yield f"{runtime}, {precision}, {instructions}", runtime, file, environment
 
 
-def _load_openvino(model: nn.Module, x: Tensor) -> Inference:
-    """Load the model into OpenVINO, which uses bfloat16 only where it can."""
-    import openvino
-
-    converted = openvino.convert_model(model, example_input=x)
-    converted.reshape(list(x.shape))
-    options = {
-        "INFERENCE_PRECISION_HINT": "bf16",
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-    }
-    request = openvino.Core().compile_model(converted, "CPU", options).create_infer_request()
-
-    def infer() -> Tensor:
-        request.infer({0: x.numpy()})
-        return torch.from_numpy(np.array(request.get_output_tensor().data))
-
-    return infer
+def _measure(
+    setup: Setup, runtime: Runtime, file: Path, environment: Mapping[str, str]
+) -> Outcome | str:
+    worker = [sys.executable, "-m", "bev_instseg.benchmark.runtime_worker"]
+    sweeps = [str(path) for path in setup.sweeps]
+    done = subprocess.run(
+        [*worker, runtime, str(file), str(setup.truth), str(setup.repeats), *sweeps],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        return f"not measured: {reason[:100]}"
+    found = json.loads(done.stdout)
+    return Outcome(Timing(*found["network"]), Timing(*found["whole"]), found["pq"])

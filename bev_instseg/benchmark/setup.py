@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bev_instseg.benchmark.measure import Machine
+from bev_instseg.models.network import BEVNet
 from bev_instseg.segmenter import Segmenter
 
 
@@ -29,3 +30,13 @@ class Setup:
     repeats: int
     machine: Machine
     growth_plot: Path | None
+
+    def torch_segmenter(self) -> Segmenter:
+        """Return a segmenter whose network, of the same layers, is computed by PyTorch.
+
+        For an exported model its weights are random, which changes no time.
+        """
+        if self.segmenter.engine.runtime == "torch":
+            return self.segmenter
+        config = self.segmenter.config
+        return Segmenter(BEVNet(config), config)

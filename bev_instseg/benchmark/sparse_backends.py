@@ -2,7 +2,7 @@
 
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
@@ -18,8 +18,8 @@ from bev_instseg.segmenter import Segmenter
 
 def report(setup: Setup) -> Report:
     """Measure both backends on the first sweep."""
-    outcomes = compare_sparse_backends(setup.segmenter, setup.sweeps[0], setup.repeats)
-    header = [f"network, one sweep, {setup.segmenter.device}", *TIMING_COLUMNS]
+    outcomes = compare_sparse_backends(setup.torch_segmenter(), setup.sweeps[0], setup.repeats)
+    header = [f"network, one sweep, {setup.segmenter.engine.device}", *TIMING_COLUMNS]
     return Report(outcomes, outcome_table(header, outcomes, timing_cells))
 
 
@@ -31,7 +31,7 @@ def compare_sparse_backends(
     On a GPU the network alone is timed as well, by CUDA events.
 
     Args:
-        segmenter: Provides the network.
+        segmenter: A segmenter with PyTorch.
         path: The sweep.
         repeats: Calls per measurement.
 
@@ -46,7 +46,7 @@ def compare_sparse_backends(
             continue
         switched = segmenter.with_sparse_backend(backend)
         outcomes[backend] = measure(partial(switched.infer, pillars), repeats)
-        if segmenter.device.type == "cuda":
+        if segmenter.engine.device == "cuda":
             batch = PillarBatch.from_pillars([pillars])
             outcomes[f"{backend}, on the GPU alone"] = _time_on_gpu(switched, batch, repeats)
     return outcomes
@@ -54,13 +54,14 @@ def compare_sparse_backends(
 
 @torch.inference_mode()
 def _time_on_gpu(segmenter: Segmenter, batch: PillarBatch, repeats: int) -> Timing:
+    engine: Any = segmenter.engine
     samples = []
     for _ in range(repeats + 3):
         start = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         end = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        on_gpu = batch.to(segmenter.device)  # a new batch makes spconv search neighbours each time
+        on_gpu = batch.to(engine.device)  # a new batch makes spconv search neighbours each time
         start.record()
-        segmenter.network(on_gpu)
+        engine.network(on_gpu)
         end.record()
         torch.cuda.synchronize()
         samples.append(start.elapsed_time(end))

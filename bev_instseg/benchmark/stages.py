@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def report(setup: Setup) -> Report:
     reset_peak_memory()
     timings, whole_ms = time_stages(setup.segmenter, setup.sweeps, setup.repeats)
     peak_mib = peak_memory_mib()
-    floors = measure_floors(setup.segmenter, setup.sweeps, setup.machine)
+    floors = measure_floors(setup.torch_segmenter(), setup.sweeps, setup.machine)
     floor_ms = {"voxelize": floors["voxelize_floor_ms"], "network": floors["network_floor_ms"]}
     rows = []
     for stage, timing in timings.items():
@@ -102,7 +103,7 @@ def measure_floors(
     rate. Network: its multiplications and additions run at the rate of a large matrix product.
 
     Args:
-        segmenter: The segmenter.
+        segmenter: A segmenter with PyTorch.
         sweeps: Files of sweeps.
         machine: The rates.
 
@@ -110,15 +111,15 @@ def measure_floors(
         Medians over the sweeps: sizes, work and times.
     """
     num_bytes, flops, num_pillars, num_points = [], [], [], []
-    network = segmenter.with_sparse_backend("torch").network  # spconv's work cannot be counted
+    engine: Any = segmenter.with_sparse_backend("torch").engine  # spconv's work cannot be counted
     for path in sweeps:
         points = read_sweep(path).points
         pillars = voxelize(points, segmenter.config.grid)
         arrays = (pillars.cells, pillars.features, pillars.point_to_pillar, pillars.point_height_m)
         num_bytes.append(points.nbytes + sum(array.nbytes for array in arrays))
-        batch = PillarBatch.from_pillars([pillars]).to(segmenter.device)
+        batch = PillarBatch.from_pillars([pillars]).to(engine.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            network(batch)
+            engine.network(batch)
         flops.append(counter.get_total_flops())
         num_pillars.append(len(pillars.cells))
         num_points.append(len(points))

@@ -71,7 +71,7 @@ def measure_throughput(
         memory_mib = []
         reset_peak_memory()
         start = time.perf_counter()
-        steps = run_in_threads(islice(cycle(sweeps), count), count, work, segmenter.device)
+        steps = run_in_threads(islice(cycle(sweeps), count), count, work, segmenter.engine)
         for number, (_, outcome) in enumerate(tqdm(steps, "stream", count, unit="sweep"), 1):
             outcome.result()
             if number in (max(1, count // 10), count):

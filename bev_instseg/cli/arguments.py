@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args
 
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.config import override_config
+from bev_instseg.engines.engine import RuntimeChoice
 from bev_instseg.exceptions import BevInstsegError, explain
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="FILE",
-        help=".safetensors or .pt (default: the weights of the package)",
+        help=".safetensors, .pt, or an exported .onnx or .xml (default: the package's network)",
     )
     parser.add_argument(
         "--config",
@@ -178,7 +179,13 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--sparse",
         choices=("auto", "torch", "spconv"),
         default="auto",
-        help="library for the sparse convolutions (default: the faster; on a CPU torch)",
+        help="torch's library for the sparse convolutions (default: the faster; on a CPU torch)",
+    )
+    parser.add_argument(
+        "--runtime",
+        choices=get_args(RuntimeChoice),
+        default="auto",
+        help="what computes the network (default: torch on a GPU; on a CPU the fastest installed)",
     )
 
 
@@ -206,14 +213,15 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     Raises:
         CheckpointError: The weights cannot be used.
         ConfigError: The configuration cannot be used.
-        ValueError: The device or sparse backend is not available.
+        ValueError: The device, sparse backend or runtime is not available.
     """
     from bev_instseg.segmenter import Segmenter
 
+    options = arguments.device, arguments.sparse, arguments.runtime
     if arguments.weights is None:
-        segmenter = Segmenter.from_pretrained(arguments.device, arguments.sparse)
+        segmenter = Segmenter.from_pretrained(*options)
     else:
-        segmenter = Segmenter.from_checkpoint(arguments.weights, arguments.device, arguments.sparse)
+        segmenter = Segmenter.from_checkpoint(arguments.weights, *options)
     if arguments.config is not None:
         segmenter = segmenter.with_config(override_config(segmenter.config, arguments.config))
     return segmenter

@@ -9,13 +9,15 @@ Parts (--only; running all takes several minutes):
   peers     ground removal + DBSCAN, and HDBSCAN, on the same sweeps
   decoders  other ways from the network's output to instances, with PQ on labelled frames (--truth)
   growth    the time for few to many points, instances and cells (--plot draws it)
-  runtimes  the network's dense part in torch.compile, ONNX Runtime and OpenVINO, on the CPU
+  runtimes  the network in PyTorch, OpenVINO and ONNX Runtime, in float and 8 bits, with AVX2 only,
+            with PQ on labelled frames (--truth)
   sparse    sparse convolutions by torch and by spconv
   stream    2,000 sweeps in a row: sweeps per second, memory
   start     a cold start with the package's weights on the CPU, step by step
+  load      sweeps beside a busy process on each core
 
-Peers and runtimes need optional packages: pip install 'bev-instseg[peers]'. What is not installed
-is reported and left out.
+Peers need optional packages: pip install 'bev-instseg[peers]'. What is not installed is reported
+and left out.
 """
 
 import argparse
@@ -48,6 +50,7 @@ PARTS = {  # name -> module of bev_instseg.benchmark
     "sparse": "sparse_backends",
     "stream": "throughput",
     "start": "cold_start",
+    "load": "load",
 }
 
 
@@ -59,24 +62,26 @@ def main(argv: list[str] | None = None, prog: str = "python tools/benchmark.py")
 
 def benchmark(arguments: argparse.Namespace) -> int:
     """Measure the chosen parts, print and write the results, and return the exit code."""
-    from bev_instseg.benchmark.decoders import list_labelled_frames  # these import torch
+    import torch
+
+    from bev_instseg.benchmark.decoders import list_labelled_frames
     from bev_instseg.benchmark.measure import Machine
     from bev_instseg.benchmark.report import compare_results, read_json, to_json
     from bev_instseg.benchmark.setup import Setup
-    from bev_instseg.checkpoint import default_weights
+    from bev_instseg.model_files import default_weights
 
     sweeps = sorted(arguments.data.glob("*.bin"))
     if not sweeps:
         raise ScanError(f"{arguments.data}: no .bin files in this folder; choose one with --data")
     if arguments.plot and "growth" not in arguments.only:
         raise ValueError("--plot needs the part growth: add it to --only")
-    if "decoders" in arguments.only:  # now rather than after minutes
+    if {"decoders", "runtimes"} & set(arguments.only):  # now rather than after minutes
         try:
             list_labelled_frames(arguments.truth)
         except (BevInstsegError, ValueError, OSError) as error:
             raise ValueError(
-                f"{explain(error)}; the part decoders needs labelled frames: choose them with "
-                "--truth, or leave it out with --only"
+                f"{explain(error)}; the parts decoders and runtimes need labelled frames: "
+                "choose them with --truth, or leave these parts out with --only"
             ) from error
     before = read_json(arguments.against) if arguments.against else None
     segmenter = make_segmenter(arguments)
@@ -87,10 +92,10 @@ def benchmark(arguments: argparse.Namespace) -> int:
         sweeps=sweeps,
         truth=arguments.truth,
         repeats=arguments.repeats,
-        machine=Machine.measure(segmenter.device),
+        machine=Machine.measure(torch.device(segmenter.engine.device)),
         growth_plot=arguments.plot,
     )
-    print(f"{setup.machine}; device {segmenter.device}")
+    print(f"{setup.machine}; device {segmenter.engine.device}")
     results: dict[str, Any] = {"machine": setup.machine, "weights_sha256": segmenter.weights_sha256}
     for part, module in PARTS.items():
         if part in arguments.only:

@@ -196,11 +196,8 @@ def save_calibrated(weights: Path | None, path: Path, calibrated: Config) -> Non
         path: The new ``.safetensors`` file.
         calibrated: Holds the thresholds and the calibration.
     """
-    from bev_instseg.checkpoint import (  # imports torch
-        default_weights,
-        load_model,
-        save_with_config,
-    )
+    from bev_instseg.checkpoint import load_model, save_with_config  # imports torch
+    from bev_instseg.model_files import default_weights
 
     weights = weights or default_weights()
     own = load_model(weights)[1]  # keeps the sources it was trained on, whatever --config names

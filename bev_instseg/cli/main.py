@@ -13,6 +13,7 @@ COMMANDS = {
     "simulate": ("simulate", "generate labelled sweeps of made-up streets"),
     "cut-objects": ("cut_objects", "collect objects from labelled sweeps to paste in training"),
     "self-label": ("self_label", "label sweeps with a network, to train the next one on them"),
+    "export": ("export", "write a network for ONNX Runtime or OpenVINO, also in 8 bits"),
     "benchmark": ("benchmark", "measure speed and compare it with what the machine allows"),
 }
 HELP = f"""Find vehicles, pedestrians and cyclists in LiDAR sweeps, point by point.

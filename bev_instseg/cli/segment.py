@@ -42,6 +42,7 @@ from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,9 @@ def _check_options(arguments: argparse.Namespace) -> None:
                 raise ImportError(
                     f"--{option} needs {package}: pip install 'bev-instseg[{extra}]'"
                 ) from None
+    for package in ("matplotlib", "open3d") if arguments.png or arguments.maps else ():
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     if arguments.tiles and arguments.maps:
         raise ValueError("--maps shows a single grid: leave out --maps, or --tiles")
     if arguments.view:
@@ -193,8 +197,10 @@ def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     """Load the network; with --ray only for its settings, as the workers do the computing."""
     if arguments.ray is None:
         return make_segmenter(arguments)
+    if arguments.runtime == "auto" and arguments.device != "cpu" and arguments.weights is None:
+        arguments.runtime = "torch"  # as on a GPU, which only workers may have
     return make_segmenter(
-        argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "torch"})
+        argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "auto"})
     )
 
 
@@ -302,7 +308,7 @@ def _on_this_machine(
 
     with new_renderer(job) as renderer:
         work = partial(segment_item, segmenter, job, renderer)
-        with closing(run_in_threads(todo, num_items, work, segmenter.device)) as steps:
+        with closing(run_in_threads(todo, num_items, work, segmenter.engine)) as steps:
             for _, outcome in steps:
                 yield outcome.result()
 

@@ -3,11 +3,11 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-import torch
+from bev_instseg.engines.engine import Engine
+from bev_instseg.engines.threads import num_threads
 
 QUEUED_PER_WORKER = 2  # items in progress or queued, per worker
 MAX_WORKERS = 16  # more would wait for Python's global lock
@@ -21,11 +21,11 @@ def run_in_threads(
     items: Iterable[Input],
     num_items: int,
     work: Callable[[Input], Output],
-    device: torch.device,
+    engine: Engine,
 ) -> Generator[tuple[Input, "Future[Output]"], None, None]:
     """Process items in several threads and yield the outcomes in the order of the items.
 
-    On a CPU each worker computes with one of PyTorch's threads: none waits for another, one sweep
+    On a CPU each worker computes with one thread: none waits for another, one sweep
     is read or written while others are computed, and results do not depend on the number of cores,
     as they would with sums over several threads. At most `QUEUED_PER_WORKER` items per worker are
     started ahead of their turn, so memory does not grow with the number of items. Closing the
@@ -34,21 +34,18 @@ def run_in_threads(
     Args:
         items: What to process.
         num_items: Number of items of the whole job, of which ``items`` may be a part. A job of a
-            single item gets all of PyTorch's threads.
+            single item gets all threads.
         work: Called with each item; must be thread-safe.
-        device: The device that ``work`` computes on.
+        engine: Computes the network in ``work``.
 
     Yields:
         Each item with its finished outcome: the result of ``work``, or the exception it raised.
     """
-    threads = torch.get_num_threads()
-    workers = min(threads, MAX_WORKERS) if device.type == "cpu" else GPU_WORKERS
+    workers = min(num_threads(), MAX_WORKERS) if engine.device == "cpu" else GPU_WORKERS
     workers = max(1, min(workers, num_items))
-    # PyTorch's number of threads is set for the calling thread only.
-    limit_threads = partial(torch.set_num_threads, 1 if num_items > 1 else threads)
     pending: deque[tuple[Input, Future[Output]]] = deque()
     source = iter(items)
-    pool = ThreadPoolExecutor(workers, initializer=limit_threads)
+    pool = ThreadPoolExecutor(workers, initializer=engine.use_one_thread if workers > 1 else None)
     try:
         while True:
             for item in islice(source, QUEUED_PER_WORKER * workers - len(pending)):

@@ -19,6 +19,7 @@ from functools import partial
 from secrets import token_hex
 from typing import Any
 
+from bev_instseg.engines.engine import Device
 from bev_instseg.exceptions import explain
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
@@ -30,7 +31,7 @@ from bev_instseg.jobs.job import (
     segment_item,
     settings_fingerprint,
 )
-from bev_instseg.segmenter import Device, Segmenter
+from bev_instseg.segmenter import Segmenter
 
 SWEEPS_PER_BLOCK = 8  # a worker takes a block at a time
 MAX_TRIES = 3  # a block that has crashed this many workers is given up on
@@ -202,12 +203,10 @@ class Worker:
             new_segmenter: Creates the segmenter.
             job: What to write.
         """
-        import torch
-
-        torch.set_num_threads(1)
         self.tries = tries
         try:
             self.segmenter = new_segmenter()
+            self.segmenter.engine.use_one_thread()
             renderer = new_renderer(job).__enter__()  # ends with this process
             self.work = partial(segment_item, self.segmenter, job, renderer)
             if not job.out.is_dir():
@@ -236,5 +235,5 @@ class Worker:
                 "so try this one alone"
             )
             return [Outcome(item, error=f"{item.path}: {reason}") for item in items]
-        steps = run_in_threads(items, len(items), self.work, self.segmenter.device)
+        steps = run_in_threads(items, len(items), self.work, self.segmenter.engine)
         return [outcome.result() for _, outcome in steps]

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from bev_instseg.config import Bandwidth
-from bev_instseg.models.linear import Linear
 from bev_instseg.models.norm import NormedLayer
 
 LOG_PRECISION_LIMIT = 8.0  # of each channel: a margin of 0.02 m to 64 m where r = 0
@@ -113,7 +112,7 @@ class Heads(nn.Module):
         """
         super().__init__()
         self.num_classes = num_classes
-        self.hidden = NormedLayer(Linear(width, width, bias=False), width)
+        self.hidden = NormedLayer(nn.Linear(width, width, bias=False), width)
         num_log_precision = _NUM_LOG_PRECISION[bandwidth]
         self.out = nn.Linear(width, num_classes + 2 + num_log_precision)
         initial = 2 * math.log(margin_m(1.0) / initial_margin_m)  # ln(1 / sigma^2)

@@ -1,13 +1,13 @@
 """The network: pillar features, backbone and heads."""
 
 import copy
+import os
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bev_instseg.config import Config
 from bev_instseg.models.backbone import Backbone
-from bev_instseg.models.forking import no_fork
 from bev_instseg.models.heads import Embeddings, Heads, precision_matrix
 from bev_instseg.models.norm import NormedLayer
 from bev_instseg.models.pillar_batch import PillarBatch
@@ -63,6 +63,8 @@ class BEVNet(nn.Module):
         for module in copied.modules():
             if isinstance(module, NormedLayer):
                 module.fold()
+            if isinstance(module, SubmanifoldConv):
+                module.weight = nn.Parameter(module.weight.flatten(1))
         for part in (copied.pillar_features, copied.backbone, copied.heads.hidden):
             part.to(dtype)
         return copied.requires_grad_(False)
@@ -77,6 +79,16 @@ class BEVNet(nn.Module):
             if isinstance(module, SubmanifoldConv):
                 module.backend = backend
 
+    def predict(self, batch: PillarBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `PillarEmbeddings` as tensors: (P, 2) centres, (P, 3) precisions, (P, C) seeds.
+
+        Args:
+            batch: Pillars of one or several sweeps.
+        """
+        embeddings = self(batch)
+        precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
+        return embeddings.centre_m.float(), precision.float(), embeddings.seed.float()
+
     @torch.inference_mode()
     def infer(self, batch: PillarBatch) -> PillarEmbeddings:
         """Return embeddings as NumPy arrays, ready for clustering. Call in evaluation mode.
@@ -86,16 +98,15 @@ class BEVNet(nn.Module):
         Args:
             batch: Pillars of one or several sweeps.
         """
-        with no_fork():
-            embeddings = self(batch)
-            precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
-            parts = (embeddings.centre_m, precision, embeddings.seed)
-            together = torch.cat([part.float() for part in parts], 1).cpu().numpy()
+        together = torch.cat(self.predict(batch), 1).cpu().numpy()
         return PillarEmbeddings(together[:, :2], together[:, 2:5], together[:, 5:])
 
 
 def native_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16 if the device multiplies it in hardware, else float32, which is then faster.
+
+    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY``, which keep PyTorch from using what the
+    processor has, are respected: it would emulate bfloat16, ten times slower.
 
     Args:
         device: The device that the network runs on.
@@ -105,4 +116,7 @@ def native_dtype(device: torch.device) -> torch.dtype:
     else:
         cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
         has_bf16 = bool(cpu.get("avx512_bf16") or cpu.get("amx_bf16"))
+        isa = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT").upper()
+        allowed = isa in ("ALL", "DEFAULT") or "BF16" in isa or "AMX" in isa
+        has_bf16 &= allowed and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
     return torch.bfloat16 if has_bf16 else torch.float32

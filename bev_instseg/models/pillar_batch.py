@@ -4,32 +4,30 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from bev_instseg.ops.neighbours import Shape, find_neighbours
+from bev_instseg.ops.neighbours import Shape
+from bev_instseg.ops.network_input import CellPyramid, NetworkInput
 from bev_instseg.structures import Int32, Pillars
-
-SPARSE_LEVELS = 2  # strides 1 and 2 of the grid are computed at occupied cells only
 
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """The P occupied cells at one stride, with `CellNeighbours` as tensors.
+    """The occupied cells at one stride, as `CellNeighbours`; all tensors are int32.
 
     Attributes:
-        neighbours: (P, 9) int32 row of each neighbour, P if there is none.
-        slot: (P,) int64 ``4 * parent + child``; parents are rows of the next level.
-        num_parents: The number of occupied cells at twice the stride.
-        cells: (P,) int32 flat index into ``shape``.
+        neighbours: (P, 9) row of each neighbour, P if there is none.
+        slot: (P,) ``4 * parent + quarter``; parents are rows of the next level.
+        children: (Q, 4) row of each quarter of the Q parents, P if empty.
+        cells: (P,) flat index into ``shape``, without padding; only spconv needs it.
         shape: (B, nx, ny) of the grids at this stride.
         spconv_indices: Index pairs that spconv computes in the first layer and reuses afterwards.
     """
 
     neighbours: Tensor
     slot: Tensor
-    num_parents: int
+    children: Tensor
     cells: Tensor
     shape: Shape
     spconv_indices: dict[str, Any] = field(default_factory=dict)
@@ -40,23 +38,28 @@ class Level:
         Args:
             function: Moves a tensor, say.
         """
-        neighbours, slot, cells = map(function, (self.neighbours, self.slot, self.cells))
-        return Level(neighbours, slot, self.num_parents, cells, self.shape)
+        return Level(
+            function(self.neighbours),
+            function(self.slot),
+            function(self.children),
+            function(self.cells),
+            self.shape,
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
-    """Occupied cells of a stack of grids, at strides 1, 2, 4, ...
+    """Occupied cells of a stack of grids, as `CellPyramid`; all tensors are int32.
 
     Attributes:
         levels: The sparse levels, from stride 1 on.
-        cells: (Q,) int64 occupied cells at the next stride, flat index into ``shape``.
-        shape: (B, nx, ny) of the maps at that stride.
+        rows: (B, nx, ny) row of each cell of the maps at the next stride; R if empty.
+        cells: (R,) flat index of each row into ``rows``.
     """
 
     levels: tuple[Level, ...]
+    rows: Tensor
     cells: Tensor
-    shape: Shape
 
     @staticmethod
     def build(cells: Int32, shape: Shape) -> "Pyramid":
@@ -67,28 +70,33 @@ class Pyramid:
             shape: (B, nx, ny) of the grids.
 
         Raises:
-            ValueError: nx or ny is not a multiple of the stride after the last sparse level.
+            ValueError: As for `CellPyramid.build`.
         """
-        stride = 2**SPARSE_LEVELS
-        batch, nx, ny = shape
-        if nx % stride or ny % stride:
-            raise ValueError(
-                f"the sides of a grid of {nx} x {ny} cells must be multiples of {stride}"
-            )
+        return Pyramid.from_numpy(CellPyramid.build(cells, shape))
+
+    @staticmethod
+    def from_numpy(pyramid: CellPyramid) -> "Pyramid":
+        """Share the memory of NumPy arrays.
+
+        Args:
+            pyramid: The occupied cells and their neighbours.
+        """
+        batch, nx, ny = pyramid.rows.shape
         levels = []
-        for _ in range(SPARSE_LEVELS):
-            found = find_neighbours(cells, shape)
+        for i, (found, cells) in enumerate(zip(pyramid.levels, pyramid.level_cells, strict=True)):
+            scale = 2 ** (len(pyramid.levels) - i)
             levels.append(
                 Level(
                     torch.from_numpy(found.neighbours),
                     torch.from_numpy(found.slot),
-                    len(found.parents),
+                    torch.from_numpy(found.children),
                     torch.from_numpy(cells),
-                    shape,
+                    (batch, scale * nx, scale * ny),
                 )
             )
-            cells, shape = found.parents, (batch, shape[1] // 2, shape[2] // 2)
-        return Pyramid(tuple(levels), torch.from_numpy(cells).long(), shape)
+        return Pyramid(
+            tuple(levels), torch.from_numpy(pyramid.rows), torch.from_numpy(pyramid.cells)
+        )
 
     def map_tensors(self, function: Callable[[Tensor], Tensor]) -> "Pyramid":
         """Return the pyramid with a function applied to each tensor.
@@ -97,7 +105,7 @@ class Pyramid:
             function: Moves a tensor, say.
         """
         levels = tuple(level.map_tensors(function) for level in self.levels)
-        return Pyramid(levels, function(self.cells), self.shape)
+        return Pyramid(levels, function(self.rows), function(self.cells))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,20 +130,21 @@ class PillarBatch:
             sweeps: The pillars of each sweep; at least one.
 
         Raises:
-            ValueError: There is no sweep, the grids differ in shape, their sides are not multiples
-                of 4, or they have more cells in all than int32 can index.
+            ValueError: As for `NetworkInput.from_pillars`.
         """
-        shapes = {pillars.grid.shape for pillars in sweeps}
-        if len(shapes) != 1:
-            raise ValueError(f"a batch needs grids of one shape, got {sorted(shapes)}")
-        nx, ny = shapes.pop()
-        if len(sweeps) * nx * ny > np.iinfo(np.int32).max:
-            raise ValueError(f"{len(sweeps)} grids of {nx} x {ny} cells are too many for a batch")
-        cells = [pillars.cells + np.int32(b * nx * ny) for b, pillars in enumerate(sweeps)]
+        return PillarBatch.from_numpy(NetworkInput.from_pillars(sweeps))
+
+    @staticmethod
+    def from_numpy(arrays: NetworkInput) -> "PillarBatch":
+        """Share the memory of NumPy arrays.
+
+        Args:
+            arrays: The pillars, with or without padding.
+        """
         return PillarBatch(
-            torch.from_numpy(np.concatenate([pillars.features for pillars in sweeps])),
-            torch.from_numpy(np.concatenate([pillars.centres_m for pillars in sweeps])),
-            Pyramid.build(np.concatenate(cells), (len(sweeps), nx, ny)),
+            torch.from_numpy(arrays.features),
+            torch.from_numpy(arrays.centres_m),
+            Pyramid.from_numpy(arrays.pyramid),
         )
 
     def to(self, device: torch.device | str) -> "PillarBatch":

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bev_instseg.models.linear import Linear
 from bev_instseg.models.norm import NormedLayer
 from bev_instseg.ops.voxelize import FEATURES
 
@@ -33,7 +32,7 @@ class PillarFeatures(nn.Module):
         """
         super().__init__()
         self.cell_m = cell_m
-        self.linear = NormedLayer(Linear(len(FEATURES) + 1, width, bias=False), width)
+        self.linear = NormedLayer(nn.Linear(len(FEATURES) + 1, width, bias=False), width)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the features of each pillar, in the type of the weights.

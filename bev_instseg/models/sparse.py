@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bev_instseg.models.linear import Linear, linear, padding
 from bev_instseg.models.pillar_batch import Level
-from bev_instseg.ops.neighbours import TAPS
+from bev_instseg.models.rounding import Rounding
+from bev_instseg.ops.neighbours import QUARTERS, TAPS
 
 SparseBackend = Literal["torch", "spconv"]
 
@@ -29,11 +29,62 @@ def _import_spconv() -> Any:
     return spconv.pytorch
 
 
-def _patches(x: Tensor, neighbours: Tensor) -> Tensor:
-    """Gather (P, C) features to (Q, 9 * C) features of the neighbours of Q cells, 0 if empty."""
-    empty = x.new_zeros(1, x.shape[1])
-    rows = torch.cat([x, empty]).index_select(0, neighbours.flatten())
-    return rows.view(len(neighbours), TAPS * x.shape[1])
+def append_zeros(x: Tensor) -> Tensor:
+    """Append a row of zeros, which stands for empty cells, to (P, C) features.
+
+    Args:
+        x: (P, C) features.
+    """
+    return torch.cat([x, x.new_zeros(1, x.shape[1])])
+
+
+def _patches(x: Tensor, rows: Tensor) -> Tensor:
+    """Gather (P + 1, C) features to (Q, taps * C) features of the cells at (Q, taps) rows."""
+    return x.index_select(0, rows.flatten()).view(-1, rows.shape[1] * x.shape[1])
+
+
+class _GatherOnce(torch.autograd.Function):
+    """`_patches` of rows that each occur once, so that the gradient is gathered, too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, place: Tensor) -> Tensor:
+        ctx.save_for_backward(place)
+        ctx.width = x.shape[1]
+        return _patches(append_zeros(x), rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (place,) = ctx.saved_tensors
+        return gradients[0].reshape(-1, ctx.width).index_select(0, place), None, None
+
+
+class GatherOnce(nn.Module):
+    """Gathers the features of cells to rows of several taps; every cell has one place.
+
+    Attributes:
+        rounding: Of the features.
+    """
+
+    def __init__(self) -> None:
+        """Pass features on as they are."""
+        super().__init__()
+        self.rounding = Rounding()
+
+    def forward(self, x: Tensor, rows: Tensor, place: Tensor) -> Tensor:
+        """Gather features; empty cells are 0.
+
+        Args:
+            x: (P, C) features.
+            rows: (Q, taps) int32 row of each tap, P if empty.
+            place: (P,) int32 ``taps * row + tap`` of each row of ``x``.
+
+        Returns:
+            (Q, taps * C).
+        """
+        if torch.is_grad_enabled():
+            y: Tensor = _GatherOnce.apply(self.rounding(x), rows, place)  # type: ignore[no-untyped-call]
+            return y
+        return _patches(self.rounding(append_zeros(x)), rows)
 
 
 class _Submanifold(torch.autograd.Function):
@@ -47,12 +98,12 @@ class _Submanifold(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, neighbours: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight, neighbours)
-        return _patches(x, neighbours) @ weight.flatten(1).T
+        return _patches(append_zeros(x), neighbours) @ weight.flatten(1).T
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
         x, weight, neighbours = ctx.saved_tensors
-        patches = _patches(gradients[0], neighbours)
+        patches = _patches(append_zeros(gradients[0]), neighbours)
         into_x = patches @ weight.flip(1).permute(1, 0, 2).flatten(0, 1)
         into_weight = (x.T @ patches).view(x.shape[1], TAPS, -1).flip(1).permute(2, 1, 0)
         return into_x, into_weight, None
@@ -65,8 +116,10 @@ class SubmanifoldConv(nn.Module):
     L. van der Maaten: Submanifold Sparse Convolutional Networks, 2017).
 
     Attributes:
-        weight: (out, 9, in): taps row by row, then input channels.
+        weight: (out, 9, in): taps row by row, then input channels; (out, 9 * in) once batch norm is
+            folded into the layer.
         bias: (out,) once batch norm is folded into the layer, else None.
+        rounding: Of the input.
         backend: The library that computes the convolution; the weights are the same for both.
     """
 
@@ -83,6 +136,7 @@ class SubmanifoldConv(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(width_out, TAPS, width_in))
         self.register_parameter("bias", None)
+        self.rounding = Rounding()
         nn.init.kaiming_uniform_(self.weight.flatten(1), a=math.sqrt(5))
         self._spconv_layer: list[Any] = []  # made on first use; in a list it is not a submodule
 
@@ -99,21 +153,18 @@ class SubmanifoldConv(nn.Module):
         if self.backend == "spconv":
             return self._forward_spconv(x, level)
         if torch.is_grad_enabled():
-            weight = self.weight.to(x.dtype)
-            y: Tensor = _Submanifold.apply(x, weight, level.neighbours)  # type: ignore[no-untyped-call]
+            weight = self.weight.to(x.dtype).view(len(self.weight), TAPS, -1)
+            y: Tensor = _Submanifold.apply(self.rounding(x), weight, level.neighbours)  # type: ignore[no-untyped-call]
             return y if self.bias is None else y + self.bias
-        neighbours = level.neighbours
-        if rows := padding(x):  # no copy of the patches, which are big
-            neighbours = nn.functional.pad(neighbours, (0, 0, 0, rows), value=len(x))
-        patches = _patches(x, neighbours)
-        return linear(patches, self.weight.flatten(1), self.bias)[: len(x)]
+        patches = _patches(self.rounding(append_zeros(x)), level.neighbours)
+        return nn.functional.linear(patches, self.weight.flatten(1), self.bias)
 
     def _forward_spconv(self, x: Tensor, level: Level) -> Tensor:
         """Convolve with spconv; it lacks bfloat16, so use float16 on a GPU and float32 on a CPU."""
         if not len(x):
             return x.new_zeros(0, len(self.weight)) + 0 * (x.sum() + self.weight.sum())
         spconv = _import_spconv()
-        out, _, width_in = self.weight.shape
+        out, width_in = len(self.weight), x.shape[1]
         on_cpu = x.device.type == "cpu"
         dtype = torch.float16 if x.dtype == torch.bfloat16 and not on_cpu else torch.float32
         if not self._spconv_layer:
@@ -146,7 +197,8 @@ class SparseDown(nn.Module):
     """2 x 2 convolution of stride 2 from occupied cells to their parents.
 
     Attributes:
-        linear: Maps the four quarters of a parent to its features.
+        gather: Puts the four quarters of a parent side by side.
+        linear: Maps them to its features.
     """
 
     def __init__(self, width_in: int, width_out: int) -> None:
@@ -157,18 +209,18 @@ class SparseDown(nn.Module):
             width_out: Output channels.
         """
         super().__init__()
-        self.linear = Linear(4 * width_in, width_out, bias=False)
+        self.gather = GatherOnce()
+        self.linear = nn.Linear(QUARTERS * width_in, width_out, bias=False)
 
     def forward(self, x: Tensor, level: Level) -> Tensor:
         """Convolve features.
 
         Args:
             x: (P, width_in) features.
-            level: The P occupied cells and their parents.
+            level: The P occupied cells and their Q parents.
 
         Returns:
-            (num_parents, width_out).
+            (Q, width_out).
         """
-        quarters = x.new_zeros(4 * level.num_parents, x.shape[1]).index_copy(0, level.slot, x)
-        y: Tensor = self.linear(quarters.view(level.num_parents, 4 * x.shape[1]))
+        y: Tensor = self.linear(self.gather(x, level.children, level.slot))
         return y

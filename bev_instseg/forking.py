@@ -1,16 +1,16 @@
 """Forking: a child of a process that holds networks can run them.
 
 Python's ``multiprocessing`` forks by default on Linux up to Python 3.13. On a CPU two things would
-hang the child for ever: OpenMP's threads, which a fork does not copy, so the child computes with
-one thread; and locks of oneDNN that another thread held, so a fork waits until no network runs.
+hang the child for ever: threads, which a fork does not copy, so PyTorch computes with one in the
+child, ONNX Runtime loads its model again, and another runtime replaces OpenVINO; and locks of a
+runtime that another thread held, so a fork waits until no network runs.
 """
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-import torch
 
 MAX_WAIT_S = 10.0  # a fork goes on after this time, for instance out of a running network
 
@@ -65,7 +65,8 @@ def no_fork() -> Iterator[None]:
 def _start_child() -> None:
     global _gate
     _gate = _Gate()
-    torch.set_num_threads(1)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 os.register_at_fork(

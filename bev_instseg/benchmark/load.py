@@ -1,0 +1,98 @@
+"""A sweep's time beside a busy process on each core, as on a robot whose sensor turns ten times a second."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+
+from bev_instseg.benchmark.report import Report, number_table
+from bev_instseg.benchmark.setup import Setup
+from bev_instseg.engines.threads import num_threads
+from bev_instseg.io.sweep import read_scan
+from bev_instseg.segmenter import Segmenter
+
+NUM_SWEEPS = 100  # timed in each situation
+PERIOD_S = 0.1  # of a sensor
+BUSY = "while True: pass"
+
+
+def report(setup: Setup) -> Report:
+    """Measure sweeps on one free core, on all free cores, and beside a busy process on each."""
+    figures = measure_load(setup.segmenter, setup.sweeps, NUM_SWEEPS)
+    alone = figures["one free core"]
+    rows = [
+        [name, *found.values(), *(found[key] / alone["median_ms"] for key in found)]
+        for name, found in figures.items()
+    ]
+    header = ["from points to labels", "median ms", "p99", "median / one core", "p99 / one core"]
+    text = f"{number_table(header, rows)}\n\n{NUM_SWEEPS} sweeps, {num_threads()} cores"
+    return Report(figures, text)
+
+
+def measure_load(
+    segmenter: Segmenter, sweeps: Sequence[Path], count: int
+) -> dict[str, dict[str, float]]:
+    """Time sweeps in three situations.
+
+    Args:
+        segmenter: The segmenter.
+        sweeps: Files of sweeps, used over and over.
+        count: Number of sweeps timed in each situation.
+
+    Returns:
+        By situation ``median_ms`` and ``p99_ms``.
+    """
+    points = [read_scan(path) for path in sweeps]
+
+    def time_sweeps(pause_until_s: float = 0) -> dict[str, float]:
+        samples = []
+        for sweep in islice(cycle(points), count + len(points)):
+            start = time.perf_counter()
+            segmenter.segment_with_maps(sweep)
+            seconds = time.perf_counter() - start
+            samples.append(1000 * seconds)
+            time.sleep(max(0.0, pause_until_s - seconds))
+        median, p99 = np.percentile(samples[len(points) :], (50, 99)).tolist()
+        return {"median_ms": median, "p99_ms": p99}
+
+    found = {"one free core": _alone(segmenter, time_sweeps), "all cores, free": time_sweeps()}
+    with busy_processes(num_threads()):
+        found["all cores, each busy"] = time_sweeps()
+        found["the same, ten sweeps a second"] = time_sweeps(PERIOD_S)
+    return found
+
+
+def _alone(segmenter: Segmenter, call: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """Call a function in a thread that computes without helpers."""
+    results = []
+
+    def work() -> None:
+        segmenter.engine.use_one_thread()
+        results.append(call())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Keep some processes busy.
+
+    Args:
+        count: Their number.
+    """
+    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

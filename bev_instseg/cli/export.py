@@ -1,0 +1,131 @@
+"""Export a network for ONNX Runtime, OpenVINO or any program that reads their models.
+
+Examples:
+  %(prog)s --format onnx --out exported
+      the package's network in float32: exported/model.onnx, with its settings in model.json
+  %(prog)s --format onnx --precision int8 --out small --sweeps ~/recording/*.bin
+      an 8-bit network, four times smaller and faster; its ranges are taken from these sweeps
+  bev-instseg segment sweep.bin --weights exported/model.onnx --out results
+      uses the exported network; this needs neither PyTorch nor Open3D
+
+The model is the whole network, from pillar features to seed, offset and precision maps, for any
+number of pillars and any size of grid. docs/export.md names its inputs and outputs. To write it,
+the packages torch and onnx are needed, and openvino for its own format.
+"""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from bev_instseg.cli.arguments import new_parser, run
+from bev_instseg.io.formats import SUFFIXES
+from bev_instseg.model_files import EXPORTED_SUFFIXES, ExportedModel, default_weights
+from bev_instseg.structures import Float32
+
+if TYPE_CHECKING:
+    from bev_instseg.config import Config
+    from bev_instseg.models.network import BEVNet
+
+NUM_SIMULATED = 24  # sweeps by random sensors, where none are given
+MAX_SWEEPS = 64  # more change the ranges little
+
+
+def main(argv: list[str] | None = None, prog: str = "python tools/export.py") -> int:
+    """Run the command and return its exit code."""
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(export, arguments))
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """Write the model and return the exit code."""
+    from bev_instseg.checkpoint import load_model  # imports torch
+    from bev_instseg.models.onnx_export import export_float32, to_openvino
+
+    weights = arguments.weights or default_weights()
+    if weights.suffix in EXPORTED_SUFFIXES:
+        raise ValueError(f"{weights}: is exported already; give .safetensors or .pt")
+    if arguments.sweeps and arguments.precision != "int8":
+        raise ValueError("--sweeps is for --precision int8; add it or leave --sweeps out")
+    network, config, sha256 = load_model(weights)
+    if arguments.precision == "int8":
+        model = _in_8_bits(network, config, _calibration_sweeps(arguments.sweeps))
+    else:
+        model = export_float32(network, config.grid)
+    parts = to_openvino(model) if arguments.format == "openvino" else (model, b"")
+    suffix = ".xml" if arguments.format == "openvino" else ".onnx"
+    path = arguments.out / f"model{suffix}"
+    about = {"precision": arguments.precision, "exported_from_sha256": sha256}
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    ExportedModel.from_parts(*parts, config).write(path, about)
+    size_mb = sum(map(len, parts)) / 1e6
+    print(f"{path}: {arguments.precision}, {size_mb:.1f} MB; settings in {path.stem}.json")
+    return 0
+
+
+def _in_8_bits(network: "BEVNet", config: "Config", sweeps: Iterator[Float32]) -> bytes:
+    import torch
+
+    from bev_instseg.models.onnx_export import example_input, to_onnx
+    from bev_instseg.models.pillar_batch import PillarBatch
+    from bev_instseg.models.quantize import quantize
+    from bev_instseg.ops.voxelize import voxelize
+
+    batches = (PillarBatch.from_pillars([voxelize(points, config.grid)]) for points in sweeps)
+    rounded = quantize(network.folded(torch.float32), batches)
+    return to_onnx(rounded, example_input(config.grid))
+
+
+def _calibration_sweeps(paths: Sequence[Path]) -> Iterator[Float32]:
+    """Return the points of the sweeps that show the range of each activation."""
+    from bev_instseg.io.sweep import read_sweep
+    from bev_instseg.simulate import simulate_sweep
+
+    if not paths:
+        for seed in tqdm(range(NUM_SIMULATED), desc="simulated", unit="sweep"):
+            yield simulate_sweep(seed, None)[0]
+        return
+    files = sorted(
+        file
+        for path in paths
+        for file in (path.rglob("*") if path.is_dir() else [path])
+        if file.suffix.lower() in SUFFIXES
+    )
+    if not files:
+        raise ValueError(f"{paths[0]}: no sweeps here; name files or folders of sweeps")
+    for path in tqdm(files[:: -(-len(files) // MAX_SWEEPS)], desc="calibration", unit="sweep"):
+        yield read_sweep(path).points
+
+
+def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = new_parser(__doc__, prog)
+    parser.add_argument(
+        "--format", required=True, choices=("onnx", "openvino"), help="format of the model"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("fp32", "int8"),
+        default="fp32",
+        help="fp32 equals PyTorch to 1e-5 (default); int8 is faster and a quarter of the size",
+    )
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help=".safetensors or .pt (default: the weights of the package)",
+    )
+    parser.add_argument(
+        "--sweeps",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="for int8: sweeps, or folders of them, that are typical of its use "
+        f"(default: {NUM_SIMULATED} simulated ones)",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    return parser.parse_args(argv)

@@ -1,0 +1,184 @@
+"""Files of networks, weights or exported models; a ``.json`` beside each vouches for it."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from bev_instseg.config import Config, config_from_dict, config_to_dict
+from bev_instseg.exceptions import CheckpointError, ConfigError
+from bev_instseg.file_io import read_bytes, write_atomic
+
+FORMAT = "bev_instseg/1"
+EXPORTED_SUFFIXES = (".onnx", ".xml")  # of ONNX and of OpenVINO's own format
+SIDECAR_KEYS = ("format", "sha256", "class_names", "config")  # written by `write_with_sidecar`
+
+
+def default_weights() -> Path:
+    """Return the path of the ``.safetensors`` file that comes with the package."""
+    return _packaged("default.safetensors")
+
+
+def default_8_bit_model() -> Path:
+    """Return the path of the 8-bit ONNX model that comes with the package."""
+    return _packaged("default.int8.onnx")
+
+
+def _packaged(name: str) -> Path:
+    return Path(str(resources.files("bev_instseg") / "weights" / name))
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """An exported network.
+
+    Attributes:
+        model: The ``.onnx`` file, or the ``.xml`` of OpenVINO.
+        weights: The ``.bin`` of OpenVINO; else empty.
+        config: Its configuration.
+        sha256: Hash of the files.
+    """
+
+    model: bytes
+    weights: bytes
+    config: Config
+    sha256: str
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether every runtime reads it."""
+        return not self.weights
+
+    @property
+    def is_packaged(self) -> bool:
+        """Whether it is the 8-bit model of the package."""
+        return bool(self.sha256 == read_sidecar(default_8_bit_model())["sha256"])
+
+    @staticmethod
+    def from_parts(model: bytes, weights: bytes, config: Config) -> "ExportedModel":
+        """Hash a model.
+
+        Args:
+            model: The ``.onnx`` or ``.xml`` file.
+            weights: The ``.bin`` file, or nothing.
+            config: Its configuration.
+        """
+        sha256 = hashlib.sha256(model + weights).hexdigest()
+        return ExportedModel(model, weights, config, sha256)
+
+    def write(self, path: Path, about: dict[str, Any]) -> None:
+        """Write the model and its ``.json``.
+
+        Args:
+            path: The ``.onnx`` or ``.xml`` to write; the ``.bin`` of an ``.xml`` lies beside it.
+            about: Further entries for the ``.json``.
+
+        Raises:
+            OSError: A file cannot be written.
+        """
+        if self.weights:
+            write_atomic(path.with_suffix(".bin"), self.weights)
+        write_atomic(path, self.model)
+        write_sidecar(path, self.sha256, self.config, about)
+
+
+def read_exported(path: Path) -> ExportedModel:
+    """Read an exported model and check it against its ``.json``.
+
+    Args:
+        path: ``.onnx``, or ``.xml`` with its ``.bin`` beside it.
+
+    Raises:
+        CheckpointError: A file cannot be read, is damaged or was not written by bev-instseg.
+    """
+    sidecar = read_sidecar(path)
+    try:
+        model = read_bytes(path)
+        weights = read_bytes(path.with_suffix(".bin")) if path.suffix == ".xml" else b""
+    except OSError as error:
+        raise CheckpointError(_cannot_be_read(path, error)) from None
+    sha256 = check_hash(path, model + weights, sidecar)
+    try:
+        return ExportedModel(model, weights, config_from_dict(sidecar["config"], str(path)), sha256)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from None
+
+
+def read_sidecar(path: Path) -> dict[str, Any]:
+    """Read the ``.json`` beside a file.
+
+    Args:
+        path: The weights or model.
+
+    Raises:
+        CheckpointError: It cannot be read or was not written by bev-instseg.
+    """
+    beside = path.with_suffix(".json")
+    try:
+        sidecar = json.loads(read_bytes(beside))
+        found, _, _ = sidecar["format"], sidecar["sha256"], sidecar["config"]
+    except OSError as error:
+        raise CheckpointError(_cannot_be_read(beside, error)) from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise CheckpointError(
+            f"{beside}: not written by bev-instseg, or damaged; copy {path.name} and it again"
+        ) from None
+    if found != FORMAT:
+        raise CheckpointError(wrong_format(beside, found))
+    return sidecar  # type: ignore[no-any-return]
+
+
+def write_sidecar(path: Path, sha256: str, config: Config, about: dict[str, Any]) -> None:
+    """Write the ``.json`` beside a file.
+
+    Args:
+        path: The weights or model.
+        sha256: Hash of its content.
+        config: Configuration of the network.
+        about: Further entries.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    sidecar = {
+        "format": FORMAT,
+        "sha256": sha256,
+        "class_names": list(config.class_names),
+        **about,
+        "config": config_to_dict(config),
+    }
+    write_atomic(path.with_suffix(".json"), (json.dumps(sidecar, indent=1) + "\n").encode())
+
+
+def check_hash(path: Path, body: bytes, sidecar: dict[str, Any]) -> str:
+    """Return the SHA-256 of a file's content, which must be the one in its ``.json``.
+
+    Args:
+        path: The file.
+        body: Its content.
+        sidecar: Its ``.json``.
+
+    Raises:
+        CheckpointError: The hashes differ.
+    """
+    sha256 = hashlib.sha256(body).hexdigest()
+    if sha256 != sidecar["sha256"]:
+        raise CheckpointError(
+            f"{path}: damaged (its SHA-256 differs from the one in "
+            f"{path.with_suffix('.json').name}); copy both files again"
+        )
+    return sha256
+
+
+def wrong_format(path: Path, found: object) -> str:
+    """Return the message for a file of another version."""
+    return f"{path}: format {found}, expected {FORMAT}; use the bev-instseg that wrote it"
+
+
+def _cannot_be_read(path: Path, error: OSError) -> str:
+    return (
+        f"{error.filename or path}: cannot be read ({error.strerror or error}); weights and "
+        "exported models have a .json beside them"
+    )
