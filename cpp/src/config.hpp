@@ -1,0 +1,43 @@
+/// The part of bev_instseg's configuration that segmenting needs.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "json.hpp"
+
+namespace bev_instseg {
+
+/// A grid of square cells in the sensor frame, as `BEVGrid` in Python: cell (ix, iy) covers
+/// [x_min + ix * cell, x_min + (ix + 1) * cell) x [y_min + iy * cell, ...), its flat index is
+/// ix * ny + iy, and points outside [z_min, z_max) are outside the grid.
+struct Grid {
+  double x_min, y_min, z_min, z_max, cell_m;  // metres
+  int nx, ny;                                 // cells along x and y, multiples of 4
+};
+
+struct ClassConfig {
+  std::string name;
+  int label;           // in .label files
+  int min_points;      // instances with fewer points are dropped
+  float max_height_m;  // points higher than this above the ground are left out
+};
+
+struct Config {
+  Grid grid;
+  std::vector<ClassConfig> classes;
+  float seed_threshold, member_threshold;
+  double min_free;
+  float min_height_m;  // points lower than this above the ground are left out
+  float score_threshold;
+  std::vector<std::array<double, 3>> calibration;  // (a, b, c) of each class, or empty
+};
+
+/// Read the configuration of a model.
+///
+/// @param sidecar The .json beside the model.
+/// @throws std::runtime_error A key is missing or has a wrong value; the message names the key.
+Config read_config(const Json& sidecar);
+
+}  // namespace bev_instseg

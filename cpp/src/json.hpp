@@ -1,0 +1,37 @@
+/// A reader of JSON (RFC 8259), strict: nothing but the document, no duplicate keys.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace bev_instseg {
+
+class Json {
+ public:
+  using Array = std::vector<Json>;
+  using Object = std::vector<std::pair<std::string, Json>>;  // in the order of the document
+
+  /// @throws std::runtime_error It is not valid JSON; the message names the line and the reason.
+  static Json parse(std::string_view text);
+
+  /// Return the value at a path of keys such as "config.grid.cell_m".
+  ///
+  /// @throws std::runtime_error A key is missing.
+  const Json& at(std::string_view path) const;
+
+  /// Return the value as a type.
+  ///
+  /// @param name How messages call the value.
+  /// @throws std::runtime_error It has another type, or is not a whole number that fits.
+  double number(const std::string& name) const;
+  int whole_number(const std::string& name) const;
+  const std::string& text(const std::string& name) const;
+  const Array& array(const std::string& name) const;
+
+  std::variant<std::nullptr_t, bool, double, std::string, Array, Object> value;
+};
+
+}  // namespace bev_instseg
