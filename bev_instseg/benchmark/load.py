@@ -1,4 +1,4 @@
-"""A sweep's time beside a busy process on each core, as on a robot whose sensor turns ten times a second."""
+"""A sweep's time beside a busy process on each core, as on a robot."""
 
 import subprocess
 import sys
