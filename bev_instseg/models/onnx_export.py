@@ -131,8 +131,9 @@ def _with_stored_weights(model: bytes) -> bytes:
         if node.input[0] not in constants:
             continue
         given = [onnx.numpy_helper.to_array(constants[name]) for name in node.input]
-        values = ReferenceEvaluator(node).run(None, dict(zip(node.input, given, strict=True)))[0]
-        graph.initializer.append(onnx.numpy_helper.from_array(values, node.output[0]))
+        feeds = dict(zip(node.input, given, strict=True))
+        values: Any = ReferenceEvaluator(node).run(None, feeds)
+        graph.initializer.append(onnx.numpy_helper.from_array(values[0], node.output[0]))
         if node.input[0] in {weight.name for weight in graph.initializer}:
             graph.initializer.remove(constants[node.input[0]])
         graph.node.remove(node)
