@@ -16,6 +16,8 @@ from bev_instseg.structures import PillarEmbeddings, Pillars
 
 Shape = tuple[int, ...]
 
+_MAKING = threading.Lock()
+
 
 def refuse_fork() -> Engine:
     """Say that OpenVINO, whose threads do not survive a fork, cannot be used in a forked process.
@@ -34,14 +36,18 @@ def refuse_fork() -> Engine:
 def _core() -> tuple[Any, int]:
     """Return OpenVINO and the process that made it: this one, or one that it was forked from.
 
-    It is never released.
-
-    It gives the thread that makes it a stack for signal handlers, and frees that memory when it is
-    released by any thread: the next signal would then end the process.
+    It is never released: it gives the thread that makes it a stack for signal handlers, and frees
+    that memory when any thread releases it. The next signal would then end the process.
     """
     import openvino
 
     return openvino.Core(), os.getpid()
+
+
+def _is_forked() -> bool:
+    """Return whether OpenVINO was made by a process that this one was forked from."""
+    with no_fork(), _MAKING:  # one thread makes it, and no other is forked meanwhile
+        return _core()[1] != os.getpid()
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ class OpenVINOEngine:
         Args:
             pillars: The P pillars of a sweep.
         """
-        if _core()[1] != os.getpid():
+        if _is_forked():
             return self._in_fork().infer(pillars)
         given = NetworkInput.from_pillars([pillars], STEP_ROWS)
         with no_fork():
