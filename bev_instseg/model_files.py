@@ -13,7 +13,7 @@ from bev_instseg.file_io import read_bytes, write_atomic
 
 FORMAT = "bev_instseg/1"
 EXPORTED_SUFFIXES = (".onnx", ".xml")  # of ONNX and of OpenVINO's own format
-SIDECAR_KEYS = ("format", "sha256", "class_names", "config")  # written by `write_with_sidecar`
+SIDECAR_KEYS = ("format", "sha256", "class_names", "config")  # written by `write_sidecar`
 
 
 def default_weights() -> Path:

@@ -231,6 +231,8 @@ def test_the_fastest_runtime_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     installed.remove("torch")
     assert choose.packaged_weights("cpu", "auto", "auto") == default_8_bit_model()
     installed.clear()
+    with pytest.raises(ValueError, match="torch is not installed: pip install torch"):
+        choose.packaged_weights("cuda", "auto", "auto")
     with pytest.raises(ValueError, match="no runtime is installed: pip install openvino"):
         choose.packaged_weights("cpu", "auto", "auto")
     with pytest.raises(ValueError, match="openvino is not installed: pip install openvino"):
@@ -240,6 +242,10 @@ def test_the_fastest_runtime_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_do_not_go_together_raise(model, config, runtime: Runtime) -> None:
     with pytest.raises(ValueError, match="runtime must be one of auto, torch, openvino"):
         Segmenter(model, config, runtime="tensorrt")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got 'cuda:0'"):
+        Segmenter.from_pretrained("cuda:0", runtime=runtime)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got 'gpu'"):
+        Segmenter.from_pretrained("gpu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"device cuda: {runtime} computes on the CPU"):
         Segmenter(model, config, "cuda", runtime=runtime)
     with pytest.raises(ValueError, match="has no sparse backends"):

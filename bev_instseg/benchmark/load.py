@@ -38,7 +38,7 @@ def report(setup: Setup) -> Report:
 def measure_load(
     segmenter: Segmenter, sweeps: Sequence[Path], count: int
 ) -> dict[str, dict[str, float]]:
-    """Time sweeps in three situations.
+    """Time sweeps on free and on busy cores.
 
     Args:
         segmenter: The segmenter.
@@ -50,14 +50,14 @@ def measure_load(
     """
     points = [read_scan(path) for path in sweeps]
 
-    def time_sweeps(pause_until_s: float = 0) -> dict[str, float]:
+    def time_sweeps(period_s: float = 0) -> dict[str, float]:
         samples = []
         for sweep in islice(cycle(points), count + len(points)):
             start = time.perf_counter()
             segmenter.segment_with_maps(sweep)
             seconds = time.perf_counter() - start
             samples.append(1000 * seconds)
-            time.sleep(max(0.0, pause_until_s - seconds))
+            time.sleep(max(0.0, period_s - seconds))
         median, p99 = np.percentile(samples[len(points) :], (50, 99)).tolist()
         return {"median_ms": median, "p99_ms": p99}
 

@@ -67,15 +67,16 @@ def compare_runtimes(setup: Setup) -> dict[str, Outcome | str]:
     """Measure each combination; see `report`.
 
     Args:
-        setup: The weights, which must not be exported, the sweeps and the labelled data.
+        setup: The weights, the sweeps and the labelled data.
 
     Returns:
         By name the outcome, or the reason why it was not measured.
     """
-    weights = default_weights() if setup.weights.suffix in EXPORTED_SUFFIXES else setup.weights
+    if setup.weights.suffix in EXPORTED_SUFFIXES:
+        return {"runtimes": f"not measured: {setup.weights} has one precision; give .safetensors"}
     outcomes: dict[str, Outcome | str] = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = dict(_files(weights, Path(folder)))
+        files = dict(_files(setup.weights, Path(folder)))
         for name, runtime, file, environment in tqdm(list(_combinations(files)), unit="runtime"):
             if not has_runtime(runtime):
                 outcomes[name] = f"not measured: pip install {runtime}"

@@ -8,7 +8,8 @@ Examples:
 The frames are the training frames of the configuration's sources in --data and all frames of the
 --simulated folders, which bev-instseg simulate made. A network has memorised its training frames:
 add simulated ones that it was not trained on. Each data set counts equally. The network runs once
-per frame, and its output stays in memory, about 5 MB a frame.
+per frame, in float (--runtime is torch unless given), and its output stays in memory, about 5 MB a
+frame.
 
 The command prints every setting tried with its PQ per class, then how well scores agree with the
 share of correct predictions: mean seeds before, probabilities after. A class with fewer than 10
@@ -224,6 +225,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         help="folders made by bev-instseg simulate",
     )
     add_network_arguments(parser)
+    parser.set_defaults(runtime="torch")  # the float weights are what is calibrated
     parser.add_argument(
         "--out",
         required=True,

@@ -12,6 +12,7 @@ from bev_instseg.engines.engine import (
     Runtime,
     RuntimeChoice,
     SparseBackendChoice,
+    check_device,
     check_runtime,
     has_runtime,
 )
@@ -37,13 +38,15 @@ def packaged_weights(
         runtime: As for `Segmenter.from_pretrained`.
 
     Raises:
-        ValueError: The runtime is unknown or not installed, or none is.
+        ValueError: The device or runtime is unknown, or the runtime is not installed.
     """
+    check_device(device)
     check_runtime(runtime)
     if runtime == "auto":
         wants_torch = device == "cuda" or sparse_backend != "auto"
         use_torch = wants_torch or (device == "auto" and _has_gpu())
         runtime = "torch" if use_torch else _fastest_on_cpu()
+        check_runtime(runtime)
     return default_weights() if runtime == "torch" else default_8_bit_model()
 
 
@@ -136,6 +139,7 @@ def _fastest_on_cpu() -> Runtime:
 
 
 def _check_cpu_only(device: Device, sparse_backend: SparseBackendChoice, runtime: str) -> None:
+    check_device(device)
     if device == "cuda":
         raise ValueError(f"device cuda: {runtime} computes on the CPU here; use runtime torch")
     if sparse_backend != "auto":

@@ -50,6 +50,19 @@ def has_runtime(runtime: Runtime) -> bool:
     return find_spec(runtime) is not None
 
 
+def check_device(device: str) -> None:
+    """Check the name of a device.
+
+    Args:
+        device: A `Device`.
+
+    Raises:
+        ValueError: The name is unknown.
+    """
+    if device not in get_args(Device):
+        raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
+
+
 def check_runtime(runtime: str) -> None:
     """Check the name of a runtime, and that it is installed.
 

@@ -7,7 +7,13 @@ from typing import get_args
 import numpy as np
 import torch
 
-from bev_instseg.engines.engine import STEP_ROWS, Device, Runtime, SparseBackendChoice
+from bev_instseg.engines.engine import (
+    STEP_ROWS,
+    Device,
+    Runtime,
+    SparseBackendChoice,
+    check_device,
+)
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.forking import no_fork
 from bev_instseg.grid import BEVGrid
@@ -45,8 +51,7 @@ class TorchEngine:
             ValueError: ``cuda`` or ``spconv`` is not available, or the name is unknown.
         """
         _check_sparse_backend(sparse_backend, get_args(SparseBackendChoice))
-        if device not in get_args(Device):
-            raise ValueError(f"device must be one of {', '.join(get_args(Device))}, got {device!r}")
+        check_device(device)
         if device == "cuda" and not torch.cuda.is_available():
             raise ValueError("device cuda: no CUDA device found; use --device cpu or auto")
         use_cuda = device == "cuda" or (device == "auto" and torch.cuda.is_available())

@@ -29,6 +29,7 @@ class _RoundedWeight(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         zeros = torch.zeros(len(weight), dtype=torch.int32)
+        # -128 never occurs, but ONNX allows no range that ends at -127.
         return torch.fake_quantize_per_channel_affine(
             weight, self.step, zeros, 0, -WEIGHT_LIMIT - 1, WEIGHT_LIMIT
         )
