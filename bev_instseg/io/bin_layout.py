@@ -35,7 +35,7 @@ MIN_TELLING = 400  # fewer floats may be points although they do not look like a
 MIN_ROWS = 4  # columns of fewer values say nothing
 MAX_ODD_SHARE = 0.01  # this share of a column may be unlike the rest
 MAX_INTENSITY = 65535.0
-MISSING = 1e12  # values beyond, such as 1e30, stand for missing returns
+MISSING_FROM = 1e12  # values beyond, such as 1e30, stand for missing returns
 MAX_RING = 255.0
 MIN_COLUMN_M = 3.0  # x and y of a sweep extend over more
 MIN_INTENSITIES = 50  # fewer values do not tell an intensity from a coordinate
@@ -318,7 +318,7 @@ def looks_like_intensity(column: NDArray[np.floating]) -> bool:
     Args:
         column: (n,) values of some points.
     """
-    known = column[np.abs(column) < MISSING]
+    known = column[np.abs(column) < MISSING_FROM]
     if len(known) < MIN_INTENSITIES or known.min() < 0 or known.max() > MAX_INTENSITY:
         return False
     return bool(known.max() <= 1 or _are_whole(known)) and len(np.unique(known)) > 2
@@ -332,7 +332,7 @@ def looks_like_x_y(*columns: NDArray[np.floating]) -> bool:
         columns: (n,) values of some points each.
     """
     for column in columns:
-        known = column[np.abs(column) < MISSING]
+        known = column[np.abs(column) < MISSING_FROM]
         if len(known) < MIN_INTENSITIES or _are_whole(known):
             return False
         low, high = np.quantile(known, (0.05, 0.95))
@@ -356,7 +356,7 @@ def not_an_intensity(fourth: NDArray[np.floating], can_be_negative: bool) -> str
     Returns:
         The end of a sentence about the column.
     """
-    fourth = fourth[~(np.abs(fourth) >= MISSING)]
+    fourth = fourth[~(np.abs(fourth) >= MISSING_FROM)]
     most = MAX_ODD_SHARE * len(fourth)
     steps = np.diff(fourth)
     if len(steps) > 50 and (steps >= 0).all() and np.count_nonzero(steps) > len(steps) / 2:
