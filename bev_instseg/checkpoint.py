@@ -9,7 +9,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from bev_instseg.config import Config, check_same_network, config_from_dict
+from bev_instseg.config import Config, check_same_network
 from bev_instseg.exceptions import CheckpointError, ConfigError
 from bev_instseg.file_io import read_bytes, write_atomic
 from bev_instseg.model_files import (
@@ -17,10 +17,16 @@ from bev_instseg.model_files import (
     SIDECAR_KEYS,
     check_hash,
     read_sidecar,
+    stored_config,
     write_sidecar,
     wrong_format,
 )
 from bev_instseg.models.network import BEVNet
+
+RENAMED = {  # since the number of sparse levels is a setting
+    "backbone.to_middle.": "backbone.sparse_up.0.quarters.",
+    "backbone.merge_middle.": "backbone.sparse_up.0.merge.",
+}
 
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
@@ -134,8 +140,8 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
         state = load_state(path)
         tree, weights, sha256 = state.get("config"), state.get("model"), ""
     try:
-        config = config_from_dict(tree, str(path))
-        model = _with_weights(config, weights)
+        config = stored_config(tree, str(path))
+        model = _with_weights(config, _renamed(weights))
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
     except (
@@ -149,6 +155,16 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
         raise CheckpointError(f"{path}: its weights do not fit its configuration") from None
     sha256 = sha256 or hashlib.sha256(_weights_bytes(model.state_dict())).hexdigest()
     return model.eval(), config, sha256
+
+
+def _renamed(weights: Any) -> Any:
+    """Return weights by their names today; those of levels that were single layers differ."""
+    renamed = {}
+    for name, value in weights.items():
+        for old, new in RENAMED.items():
+            name = name.replace(old, new)
+        renamed[name] = value
+    return renamed
 
 
 def _with_weights(config: Config, weights: Any) -> BEVNet:

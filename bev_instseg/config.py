@@ -110,6 +110,8 @@ class ModelConfig:
     """Radius of the margin, where phi is 0.5, before training, metres."""
     fixed_sigma_m: Annotated[float, Field(ge=0.02, le=64)] = 0.5
     """Sigma of every object with `bandwidth: fixed`, metres."""
+    dense_levels: Annotated[int, Field(ge=1)] = 1
+    """How many of the coarsest levels are computed at every cell; the rest, at occupied ones."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -117,11 +119,21 @@ class ModelConfig:
                 f"widths has {len(self.widths)} levels, blocks {len(self.blocks)}; "
                 "give both the same number"
             )
+        if self.sparse_levels < 1:
+            raise ValueError(
+                f"dense_levels is {self.dense_levels}, but the first of the {len(self.widths)} "
+                f"levels is not dense; give {len(self.widths) - 1} or less"
+            )
 
     @property
     def stride(self) -> int:
         """Stride of the coarsest level; the grid's sides must be multiples of it."""
         return 1 << (len(self.widths) - 1)
+
+    @property
+    def sparse_levels(self) -> int:
+        """How many levels, from stride 1 on, are computed at occupied cells only."""
+        return len(self.widths) - self.dense_levels
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -101,9 +101,27 @@ def read_exported(path: Path) -> ExportedModel:
         raise CheckpointError(_cannot_be_read(path, error)) from None
     sha256 = check_hash(path, model + weights, sidecar)
     try:
-        return ExportedModel(model, weights, config_from_dict(sidecar["config"], str(path)), sha256)
+        return ExportedModel(model, weights, stored_config(sidecar["config"], str(path)), sha256)
     except ConfigError as error:
         raise CheckpointError(str(error)) from None
+
+
+def stored_config(tree: object, source: str) -> Config:
+    """Build the configuration that is kept with a network.
+
+    Args:
+        tree: As for `config_from_dict`. Where ``model.dense_levels`` is missing, from before it
+            was a setting, the first two levels are sparse.
+        source: As for `config_from_dict`.
+
+    Raises:
+        ConfigError: As for `config_from_dict`.
+    """
+    if isinstance(tree, dict) and isinstance(model := tree.get("model"), dict):
+        widths = model.get("widths")
+        if "dense_levels" not in model and isinstance(widths, list):
+            tree = tree | {"model": model | {"dense_levels": len(widths) - 2}}
+    return config_from_dict(tree, source)
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:

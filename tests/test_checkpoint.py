@@ -1,12 +1,14 @@
 """Weights and training states survive a round trip; damaged and foreign files are rejected."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
 import resource
 
 import pytest
+import safetensors.torch
 import torch
 
 from bev_instseg import checkpoint, model_files
@@ -55,6 +57,30 @@ def assert_same_weights(one, other):
     assert one.keys() == other.keys()
     for name, value in one.items():
         assert torch.equal(value, other[name]), name
+
+
+def test_weights_from_before_the_levels_were_a_setting_can_be_read(
+    tmp_path, model, tiny_config, weights_file
+):
+    """Two levels were sparse, and the layers of the second had names of their own."""
+    sidecar = json.loads(weights_file.with_suffix(".json").read_text())
+    del sidecar["config"]["model"]["dense_levels"]
+    old = {}
+    for name, value in model.state_dict().items():
+        name = name.replace("sparse_up.0.quarters.", "to_middle.")
+        old[name.replace("sparse_up.0.merge.", "merge_middle.")] = value
+    assert old.keys() != model.state_dict().keys()
+    path = tmp_path / "old.safetensors"
+    path.write_bytes(safetensors.torch.save(contiguous(old)))
+    sidecar["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(sidecar))
+    loaded, config, _ = load_model(path)
+    assert config.model.sparse_levels == 2
+    assert_same_weights(loaded, model)
+
+
+def contiguous(weights):
+    return {name: value.contiguous() for name, value in weights.items()}
 
 
 def assert_rejected(load, path, *words):

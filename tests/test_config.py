@@ -195,6 +195,10 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
             "model.widths must be a list of integers from 1 to 4096, at least 3, got [8, 8]",
         ),
         (
+            "model: {dense_levels: 5}",
+            "model: dense_levels is 5, but the first of the 5 levels is not dense; give 4 or less",
+        ),
+        (
             "model: {initial_margin_m: 0}",
             "model.initial_margin_m must be a number from 0.02 to 64, got 0",
         ),

@@ -25,11 +25,11 @@ from bev_instseg.engines.openvino_engine import OpenVINOEngine
 from bev_instseg.engines.threads import cpu_quota, num_threads
 from bev_instseg.model_files import default_8_bit_model, default_weights
 from bev_instseg.models.network import BEVNet
-from bev_instseg.models.onnx_export import example_input, export_float32, to_onnx
+from bev_instseg.models.onnx_export import export_float32, to_onnx
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.quantize import quantize
 from bev_instseg.models.rounding import LEVELS, Rounding
-from bev_instseg.ops.network_input import INPUT_NAMES, OUTPUT_NAMES
+from bev_instseg.ops.network_input import OUTPUT_NAMES, input_names
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import Float32
 
@@ -112,13 +112,13 @@ def test_a_network_in_memory_runs_in_every_runtime(runtime: Runtime, model, conf
 def test_the_grid_and_the_number_of_sweeps_are_free(model, config, runtime: Runtime) -> None:
     pytest.importorskip("onnx")
     body = export_float32(model, config.grid)
-    engine = OpenVINOEngine(body) if runtime == "openvino" else OnnxEngine(body)
+    engine = OpenVINOEngine(body, b"", 2) if runtime == "openvino" else OnnxEngine(body, 2)
     exact = model.folded(torch.float32)
     rng = np.random.default_rng(0)
     points = rng.uniform((-9, -9, -1, 0), (9, 9, 1, 1), (3000, 4)).astype(np.float32)
     for nx, ny in ((64, 64), (32, 64), (64, 32)):
         pillars = voxelize(points, config.grid.window(0, 0, nx, ny))
-        expected = exact.infer(PillarBatch.from_pillars([pillars]))
+        expected = exact.infer(PillarBatch.from_pillars([pillars], 2))
         np.testing.assert_allclose(engine.infer(pillars).seed, expected.seed, atol=1e-4)
 
 
@@ -148,7 +148,7 @@ def test_the_sidecar_says_what_was_exported(exported: Path) -> None:
 def test_inputs_and_outputs_have_their_names(exported: Path) -> None:
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(exported).graph
-    assert tuple(each.name for each in graph.input) == INPUT_NAMES
+    assert tuple(each.name for each in graph.input) == input_names(2)
     assert tuple(each.name for each in graph.output) == OUTPUT_NAMES
 
 
@@ -175,13 +175,13 @@ def test_the_packaged_8_bit_model_finds_the_same_objects(exact, runtime: Runtime
 
 def test_quantized_networks_round_weights_and_activations(model, config, points) -> None:
     network = model.folded(torch.float32)
-    batch = PillarBatch.from_pillars([voxelize(points, config.grid)])
+    batch = PillarBatch.from_pillars([voxelize(points, config.grid)], 2)
     rounded = quantize(network, [batch])
     assert not any(module.step for module in network.modules() if isinstance(module, Rounding))
     assert all(module.step > 0 for module in rounded.modules() if isinstance(module, Rounding))
-    weight = rounded.backbone.merge_middle.layer.weight
+    weight = rounded.backbone.sparse_up[0].merge.layer.weight
     for channel, exact_channel in zip(
-        weight, network.backbone.merge_middle.layer.weight, strict=True
+        weight, network.backbone.sparse_up[0].merge.layer.weight, strict=True
     ):
         step = exact_channel.abs().max() / 127
         assert len(channel.unique()) <= 255
@@ -202,10 +202,10 @@ def test_rounding_keeps_zero_and_the_largest() -> None:
 def test_8_bit_models_compute_what_they_round(model, config, points, runtime: Runtime) -> None:
     pytest.importorskip("onnx")
     pillars = voxelize(points, config.grid)
-    batch = PillarBatch.from_pillars([pillars])
+    batch = PillarBatch.from_pillars([pillars], 2)
     rounded = quantize(model.folded(torch.float32), [batch])
-    body = to_onnx(rounded, example_input(config.grid))
-    engine = OpenVINOEngine(body) if runtime == "openvino" else OnnxEngine(body)
+    body = to_onnx(rounded, config.grid)
+    engine = OpenVINOEngine(body, b"", 2) if runtime == "openvino" else OnnxEngine(body, 2)
     expected, found = rounded.infer(batch), engine.infer(pillars)
     close = np.abs(found.seed - expected.seed) < 0.02  # a rounding may fall to the other side
     assert close.mean() > 0.99

@@ -27,7 +27,8 @@ from bev_instseg.ops.voxelize import FEATURES
 from bev_instseg.structures import Pillars
 
 GRID = BEVGrid((0.0, 12.8), (-3.2, 3.2), (-3.0, 3.0), 0.2)  # 64 x 32 cells
-CONFIG = Config(grid=GRID, model=ModelConfig(widths=(8, 8, 12, 16, 16), blocks=(1, 1, 1, 0, 1)))
+MODEL = ModelConfig(widths=(8, 8, 12, 16, 16), blocks=(1, 1, 1, 0, 1), dense_levels=3)
+CONFIG = Config(grid=GRID, model=MODEL)
 
 
 def sweep(seed: int, num_pillars: int = 300, grid: BEVGrid = GRID) -> Pillars:
@@ -44,7 +45,7 @@ def sweep(seed: int, num_pillars: int = 300, grid: BEVGrid = GRID) -> Pillars:
 
 
 def batch_of(*sweeps: Pillars) -> PillarBatch:
-    return PillarBatch.from_pillars(sweeps)
+    return PillarBatch.from_pillars(sweeps, 2)
 
 
 def randomise_norms(module: nn.Module) -> None:
@@ -137,7 +138,7 @@ def test_pillar_order_does_not_matter() -> None:
     model, batch = network(), batch_of(sweep(0), sweep(1))
     order = torch.randperm(600, generator=torch.Generator().manual_seed(0))
     cells = np.concatenate([sweep(0).cells, sweep(1).cells + np.int32(64 * 32)])
-    pyramid = Pyramid.build(cells[order], (2, 64, 32))
+    pyramid = Pyramid.build(cells[order], (2, 64, 32), 2)
     shuffled = PillarBatch(batch.features[order], batch.centres_m[order], pyramid)
     with torch.no_grad():
         for actual, expected in zip(parts(model(shuffled)), parts(model(batch)), strict=True):
@@ -239,12 +240,13 @@ def test_every_parameter_learns() -> None:
 
 def test_default_network_fits_the_budget() -> None:
     config = Config()
-    batch = batch_of(sweep(0, 1000, config.grid))
+    sweeps = [sweep(0, 1000, config.grid)]
+    batch = PillarBatch.from_pillars(sweeps, config.model.sparse_levels)
     model = BEVNet(config).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(batch)
-    assert batch.pyramid.rows.shape == (1, 128, 128)
-    assert 1e9 < counter.get_total_flops() <= 20e9
+    assert batch.pyramid.rows.shape == (1, 32, 32)
+    assert 1e9 < counter.get_total_flops() <= 5e9
 
 
 def test_pillar_features_are_scaled() -> None:
@@ -276,29 +278,27 @@ def test_pillar_features_are_scaled() -> None:
 
 
 def test_grid_that_is_not_a_multiple_of_the_stride_raises() -> None:
-    backbone = Backbone((4, 4, 4, 4), (0, 0, 0, 0))
+    backbone = Backbone((4, 4, 4, 4), (0, 0, 0, 0), 2)
     for shape in ((1, 8, 12), (1, 12, 8)):
-        pyramid = Pyramid.build(np.zeros(1, np.int32), shape)
+        pyramid = Pyramid.build(np.zeros(1, np.int32), shape, 2)
         with pytest.raises(
             ValueError, match=f"{shape[1]} x {shape[2]} cells must be multiples of 8"
         ):
             backbone(torch.zeros(1, 4), pyramid)
     with pytest.raises(ValueError, match="8 x 6 cells must be multiples of 4"):
-        Pyramid.build(np.zeros(1, np.int32), (1, 8, 6))
+        Pyramid.build(np.zeros(1, np.int32), (1, 8, 6), 2)
 
 
-def test_backbone_against_dense_layers() -> None:
+@pytest.mark.parametrize("sparse_levels", [1, 2, 3])
+def test_backbone_against_dense_layers(sparse_levels: int) -> None:
     """The whole backbone on dense maps: masked convolutions and pixel shuffles."""
     torch.manual_seed(0)
     batch, nx, ny = shape = (2, 16, 24)
-    fine, middle, coarse = 5, 6, 7
-    backbone = Backbone((fine, middle, coarse, 8), (1, 1, 1, 1)).eval().double()
+    widths = (5, 6, 7, 8)
+    backbone = Backbone(widths, (1, 1, 1, 1), sparse_levels).eval().double()
     randomise_norms(backbone)
     cells = torch.randperm(batch * nx * ny)[:150].sort().values
-    features = torch.rand(150, fine, dtype=torch.float64)
-
-    def occupied(mask: Tensor) -> Tensor:
-        return nn.functional.max_pool2d(mask, 2)
+    features = torch.rand(150, widths[0], dtype=torch.float64)
 
     def submanifold(layer: NormedLayer, x: Tensor, mask: Tensor) -> Tensor:
         weight = layer.layer.weight.unflatten(1, (3, 3)).permute(0, 3, 1, 2)
@@ -317,32 +317,36 @@ def test_backbone_against_dense_layers() -> None:
         return nn.functional.pixel_shuffle(x.unflatten(1, (4, -1)).transpose(1, 2).flatten(1, 2), 2)
 
     with torch.no_grad():
-        ours = backbone(features, Pyramid.build(cells.numpy().astype(np.int32), shape))
+        pyramid = Pyramid.build(cells.numpy().astype(np.int32), shape, sparse_levels)
+        ours = backbone(features, pyramid)
 
-        canvas = torch.zeros(batch * nx * ny, fine, dtype=torch.float64)
+        canvas = torch.zeros(batch * nx * ny, widths[0], dtype=torch.float64)
         canvas[cells] = features
-        canvas = canvas.view(batch, nx, ny, fine).permute(0, 3, 1, 2)
+        x = canvas.view(batch, nx, ny, widths[0]).permute(0, 3, 1, 2)
         mask = torch.zeros(batch * nx * ny, dtype=torch.float64)
         mask[cells] = 1
         mask = mask.view(batch, 1, nx, ny)
-        mask_2, mask_4 = occupied(mask), occupied(occupied(mask))
-
-        own = block(backbone.sparse_blocks[0][0], canvas, mask)
-        half = block(
-            backbone.sparse_blocks[1][0], down(backbone.sparse_down[0], own, mask_2), mask_2
-        )
-        quarter = backbone.dense_blocks[0](down(backbone.sparse_down[1], half, mask_4))
-        eighth = backbone.dense_blocks[1](backbone.dense_down[0](quarter).relu())
-        up = nn.functional.interpolate(backbone.lateral[0](eighth), scale_factor=2)
-        quarter = backbone.merge[0]((quarter + up).relu()).relu()
-
-        to_middle = backbone.to_middle
-        weight = to_middle.layer.weight[:, :, None, None]
-        up = unpack(to_middle.norm(nn.functional.conv2d(quarter, weight)))
-        half = submanifold(backbone.merge_middle, (half + up).relu() * mask_2, mask_2).relu()
+        skips, masks = [], [mask]
+        for blocks, layer in zip(backbone.sparse_blocks, backbone.sparse_down, strict=True):
+            skips.append(block(blocks[0], x, masks[-1]))
+            masks.append(nn.functional.max_pool2d(masks[-1], 2))
+            x = down(layer, skips[-1], masks[-1])
+        maps = [backbone.dense_blocks[0](x)]
+        for layer, blocks in zip(backbone.dense_down, backbone.dense_blocks[1:], strict=True):
+            maps.append(blocks(layer(maps[-1]).relu()))
+        x = maps.pop()
+        for lateral, merge in reversed(list(zip(backbone.lateral, backbone.merge, strict=True))):
+            up = nn.functional.interpolate(lateral(x), scale_factor=2)
+            x = merge((maps.pop() + up).relu()).relu()
+        for level in reversed(range(1, sparse_levels)):
+            layers = backbone.sparse_up[level - 1]
+            weight = layers.quarters.layer.weight[:, :, None, None]
+            up = unpack(layers.quarters.norm(nn.functional.conv2d(x, weight)))
+            x = (skips[level] + up).relu() * masks[level]
+            x = submanifold(layers.merge, x, masks[level]).relu()
         weight = backbone.to_fine.weight[:, :, None, None]
-        back = unpack(nn.functional.conv2d(half, weight, backbone.to_fine.bias)).relu()
-        maps = torch.cat([back, own], 1).permute(0, 2, 3, 1).flatten(0, 2)
+        back = unpack(nn.functional.conv2d(x, weight, backbone.to_fine.bias)).relu()
+        maps = torch.cat([back, skips[0]], 1).permute(0, 2, 3, 1).flatten(0, 2)
     torch.testing.assert_close(ours, maps[cells])
     assert ours.shape == (150, backbone.width)
 

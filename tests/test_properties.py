@@ -206,7 +206,7 @@ def test_a_batch_gives_what_its_sweeps_give(
     segmenter: Segmenter, seed: int, sizes: list[int]
 ) -> None:
     sweeps = [voxelize(sweep_of(seed + k, size), GRID) for k, size in enumerate(sizes)]
-    together = segmenter.engine.network.infer(PillarBatch.from_pillars(sweeps))
+    together = segmenter.engine.network.infer(PillarBatch.from_pillars(sweeps, 2))
     singles = [segmenter.infer(pillars) for pillars in sweeps]
     for name in ("centre_m", "precision", "seed"):
         alone = np.concatenate([getattr(single, name) for single in singles])

@@ -305,7 +305,7 @@ def test_spconv_agrees_on_a_gpu_and_the_faster_is_chosen(model, config, points):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cpu_and_gpu_agree(model, config, points, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    batch = PillarBatch.from_pillars([voxelize(points, config.grid)])
+    batch = PillarBatch.from_pillars([voxelize(points, config.grid)], 2)
     cpu = model.eval().infer(batch)
     gpu = model.to("cuda").infer(batch.to("cuda"))
     for name in ("seed", "centre_m", "precision"):

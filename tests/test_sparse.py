@@ -52,7 +52,7 @@ def test_hand_computed_neighbours():
 
 
 def level_of(cells: np.ndarray, shape: tuple[int, int, int]) -> Level:
-    return Pyramid.build(cells, shape).levels[0]
+    return Pyramid.build(cells, shape, 2).levels[0]
 
 
 def dense_map(x: Tensor, cells: Tensor, shape: tuple[int, int, int]) -> Tensor:

@@ -47,7 +47,7 @@ def compare_sparse_backends(
         switched = segmenter.with_sparse_backend(backend)
         outcomes[backend] = measure(partial(switched.infer, pillars), repeats)
         if segmenter.engine.device == "cuda":
-            batch = PillarBatch.from_pillars([pillars])
+            batch = PillarBatch.from_pillars([pillars], segmenter.config.model.sparse_levels)
             outcomes[f"{backend}, on the GPU alone"] = _time_on_gpu(switched, batch, repeats)
     return outcomes
 

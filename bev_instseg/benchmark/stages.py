@@ -117,7 +117,7 @@ def measure_floors(
         pillars = voxelize(points, segmenter.config.grid)
         arrays = (pillars.cells, pillars.features, pillars.point_to_pillar, pillars.point_height_m)
         num_bytes.append(points.nbytes + sum(array.nbytes for array in arrays))
-        batch = PillarBatch.from_pillars([pillars]).to(engine.device)
+        batch = PillarBatch.from_pillars([pillars], engine.network.sparse_levels).to(engine.device)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             engine.network(batch)
         flops.append(counter.get_total_flops())

@@ -69,14 +69,17 @@ def export(arguments: argparse.Namespace) -> int:
 def _in_8_bits(network: "BEVNet", config: "Config", sweeps: Iterator[Float32]) -> bytes:
     import torch
 
-    from bev_instseg.models.onnx_export import example_input, to_onnx
+    from bev_instseg.models.onnx_export import to_onnx
     from bev_instseg.models.pillar_batch import PillarBatch
     from bev_instseg.models.quantize import quantize
     from bev_instseg.ops.voxelize import voxelize
 
-    batches = (PillarBatch.from_pillars([voxelize(points, config.grid)]) for points in sweeps)
+    batches = (
+        PillarBatch.from_pillars([voxelize(points, config.grid)], config.model.sparse_levels)
+        for points in sweeps
+    )
     rounded = quantize(network.folded(torch.float32), batches)
-    return to_onnx(rounded, example_input(config.grid))
+    return to_onnx(rounded, config.grid)
 
 
 def _calibration_sweeps(paths: Sequence[Path]) -> Iterator[Float32]:

@@ -78,7 +78,9 @@ def engine_for_network(
     from bev_instseg.models.onnx_export import export_float32
 
     body = export_float32(model, grid)
-    return OnnxEngine(body) if runtime == "onnxruntime" else _openvino_engine(body, b"", False)
+    if runtime == "onnxruntime":
+        return OnnxEngine(body, model.sparse_levels)
+    return _openvino_engine(body, b"", model.sparse_levels, is_packaged=False)
 
 
 def engine_for_export(
@@ -109,18 +111,23 @@ def engine_for_export(
         raise ValueError("onnxruntime does not read OpenVINO's .xml; export with --format onnx")
     _check_cpu_only(device, sparse_backend, runtime)
     if runtime == "onnxruntime":
-        return OnnxEngine(exported.model)
-    return _openvino_engine(exported.model, exported.weights, exported.is_packaged)
+        return OnnxEngine(exported.model, exported.config.model.sparse_levels)
+    return _openvino_engine(
+        exported.model,
+        exported.weights,
+        exported.config.model.sparse_levels,
+        exported.is_packaged,
+    )
 
 
-def _openvino_engine(model: bytes, weights: bytes, is_packaged: bool) -> Engine:
+def _openvino_engine(model: bytes, weights: bytes, sparse_levels: int, is_packaged: bool) -> Engine:
     """Return an engine that another runtime replaces in a forked process, if one can."""
     after_fork: Callable[[], Engine] = refuse_fork
     if not weights and has_runtime("onnxruntime"):
-        after_fork = partial(OnnxEngine, model)
+        after_fork = partial(OnnxEngine, model, sparse_levels)
     elif is_packaged and has_runtime("torch"):
         after_fork = _packaged_torch_engine
-    return OpenVINOEngine(model, weights, after_fork)
+    return OpenVINOEngine(model, weights, sparse_levels, after_fork)
 
 
 def _packaged_torch_engine() -> Engine:

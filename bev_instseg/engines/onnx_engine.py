@@ -17,12 +17,14 @@ class OnnxEngine:
     runtime: Runtime = "onnxruntime"
     device = "cpu"
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, sparse_levels: int) -> None:
         """Load a model.
 
         Args:
             model: The ONNX file.
+            sparse_levels: The network's number of sparse levels.
         """
+        self._sparse_levels = sparse_levels
         self._model = model
         self._of_thread = threading.local()
         self._lock = threading.Lock()
@@ -36,7 +38,7 @@ class OnnxEngine:
         Args:
             pillars: The P pillars of a sweep.
         """
-        given = NetworkInput.from_pillars([pillars], STEP_ROWS)
+        given = NetworkInput.from_pillars([pillars], self._sparse_levels, STEP_ROWS)
         with no_fork():
             outputs = self._session().run(OUTPUT_NAMES, given.arrays())
         return PillarEmbeddings(*(output[: given.num_pillars] for output in outputs))
@@ -64,4 +66,4 @@ class OnnxEngine:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OnnxEngine, (self._model,)
+        return OnnxEngine, (self._model, self._sparse_levels)

@@ -73,16 +73,22 @@ class OpenVINOEngine:
     device = "cpu"
 
     def __init__(
-        self, model: bytes, weights: bytes = b"", after_fork: Callable[[], Engine] = refuse_fork
+        self,
+        model: bytes,
+        weights: bytes,
+        sparse_levels: int,
+        after_fork: Callable[[], Engine] = refuse_fork,
     ) -> None:
         """Read a model; it is compiled for the grid of the first sweep.
 
         Args:
             model: An ONNX file, or the ``.xml`` of OpenVINO's own format.
-            weights: The ``.bin`` of OpenVINO's own format.
+            weights: The ``.bin`` of OpenVINO's own format; empty for an ONNX file.
+            sparse_levels: The network's number of sparse levels.
             after_fork: Makes the engine that a forked process uses instead.
         """
         self._files = model, weights
+        self._sparse_levels = sparse_levels
         self._after_fork = after_fork
         self._instead: Engine | None = None
         self._lock = threading.Lock()
@@ -97,7 +103,7 @@ class OpenVINOEngine:
         """
         if _is_forked():
             return self._in_fork().infer(pillars)
-        given = NetworkInput.from_pillars([pillars], STEP_ROWS)
+        given = NetworkInput.from_pillars([pillars], self._sparse_levels, STEP_ROWS)
         with no_fork():
             request = self._request(given.pyramid.rows.shape)
             request.infer(given.arrays(), share_inputs=True)
@@ -143,4 +149,4 @@ class OpenVINOEngine:
         return core.compile_model(model, "CPU", options)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return OpenVINOEngine, (*self._files, self._after_fork)
+        return OpenVINOEngine, (*self._files, self._sparse_levels, self._after_fork)

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import torch
 
+from bev_instseg.engines.cuda_graph import GRAPH_ROWS, GraphedNetwork
 from bev_instseg.engines.engine import (
     STEP_ROWS,
     Device,
@@ -17,7 +18,7 @@ from bev_instseg.engines.engine import (
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.forking import no_fork
 from bev_instseg.grid import BEVGrid
-from bev_instseg.models.network import BEVNet, native_dtype
+from bev_instseg.models.network import BEVNet, native_dtype, split_outputs
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import SparseBackend, has_spconv
 from bev_instseg.ops.network_input import NetworkInput
@@ -60,10 +61,9 @@ class TorchEngine:
             torch.set_num_threads(num_threads())  # PyTorch does not know the quota of a container
         where = torch.device(self.device)
         self.network = model.folded(native_dtype(where)).to(where)
-        self.sparse_backend: SparseBackend = "torch" if sparse_backend == "auto" else sparse_backend
+        self._use(sparse_backend if sparse_backend != "auto" else "torch")
         if sparse_backend == "auto" and use_cuda and has_spconv():
-            self.sparse_backend = self._faster_sparse_backend(grid)
-        self.network.set_sparse_backend(self.sparse_backend)
+            self._use(self._faster_sparse_backend(grid))
 
     def with_sparse_backend(self, sparse_backend: SparseBackend) -> "TorchEngine":
         """Return an engine with a copy of the network that uses the given sparse library.
@@ -77,8 +77,7 @@ class TorchEngine:
         _check_sparse_backend(sparse_backend, get_args(SparseBackend))
         other = copy.copy(self)
         other.network = copy.deepcopy(self.network)
-        other.network.set_sparse_backend(sparse_backend)
-        other.sparse_backend = sparse_backend
+        other._use(sparse_backend)
         return other
 
     def infer(self, pillars: Pillars) -> PillarEmbeddings:
@@ -96,16 +95,29 @@ class TorchEngine:
                 "multiprocessing.get_context('spawn') and make the Segmenter there, "
                 "or make it with device='cpu'"
             )
-        step = STEP_ROWS if self.device == "cpu" and self.sparse_backend == "torch" else 1
-        given = NetworkInput.from_pillars([pillars], step)
-        with no_fork():
-            found = self.network.infer(PillarBatch.from_numpy(given).to(self.device))
+        sweeps, sparse_levels = [pillars], self.network.sparse_levels
+        if self._graphed is not None:
+            given = NetworkInput.from_pillars(sweeps, sparse_levels, GRAPH_ROWS)
+            with no_fork():
+                found = split_outputs(self._graphed(given))
+        else:
+            step = STEP_ROWS if self.device == "cpu" and self.sparse_backend == "torch" else 1
+            given = NetworkInput.from_pillars(sweeps, sparse_levels, step)
+            with no_fork():
+                found = self.network.infer(PillarBatch.from_numpy(given).to(self.device))
         parts = (found.centre_m, found.precision, found.seed)
         return PillarEmbeddings(*(part[: given.num_pillars] for part in parts))
 
     def use_one_thread(self) -> None:
         """See `Engine.use_one_thread`."""
         torch.set_num_threads(1)  # of the calling thread only
+
+    def _use(self, sparse_backend: SparseBackend) -> None:
+        self.sparse_backend: SparseBackend = sparse_backend
+        self.network.set_sparse_backend(sparse_backend)
+        self._graphed: GraphedNetwork | None = None
+        if self.device == "cuda" and sparse_backend == "torch":  # spconv waits for the GPU inside
+            self._graphed = GraphedNetwork(self.network, torch.device(self.device))
 
     def _faster_sparse_backend(self, grid: BEVGrid) -> SparseBackend:
         """Return the faster sparse backend, timed on input of a sweep's size.
@@ -117,7 +129,7 @@ class TorchEngine:
         pillars = voxelize(points, grid)
         seconds: dict[SparseBackend, float] = {}
         for backend in get_args(SparseBackend):
-            self.network.set_sparse_backend(backend)
+            self._use(backend)
             samples = []
             for _ in range(6):
                 start = time.perf_counter()

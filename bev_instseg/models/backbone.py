@@ -1,4 +1,4 @@
-"""U-Net over the pillars: sparse at strides 1 and 2, where few cells are occupied, then dense."""
+"""U-Net over the pillars: sparse at the fine strides, where few cells are occupied, then dense."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from bev_instseg.models.norm import NormedLayer
 from bev_instseg.models.pillar_batch import Level, Pyramid
 from bev_instseg.models.rounding import Rounding
 from bev_instseg.models.sparse import GatherOnce, SparseDown, SubmanifoldConv
-from bev_instseg.ops.network_input import SPARSE_LEVELS
+from bev_instseg.ops.neighbours import QUARTERS
 
 
 class SparseBlock(nn.Module):
@@ -65,38 +65,76 @@ def _dense_conv(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False)
 
 
+class SparseUp(nn.Module):
+    """Adds to the cells of a sparse level what the next coarser level knows of them.
+
+    Attributes:
+        quarters: From the features of a parent to those of its four quarters.
+        merge: Mixes the sums of neighbouring cells.
+    """
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        """Draw random weights.
+
+        Args:
+            width_in: Channels of the coarser level.
+            width_out: Channels of this level.
+        """
+        super().__init__()
+        width = QUARTERS * width_out
+        self.quarters = NormedLayer(nn.Linear(width_in, width, bias=False), width)
+        self.merge = NormedLayer(SubmanifoldConv(width_out, width_out), width_out)
+        self.rounding = Rounding()
+
+    def forward(self, x: Tensor, skip: Tensor, level: Level) -> Tensor:
+        """Return (P, width_out) features with context.
+
+        Args:
+            x: (Q, width_in) features of the parents.
+            skip: (P, width_out) features of this level on the way down.
+            level: The P occupied cells and their Q parents.
+        """
+        quarters = self.quarters(x).view(-1, skip.shape[1])
+        x = torch.relu(skip + quarters.index_select(0, level.slot))
+        merged: Tensor = self.rounding(torch.relu(self.merge(x, level)))
+        return merged
+
+
 class Backbone(nn.Module):
     """U-Net from (P, widths[0]) pillar features to (P, 2 * widths[0]) features with context.
 
-    Down: residual blocks at occupied cells at strides 1 and 2, then on dense maps at 4, 8, ... Up:
-    the maps are merged level by level; each occupied cell reads its quarter of its parent and keeps
-    its own features beside it. So nothing is computed at full resolution where the grid is empty,
-    while cells that are empty at stride 4 still pass context on.
+    Down: residual blocks at occupied cells on the first, sparse levels, then on dense maps. Up: the
+    maps are merged level by level, then the sparse levels: each occupied cell reads its quarter of
+    its parent and adds its own features, which at stride 1 are kept beside it instead. So nothing
+    is computed at fine strides where the grid is empty, while empty cells of the maps still pass
+    context on.
 
     Attributes:
         width: Channels of the output.
         stride: Stride of the coarsest maps; the sides of the grid must be multiples of it.
     """
 
-    def __init__(self, widths: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], blocks: tuple[int, ...], sparse_levels: int
+    ) -> None:
         """Build the layers.
 
         Args:
-            widths: Channels at strides 1, 2, 4, ...; three levels or more.
+            widths: Channels at strides 1, 2, 4, ...; more levels than the sparse ones.
             blocks: Number of residual blocks on the way down at these strides.
+            sparse_levels: How many of the levels, from stride 1 on, are sparse; 1 or more.
         """
         super().__init__()
-        fine, middle, *_ = widths
-        dense, dense_blocks = widths[SPARSE_LEVELS:], blocks[SPARSE_LEVELS:]
-        self.width = 2 * fine
+        dense, dense_blocks = widths[sparse_levels:], blocks[sparse_levels:]
+        self.width = 2 * widths[0]
         self.stride = 2 ** (len(widths) - 1)
         self.sparse_blocks = nn.ModuleList(
             nn.ModuleList(SparseBlock(width) for _ in range(count))
-            for width, count in zip(widths[:SPARSE_LEVELS], blocks[:SPARSE_LEVELS], strict=True)
+            for width, count in zip(widths[:sparse_levels], blocks[:sparse_levels], strict=True)
         )
         self.sparse_down = nn.ModuleList(
             NormedLayer(SparseDown(width_in, width), width)
-            for width_in, width in pairwise(widths[: SPARSE_LEVELS + 1])
+            for width_in, width in pairwise(widths[: sparse_levels + 1])
         )
         self.to_maps = GatherOnce()
         self.dense_blocks = nn.ModuleList(
@@ -117,10 +155,10 @@ class Backbone(nn.Module):
             NormedLayer(_dense_conv(width, width), width) for width, _ in pairwise(dense)
         )
         self.round_merge = nn.ModuleList(Rounding() for _ in self.merge)
-        self.to_middle = NormedLayer(nn.Linear(dense[0], 4 * middle, bias=False), 4 * middle)
-        self.merge_middle = NormedLayer(SubmanifoldConv(middle, middle), middle)
-        self.round_middle = Rounding()
-        self.to_fine = nn.Linear(middle, 4 * fine)
+        self.sparse_up = nn.ModuleList(
+            SparseUp(deep, width) for width, deep in pairwise(widths[1 : sparse_levels + 1])
+        )
+        self.to_fine = nn.Linear(widths[1], QUARTERS * widths[0])
         self.round_fine = Rounding()
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
@@ -156,10 +194,11 @@ class Backbone(nn.Module):
         maps = self.dense(maps).permute(0, 2, 3, 1)
         x = maps.reshape(-1, width).index_select(0, pyramid.cells)
 
-        (fine, middle), (fine_level, middle_level) = skips, pyramid.levels
-        quarters = self.to_middle(x).view(-1, middle.shape[1])
-        x = torch.relu(middle + quarters.index_select(0, middle_level.slot))
-        x = self.round_middle(torch.relu(self.merge_middle(x, middle_level)))
+        (fine, *coarse), (fine_level, *coarse_levels) = skips, pyramid.levels
+        for up, skip, level in zip(
+            reversed(self.sparse_up), reversed(coarse), reversed(coarse_levels), strict=True
+        ):
+            x = up(x, skip, level)
         quarters = self.to_fine(x).view(-1, fine.shape[1])
         context = quarters.index_select(0, fine_level.slot)
         both: Tensor = self.round_fine(torch.relu(torch.cat([context, fine], 1)))  # fine is >= 0
@@ -169,7 +208,7 @@ class Backbone(nn.Module):
         """Run the dense levels.
 
         Args:
-            x: (B, widths[2], nx, ny) maps at stride 4.
+            x: (B, C, nx, ny) maps at the finest dense stride.
 
         Returns:
             Maps of the same shape.

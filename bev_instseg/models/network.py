@@ -13,7 +13,7 @@ from bev_instseg.models.norm import NormedLayer
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.pillar_features import PillarFeatures
 from bev_instseg.models.sparse import SparseBackend, SubmanifoldConv
-from bev_instseg.structures import PillarEmbeddings
+from bev_instseg.structures import Float32, PillarEmbeddings
 
 
 class BEVNet(nn.Module):
@@ -21,6 +21,7 @@ class BEVNet(nn.Module):
 
     Attributes:
         fixed_sigma_m: Bandwidth of a network that does not learn it, metres.
+        sparse_levels: Number of levels that are computed at occupied cells only.
         pillar_features: From raw statistics to features.
         backbone: From features to features with context.
         heads: From features to raw channels, and their decoding.
@@ -35,8 +36,9 @@ class BEVNet(nn.Module):
         super().__init__()
         model = config.model
         self.fixed_sigma_m = model.fixed_sigma_m
+        self.sparse_levels = model.sparse_levels
         self.pillar_features = PillarFeatures(model.widths[0], config.grid.cell_m)
-        self.backbone = Backbone(model.widths, model.blocks)
+        self.backbone = Backbone(model.widths, model.blocks, model.sparse_levels)
         self.heads = Heads(
             self.backbone.width, len(config.classes), model.bandwidth, model.initial_margin_m
         )
@@ -89,6 +91,14 @@ class BEVNet(nn.Module):
         precision = precision_matrix(embeddings.log_precision, self.fixed_sigma_m)
         return embeddings.centre_m.float(), precision.float(), embeddings.seed.float()
 
+    def outputs(self, batch: PillarBatch) -> Tensor:
+        """Return what `predict` returns side by side: (P, 2 + 3 + C) float32.
+
+        Args:
+            batch: Pillars of one or several sweeps.
+        """
+        return torch.cat(self.predict(batch), 1)
+
     @torch.inference_mode()
     def infer(self, batch: PillarBatch) -> PillarEmbeddings:
         """Return embeddings as NumPy arrays, ready for clustering. Call in evaluation mode.
@@ -98,8 +108,16 @@ class BEVNet(nn.Module):
         Args:
             batch: Pillars of one or several sweeps.
         """
-        together = torch.cat(self.predict(batch), 1).cpu().numpy()
-        return PillarEmbeddings(together[:, :2], together[:, 2:5], together[:, 5:])
+        return split_outputs(self.outputs(batch).cpu().numpy())
+
+
+def split_outputs(outputs: Float32) -> PillarEmbeddings:
+    """Return the embeddings in a copy of what `BEVNet.outputs` returns.
+
+    Args:
+        outputs: (P, 2 + 3 + C) centres, precisions and seeds.
+    """
+    return PillarEmbeddings(outputs[:, :2], outputs[:, 2:5], outputs[:, 5:])
 
 
 def native_dtype(device: torch.device) -> torch.dtype:

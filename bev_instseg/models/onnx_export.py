@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from bev_instseg.grid import BEVGrid
 from bev_instseg.models.network import BEVNet
-from bev_instseg.models.pillar_batch import Level, PillarBatch, Pyramid
-from bev_instseg.ops.network_input import INPUT_NAMES, OUTPUT_NAMES, SPARSE_LEVELS, NetworkInput
+from bev_instseg.models.pillar_batch import PillarBatch
+from bev_instseg.ops.network_input import OUTPUT_NAMES, NetworkInput, input_names
 from bev_instseg.ops.voxelize import voxelize
 
 OPSET = 17
@@ -31,21 +31,17 @@ def export_float32(network: BEVNet, grid: BEVGrid) -> bytes:
     Raises:
         ValueError: The package onnx is not installed.
     """
-    return to_onnx(network.folded(torch.float32), example_input(grid))
+    return to_onnx(network.folded(torch.float32), grid)
 
 
-def example_input(grid: BEVGrid) -> NetworkInput:
-    """Return the input of a sweep of one point.
-
-    Args:
-        grid: The grid.
-    """
+def _example_input(grid: BEVGrid, sparse_levels: int) -> NetworkInput:
+    """Return the input of a sweep of one point."""
     x_m, y_m, z_m = map(np.mean, (grid.x_range_m, grid.y_range_m, grid.z_range_m))
     point = np.array([[x_m, y_m, z_m, 0.0]], np.float32)
-    return NetworkInput.from_pillars([voxelize(point, grid)], STEP)
+    return NetworkInput.from_pillars([voxelize(point, grid)], sparse_levels, STEP)
 
 
-def to_onnx(network: BEVNet, example: NetworkInput) -> bytes:
+def to_onnx(network: BEVNet, grid: BEVGrid) -> bytes:
     """Return a folded float32 network as an ONNX file.
 
     Its inputs are those of `NetworkInput.arrays`, its outputs those of `PillarEmbeddings`; the
@@ -54,13 +50,14 @@ def to_onnx(network: BEVNet, example: NetworkInput) -> bytes:
     Args:
         network: A network made by `BEVNet.folded`, in float32; with 8-bit roundings, the model has
             QuantizeLinear and DequantizeLinear nodes in their place.
-        example: Any input.
+        grid: A grid that it is used on.
 
     Raises:
         ValueError: The package onnx is not installed.
     """
     if find_spec("onnx") is None:
         raise ValueError("onnx, which writes exported models, is not installed: pip install onnx")
+    example = _example_input(grid, network.sparse_levels)
     tensors = tuple(torch.from_numpy(array) for array in example.arrays().values())
     body = io.BytesIO()
     _register_operators()
@@ -70,9 +67,9 @@ def to_onnx(network: BEVNet, example: NetworkInput) -> bytes:
             _Exportable(network),
             tensors,
             body,  # type: ignore[arg-type]
-            input_names=list(INPUT_NAMES),
+            input_names=list(input_names(network.sparse_levels)),
             output_names=list(OUTPUT_NAMES),
-            dynamic_axes=_free_axes(),
+            dynamic_axes=_free_axes(network.sparse_levels),
             opset_version=OPSET,
             dynamo=False,
         )
@@ -104,17 +101,7 @@ class _Exportable(nn.Module):
         self.network = network
 
     def forward(self, features: Tensor, centres_m: Tensor, *indices: Tensor) -> tuple[Tensor, ...]:
-        rows, cells = indices[3 * SPARSE_LEVELS :]
-        batch, nx, ny = rows.shape
-        levels = []
-        for level in range(SPARSE_LEVELS):
-            neighbours, slot, children = indices[3 * level : 3 * level + 3]
-            scale = 2 ** (SPARSE_LEVELS - level)
-            no_cells = slot[:0]  # which are for spconv only
-            shape = (batch, scale * nx, scale * ny)
-            levels.append(Level(neighbours, slot, children, no_cells, shape))
-        pyramid = Pyramid(tuple(levels), rows, cells)
-        return self.network.predict(PillarBatch(features, centres_m, pyramid))
+        return self.network.predict(PillarBatch.from_tensors(features, centres_m, *indices))
 
 
 def _with_stored_weights(model: bytes) -> bytes:
@@ -142,10 +129,10 @@ def _with_stored_weights(model: bytes) -> bytes:
     return stored
 
 
-def _free_axes() -> dict[str, dict[int, str]]:
+def _free_axes(sparse_levels: int) -> dict[str, dict[int, str]]:
     axes = {"features": {0: "pillars"}, "centres_m": {0: "pillars"}}
-    names = ["pillars", *(f"cells_{2 ** (level + 1)}" for level in range(SPARSE_LEVELS))]
-    for level in range(SPARSE_LEVELS):
+    names = ["pillars", *(f"cells_{2 ** (level + 1)}" for level in range(sparse_levels))]
+    for level in range(sparse_levels):
         axes[f"neighbours_{level}"] = axes[f"slot_{level}"] = {0: names[level]}
         axes[f"children_{level}"] = {0: names[level + 1]}
     axes["rows"] = {0: "sweeps", 1: "nx", 2: "ny"}

@@ -53,7 +53,7 @@ class Pyramid:
 
     Attributes:
         levels: The sparse levels, from stride 1 on.
-        rows: (B, nx, ny) row of each cell of the maps at the next stride; R if empty.
+        rows: (B, mx, my) row of each cell of the maps at the next stride; R if empty.
         cells: (R,) flat index of each row into ``rows``.
     """
 
@@ -62,17 +62,18 @@ class Pyramid:
     cells: Tensor
 
     @staticmethod
-    def build(cells: Int32, shape: Shape) -> "Pyramid":
+    def build(cells: Int32, shape: Shape, sparse_levels: int) -> "Pyramid":
         """Find the neighbours and parents of occupied cells at each sparse level.
 
         Args:
             cells: (P,) int32 flat indices of the occupied cells into ``shape``.
             shape: (B, nx, ny) of the grids.
+            sparse_levels: Number of sparse levels.
 
         Raises:
             ValueError: As for `CellPyramid.build`.
         """
-        return Pyramid.from_numpy(CellPyramid.build(cells, shape))
+        return Pyramid.from_numpy(CellPyramid.build(cells, shape, sparse_levels))
 
     @staticmethod
     def from_numpy(pyramid: CellPyramid) -> "Pyramid":
@@ -123,16 +124,17 @@ class PillarBatch:
     pyramid: Pyramid
 
     @staticmethod
-    def from_pillars(sweeps: Sequence[Pillars]) -> "PillarBatch":
+    def from_pillars(sweeps: Sequence[Pillars], sparse_levels: int) -> "PillarBatch":
         """Stack the pillars of sweeps whose grids have the same shape.
 
         Args:
             sweeps: The pillars of each sweep; at least one.
+            sparse_levels: The network's number of sparse levels.
 
         Raises:
             ValueError: As for `NetworkInput.from_pillars`.
         """
-        return PillarBatch.from_numpy(NetworkInput.from_pillars(sweeps))
+        return PillarBatch.from_numpy(NetworkInput.from_pillars(sweeps, sparse_levels))
 
     @staticmethod
     def from_numpy(arrays: NetworkInput) -> "PillarBatch":
@@ -146,6 +148,27 @@ class PillarBatch:
             torch.from_numpy(arrays.centres_m),
             Pyramid.from_numpy(arrays.pyramid),
         )
+
+    @staticmethod
+    def from_tensors(features: Tensor, centres_m: Tensor, *indices: Tensor) -> "PillarBatch":
+        """Return the batch of the tensors in the order of `NetworkInput.arrays`.
+
+        It lacks ``cells``, which only spconv needs.
+
+        Args:
+            features: (P, F) float32 raw pillar features.
+            centres_m: (P, 2) float32 cell centres, metres.
+            *indices: int32 neighbours, slot and children of each sparse level, rows and cells.
+        """
+        *of_levels, rows, cells = indices
+        batch, nx, ny = rows.shape
+        levels = []
+        for first in range(0, len(of_levels), 3):
+            neighbours, slot, children = of_levels[first : first + 3]
+            scale = 2 ** ((len(of_levels) - first) // 3)
+            shape = (batch, scale * nx, scale * ny)
+            levels.append(Level(neighbours, slot, children, slot[:0], shape))
+        return PillarBatch(features, centres_m, Pyramid(tuple(levels), rows, cells))
 
     def to(self, device: torch.device | str) -> "PillarBatch":
         """Return the batch on a device.

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 from torch.utils.data import DataLoader
@@ -43,6 +44,7 @@ def load_batches(
         TrainingError: A data file cannot be used.
     """
     local = train.batch_size // processes.world
+    sparse_levels = training_set.config.model.sparse_levels
     steps = range(first_step, train.steps)
     first = (step * train.batch_size + processes.rank * local for step in steps)
     loader: DataLoader[Batch] = DataLoader(
@@ -50,7 +52,7 @@ def load_batches(
         batch_sampler=(list(range(i, i + local)) for i in first),  # type: ignore[arg-type]
         num_workers=train.workers,
         multiprocessing_context="spawn" if train.workers else None,
-        collate_fn=stack,  # runs in the workers
+        collate_fn=partial(stack, sparse_levels=sparse_levels),  # runs in the workers
         pin_memory=processes.device.type == "cuda",
         prefetch_factor=4 if train.workers else None,
         worker_init_fn=prepare_worker,
@@ -118,7 +120,12 @@ def lost_worker_explained(workers: int) -> Iterator[None]:
         ) from None
 
 
-def stack(samples: Sequence[tuple[Pillars, PillarTargets]]) -> Batch:
-    """Stack samples into the tensors of a batch."""
+def stack(samples: Sequence[tuple[Pillars, PillarTargets]], sparse_levels: int) -> Batch:
+    """Stack samples into the tensors of a batch.
+
+    Args:
+        samples: The samples.
+        sparse_levels: The network's number of sparse levels.
+    """
     pillars, targets = zip(*samples, strict=True)
-    return PillarBatch.from_pillars(pillars), BatchTargets.from_frames(targets)
+    return PillarBatch.from_pillars(pillars, sparse_levels), BatchTargets.from_frames(targets)

@@ -27,6 +27,22 @@ int count_cells(const Range& range, double cell_m, const std::string& name) {
   return static_cast<int>(std::lround(cells));
 }
 
+int count_levels(const Json& sidecar) {
+  const std::string widths = "config.model.widths";
+  const std::size_t count = sidecar.at(widths).array(widths).size();
+  if (count < 3 || count > 16) throw std::runtime_error(widths + " has not 3 to 16");
+  return static_cast<int>(count);
+}
+
+int read_sparse_levels(const Json& sidecar) {
+  const std::string dense = "config.model.dense_levels";
+  const int count = count_levels(sidecar) - sidecar.at(dense).whole_number(dense);
+  if (count < 1 || count >= count_levels(sidecar)) {
+    throw std::runtime_error(dense + " is not less than the number of levels, or less than 1");
+  }
+  return count;
+}
+
 Grid read_grid(const Json& sidecar) {
   const double cell_m = sidecar.at("config.grid.cell_m").number("config.grid.cell_m");
   if (!(cell_m > 0)) throw std::runtime_error("config.grid.cell_m is not positive");
@@ -34,10 +50,7 @@ Grid read_grid(const Json& sidecar) {
   const Range x = read_range(sidecar, x_name), y = read_range(sidecar, y_name);
   const Range z = read_range(sidecar, "config.grid.z_range_m");
   const int nx = count_cells(x, cell_m, x_name), ny = count_cells(y, cell_m, y_name);
-  const std::string levels = "config.model.widths";
-  const std::size_t num_levels = sidecar.at(levels).array(levels).size();
-  if (num_levels < 3 || num_levels > 16) throw std::runtime_error(levels + " has not 3 to 16");
-  const int stride = 1 << (num_levels - 1);
+  const int stride = 1 << (count_levels(sidecar) - 1);
   if (nx % stride || ny % stride || static_cast<double>(nx) * ny > INT_MAX) {
     throw std::runtime_error("config.grid: " + std::to_string(nx) + " x " + std::to_string(ny) +
                              " cells are too many, or not multiples of " + std::to_string(stride));
@@ -65,6 +78,7 @@ std::array<double, 3> read_coefficients(const Json& json, const std::string& nam
 Config read_config(const Json& sidecar) {
   Config config;
   config.grid = read_grid(sidecar);
+  config.sparse_levels = read_sparse_levels(sidecar);
   const std::string classes = "config.classes", calibration = "config.cluster.calibration";
   for (const Json& json : sidecar.at(classes).array(classes)) {
     config.classes.push_back(read_class(json, classes));

@@ -14,7 +14,7 @@ namespace bev_instseg {
 /// ix * ny + iy, and points outside [z_min, z_max) are outside the grid.
 struct Grid {
   double x_min, y_min, z_min, z_max, cell_m;  // metres
-  int nx, ny;                                 // cells along x and y, multiples of 4
+  int nx, ny;                                 // cells along x and y
 };
 
 struct ClassConfig {
@@ -26,6 +26,7 @@ struct ClassConfig {
 
 struct Config {
   Grid grid;
+  int sparse_levels;  // of the network; the grid's sides are multiples of its coarsest stride
   std::vector<ClassConfig> classes;
   float seed_threshold, member_threshold;
   double min_free;

@@ -5,9 +5,10 @@
 
 namespace bev_instseg {
 
-Network::Network(const std::string& model, const std::string& weights, const Grid& grid,
+Network::Network(const std::string& model, const std::string& weights, const Config& config,
                  int num_threads)
-    : map_shape_{1, std::size_t(grid.nx / kMapStride), std::size_t(grid.ny / kMapStride)} {
+    : map_shape_{1, std::size_t(config.grid.nx >> config.sparse_levels),
+                 std::size_t(config.grid.ny >> config.sparse_levels)} {
   ov::Core core;
   ov::Tensor constants;
   if (!weights.empty()) {
@@ -34,7 +35,7 @@ Embeddings Network::infer(NetworkInput& input, std::size_t num_pillars) {
   };
   floats("features", kNumFeatures, input.features);
   floats("centres_m", 2, input.centres_m);
-  for (int n = 0; n < kSparseLevels; ++n) {
+  for (std::size_t n = 0; n < input.levels.size(); ++n) {
     CellNeighbours& level = input.levels[n];
     const std::string suffix = "_" + std::to_string(n);
     indices("neighbours" + suffix, {level.neighbours.size() / kTaps, kTaps}, level.neighbours);

@@ -15,7 +15,7 @@ class Network {
   /// @param weights The .bin of OpenVINO, else empty.
   /// @param num_threads Number of threads; 0 lets OpenVINO choose.
   /// @throws ov::Exception OpenVINO cannot load the model.
-  Network(const std::string& model, const std::string& weights, const Grid& grid, int num_threads);
+  Network(const std::string& model, const std::string& weights, const Config& config, int num_threads);
 
   /// Number of the model's seed maps, C.
   std::size_t num_classes() const { return num_classes_; }

@@ -51,7 +51,7 @@ void find_parents(const std::vector<std::int32_t>& cells, int nx, int ny, CellNe
 
 }  // namespace
 
-NetworkInput make_network_input(const Pillars& pillars, const Grid& grid) {
+NetworkInput make_network_input(const Pillars& pillars, const Grid& grid, int sparse_levels) {
   NetworkInput input;
   input.features = pillars.features;
   input.features.resize(padded(pillars.cells.size()), Features{});
@@ -63,6 +63,7 @@ NetworkInput make_network_input(const Pillars& pillars, const Grid& grid) {
   }
   const std::vector<std::int32_t>* cells = &pillars.cells;
   int nx = grid.nx, ny = grid.ny;
+  input.levels.resize(static_cast<std::size_t>(sparse_levels));
   for (CellNeighbours& level : input.levels) {
     find_taps(*cells, nx, ny, level);
     find_parents(*cells, nx, ny, level);

@@ -10,10 +10,8 @@
 
 namespace bev_instseg {
 
-constexpr int kSparseLevels = 2;  // strides 1 and 2 of the grid are computed at occupied cells only
-constexpr int kMapStride = 1 << kSparseLevels;  // of the maps after them
-constexpr int kTaps = 9;                        // of a 3 x 3 kernel
-constexpr int kQuarters = 4;                    // of a cell of twice the side
+constexpr int kTaps = 9;      // of a 3 x 3 kernel
+constexpr int kQuarters = 4;  // of a cell of twice the side
 
 /// Neighbours and parents of the occupied cells of a grid; as bev_instseg/ops/neighbours.py.
 /// Rows beyond the occupied cells are padding; "no cell" is the number of rows.
@@ -27,11 +25,11 @@ struct CellNeighbours {
 struct NetworkInput {
   std::vector<Features> features;                   // (P',) 0 in the padding
   std::vector<std::array<float, 2>> centres_m;      // (P',) x, y of the cells' centres
-  std::array<CellNeighbours, kSparseLevels> levels;
-  std::vector<std::int32_t> rows;   // (nx / 4, ny / 4) row of each cell of the maps
+  std::vector<CellNeighbours> levels;               // one for each sparse level
+  std::vector<std::int32_t> rows;   // (mx, my) row of each cell of the maps after them
   std::vector<std::int32_t> cells;  // (R',) cell of each row, flat index into `rows`
 };
 
-NetworkInput make_network_input(const Pillars& pillars, const Grid& grid);
+NetworkInput make_network_input(const Pillars& pillars, const Grid& grid, int sparse_levels);
 
 }  // namespace bev_instseg

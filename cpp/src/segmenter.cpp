@@ -21,7 +21,7 @@ std::string in_one_line(std::string text) {
 
 Network load_network(const std::string& path, const ModelFiles& files, int num_threads) {
   try {
-    Network network(files.model, files.weights, files.config.grid, num_threads);
+    Network network(files.model, files.weights, files.config, num_threads);
     if (network.num_classes() == files.config.classes.size()) return network;
     throw std::runtime_error(std::to_string(network.num_classes()) + " seed maps for " +
                              std::to_string(files.config.classes.size()) + " classes");
@@ -55,7 +55,7 @@ Result Segmenter::segment(const Point* points, std::size_t num_points) {
   const Config& config = parts_->config;
   const Pillars pillars = voxelize(points, num_points, config.grid);
   if (pillars.cells.empty()) return {std::vector<std::int32_t>(num_points), {}};
-  NetworkInput input = make_network_input(pillars, config.grid);
+  NetworkInput input = make_network_input(pillars, config.grid, config.sparse_levels);
   const Embeddings embeddings = parts_->network.infer(input, pillars.cells.size());
   return assemble(points, pillars, cluster(embeddings, config), config);
 }
