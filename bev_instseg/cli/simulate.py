@@ -14,8 +14,9 @@ Files written to DIR/sequences/NN, with frames numbered from 000000:
 
 A frame depends on its number and the options, but not on --count or --workers; another --seed or
 --sequence gives other streets. To simulate your own sensor, give --sensor a YAML file with the
-fields of SensorConfig (bev_instseg/simulate/sensor.py); only elevations_deg is required. If any of
-the files exists, nothing is written and the exit code is 2, unless --overwrite is given.
+fields of SensorConfig (bev_instseg/simulate/sensor.py); only elevations_deg is required. Points
+from rain or fog have class 1 (outlier). If any of the files exists, nothing is written and the exit
+code is 2, unless --overwrite is given.
 """
 
 import argparse
@@ -24,14 +25,17 @@ import signal
 import time
 from collections.abc import Iterable
 from dataclasses import asdict
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
+from textwrap import fill
 
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import new_parser, positive, positive_or_zero, run
 from bev_instseg.datasets.semantickitti import frame_paths
 from bev_instseg.simulate import SENSOR_MODELS, SensorConfig, read_layouts, write_sweep
+from bev_instseg.simulate.sensor_models import MODELS_BY_MAKER
 from bev_instseg.strict_yaml import build, read_yaml
 
 
@@ -60,7 +64,7 @@ def simulate_all(arguments: argparse.Namespace) -> int:
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
-    parser = new_parser(__doc__, prog)
+    parser = new_parser(f"{__doc__}\nSensors:\n{sensor_list()}", prog)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument("--count", required=True, type=positive, help="number of sweeps")
     parser.add_argument("--seed", type=positive_or_zero, default=0, help="default: 0")
@@ -70,7 +74,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--sensor",
         default="hdl64",
         metavar="NAME|YAML",
-        help=f"{', '.join(SENSOR_MODELS)}, any (a random sensor for each sweep) or a YAML file "
+        help="a sensor named above, any (a random one for each sweep) or a YAML file "
         "(default: hdl64)",
     )
     parser.add_argument(
@@ -90,6 +94,19 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     return parser.parse_args(argv)
+
+
+def sensor_list() -> str:
+    """Return the names of the sensors, a paragraph for each maker."""
+    return "\n".join(
+        fill(
+            f"{maker + ':':13}{', '.join(models)}",
+            98,
+            initial_indent="  ",
+            subsequent_indent=15 * " ",
+        )
+        for maker, models in MODELS_BY_MAKER.items()
+    )
 
 
 def sequence(text: str) -> str:
@@ -131,9 +148,9 @@ def selected_sensor(arguments: argparse.Namespace) -> SensorConfig | None:
     elif name.endswith((".yaml", ".yml")):
         sensor = build(SensorConfig, read_yaml(name), name)
     else:
-        raise ValueError(
-            f"--sensor {name}: unknown; give {', '.join(SENSOR_MODELS)}, any or a YAML file"
-        )
+        near = get_close_matches(name, [*SENSOR_MODELS, "any"], 1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"--sensor {name}: unknown{hint}; --help lists the sensors")
     return build(SensorConfig, asdict(sensor) | changes, f"--sensor {name}")
 
 

@@ -8,7 +8,7 @@ is labelled with the class and instance of the triangle that its ray hits.
 - `street_builder`: placing objects without overlaps, labels and instance numbers.
 - `vehicles`, `lorries`, `people`, `surroundings`, `clutter`: models of the objects.
 - `meshes`: the primitives that the models are built from.
-- `sensor`: directions of the rays, detection and intensity.
+- `sensor`: the rays, detection and intensity; `sensor_models`: real sensors; `random_sensors`.
 - `raycast`: casting the rays.
 """
 
@@ -22,12 +22,18 @@ from numpy.typing import NDArray
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts
 from bev_instseg.simulate.populate import random_scene
+from bev_instseg.simulate.random_sensors import random_sensor
 from bev_instseg.simulate.raycast import cast_rays
-from bev_instseg.simulate.sensor import HDL64, SENSOR_MODELS, SensorConfig, random_sensor
+from bev_instseg.simulate.sensor import SensorConfig, turned
+from bev_instseg.simulate.sensor_models import HDL64, SENSOR_MODELS
 from bev_instseg.simulate.street_builder import THINGS
+
+OUTLIER = 1  # SemanticKITTI's class of points from rain, void in training and evaluation
+_DROP_SHINE = 0.15
 
 __all__ = [
     "HDL64",
+    "OUTLIER",
     "SENSOR_MODELS",
     "THINGS",
     "SensorConfig",
@@ -51,14 +57,17 @@ def simulate_sweep(
             placed ahead of the sensor and those of another behind it.
 
     Returns:
-        points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam.
-        labels: (N,) uint32, SemanticKITTI class in the low 16 bits, instance in the high 16.
+        points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam;
+            last come those from rain.
+        labels: (N,) uint32, SemanticKITTI class in the low 16 bits, instance in the high 16. Points
+            from rain are `OUTLIER`, without an instance.
     """
     rng = np.random.default_rng(seed)
     sensor = random_sensor(rng) if sensor is None else sensor
     scene = random_scene(rng, sensor.height_m, layouts)
-    directions = sensor.directions(rng)
-    distance_m, triangle, cosine = cast_rays(scene, directions)
+    origins, directions = sensor.rays(rng)
+    level = (turned(vectors, sensor.turn_deg) for vectors in (origins, directions))
+    distance_m, triangle, cosine = cast_rays(scene, *level)
     hit = np.flatnonzero(np.isfinite(distance_m))
     surface = scene.mesh.surface[triangle[hit]].astype(np.float32)
     noise_m = rng.normal(0, sensor.range_noise_m, len(hit))
@@ -67,8 +76,15 @@ def simulate_sweep(
     hit, range_m, surface = hit[kept], range_m[kept], surface[kept]
     shine = surface[:, 0] * cosine[hit] ** surface[:, 1]
     intensity = sensor.intensity(rng, range_m, shine)
-    points = np.column_stack([directions[hit] * range_m[:, None], intensity])
-    return points.astype(np.float32), scene.labels[triangle[hit]]
+    points = np.column_stack([origins[hit] + directions[hit] * range_m[:, None], intensity])
+    points, labels = points.astype(np.float32), scene.labels[triangle[hit]]
+    if sensor.rain_per_m:
+        pulse, range_m = sensor.drops(rng, distance_m)
+        intensity = sensor.intensity(rng, range_m, np.full_like(range_m, _DROP_SHINE))
+        drops = np.column_stack([origins[pulse] + directions[pulse] * range_m[:, None], intensity])
+        points = np.concatenate([points, drops])
+        labels = np.concatenate([labels, np.full(len(drops), OUTLIER, dtype=np.uint32)])
+    return points, labels
 
 
 def write_sweep(

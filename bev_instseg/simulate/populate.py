@@ -229,15 +229,23 @@ def _add_scattered_objects(builder: StreetBuilder) -> None:
 
 
 def _ego_vehicle(sensor_height_m: float) -> Mesh:
-    """Return the ego vehicle, which returns no pulses and so leaves a hole in the ground."""
+    """Return the ego vehicle, which returns no pulses and so leaves a hole in the ground.
+
+    It is a car, below a sensor lower than a car's a small robot. Above a high sensor there is a tip
+    that keeps trees away from it.
+    """
+    scale = min(sensor_height_m / 1.5, 1.0)
+    height = sensor_height_m / scale
     ends, wide, floor = np.array([-2.6, -2.0, 1.4, 1.9]), np.array([0.6, 0.9, 0.9, 0.6]), 0.2
-    top = max(sensor_height_m - 0.95, 2 * floor)
+    top = max(height - 0.95, 2 * floor)
     body = loft(ends, Edge(floor, wide), Edge(top, wide), _NO_RETURN)
     discs = [
-        [(x, 0, sensor_height_m + z - 0.1), (x, 0, sensor_height_m + z)]
-        for x, z in ((-1.25, -0.42), (1.45, -0.66))
+        [(x, 0, height + z - 0.1), (x, 0, height + z)] for x, z in ((-1.25, -0.42), (1.45, -0.66))
     ]
-    return join(body, tube(discs, 0.42, _NO_RETURN, sides=12))
+    parts = [body, tube(discs, 0.42, _NO_RETURN, sides=12)]
+    if height > 2.5:
+        parts.append(tube([(0, 0, height + 0.5), (0, 0, height + 0.6)], 0.01, _NO_RETURN))
+    return join(*parts).scaled(scale)
 
 
 def _pick(rng: np.random.Generator, options: Sequence[T]) -> T:

@@ -7,13 +7,14 @@ from bev_instseg.simulate.street_builder import StreetScene
 
 
 def cast_rays(
-    scene: StreetScene, directions: NDArray[np.float32]
+    scene: StreetScene, origins: NDArray[np.float32], directions: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Find the first triangle that each ray hits.
 
     Args:
         scene: Triangles and the pose of the sensor.
-        directions: (R, 3) float32 unit vectors in the sensor frame.
+        origins: (R, 3) float32 starts of the rays relative to the sensor, z up, metres.
+        directions: (R, 3) float32 unit vectors in the same frame.
 
     Returns:
         distance_m: (R,) float32 distances along the rays, infinite without a hit.
@@ -29,10 +30,11 @@ def cast_rays(
     )
     c, s = np.cos(scene.yaw_rad), np.sin(scene.yaw_rad)
     rays = np.empty((len(directions), 6), dtype=np.float32)  # origin, direction
-    rays[:, :3] = scene.origin
-    rays[:, 3] = c * directions[:, 0] - s * directions[:, 1]
-    rays[:, 4] = s * directions[:, 0] + c * directions[:, 1]
-    rays[:, 5] = directions[:, 2]
+    for part, vectors in ((rays[:, :3], origins), (rays[:, 3:], directions)):
+        part[:, 0] = c * vectors[:, 0] - s * vectors[:, 1]
+        part[:, 1] = s * vectors[:, 0] + c * vectors[:, 1]
+        part[:, 2] = vectors[:, 2]
+    rays[:, :3] += scene.origin
     hits = caster.cast_rays(o3d.core.Tensor.from_numpy(rays))
     cosine = np.abs(np.einsum("ri,ri->r", hits["primitive_normals"].numpy(), rays[:, 3:]))
     return hits["t_hit"].numpy(), hits["primitive_ids"].numpy().astype(np.int64), cosine

@@ -1,25 +1,56 @@
-"""A spinning LiDAR: the directions of its pulses, and which echoes it reports."""
+"""A LiDAR: the rays of its pulses, and which echoes it reports."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bev_instseg.strict_yaml import STRICT, NotNegative, Positive, PositiveCount
+from bev_instseg.strict_yaml import (
+    STRICT,
+    Count,
+    Fraction,
+    NotNegative,
+    Positive,
+    PositiveCount,
+)
 
+T = TypeVar("T", np.float32, np.float64)
+Offset = Annotated[float, Field(ge=-100, le=100)]
 Elevation = Annotated[float, Field(gt=-90, lt=90)]
+Degrees = Annotated[float, Field(ge=-360, le=360)]
+
+_PRISM_TURNS = 1 / 1285, -1 / 822  # per pulse, of the two prisms that make a rosette
+_PATTERN = 10**6  # pulses; a sweep begins somewhere in this part of a rosette
+
+
+@dataclass(frozen=True, config=STRICT)
+class Mount:
+    """Place and attitude of one of the sensor's heads in the sensor frame."""
+
+    x_m: Offset = 0.0
+    """Distance forward of the sensor's origin, metres."""
+    y_m: Offset = 0.0
+    """Distance to its left, metres."""
+    z_m: Offset = 0.0
+    """Distance above it, metres."""
+    roll_deg: Degrees = 0.0
+    """Positive: the left side is up, degrees."""
+    pitch_deg: Degrees = 0.0
+    """Positive: the front is down, degrees."""
+    yaw_deg: Degrees = 0.0
+    """Positive: turned to the left, degrees."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class SensorConfig:
-    """Geometry and radiometry of a spinning LiDAR."""
+    """Geometry, losses and radiometry of a LiDAR; the defaults are those of KITTI's."""
 
     elevations_deg: Annotated[tuple[Elevation, ...], Field(min_length=1)]
     """Elevation of each beam in degrees, in the order in which points are written."""
     azimuths: PositiveCount = 2083
-    """Pulses per beam and revolution."""
+    """Pulses per beam and sweep."""
     height_m: Positive = 1.73
     """Height of the sensor above the ground, metres."""
     max_range_m: Positive = 80.0
@@ -32,23 +63,81 @@ class SensorConfig:
     """Range at which intensities are half of those near the sensor, metres."""
     intensity_noise: NotNegative = 0.15
     """Relative standard deviation of intensities."""
+    azimuth_range_deg: tuple[Degrees, Degrees] = (0.0, 360.0)
+    """Field of view, from the right end to the left end, degrees; 0 is straight ahead."""
+    rosette: bool = False
+    """Whether the beams draw rosettes that fill the field of view, instead of lines."""
+    mounts: Annotated[tuple[Mount, ...], Field(min_length=1)] = (Mount(),)
+    """One or more heads with the same beams, whose points come together in one sweep."""
+    turn_deg: tuple[Degrees, Degrees, Degrees] = (0.0, 0.0, 0.0)
+    """Roll, pitch and yaw of the sensor, and so of the points' frame, on the road, degrees."""
+    blocked_deg: tuple[tuple[Degrees, Degrees], ...] = ()
+    """Sectors hidden by the vehicle or a mast: their right and left ends in azimuth, degrees."""
+    dropout: Fraction = 0.0
+    """Share of the pulses that are lost at random."""
+    rain_per_m: Fraction = 0.0
+    """Extinction by rain or fog per metre, and share of the pulses that return from drops."""
+    gain: Positive = 1.0
+    """Factor of the reported intensities; with a high one, bright surfaces saturate."""
+    gamma: Positive = 1.0
+    """Exponent of the reported intensities; above 1, most surfaces are dark."""
+    intensity_limits: tuple[Fraction, Fraction] = (0.0, 0.99)
+    """Lowest and highest reported intensity; if they are equal, intensity is constant."""
+    intensity_steps: Count = 100
+    """Steps between the intensities 0 and 1, to which they are rounded; 0 for no rounding."""
 
-    def directions(self, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Return the direction of every pulse, beam by beam; each beam has its own phase.
+    def __post_init__(self) -> None:
+        """Check that ranges do not run backwards.
+
+        Raises:
+            ValueError: A range does.
+        """
+        right, left = self.azimuth_range_deg
+        if not 0 < left - right <= 360:
+            raise ValueError("azimuth_range_deg must rise by at most 360 degrees")
+        if not all(0 < left - right < 360 for right, left in self.blocked_deg):
+            raise ValueError("each sector of blocked_deg must rise by less than 360 degrees")
+        if self.intensity_limits[0] > self.intensity_limits[1]:
+            raise ValueError("intensity_limits must not fall")
+
+    def rays(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the start and direction of every pulse, head by head and beam by beam.
 
         Args:
-            rng: Draws the phases.
+            rng: Draws the phase of each beam.
 
         Returns:
-            (beams * azimuths, 3) float32 unit vectors.
+            origins: (R, 3) float32 positions in the sensor frame, metres.
+            directions: (R, 3) float32 unit vectors in the sensor frame.
         """
-        beams = len(self.elevations_deg)
+        heads = []
+        for mount in self.mounts:
+            azimuth, elevation = self._angles(rng)
+            x, y = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth)
+            z = np.broadcast_to(np.sin(elevation), x.shape)
+            turn_deg = mount.roll_deg, mount.pitch_deg, mount.yaw_deg
+            heads.append(turned(np.stack([x, y, z], axis=-1).reshape(-1, 3), turn_deg))
+        places = np.array([(m.x_m, m.y_m, m.z_m) for m in self.mounts], dtype=np.float32)
+        origins = np.repeat(places, len(heads[0]), axis=0)
+        directions = np.concatenate(heads).astype(np.float32)
+        if not self.blocked_deg:
+            return origins, directions
+        azimuth = np.degrees(np.arctan2(directions[:, 1], directions[:, 0]))
+        hidden = [(azimuth - right) % 360 < left - right for right, left in self.blocked_deg]
+        free = ~np.any(hidden, axis=0)
+        return origins[free], directions[free]
+
+    def _angles(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return azimuths (beams, pulses) and elevations, which broadcast with them, in radians."""
         elevation = np.radians(self.elevations_deg)[:, None]
-        phase = rng.random((beams, 1))
-        azimuth = (np.arange(self.azimuths) + phase) * (2 * np.pi / self.azimuths)
-        x, y = np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth)
-        z = np.broadcast_to(np.sin(elevation), x.shape)
-        return np.stack([x, y, z], axis=-1).reshape(-1, 3).astype(np.float32)
+        phase, pulse = rng.random((len(elevation), 1)), np.arange(self.azimuths)
+        right, left = np.radians(self.azimuth_range_deg)
+        if not self.rosette:
+            return right + (pulse + phase) * ((left - right) / self.azimuths), elevation
+        one, other = (2 * np.pi * turns * (pulse + _PATTERN * phase) for turns in _PRISM_TURNS)
+        across, up = (np.cos(one) + np.cos(other)) / 4, (np.sin(one) + np.sin(other)) / 4
+        low, high = elevation.min(), elevation.max()
+        return (left + right) / 2 + (left - right) * across, (high + low) / 2 + (high - low) * up
 
     def detects(
         self,
@@ -59,7 +148,8 @@ class SensorConfig:
     ) -> NDArray[np.bool_]:
         """Draw which echoes are strong enough to be reported.
 
-        At grazing incidence `half_range_m` shrinks with the square root of the cosine.
+        At grazing incidence `half_range_m` shrinks with the square root of the cosine. Rain is
+        crossed twice.
 
         Args:
             rng: Draws the echoes.
@@ -71,9 +161,28 @@ class SensorConfig:
             (N,) bool.
         """
         strength = cosine * (self.half_range_m / range_m) ** 2
-        chance = returns * (1 - np.exp2(-np.minimum(strength, 30)))
+        chance = returns * (1 - np.exp2(-np.minimum(strength, 30))) * (1 - self.dropout)
+        chance *= np.exp(-2 * self.rain_per_m * range_m)
         detected: NDArray[np.bool_] = rng.random(len(chance)) < chance
         return (range_m < self.max_range_m) & detected
+
+    def drops(
+        self, rng: np.random.Generator, distance_m: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Draw which pulses also return from rain or fog, mostly within a few metres.
+
+        Args:
+            rng: Draws the drops.
+            distance_m: (R,) distance to the first surface along each ray, infinite without one.
+
+        Returns:
+            pulse: (D,) int64 indices of those pulses.
+            range_m: (D,) float32 ranges of the drops, metres.
+        """
+        pulse = np.flatnonzero(rng.random(len(distance_m)) < self.rain_per_m)
+        range_m = (0.5 + rng.exponential(3, len(pulse))).astype(np.float32)
+        free = range_m < distance_m[pulse]
+        return pulse[free], range_m[free]
 
     def intensity(
         self,
@@ -81,7 +190,9 @@ class SensorConfig:
         range_m: NDArray[np.float32],
         shine: NDArray[np.float32],
     ) -> NDArray[np.float32]:
-        """Draw the reported intensities, in steps of 0.01 as such sensors report them.
+        """Draw the reported intensities.
+
+        A surface fades with its range; then come noise, `gamma`, `gain`, limits and rounding.
 
         Args:
             rng: Draws the noise.
@@ -95,52 +206,28 @@ class SensorConfig:
         seen = seen * rng.normal(1, self.intensity_noise, len(seen)) - rng.normal(
             0.02, 0.02, len(seen)
         )
-        return (np.clip(seen, 0, 0.99) * 100).round().astype(np.float32) / np.float32(100)
+        seen = np.clip(self.gain * np.clip(seen, 0, None) ** self.gamma, *self.intensity_limits)
+        if not self.intensity_steps:
+            return seen.astype(np.float32)
+        steps = np.float32(self.intensity_steps)
+        return (seen * self.intensity_steps).round().astype(np.float32) / steps
 
 
-HDL64 = SensorConfig(
-    (*np.linspace(2.0, -8.33, 32).round(3).tolist(), *np.linspace(-8.83, -24.33, 32).tolist())
-)
-PANDAR64 = SensorConfig(
-    (
-        *(15.0, 11.0, 8.0, 5.0, 3.0),
-        *np.linspace(2.0, -5.83, 48).round(3).tolist(),
-        *(-7.0, -8.0, -9.0, -10.0, -11.0, -12.0, -13.0, -14.0, -19.0, -25.0, -6.33),
-    ),
-    azimuths=1800,
-    height_m=1.9,
-)
-HDL32 = SensorConfig(
-    tuple(np.linspace(10.67, -30.67, 32).round(3).tolist()),
-    azimuths=1090,
-    height_m=1.84,
-    half_range_m=90.0,
-)
-VLP16 = SensorConfig(
-    tuple(np.linspace(15.0, -15.0, 16).tolist()), azimuths=1800, height_m=1.6, half_range_m=90.0
-)
-SENSOR_MODELS = {"hdl64": HDL64, "pandar64": PANDAR64, "hdl32": HDL32, "vlp16": VLP16}
+def turned(vectors: NDArray[T], turn_deg: tuple[float, float, float]) -> NDArray[T]:
+    """Turn (N, 3) vectors by roll, pitch and yaw, see `rotation`."""
+    if not any(turn_deg):
+        return vectors
+    result: NDArray[T] = np.einsum("ni,ji->nj", vectors, rotation(*turn_deg).astype(vectors.dtype))
+    return result
 
 
-def random_sensor(rng: np.random.Generator) -> SensorConfig:
-    """Draw a made-up sensor: 32 to 96 beams, evenly spread or denser near the horizon.
-
-    Args:
-        rng: Draws all of its properties.
-
-    Returns:
-        The sensor.
-    """
-    beams = int(rng.choice([32, 40, 64, 64, 80, 96]))
-    up, down = rng.uniform((1, -31), (14, -20))
-    spread = np.linspace(-1, 1, beams)
-    spread = np.where(rng.random() < 0.5, spread, np.sign(spread) * np.abs(spread) ** 1.6)
-    return SensorConfig(
-        tuple(np.interp(spread, [-1, 0, 1], [up, -3.0, down]).round(3).tolist()),
-        azimuths=int(rng.uniform(1000, 2300)),
-        height_m=rng.uniform(1.5, 2.2),
-        range_noise_m=rng.uniform(0.008, 0.035),
-        half_range_m=rng.uniform(80, 220),
-        fade_range_m=rng.uniform(30, 150),
-        intensity_noise=rng.uniform(0.1, 0.3),
+def rotation(roll_deg: float, pitch_deg: float, yaw_deg: float) -> NDArray[np.float64]:
+    """Return the (3, 3) rotation by roll about x, then pitch about y, then yaw about z."""
+    (cr, cp, cy), (sr, sp, sy) = (
+        wave(np.radians([roll_deg, pitch_deg, yaw_deg])) for wave in (np.cos, np.sin)
     )
+    roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    turn: NDArray[np.float64] = yaw @ pitch @ roll
+    return turn
