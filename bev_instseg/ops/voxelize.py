@@ -113,9 +113,7 @@ def on_grid(points: Float32, grid: BEVGrid) -> NDArray[np.bool_]:
     Raises:
         ValueError: The array has the wrong shape or dtype.
     """
-    points = _check_points(points)
-    cell_of = np.empty(len(points), np.int32)
-    _find_cells(0, len(points), points, cell_of, *_limits(grid))
+    cell_of, *_ = _find_pillars(_check_points(points), grid)
     inside: NDArray[np.bool_] = cell_of >= 0
     return inside
 
@@ -137,10 +135,9 @@ def _find_pillars(points: Float32, grid: BEVGrid) -> tuple[Int32, Int32, Int32, 
     middle = len(points) // 2 if len(points) >= MIN_POINTS_FOR_TWO_CORES else None
     ranges = _split(len(points), middle)
     cell_of = np.empty(len(points), np.int32)
-    run_shares(_find_cells, ranges, (points, cell_of, *_limits(grid)))
     lowest = np.full((len(ranges), -(-nx * ny // 8) * 8), np.inf, np.float32)
     shares = [(*ends, own) for ends, own in zip(ranges, lowest, strict=True)]
-    run_shares(_find_lowest, shares, (points, cell_of))
+    run_shares(_find_cells, shares, (points, cell_of, *_limits(grid)))
     low = lowest[0] if middle is None else np.minimum(*lowest)
     pillar_of_cell = low.view(np.int32)
     max_pillars = min(len(points), nx * ny)
@@ -166,10 +163,11 @@ def _middle_pillar(pillar_of_cell: Int32, cell_of: Int32) -> int:
 
 
 @kernel
-def _find_cells(first, last, points, cell_of, x0, y0, z0, z1, cell, nx, ny):  # type: ignore[no-untyped-def]
+def _find_cells(first, last, lowest, points, cell_of, x0, y0, z0, z1, cell, nx, ny):  # type: ignore[no-untyped-def]
     """Find the cell of each point by the formula of `BEVGrid.cell_of`; truncation equals floor.
 
-    Points are taken apart into columns, a block at a time: then both loops compile to SIMD.
+    Points are taken apart into columns, a block at a time: then the first two loops compile to
+    SIMD. The third lowers each cell's height to that of its lowest point.
     """
     flat = points.reshape(-1)
     x, y = np.empty(BLOCK, np.float32), np.empty(BLOCK, np.float32)
@@ -189,15 +187,10 @@ def _find_cells(first, last, points, cell_of, x0, y0, z0, z1, cell, nx, ny):  # 
             inside = (ix >= 0) & (ix < nx) & (iy >= 0) & (iy < ny)  # false for NaN
             inside &= (np.float64(z[k]) >= z0) & (np.float64(z[k]) < z1)
             own[k] = np.int32(ix) * np.int32(ny) + np.int32(iy) if inside else -1
-
-
-@kernel
-def _find_lowest(first, last, lowest, points, cell_of):  # type: ignore[no-untyped-def]
-    """Lower each cell's height to that of its lowest point."""
-    for i in range(first, last):
-        if cell_of[i] >= 0:
-            c = np.uint32(cell_of[i])  # an unsigned index cannot count from the end
-            lowest[c] = min(lowest[c], points[i, 2])
+        for k in range(len(own)):
+            if own[k] >= 0:
+                c = np.uint32(own[k])  # an unsigned index cannot count from the end
+                lowest[c] = min(lowest[c], z[k])
 
 
 @kernel
