@@ -229,8 +229,8 @@ def _count_far(values: NDArray[np.floating], points: NDArray[np.float32]) -> tup
         return len(points), 0
     size_m = np.abs(points[:, :3]).max(axis=1)
     size_m[(values[:, :3] == 0).all(axis=1)] = np.inf  # missing returns, moved
-    num_possible = np.count_nonzero(size_m < MAX_RANGE_M)
-    return num_possible, np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf))
+    num_far = np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf))
+    return int(np.count_nonzero(size_m < MAX_RANGE_M)), int(num_far)
 
 
 def _has_returns(values: NDArray[np.floating]) -> bool:

@@ -62,9 +62,9 @@ def _quartiles(cells, z_min, ny, tx, ty):  # type: ignore[no-untyped-def]
     for i in range(tx):
         for row in range(TILE_CELLS * i, TILE_CELLS * (i + 1)):
             while p < len(cells) and cells[p] < (row + 1) * ny:
-                j = np.uint32(cells[p] - row * ny) // np.uint32(TILE_CELLS)
-                heights[j, np.uint32(count[j])] = z_min[p]
-                count[j] += 1
+                tile = np.uint32(cells[p] - row * ny) // np.uint32(TILE_CELLS)
+                heights[tile, np.uint32(count[tile])] = z_min[p]
+                count[tile] += 1
                 p += 1
         for j in range(ty):
             if count[j] > 0:
@@ -163,9 +163,9 @@ def _interpolate(cells, ny, low, ground):  # type: ignore[no-untyped-def]
         i = int(x)
         i1, u = min(i + 1, tx - 1), x - i
         while p < len(cells) and cells[p] < (row + 1) * ny:
-            column = np.uint32(cells[p] - row * ny)
-            own = ground[row // TILE_CELLS, column // np.uint32(TILE_CELLS)]
-            j, v = first[column], part[column]
+            at = np.uint32(cells[p] - row * ny)
+            own = ground[row // TILE_CELLS, at // np.uint32(TILE_CELLS)]
+            j, v = first[at], part[at]
             j1 = min(j + np.uint32(1), np.uint32(ty - 1))
             a, b = (1 - u) * (1 - v) * known[i, j], (1 - u) * v * known[i, j1]
             c, d = u * (1 - v) * known[i1, j], u * v * known[i1, j1]
