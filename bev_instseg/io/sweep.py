@@ -183,6 +183,31 @@ def _tidy(
     Raises:
         ScanError: The coordinates are not in metres, or there are none.
     """
+    is_usual = _is_usual(points, np.float32(MAX_RANGE_M))
+    notices = [] if is_usual and full == 1 else _tidy_intensity(points, full)
+    num_possible, num_far = (len(points), 0) if is_usual else _count_far(values, points)
+    if len(points) and not len(xyz) and not num_far and not _has_returns(values):
+        raise ScanError(f"{path}: every point is a missing return (zero, NaN or infinite)")
+    check_units(path, xyz, num_possible, num_far)
+    if num_far:
+        notices.append(f"{num_far} of {len(points)} points are over 9 km away: they get no label")
+    return tuple(notices)
+
+
+@kernel
+def _is_usual(points, max_range):  # type: ignore[no-untyped-def]
+    """Return whether all coordinates of (N, 4) points are plausible, all intensities in 0..1."""
+    flat = points.reshape(-1)
+    num_odd = 0
+    for i in range(len(points)):
+        x, y, z, intensity = flat[4 * i], flat[4 * i + 1], flat[4 * i + 2], flat[4 * i + 3]
+        near = (abs(x) < max_range) & (abs(y) < max_range) & (abs(z) < max_range)
+        num_odd += not (near & (intensity >= 0) & (intensity <= 1))  # true for NaN
+    return num_odd == 0
+
+
+def _tidy_intensity(points: NDArray[np.float32], full: float) -> list[str]:
+    """Bring the intensities to 0..1, in place, and return what is out of range, and how much."""
     notices = []
     num_clipped = num_missing = 0
     if full:
@@ -195,18 +220,17 @@ def _tidy(
     if num_clipped > MAX_CLIPPED_SHARE * len(points):
         share = num_clipped / len(points)
         notices.append(f"{share:.1%} of the intensities are outside 0..{full:g}: clipped")
-    num_possible, num_far = len(points), 0
-    if len(points) and not -MAX_RANGE_M < points.min() <= points.max() < MAX_RANGE_M:  # or NaN
-        size_m = np.abs(points[:, :3]).max(axis=1)
-        size_m[(values[:, :3] == 0).all(axis=1)] = np.inf  # missing returns, moved
-        num_possible = int(np.count_nonzero(size_m < MAX_RANGE_M))
-        num_far = int(np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf)))
-    if len(points) and not len(xyz) and not num_far and not _has_returns(values):
-        raise ScanError(f"{path}: every point is a missing return (zero, NaN or infinite)")
-    check_units(path, xyz, num_possible, num_far)
-    if num_far:
-        notices.append(f"{num_far} of {len(points)} points are over 9 km away: they get no label")
-    return tuple(notices)
+    return notices
+
+
+def _count_far(values: NDArray[np.floating], points: NDArray[np.float32]) -> tuple[int, int]:
+    """Return how many points a sensor could see, and how many are beyond any sensor's range."""
+    if not len(points) or -MAX_RANGE_M < points.min() <= points.max() < MAX_RANGE_M:  # not NaN
+        return len(points), 0
+    size_m = np.abs(points[:, :3]).max(axis=1)
+    size_m[(values[:, :3] == 0).all(axis=1)] = np.inf  # missing returns, moved
+    num_far = np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf))
+    return int(np.count_nonzero(size_m < MAX_RANGE_M)), int(num_far)
 
 
 def _has_returns(values: NDArray[np.floating]) -> bool:

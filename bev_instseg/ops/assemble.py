@@ -49,7 +49,7 @@ def assemble(
         Instances numbered by descending score; equal scores keep the order of the clusters.
     """
     max_height_m = np.asarray(rules.max_height_m, np.float32)[clusters.classes]
-    owner, size = _assign_points(
+    labels, size = _assign_points(
         pillars.point_to_pillar,
         pillars.point_height_m,
         clusters.labels,
@@ -62,11 +62,11 @@ def assemble(
     enough = size >= np.maximum(np.asarray(rules.min_points)[clusters.classes], 1)
     kept = np.flatnonzero(enough & (scores >= np.float32(rules.score_threshold)))
     kept = kept[np.argsort(-scores[kept], kind="stable")]
-    labels = _new_numbers(kept, len(clusters.classes))[owner]
+    _renumber(labels, _new_numbers(kept, len(clusters.classes)))
     boxes = oriented_boxes(points, labels, len(kept))
     ego = _contains_sensor(boxes)
     if ego.any():
-        labels = _new_numbers(np.flatnonzero(~ego), len(kept))[labels]
+        _renumber(labels, _new_numbers(np.flatnonzero(~ego), len(kept)))
         kept, boxes = kept[~ego], boxes[~ego]
     return Instances(labels, clusters.classes[kept], scores[kept], boxes, rules.class_names)
 
@@ -98,3 +98,10 @@ def _assign_points(point_to_pillar, height, labels, min_height, max_height):  # 
             owner[i] = labels[p]
             size[labels[p]] += 1
     return owner, size[1:]
+
+
+@kernel
+def _renumber(labels, number):  # type: ignore[no-untyped-def]
+    """Replace each label by its new number, in place."""
+    for i in range(len(labels)):
+        labels[i] = number[np.uint32(labels[i])]  # an unsigned index cannot count from the end

@@ -7,6 +7,7 @@ from bev_instseg.ops.kernel import kernel
 from bev_instseg.structures import Float32, Int32
 
 TILE_CELLS = 8  # a tile is TILE_CELLS x TILE_CELLS cells: 1.6 m at 0.2 m cells
+MAX_IN_TILE = TILE_CELLS * TILE_CELLS
 OUTLIER_M = 0.4  # a tile this far below the median of its neighbourhood is a ghost return
 SLOPE = 0.15  # the ground rises at most this much per metre
 
@@ -50,45 +51,48 @@ def _estimate_ground(cells, z_min, nx, ny, rise):  # type: ignore[no-untyped-def
 
 @kernel
 def _quartiles(cells, z_min, ny, tx, ty):  # type: ignore[no-untyped-def]
-    """Return (tx, ty) the lower quartile of each tile's heights, infinite without pillars."""
-    start = np.zeros(tx * ty + 1, np.int64)
-    tile_of = np.empty(len(cells), np.int32)
-    row = 0
-    for p in range(len(cells)):
-        while cells[p] >= (row + 1) * ny:
-            row += 1
-        tile_of[p] = row // TILE_CELLS * ty + (cells[p] - row * ny) // TILE_CELLS
-        start[tile_of[p] + 1] += 1
-    for t in range(tx * ty):
-        start[t + 1] += start[t]
-    fill = start[:-1].copy()
-    by_tile = np.empty(len(cells), np.float32)
-    for p in range(len(cells)):
-        by_tile[fill[tile_of[p]]] = z_min[p]
-        fill[tile_of[p]] += 1
+    """Return (tx, ty) the lower quartile of each tile's heights, infinite without pillars.
 
+    The cells come row by row, so only one row of tiles is being filled at a time.
+    """
     low = np.full((tx, ty), np.inf)
-    for t in range(tx * ty):
-        n = start[t + 1] - start[t]
-        if n > 0:
-            low[t // ty, t % ty] = _kth_smallest(by_tile[start[t] : start[t + 1]], (n - 1) // 4)
+    heights = np.full((ty, MAX_IN_TILE), np.inf, np.float32)
+    count = np.zeros(ty, np.int32)
+    p = 0
+    for i in range(tx):
+        for row in range(TILE_CELLS * i, TILE_CELLS * (i + 1)):
+            while p < len(cells) and cells[p] < (row + 1) * ny:
+                tile = np.uint32(cells[p] - row * ny) // np.uint32(TILE_CELLS)
+                heights[tile, np.uint32(count[tile])] = z_min[p]
+                count[tile] += 1
+                p += 1
+        for j in range(ty):
+            if count[j] > 0:
+                low[i, j] = _kth_smallest(heights[j], count[j], (count[j] - 1) // 4)
+                heights[j] = np.inf
+                count[j] = 0
     return low
 
 
 @kernel
-def _kth_smallest(values, k):  # type: ignore[no-untyped-def]
+def _kth_smallest(values, count, k):  # type: ignore[no-untyped-def]
     """Return number k of the sorted values, by counting for each how many are smaller.
 
-    For up to 64 values this compiles to SIMD and is faster than a selection, which branches.
+    The loop of fixed length compiles to SIMD and is faster than a selection, which branches.
+
+    Args:
+        values: (MAX_IN_TILE,) values, and infinity after the first ``count``.
+        count: The number of values.
+        k: 0 for the smallest.
     """
-    for candidate in values:
+    for c in range(count):
         smaller, not_larger = np.int32(0), np.int32(0)
-        for value in values:
-            smaller += value < candidate
-            not_larger += value <= candidate
+        for i in range(MAX_IN_TILE):
+            smaller += values[i] < values[c]
+            not_larger += values[i] <= values[c]
         if smaller <= k < not_larger:
             break
-    return candidate
+    return values[c]
 
 
 @kernel
@@ -96,7 +100,7 @@ def _raise_ghosts(low):  # type: ignore[no-untyped-def]
     """Return the heights with tiles far below the median around them raised to it."""
     tx, ty = low.shape
     ground = low.copy()
-    around = np.empty(25)
+    around = np.empty(MAX_IN_TILE)
     for i in range(tx):
         for j in range(ty):
             if low[i, j] == np.inf:
@@ -109,7 +113,8 @@ def _raise_ghosts(low):  # type: ignore[no-untyped-def]
                     above += known & (low[i, j] < low[u, v] - OUTLIER_M)
                     n += known
             if above >= n - n // 2:  # then the median is that far above too
-                ground[i, j] = _kth_smallest(around[:n], n // 2)
+                around[n:] = np.inf
+                ground[i, j] = _kth_smallest(around, n, n // 2)
     return ground
 
 
@@ -145,22 +150,28 @@ def _interpolate(cells, ny, low, ground):  # type: ignore[no-untyped-def]
     """Return the ground at each cell: its own tile's, plus the others' weighted mean difference."""
     tx, ty = ground.shape
     known = (low < np.inf).astype(np.float64)  # weight of a tile: 1 with pillars, 0 without
-    out = np.empty(len(cells), np.float32)
-    row = 0
-    for p in range(len(cells)):
-        while cells[p] >= (row + 1) * ny:
-            row += 1
-        column = cells[p] - row * ny
-        own = ground[row // TILE_CELLS, column // TILE_CELLS]
-        x = min(max((row + 0.5) / TILE_CELLS - 0.5, 0.0), tx - 1.0)
+    first, part = np.empty(ny, np.uint32), np.empty(ny)  # of each column: its tile and weight
+    for column in range(ny):
         y = min(max((column + 0.5) / TILE_CELLS - 0.5, 0.0), ty - 1.0)
-        i, j = int(x), int(y)
-        u, v = x - i, y - j
-        i1, j1 = min(i + 1, tx - 1), min(j + 1, ty - 1)
-        a, b = (1 - u) * (1 - v) * known[i, j], (1 - u) * v * known[i, j1]
-        c, d = u * (1 - v) * known[i1, j], u * v * known[i1, j1]
-        total = a * (ground[i, j] - own) + b * (ground[i, j1] - own)
-        total += c * (ground[i1, j] - own)
-        total += d * (ground[i1, j1] - own)
-        out[p] = own + total / (a + b + c + d)
+        first[column] = np.uint32(y)
+        part[column] = y - first[column]
+    out = np.empty(len(cells), np.float32)
+    p = 0
+    while p < len(cells):
+        row = cells[p] // ny
+        x = min(max((row + 0.5) / TILE_CELLS - 0.5, 0.0), tx - 1.0)
+        i = int(x)
+        i1, u = min(i + 1, tx - 1), x - i
+        while p < len(cells) and cells[p] < (row + 1) * ny:
+            at = np.uint32(cells[p] - row * ny)
+            own = ground[row // TILE_CELLS, at // np.uint32(TILE_CELLS)]
+            j, v = first[at], part[at]
+            j1 = min(j + np.uint32(1), np.uint32(ty - 1))
+            a, b = (1 - u) * (1 - v) * known[i, j], (1 - u) * v * known[i, j1]
+            c, d = u * (1 - v) * known[i1, j], u * v * known[i1, j1]
+            total = a * (ground[i, j] - own) + b * (ground[i, j1] - own)
+            total += c * (ground[i1, j] - own)
+            total += d * (ground[i1, j1] - own)
+            out[p] = own + total / (a + b + c + d)
+            p += 1
     return out

@@ -52,33 +52,53 @@ def find_neighbours(cells: Int32, shape: Shape, step: int = 1) -> CellNeighbours
 def _find_neighbours(cells, batch, nx, ny, step):  # type: ignore[no-untyped-def]
     count = len(cells)
     rows = (count + step - 1) // step * step
-    number = np.full(batch * nx * ny, rows, np.int32)
+    # The row of each cell of grids with a border of empty cells, in which every tap can be read.
+    width = ny + 2
+    number = np.full(batch * (nx + 2) * width, rows, np.int32)
+    place = np.empty(count, np.uint64)  # of each cell in there
+    slot = np.zeros(rows, np.int32)  # the parent's cell instead of the parent for now
+    occupied = np.zeros((batch * nx * ny // QUARTERS + 7) // 8 * 8, np.uint8)  # parents
+    row, start, above, border = 0, 0, 0, width + 1
     for p in range(count):
-        number[cells[p]] = p
-    parent_number = np.full(batch * nx * ny // QUARTERS, -1, np.int32)
-    neighbours = np.full((rows, TAPS), rows, np.int32)
-    slot = np.zeros(rows, np.int32)
+        if not start <= cells[p] < start + ny:  # rarely, as cells mostly come row by row
+            row = cells[p] // ny  # row = sweep * nx + ix, and nx is even
+            start, above = row * ny, row // 2 * (ny // 2)
+            border = (row + 2 * (row // nx) + 1) * width + 1
+        iy = cells[p] - start
+        place[p] = border + iy
+        number[place[p]] = p
+        parent = above + (iy >> 1)
+        occupied[np.uint32(parent)] = 1
+        slot[p] = QUARTERS * parent + 2 * (row & 1) + (iy & 1)
+    parent_number, parents = _number(occupied, occupied.view(np.uint64), count)
+    neighbours = np.empty((rows, TAPS), np.int32)
+    neighbours[count:] = rows
+    children = np.full(((len(parents) + step - 1) // step * step, QUARTERS), rows, np.int32)
     for p in range(count):
-        row, iy = cells[p] // ny, cells[p] % ny  # row = sweep * nx + ix, and nx is even
-        ix = row % nx
-        for dx in range(-1, 2):
-            for dy in range(-1, 2):
-                if 0 <= ix + dx < nx and 0 <= iy + dy < ny:
-                    neighbours[p, 3 * dx + dy + 4] = number[cells[p] + dx * ny + dy]
-        slot[p] = row // 2 * (ny // 2) + iy // 2  # the parent's cell for now
-        parent_number[slot[p]] = 0
-    num_parents = 0
-    for c in range(len(parent_number)):
-        if parent_number[c] == 0:
-            parent_number[c] = num_parents
-            num_parents += 1
-    parents = np.empty(num_parents, np.int32)
-    children = np.full(((num_parents + step - 1) // step * step, QUARTERS), rows, np.int32)
-    for p in range(count):
-        parent = parent_number[slot[p]]
-        parents[parent] = slot[p]
-        row, iy = cells[p] // ny, cells[p] % ny
-        quarter = row % 2 * 2 + iy % 2
-        children[parent, quarter] = p
+        for dx in range(3):
+            first = place[p] + np.uint64(dx * width) - np.uint64(width + 1)
+            for dy in range(3):
+                neighbours[p, 3 * dx + dy] = number[first + np.uint64(dy)]
+        parent = parent_number[np.uint32(slot[p] // QUARTERS)]
+        quarter = slot[p] % QUARTERS
+        children[np.uint32(parent), np.uint32(quarter)] = p
         slot[p] = parent * QUARTERS + quarter
     return neighbours, slot, children, parents
+
+
+@kernel
+def _number(occupied, eight_occupied, max_count):  # type: ignore[no-untyped-def]
+    """Return the number of each occupied cell (arbitrary for empty cells), and these cells.
+
+    Most eights of cells are empty. Inside the others there are no branches: each cell overwrites
+    the next entry until an occupied one keeps it.
+    """
+    number, cells = np.empty(len(occupied), np.int32), np.empty(max_count + 1, np.int32)
+    count = 0
+    for eight in range(len(eight_occupied)):
+        if eight_occupied[eight]:
+            for c in range(8 * eight, 8 * eight + 8):
+                number[c] = count
+                cells[count] = c
+                count += occupied[c]
+    return number, cells[:count].copy()
