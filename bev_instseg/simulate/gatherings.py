@@ -4,7 +4,7 @@ Every function returns a `Group`: each person is an instance, furniture is backg
 """
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bev_instseg.simulate.meshes import Edge, Material, Mesh, ball, box, join, leaves, loft, tube
 from bev_instseg.simulate.open_cars import car_with_open_doors
@@ -67,7 +67,7 @@ def terrace(rng: np.random.Generator) -> Group:
         )
         for seat in seats:
             inward = seat * np.pi / 2 + np.pi + rng.normal(0, 0.15)
-            place = centre - (radius + 0.3) * np.array([np.cos(inward), np.sin(inward), 0])
+            place = centre - (radius + 0.36) * np.array([np.cos(inward), np.sin(inward), 0])
             furniture.append(_chair().turned(inward).moved(place))
             if rng.random() < full:
                 _add(group, sitter(rng, 0.46), place, inward)
@@ -184,29 +184,39 @@ def road_works(rng: np.random.Generator) -> Group:
 def getting_in(rng: np.random.Generator) -> Group:
     """Return a car with open doors and people who get in, get out or load it."""
     car = car_with_open_doors(rng)
-    tail, people = car.vertices[:, 0].min(), Group()
+    group: Group = [(CAR, car)]
+    (rear, right, _), (_, left, _) = car.vertices.min(axis=0), car.vertices.max(axis=0)
     for _ in range(rng.integers(1, 4)):
-        side, x = rng.choice([-1, 1]), rng.uniform(-1.4, 0.6)
         person = stooping_person(rng) if rng.random() < 0.3 else pedestrian(rng)
-        if rng.random() < 0.3:
-            _add(people, person, (tail - rng.uniform(0.5, 0.7), 0.4 * side, 0), rng.normal(0, 0.4))
+        towards = rng.choice([0, np.pi / 2, -np.pi / 2])  # from the tail, the right, the left
+        person = person.turned(towards + rng.normal(0, 0.5))
+        low, high = person.vertices.min(axis=0), person.vertices.max(axis=0)
+        gap, x = rng.uniform(0.03, 0.3), rng.uniform(-1.4, 0.6)
+        if towards == 0:
+            place = (rear - high[0] - gap, rng.normal(0, 0.4), 0)
         else:
-            place = (x, side * rng.uniform(1.95, 2.3), 0)
-            _add(people, person, place, -side * np.pi / 2 + rng.normal(0, 0.5))
-    return [(CAR, car), *people]
+            place = (x, right - high[1] - gap if towards > 0 else left - low[1] + gap, 0)
+        _add(group, person, place, 0.0)
+    return group
 
 
 def _add(group: Group, person: Mesh, place: ArrayLike, turn: float) -> None:
     """Add a person, unless it would touch another one of the group."""
     new = person.turned(turn).moved(place)
-    low, high = new.vertices.min(axis=0) - _CLOSEST_M, new.vertices.max(axis=0) + _CLOSEST_M
+    low, high = _extent(new)
     for label, other in group:
-        if (
-            label == PERSON
-            and ((low < other.vertices.max(axis=0)) & (high > other.vertices.min(axis=0))).all()
-        ):
-            return
+        if label == PERSON:
+            other_low, other_high = _extent(other)
+            if ((low < other_high + _CLOSEST_M) & (high > other_low - _CLOSEST_M)).all():
+                return
     group.append((PERSON, new))
+
+
+def _extent(mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the (5,) lowest and highest x, y, z, x + y and x - y of a mesh."""
+    x, y, z = mesh.vertices.T
+    along = np.stack([x, y, z, x + y, x - y])
+    return along.min(axis=1), along.max(axis=1)
 
 
 def _chair() -> Mesh:

@@ -65,7 +65,7 @@ def forklift(rng: np.random.Generator) -> Mesh:
     if rng.random() < 0.5:
         load = box((1.0, 1.0, rng.uniform(0.3, 1.2)), (1.8, 0, 0.17), cloth(rng))
         parts.append(load)
-    return join(*parts)
+    return join(*parts).scaled(rng.uniform(0.85, 1.15))
 
 
 def tuk_tuk(rng: np.random.Generator) -> Mesh:
@@ -90,7 +90,7 @@ def tuk_tuk(rng: np.random.Generator) -> Mesh:
     else:
         height = rng.uniform(0.4, 1.2)
         parts.append(box((1.5, 2 * half, height), (-0.7, 0, 0.45), skin))
-    return join(*parts)
+    return join(*parts).scaled(rng.uniform(0.9, 1.15))
 
 
 def _yellow(rng: np.random.Generator) -> Material:

@@ -34,10 +34,10 @@ def sitter(rng: np.random.Generator, seat_m: float) -> Mesh:
         rng: Source of all random numbers.
         seat_m: Height of the seat, which is above the origin; 0 for someone on the ground.
     """
-    size = _adult_size(rng) if rng.random() < 0.88 else rng.uniform(0.6, 0.8)
+    size = min(_adult_size(rng), 1.05) if rng.random() < 0.88 else rng.uniform(0.6, 0.8)
     floor = 0.05 - min(seat_m / size, 0.45)
     pelvis, lean = np.array([0, 0, 0.1]), rng.normal(0.15, 0.22)
-    neck = pelvis + rng.uniform(0.45, 0.53) * np.array([np.sin(lean), 0, np.cos(lean)])
+    neck = pelvis + rng.uniform(0.44, 0.51) * np.array([np.sin(lean), 0, np.cos(lean)])
     reach = rng.uniform(0.3, 0.55, 2) + max(0, 0.25 + floor)
     feet = np.column_stack([reach, 0.12 * _LEFT_RIGHT, [floor, floor]])
     hands = np.column_stack(

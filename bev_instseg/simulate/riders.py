@@ -46,7 +46,8 @@ def motorcyclist(rng: np.random.Generator) -> Mesh:
     """Return a rider on a motorcycle, leaning forward or upright, sometimes with a passenger."""
     lean = rng.uniform(0.05, 0.6)
     feet = np.array([0.1, 0, 0.36]) + 0.18 * _SIDES
-    return join(motorcycle(rng), _astride(rng, lean, feet), *_load(rng, passenger=0.15))
+    whole = join(motorcycle(rng), _astride(rng, lean, feet), *_load(rng, passenger=0.15))
+    return whole.scaled(rng.uniform(0.88, 1.08))
 
 
 def scooter_rider(rng: np.random.Generator) -> Mesh:
@@ -55,7 +56,7 @@ def scooter_rider(rng: np.random.Generator) -> Mesh:
     parts = [scooter(rng), _astride(rng, rng.uniform(-0.05, 0.3), feet)]
     if rng.random() < 0.08:  # a child who stands in front
         parts.append(_passenger(rng, (0, 0, 0.75)).scaled(0.55).moved((0.12, 0, 0.45)))
-    return join(*parts, *_load(rng, passenger=0.3))
+    return join(*parts, *_load(rng, passenger=0.3)).scaled(rng.uniform(0.85, 1.05))
 
 
 def courier(rng: np.random.Generator) -> Mesh:
@@ -66,9 +67,9 @@ def courier(rng: np.random.Generator) -> Mesh:
         rider, back = join(scooter(rng), _astride(rng, rng.uniform(0, 0.3), feet)), -0.9
     else:
         rider, back = join(bicycle(), _pedalling(rng)), -0.62
-    if rng.random() < 0.5:
-        return join(rider, box((size, size, size), (back + 0.1, 0, SEAT_M + 0.08), cloth(rng)))
-    return join(rider, box((size, size, size), (back + 0.25, 0, 1.02), cloth(rng)))
+    forward, height = (0.1, SEAT_M + 0.08) if rng.random() < 0.5 else (0.25, 1.02)
+    cube = box((size, size, size), (back + forward, 0, height), cloth(rng))
+    return join(rider, cube).scaled(rng.uniform(0.88, 1.05))
 
 
 def kick_scooter_rider(rng: np.random.Generator) -> Mesh:
@@ -77,7 +78,8 @@ def kick_scooter_rider(rng: np.random.Generator) -> Mesh:
     neck = pelvis + 0.54 * np.array([np.sin(lean), 0, np.cos(lean)])
     hands = np.array([0.36, 0, 1.05]) + 0.22 * _SIDES
     feet = np.array([[0.08, 0.04, 0.22], [-0.25, -0.04, 0.22]])
-    return join(kick_scooter(rng), figure(rng, pelvis, neck, hands, feet))
+    whole = join(kick_scooter(rng), figure(rng, pelvis, neck, hands, feet))
+    return whole.scaled(rng.uniform(0.85, 1.04))
 
 
 def _pedalling(rng: np.random.Generator) -> Mesh:
