@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -72,8 +73,9 @@ from bev_instseg.simulate.two_wheelers import BICYCLE, MOTORCYCLE, leaning_bicyc
 from bev_instseg.simulate.uprights import UPRIGHTS
 from bev_instseg.simulate.vehicles import car, convertible, panel_van, pickup, van
 
+ROOT = Path(__file__).resolve().parent.parent
 BACKGROUND = {0, 40, 48, 50, 51, 52, 70, 71, 72, 80, 81, 99}
-STREETS_PER_KIND = 8
+STREETS_PER_KIND = 4
 SEATED_BELOW_M = 1.45
 
 Range = tuple[float, float]
@@ -236,7 +238,7 @@ def test_most_people_on_a_terrace_are_seated() -> None:
 
 
 class Census(NamedTuple):
-    """What eight streets of one kind contain; means per street."""
+    """What four streets of one kind contain; means per street."""
 
     scenes: list[StreetScene]
     things: dict[int, float]
@@ -278,7 +280,7 @@ def instances(scene: StreetScene) -> list[tuple[int, NDArray[np.float64]]]:
 
 
 def separate(bodies: list[NDArray[np.float64]]) -> NDArray[np.bool_]:
-    """Return (B, B) bool: whether a vertical plane (one per degree) or a level separates two bodies of (V, 3) vertices."""
+    """Return (B, B) bool: whether an upright or level plane separates two (V, 3) bodies."""
     angle = np.linspace(0, np.pi, 180, endpoint=False)
     normals = np.vstack([np.column_stack([np.cos(angle), np.sin(angle), 0 * angle]), [0, 0, 1]])
     low, high = (
@@ -295,6 +297,12 @@ def test_every_kind_of_street_is_drawn_by_its_share() -> None:
     total = sum(kind.share for kind in KINDS)
     for kind in KINDS:
         assert abs(drawn.count(kind.name) / 2000 - kind.share / total) < 0.03
+
+
+def test_the_documents_name_every_kind_with_its_share() -> None:
+    page = (ROOT / "docs/streets.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        assert f"| {kind.name} | {kind.share} | " in page
 
 
 def test_streets_are_labelled_and_instances_do_not_overlap(streets: dict[str, Census]) -> None:

@@ -79,9 +79,12 @@ def with_bicycle(rng: np.random.Generator) -> Group:
 
 def with_child(rng: np.random.Generator) -> Group:
     """Return an adult and one or two children side by side: an instance each."""
-    group = [(PERSON, pedestrian(rng)), (PERSON, child(rng).moved((0, 0.72, 0)))]
-    if rng.random() < 0.3:
-        group.append((PERSON, child(rng).moved((0, -0.75, 0))))
+    adult = pedestrian(rng)
+    group = [(PERSON, adult)]
+    for side in (-1, 1) if rng.random() < 0.3 else (1,):
+        small, gap = child(rng), rng.uniform(0.03, 0.2)
+        reach = (side * adult.vertices[:, 1]).max() - (side * small.vertices[:, 1]).min()
+        group.append((PERSON, small.moved((rng.normal(0, 0.1), side * (reach + gap), 0))))
     return group
 
 
