@@ -1,7 +1,6 @@
 """The simulator: labels, geometry, reproducibility, layouts, sensors and the command."""
 
 import tarfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,20 +14,19 @@ from bev_instseg.exceptions import KittiError
 from bev_instseg.io.labels import read_labels
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.simulate import HDL64, SENSOR_MODELS, THINGS, read_layouts, simulate_sweep
-from bev_instseg.simulate.clutter import CLUTTER
 from bev_instseg.simulate.kitti_layouts import place_layout
-from bev_instseg.simulate.lorries import articulated, bus, digger, lorry, tipper, trailer
-from bev_instseg.simulate.meshes import Mesh, fitted
-from bev_instseg.simulate.people import cyclist, motorcyclist, pedestrian, seated_person
+from bev_instseg.simulate.meshes import fitted
+from bev_instseg.simulate.people import pedestrian
 from bev_instseg.simulate.street_builder import PERSON, StreetBuilder
 from bev_instseg.simulate.street_plan import StreetPlan
-from bev_instseg.simulate.vehicles import car, panel_van, pickup, van
+from bev_instseg.simulate.vehicles import car
 
 ROOT = Path(__file__).resolve().parent.parent
 COARSE = replace(HDL64, azimuths=260)
 ROAD, SIDEWALK, TERRAIN = 40, 48, 72
 PARKED_CYCLES = (11, 15)
-BACKGROUND = (ROAD, SIDEWALK, TERRAIN, 50, 51, 52, 70, 71, 80, 81, 99)
+PRAMS = 0  # unlabelled
+BACKGROUND = (PRAMS, ROAD, SIDEWALK, TERRAIN, 50, 51, 52, 70, 71, 80, 81, 99)
 SEEDS = (0, 1, 2)
 
 Sweep = tuple[NDArray[np.float32], NDArray[np.uint32]]
@@ -98,7 +96,7 @@ def test_an_instance_is_one_compact_object(sweeps: list[Sweep]) -> None:
     for points, labels in sweeps:
         for word in np.unique(labels[labels >> 16 > 0]):
             reach = np.ptp(points[labels == word, :3], axis=0)
-            assert np.hypot(*reach[:2]) < (2.0 if word & 0xFFFF == PERSON else 17.0)
+            assert np.hypot(*reach[:2]) < (2.0 if word & 0xFFFF == PERSON else 20.0)
             assert reach[2] < (2.3 if word & 0xFFFF == PERSON else 4.5)
 
 
@@ -110,52 +108,6 @@ def test_objects_do_not_overlap() -> None:
     assert not builder.place({PERSON: pedestrian(rng)}, 0, 0)
     assert builder.place({PERSON: pedestrian(rng)}, 0, 2)
     assert builder.place({10: car(rng)}, 6, 0, heading_rad=0.1)
-
-
-@pytest.mark.parametrize(
-    ("build", "length", "width", "height"),
-    [
-        (car, (3.4, 5.7), (1.6, 2.3), (1.3, 2.2)),
-        (lorry, (5.9, 10.6), (2.3, 3.0), (2.8, 3.9)),
-        (bus, (9.4, 12.7), (2.4, 2.7), (2.8, 3.3)),
-        (trailer, (3.0, 6.8), (1.5, 2.4), (1.7, 2.8)),
-        (van, (4.2, 5.7), (1.7, 2.3), (1.7, 2.2)),
-        (panel_van, (4.6, 7.1), (1.8, 2.2), (1.8, 3.0)),
-        (pickup, (4.8, 5.7), (1.8, 2.2), (1.6, 2.0)),
-        (articulated, (12.4, 16.2), (2.3, 2.7), (3.0, 4.1)),
-        (tipper, (5.4, 8.7), (1.9, 2.6), (2.0, 3.3)),
-        (digger, (2.2, 7.0), (1.5, 3.0), (2.0, 4.6)),
-        (pedestrian, (0.2, 1.4), (0.2, 1.1), (0.9, 2.4)),
-        (seated_person, (0.3, 1.1), (0.3, 0.8), (1.0, 1.6)),
-        (cyclist, (1.5, 2.1), (0.5, 0.9), (1.3, 2.1)),
-        (motorcyclist, (1.8, 2.3), (0.6, 0.9), (1.3, 1.9)),
-    ],
-)
-def test_an_object_has_the_size_of_its_kind_and_stands_on_the_ground(
-    build: Callable[[np.random.Generator], Mesh], length: Range, width: Range, height: Range
-) -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        mesh = build(rng)
-        assert abs(mesh.vertices[:, 2].min()) < 0.06
-        assert mesh.triangles.max() < len(mesh.vertices)
-        assert mesh.surface.shape == mesh.triangles.shape
-        sizes = np.ptp(mesh.vertices, axis=0)
-        for size, (low, high) in zip(sizes, (length, width, height), strict=True):
-            assert low < size < high
-
-
-@pytest.mark.parametrize("build", dict.fromkeys(CLUTTER), ids=lambda build: build.__name__)
-def test_clutter_stands_on_the_ground_and_has_background_classes(
-    build: Callable[[np.random.Generator], dict[int, Mesh]],
-) -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(10):
-        parts = build(rng)
-        assert set(parts) <= {*BACKGROUND, *PARKED_CYCLES}
-        lowest = min(mesh.vertices[:, 2].min() for mesh in parts.values())
-        assert -0.15 < lowest < 0.35
-        assert max(np.abs(mesh.vertices).max() for mesh in parts.values()) < 10
 
 
 def test_a_fitted_mesh_has_the_given_size() -> None:
@@ -298,10 +250,12 @@ def test_the_command_accepts_a_sensor_from_yaml(tmp_path: Path) -> None:
     mine.write_text("elevations_deg: [2, -3, -9, -16]\nazimuths: 90\n")
     arguments = ["--count", "1", "--sensor", str(mine), "--height", "1.2"]
     assert simulate.main(["--out", str(tmp_path), *arguments]) == 0
-    points = read_scan(frame_paths(tmp_path, "00", 0)[0])
+    sweep, truth = frame_paths(tmp_path, "00", 0)
+    points = read_scan(sweep)
     assert 100 < len(points) <= 360
-    ground = points[np.hypot(points[:, 0], points[:, 1]) < 8, 2]
-    assert abs(np.median(ground) + 1.2) < 0.3
+    near_road = (read_labels(truth, len(points)) == ROAD) & (np.hypot(*points.T[:2]) < 8)
+    assert near_road.sum() > 20
+    assert abs(np.median(points[near_road, 2]) + 1.2) < 0.2
 
 
 def test_a_sensor_from_yaml_may_have_two_heads(tmp_path: Path) -> None:
@@ -372,19 +326,6 @@ def test_an_impossible_output_folder_is_reported_in_one_line(
     message = capsys.readouterr().err.splitlines()[-1]
     assert message.startswith("simulate: ")
     assert str(blocked) in message
-
-
-def test_the_bundled_sweep_can_be_reproduced(tmp_path: Path) -> None:
-    """With the command in CONTRIBUTING.md; other processors may round a few returns differently."""
-    command = "--count 1 --seed 29 --azimuths 1040"
-    assert command in (ROOT / "CONTRIBUTING.md").read_text()
-    assert simulate.main(["--out", str(tmp_path), *command.split()]) == 0
-    counts = []
-    for root in (tmp_path, ROOT / "demo"):
-        sweep, truth = frame_paths(root, "00", 0)
-        labels = read_labels(truth, len(read_scan(sweep)))
-        counts.append(np.bincount(labels & 0xFFFF, minlength=100))
-    np.testing.assert_allclose(*counts, atol=20)
 
 
 def test_the_bundled_sweep_has_all_kinds_of_objects() -> None:

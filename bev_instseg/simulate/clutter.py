@@ -5,7 +5,6 @@ Every function in `CLUTTER` returns an object of random shape as `Parts`.
 
 import numpy as np
 
-from bev_instseg.simulate import people
 from bev_instseg.simulate.meshes import (
     Edge,
     Material,
@@ -33,8 +32,6 @@ from bev_instseg.simulate.surroundings import (
     WOOD,
     Parts,
 )
-
-BICYCLE, MOTORCYCLE = 11, 15
 
 
 def topiary(rng: np.random.Generator) -> Parts:
@@ -206,19 +203,6 @@ def hydrant(rng: np.random.Generator) -> Parts:
     return {OTHER: join(shaft, ball((0, 0, 0.85 * height), (radius, radius, 0.15), METAL))}
 
 
-def rack(rng: np.random.Generator) -> Parts:
-    """Return one to eight bicycles parked side by side."""
-    count = rng.integers(1, 9)
-    places = np.column_stack([np.zeros(count), 0.45 * np.arange(count), np.zeros(count)])
-    places[:, 0] = rng.normal(0, 0.12, count)
-    return {BICYCLE: people.bicycle().repeated(places)}
-
-
-def parked_motorcycle(rng: np.random.Generator) -> Parts:
-    """Return a parked motorcycle or scooter."""
-    return {MOTORCYCLE: people.motorcycle(rng)}
-
-
 def stairs(rng: np.random.Generator) -> Parts:
     """Return steps to a door, with or without a hand rail."""
     width, count = rng.uniform(1.0, 2.5), rng.integers(2, 7)
@@ -235,5 +219,5 @@ def stairs(rng: np.random.Generator) -> Parts:
 
 CLUTTER = (  # all equally likely, so what is listed twice is twice as common
     *(topiary, sapling, stump, gatepost, cone, barrier, shelter, skip, heap, board, terrace),
-    *(bags, hydrant, rack, parked_motorcycle, stairs, topiary, gatepost, rack, heap),
+    *(bags, hydrant, stairs, topiary, gatepost, heap),
 )

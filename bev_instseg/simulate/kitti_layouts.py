@@ -10,7 +10,7 @@ import numpy as np
 
 from bev_instseg.datasets.kitti import BoxLabel, parse_boxes, read_boxes
 from bev_instseg.exceptions import KittiError
-from bev_instseg.simulate import lorries, people, vehicles
+from bev_instseg.simulate import lorries, people, riders, vehicles
 from bev_instseg.simulate.meshes import Mesh, fitted
 from bev_instseg.simulate.street_builder import BICYCLIST, CAR, PERSON, TRUCK, StreetBuilder
 
@@ -94,7 +94,7 @@ def _random_mesh(rng: np.random.Generator, road_user: RoadUser) -> Mesh:
         extent = np.ptp(mesh.vertices, axis=0)
         return fitted(mesh, extent * (height / extent[2]))
     if road_user.kind == "Cyclist":
-        return fitted(people.cyclist(rng), road_user.size_m)
+        return fitted(riders.cyclist(rng), road_user.size_m)
     if road_user.kind == "Car":
         body = vehicles.pickup if rng.random() < 0.03 else vehicles.car
     elif road_user.kind == "Van":

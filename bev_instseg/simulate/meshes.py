@@ -63,6 +63,15 @@ class Mesh:
         """Return the mesh shifted by (3,) metres."""
         return replace(self, vertices=self.vertices + np.asarray(offset, dtype=np.float64))
 
+    def turned(self, angle_rad: float) -> "Mesh":
+        """Return the mesh turned counter-clockwise about the z axis."""
+        c, s = np.cos(angle_rad), np.sin(angle_rad)
+        return replace(self, vertices=self.vertices @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]]))
+
+    def leaning(self, slope: float) -> "Mesh":
+        """Return the mesh sheared to the left: by ``slope`` metres per metre of height."""
+        return replace(self, vertices=self.vertices + self.vertices[:, 2:] * [[0, slope, 0]])
+
     def scaled(self, factor: float) -> "Mesh":
         """Return the mesh scaled about its origin."""
         return replace(self, vertices=self.vertices * factor)

@@ -1,103 +1,84 @@
-"""Models of pedestrians, cyclists and motorcyclists: tapered limbs posed by hands and feet."""
-
-from functools import cache
+"""Models of people on foot or seated: tapered limbs posed by hands and feet."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.simulate.meshes import Edge, Material, Mesh, ball, box, join, loft, tube
+from bev_instseg.simulate.meshes import Material, Mesh, ball, box, join, tube
 
 SKIN = Material(0.5)
 FRAME = Material(0.3, gloss=1.0)
 TYRE = Material(0.08, returns=0.9)
 
+_LEFT_RIGHT = np.array([1.0, -1.0])
+
 
 def pedestrian(rng: np.random.Generator) -> Mesh:
     """Return a standing or walking adult or child, sometimes with a coat, rucksack or bag."""
-    size = rng.normal(0.99, 0.05) if rng.random() < 0.85 else rng.uniform(0.6, 0.85)
-    walking = rng.random() < 0.65
-    stride = rng.uniform(0.12, 0.38) if walking else rng.uniform(0.0, 0.06)
-    swing = stride * np.array([1.0, -1.0])
-    lean = rng.normal(0.06, 0.04) if walking else rng.normal(0, 0.04)
-    pelvis, neck = np.array([0, 0, 0.93]), np.array([lean, 0, 1.47])
-    feet = np.column_stack([swing, [0.1, -0.1], [0.05, 0.05 + 0.3 * stride]])
-    hands = np.column_stack([-0.9 * swing + lean, [0.27, -0.27], [0.86, 0.86]])
-    for hand in np.flatnonzero(rng.random(2) < 0.25):  # a hand at a phone or a strap
-        hands[hand] = (0.28 + lean, 0.06 * (1 - 2 * hand), rng.uniform(1.05, 1.4))
-    parts = [_figure(rng, pelvis, neck, hands, feet)]
-    cloth = _cloth(rng)
-    if rng.random() < 0.3:
-        parts.append(
-            tube([(0, 0, rng.uniform(0.5, 0.75)), (0, 0, 1.0)], [[0.23, 0.18], [0.18, 0.14]], cloth)
-        )
-    if rng.random() < 0.25:
-        parts.append(box((0.18, 0.3, 0.42), (lean - 0.22, 0, 1.0), cloth))
-    if rng.random() < 0.15:
-        parts.append(box((0.35, 0.14, 0.3), (hands[0, 0], 0.3, 0.5), cloth))
+    is_adult = rng.random() < 0.87
+    parts, hand = _upright(rng)
     if rng.random() < 0.06:
-        parts.append(_umbrella(rng, hands[0]))
-    return join(*parts).scaled(size)
+        parts.append(_umbrella(rng, hand))
+    return join(*parts).scaled(_adult_size(rng) if is_adult else rng.uniform(0.6, 0.85))
+
+
+def child(rng: np.random.Generator) -> Mesh:
+    """Return a standing or walking child of about two to ten years."""
+    parts, _ = _upright(rng)
+    return join(*parts).scaled(rng.uniform(0.47, 0.78))
+
+
+def sitter(rng: np.random.Generator, seat_m: float) -> Mesh:
+    """Return an adult or child who sits upright, slumped or leaning forward.
+
+    Args:
+        rng: Source of all random numbers.
+        seat_m: Height of the seat, which is above the origin; 0 for someone on the ground.
+    """
+    size = min(_adult_size(rng), 1.05) if rng.random() < 0.88 else rng.uniform(0.6, 0.8)
+    floor = 0.05 - min(seat_m / size, 0.45)
+    pelvis, lean = np.array([0, 0, 0.1]), rng.normal(0.15, 0.22)
+    neck = pelvis + rng.uniform(0.44, 0.51) * np.array([np.sin(lean), 0, np.cos(lean)])
+    reach = rng.uniform(0.3, 0.55, 2) + max(0, 0.25 + floor)
+    feet = np.column_stack([reach, 0.12 * _LEFT_RIGHT, [floor, floor]])
+    hands = np.column_stack(
+        [rng.uniform(0.2, 0.4, 2), 0.2 * _LEFT_RIGHT, rng.uniform(0.12, 0.38, 2)]
+    )
+    return figure(rng, pelvis, neck, hands, feet).scaled(size).moved((0, 0, seat_m))
 
 
 def seated_person(rng: np.random.Generator) -> Mesh:
     """Return a seated person, with or without a chair."""
     seat = rng.uniform(0.35, 0.55)
-    pelvis = np.array([0, 0, seat + 0.1])
-    neck = pelvis + np.array([rng.normal(0, 0.12), 0, 0.54])
-    reach = rng.uniform(0.3, 0.55, 2)
-    feet = np.column_stack([reach, [0.12, -0.12], [0.05, 0.05]])
-    hands = np.column_stack(
-        [rng.uniform(0.2, 0.4, 2), [0.2, -0.2], seat + rng.uniform(0.15, 0.4, 2)]
-    )
-    parts = [_figure(rng, pelvis, neck, hands, feet)]
+    person = sitter(rng, seat)
     if rng.random() < 0.5:
-        parts.append(box((0.4, 0.42, seat), (-0.05, 0, 0), FRAME))
-    return join(*parts).scaled(rng.normal(0.98, 0.05))
+        return join(person, box((0.4, 0.42, seat), (-0.05, 0, 0), FRAME))
+    return person
 
 
-def motorcyclist(rng: np.random.Generator) -> Mesh:
-    """Return a rider on a motorcycle or scooter."""
-    lean = rng.uniform(0.1, 0.6)
-    pelvis = np.array([-0.3, 0, 0.9])
-    neck = pelvis + 0.56 * np.array([np.sin(lean), 0, np.cos(lean)])
-    grips, pegs = np.array([[0.4, 0.33, 1.0], [0.4, -0.33, 1.0]]), np.array([0.0, 0.0, 0.36])
-    feet = pegs + np.array([[0.1, 0.18, 0], [0.1, -0.18, 0]])
-    return join(motorcycle(rng), _figure(rng, pelvis, neck, grips, feet))
+def stooping_person(rng: np.random.Generator) -> Mesh:
+    """Return someone who bends down or crouches, as workers do."""
+    drop, lean = rng.uniform(0, 1), rng.uniform(0.3, 1.2)
+    pelvis = np.array([-0.1, 0, 0.88 - 0.5 * drop])
+    neck = pelvis + 0.54 * np.array([np.sin(lean), 0, np.cos(lean)])
+    hands = neck + np.column_stack([rng.uniform(0.1, 0.35, 2), 0.2 * _LEFT_RIGHT, [-0.4, -0.4]])
+    hands[:, 2] = np.maximum(hands[:, 2], 0.1)
+    feet = np.column_stack([rng.uniform(-0.1, 0.15, 2), 0.14 * _LEFT_RIGHT, [0.05, 0.05]])
+    return figure(rng, pelvis, neck, hands, feet).scaled(_adult_size(rng))
 
 
-def motorcycle(rng: np.random.Generator) -> Mesh:
-    """Return a motorcycle or scooter without a rider."""
-    paint, half = _cloth(rng), rng.uniform(0.14, 0.22)
-    wheels = tube([[(0, -0.06, 0.3), (0, 0.06, 0.3)]], 0.3, TYRE, sides=12)
-    ends = np.array([-0.95, -0.5, 0.0, 0.35, 0.62])
-    bottom = Edge([0.6, 0.4, 0.28, 0.4, 0.7], half)
-    body = loft(ends, bottom, Edge([0.8, 0.82, 0.78, 0.95, 1.0], half * 0.7), paint)
-    bars = tube([(0.42, -0.35, 1.02), (0.42, 0.35, 1.02)], 0.03, FRAME, sides=4)
-    parts = [wheels.repeated([[-0.7, 0, 0], [0.75, 0, 0]]), body, bars]
-    parts.append(tube([(0.75, 0, 0.3), (0.45, 0, 1.0)], 0.05, FRAME, sides=4))
-    if rng.random() < 0.5:
-        parts.append(box((0.1, 0.4, 0.45), (0.5, 0, 0.95), Material(0.1, returns=0.5)))
-    if rng.random() < 0.3:
-        parts.append(box((0.4, 0.4, 0.35), (-0.85, 0, 0.85), paint))
-    return join(*parts)
+def wheelchair_user(rng: np.random.Generator) -> Mesh:
+    """Return someone in a wheelchair."""
+    small, large = (
+        tube([[(x, side * y, radius), (x, side * (y + 0.03), radius)] for side in (-1, 1)],
+             radius, TYRE)
+        for x, y, radius in ((0.35, 0.2, 0.09), (-0.05, 0.28, 0.3))
+    )  # fmt: skip
+    seat = box((0.45, 0.45, 0.05), (0, 0, 0.44), FRAME)
+    back = box((0.05, 0.45, 0.45), (-0.24, 0, 0.48), FRAME)
+    return join(sitter(rng, 0.49), small, large, seat, back)
 
 
-def cyclist(rng: np.random.Generator) -> Mesh:
-    """Return a rider on a bicycle, upright or leaning, with the pedals at any angle."""
-    lean, turn = rng.uniform(0.15, 0.85), rng.uniform(0, 2 * np.pi)
-    pelvis = np.array([-0.24, 0, 0.98])
-    neck = pelvis + 0.56 * np.array([np.sin(lean), 0, np.cos(lean)])
-    crank = 0.17 * np.array([np.cos(turn), np.sin(turn)])
-    pedals = np.array([[crank[0], 0.12, 0.29 + crank[1]], [-crank[0], -0.12, 0.29 - crank[1]]])
-    grips = np.array([[0.36, 0.24, 1.02], [0.36, -0.24, 1.02]])
-    rider = _figure(rng, pelvis, neck, grips, pedals + np.array([0, 0, 0.04]))
-    parts = [bicycle(), rider]
-    if rng.random() < 0.3:
-        parts.append(box((0.35, 0.3, 0.3), (-0.6, 0, 0.75), _cloth(rng)))
-    return join(*parts).scaled(rng.normal(1.0, 0.04))
-
-
-def _figure(
+def figure(
     rng: np.random.Generator,
     pelvis: NDArray[np.float64],
     neck: NDArray[np.float64],
@@ -105,8 +86,8 @@ def _figure(
     feet: NDArray[np.float64],
 ) -> Mesh:
     """Return a body 1.75 m tall from (3,) pelvis and neck, (2, 3) hands and feet, left first."""
-    shirt, trousers, girth = _cloth(rng), _cloth(rng), rng.normal(1, 0.1)
-    head = SKIN if rng.random() < 0.6 else _cloth(rng)  # hat or helmet
+    shirt, trousers, girth = cloth(rng), cloth(rng), rng.normal(1, 0.1)
+    head = SKIN if rng.random() < 0.6 else cloth(rng)  # hat or helmet
     spine = pelvis + np.linspace(-0.05, 1, 5)[:, None] * (neck - pelvis)
     torso = np.array([[0.15, 0.12], [0.16, 0.12], [0.16, 0.12], [0.19, 0.12], [0.08, 0.07]])
     parts = [
@@ -125,6 +106,48 @@ def _figure(
         box((0.26, 0.09, 0.08), (0.06, 0, -0.05), TYRE).repeated(feet),
     ]
     return join(*parts)
+
+
+def pushing_person(rng: np.random.Generator) -> Mesh:
+    """Return someone who walks with both hands on a handle 1 m high, 0.45 m in front."""
+    stride = rng.uniform(0.0, 0.35)
+    feet = np.column_stack([stride * _LEFT_RIGHT, 0.1 * _LEFT_RIGHT, [0.05, 0.05 + 0.3 * stride]])
+    hands = np.column_stack([[0.45, 0.45], 0.2 * _LEFT_RIGHT, [1.0, 1.0]])
+    neck = np.array([rng.uniform(0.02, 0.2), 0, 1.46])
+    return figure(rng, np.array([0, 0, 0.93]), neck, hands, feet).scaled(_adult_size(rng))
+
+
+def cloth(rng: np.random.Generator) -> Material:
+    """Return the material of clothes, luggage or paint."""
+    return Material(rng.uniform(0.2, 0.75))
+
+
+def _upright(rng: np.random.Generator) -> tuple[list[Mesh], NDArray[np.float64]]:
+    """Return the parts of a standing or walking adult, and the (3,) left hand."""
+    walking = rng.random() < 0.65
+    stride = rng.uniform(0.12, 0.38) if walking else rng.uniform(0.0, 0.06)
+    swing = stride * _LEFT_RIGHT
+    lean = rng.normal(0.06, 0.04) if walking else rng.normal(0, 0.04)
+    pelvis, neck = np.array([0, 0, 0.93]), np.array([lean, 0, 1.47])
+    feet = np.column_stack([swing, [0.1, -0.1], [0.05, 0.05 + 0.3 * stride]])
+    hands = np.column_stack([-0.9 * swing + lean, [0.27, -0.27], [0.86, 0.86]])
+    for hand in np.flatnonzero(rng.random(2) < 0.25):  # a hand at a phone or a strap
+        hands[hand] = (0.28 + lean, 0.06 * (1 - 2 * hand), rng.uniform(1.05, 1.4))
+    parts, coat = [figure(rng, pelvis, neck, hands, feet)], cloth(rng)
+    if rng.random() < 0.3:
+        parts.append(
+            tube([(0, 0, rng.uniform(0.4, 0.75)), (0, 0, 1.0)], [[0.23, 0.18], [0.18, 0.14]], coat)
+        )
+    if rng.random() < 0.25:
+        parts.append(box((0.18, 0.3, 0.42), (lean - 0.22, 0, 1.0), coat))
+    if rng.random() < 0.15:
+        parts.append(box((0.35, 0.14, 0.3), (hands[0, 0], 0.3, 0.5), coat))
+    return parts, hands[0]
+
+
+def _adult_size(rng: np.random.Generator) -> float:
+    """Return a factor for the 1.75 m of `figure`: two standard deviations from 1.56 to 1.9 m."""
+    return float(np.clip(rng.normal(0.99, 0.05), 0.86, 1.14))
 
 
 def _joints(
@@ -147,32 +170,5 @@ def _joints(
 def _umbrella(rng: np.random.Generator, hand: NDArray[np.float64]) -> Mesh:
     """Return an open umbrella held in a (3,) hand."""
     top = np.array([0.1, 0, 2.05])
-    roof = tube([top - [0, 0, 0.2], top], np.array([[0.5], [0.05]]), _cloth(rng), sides=8)
+    roof = tube([top - [0, 0, 0.2], top], np.array([[0.5], [0.05]]), cloth(rng), sides=8)
     return join(tube([hand, top], 0.012, FRAME, sides=3), roof)
-
-
-@cache
-def bicycle() -> Mesh:
-    """Return a bicycle: spoked wheels, diamond frame, fork, handlebar and saddle."""
-    rear, front, crank = (
-        np.array([-0.5, 0, 0.34]),
-        np.array([0.56, 0, 0.34]),
-        np.array([0, 0, 0.29]),
-    )
-    seat, head, bar = np.array([-0.2, 0, 0.86]), np.array([0.36, 0, 0.8]), np.array([0.34, 0, 1.0])
-    ends = [(rear, crank), (rear, seat), (crank, seat), (crank, head), (seat, head), (front, bar)]
-    sideways = np.array([0, 0.26, 0])
-    angle = np.linspace(0, 2 * np.pi, 17)
-    circle = np.column_stack([np.cos(angle), np.zeros(17), np.sin(angle)])
-    spokes = np.stack([circle[0:8:2], circle[8:16:2]], axis=1)
-    wheel = join(tube(0.32 * circle, 0.022, TYRE, 4), tube(0.31 * spokes, 0.008, FRAME, 3))
-    return join(
-        wheel.repeated([rear, front]),
-        tube(np.array(ends), 0.018, FRAME, sides=4),
-        tube([bar - sideways, bar + sideways], 0.02, FRAME, sides=4),
-        box((0.26, 0.14, 0.08), (-0.22, 0, 0.86), TYRE),
-    )
-
-
-def _cloth(rng: np.random.Generator) -> Material:
-    return Material(rng.uniform(0.2, 0.75))

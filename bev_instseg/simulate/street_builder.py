@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from bev_instseg.simulate.meshes import Mesh, join
 from bev_instseg.simulate.street_plan import Kerb, StreetPlan
-from bev_instseg.simulate.surroundings import VEGETATION, Parts
+from bev_instseg.simulate.surroundings import VEGETATION, Group, Parts
 
 CAR, BUS, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST, MOTORCYCLIST = 10, 13, 18, 20, 30, 31, 32
 THINGS = (CAR, BUS, TRUCK, OTHER_VEHICLE, PERSON, BICYCLIST, MOTORCYCLIST)
 
-_MIN_GAP_M = 0.1  # between any two objects
+_MIN_GAP_M = 0.04  # between the boxes around any two objects
 _OVERHEAD_M = 2.2  # parts that begin above this height may hang over a road
 
 
@@ -53,13 +53,26 @@ class StreetBuilder:
         self._leafy = np.empty(0, dtype=bool)
         self._num_instances = 0
 
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """(B, 7) boxes around all parts placed so far.
+
+        Centre x, y, half size x, y and heading in the world, bottom and top above the ground.
+        """
+        return self._occupied
+
     def place(
-        self, parts: Parts, u: float, v: float, heading_rad: float = 0.0, clear_m: float = -np.inf
+        self,
+        parts: Parts | Group,
+        u: float,
+        v: float,
+        heading_rad: float = 0.0,
+        clear_m: float = -np.inf,
     ) -> bool:
-        """Place an object unless it would overlap another; only plants may overlap each other.
+        """Place an object or group unless it would overlap another; plants may overlap plants.
 
         Args:
-            parts: Mesh of each class, in the object's frame.
+            parts: Mesh of each class in the object's frame, or the members of a group.
             u: Plan coordinate of the object's origin, metres.
             v: The other plan coordinate, metres.
             heading_rad: Angle from the main road to the object's x axis.
@@ -71,8 +84,9 @@ class StreetBuilder:
         """
         position = self.plan.to_world(u, v)
         yaw = heading_rad + np.arctan(self.plan.curvature * u)
-        boxes = np.array([_bounds(mesh, position, yaw) for mesh in parts.values()])
-        leafy = np.array([label == VEGETATION for label in parts])
+        members = list(parts.items()) if isinstance(parts, dict) else parts
+        boxes = np.array([_bounds(mesh, position, yaw) for _, mesh in members])
+        leafy = np.array([label == VEGETATION for label, _ in members])
         corners = _corners(boxes[boxes[:, 5] < _OVERHEAD_M])
         if (self.plan.distance_to_road(*self.plan.to_plan(corners)) < clear_m).any():
             return False
@@ -80,14 +94,14 @@ class StreetBuilder:
             return False
         self._occupied = np.concatenate([self._occupied, boxes])
         self._leafy = np.concatenate([self._leafy, leafy])
-        for label, mesh in parts.items():
+        for label, mesh in members:
             self._add(mesh, label, position, yaw, float(self.plan.kerb_rise(u, v)))
         return True
 
     def place_at_kerb(
         self,
         kerb: Kerb,
-        parts: Parts,
+        parts: Parts | Group,
         along_m: float,
         out_m: float,
         heading_rad: float = 0.0,

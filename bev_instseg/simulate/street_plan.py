@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bev_instseg.simulate.meshes import Material, Mesh, sheet_faces
+from bev_instseg.simulate.street_kinds import RESIDENTIAL, StreetKind
 
 ROAD, SIDEWALK, TERRAIN = 40, 48, 72
 VIEW_M = 66.0
@@ -30,6 +31,8 @@ class Kerb:
         half_width_m: Distance from the kerb to the centre line of the road.
         parking_m: Width of the parking lane beside the kerb, 0 for none.
         ends_m: Start and end of the kerb, along its x axis.
+        num_lanes: Traffic lanes between the kerb and the middle of the road.
+        median_m: Width of the strip between the two directions, 0 for none.
     """
 
     u: float
@@ -38,6 +41,8 @@ class Kerb:
     half_width_m: float
     parking_m: float
     ends_m: tuple[float, float] = (-VIEW_M, VIEW_M)
+    num_lanes: int = 1
+    median_m: float = 0.0
 
     def at(self, along_m: float, out_m: float) -> tuple[float, float]:
         """Return the plan coordinates of (x, y) of the kerb's frame."""
@@ -45,9 +50,10 @@ class Kerb:
         return self.u + along_m * c - out_m * s, self.v + along_m * s + out_m * c
 
     @property
-    def lane_m(self) -> float:
-        """Centre of the traffic lane beside the kerb, as y of the kerb's frame (negative)."""
-        return -(self.parking_m + self.half_width_m) / 2
+    def lanes_m(self) -> tuple[float, ...]:
+        """Centres of the traffic lanes, the one beside the kerb first, as y of its frame (< 0)."""
+        width = (self.half_width_m - self.median_m / 2 - self.parking_m) / self.num_lanes
+        return tuple(-self.parking_m - width * (k + 0.5) for k in range(self.num_lanes))
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +61,7 @@ class StreetPlan:
     """Roads, pavements and relief of a street.
 
     Attributes:
+        kind: What kind of street this is.
         kerbs: Both kerbs of the main road, then those of the side road, if there is one.
         pavement_m: Width of the pavements.
         kerb_height_m: Height of the pavements above the road.
@@ -66,6 +73,7 @@ class StreetPlan:
             falls away.
     """
 
+    kind: StreetKind
     kerbs: tuple[Kerb, ...]
     pavement_m: float
     kerb_height_m: float
@@ -76,30 +84,19 @@ class StreetPlan:
     bank_slope: float
 
     @classmethod
-    def random(cls, rng: np.random.Generator) -> "StreetPlan":
-        """Return a random plan."""
-        left, right = np.where(rng.random(2) < 0.6, 2.3, 0.0)
-        half = rng.uniform(3.0, 4.0) + max(left, right)
-        kerbs = [Kerb(0, half, 0, half, left), Kerb(0, -half, np.pi, half, right)]
-        junction = rng.choice(["none", "left", "right", "both"], p=[0.35, 0.2, 0.2, 0.25])
-        if junction != "none":
-            at, width = rng.choice([-1, 1]) * rng.uniform(0, 35), rng.uniform(2.8, 4.0)
-            low = -VIEW_M if junction in ("right", "both") else 0.0
-            high = VIEW_M if junction in ("left", "both") else 0.0
-            kerbs += [
-                Kerb(at - width, 0, np.pi / 2, width, 0, (low, high)),
-                Kerb(at + width, 0, -np.pi / 2, width, 0, (-high, -low)),
-            ]
+    def random(cls, rng: np.random.Generator, kind: StreetKind = RESIDENTIAL) -> "StreetPlan":
+        """Return a random plan of a kind of street."""
         length, turn = rng.uniform(12, 60, 3), rng.uniform(0, 2 * np.pi, 3)
         wave = 2 * np.pi / length * np.stack([np.cos(turn), np.sin(turn)])
         return cls(
-            kerbs=tuple(kerbs),
-            pavement_m=rng.uniform(1.5, 4.0),
-            kerb_height_m=rng.uniform(0.04, 0.15),
+            kind=kind,
+            kerbs=_random_kerbs(rng, kind),
+            pavement_m=rng.uniform(*kind.pavement_m),
+            kerb_height_m=rng.uniform(*kind.kerb_m),
             curvature=rng.normal(0, 0.002),
             slope=rng.normal(0, 0.012, 2),
             waves=np.column_stack([*wave, 0.002 * length, rng.uniform(0, 2 * np.pi, 3)]),
-            urban=bool(rng.random() < 0.4),
+            urban=bool(rng.random() < kind.paved),
             bank_slope=float(rng.choice([0, 0, rng.uniform(0.03, 0.45), rng.uniform(-0.2, -0.03)])),
         )
 
@@ -112,10 +109,17 @@ class StreetPlan:
         """Convert (..., 2) world coordinates to plan coordinates."""
         return xy[..., 0], xy[..., 1] - self.curvature * xy[..., 0] ** 2 / 2
 
+    @property
+    def median_m(self) -> float:
+        """Width of the strip in the middle of the main road, 0 for none."""
+        return self.kerbs[0].median_m
+
     def distance_to_road(self, u: ArrayLike, v: ArrayLike) -> NDArray[np.float64]:
         """Return the (...) distances to the nearest road in metres, negative on a road."""
         u, v = np.broadcast_arrays(u, v)
         main: NDArray[np.float64] = np.abs(v) - self.kerbs[0].half_width_m
+        if self.median_m:
+            main = np.maximum(main, self.median_m / 2 - np.abs(v))
         if len(self.kerbs) == 2:
             return main
         side = self.kerbs[2]
@@ -162,8 +166,34 @@ class StreetPlan:
         regular = 90 * np.sinh(np.linspace(-2.6, 2.6, 101)) / np.sinh(2.6)
         kerbs = self.kerbs[2:] if axis == 0 else self.kerbs[:2]
         lines = [regular]
+        if axis == 1 and self.median_m:
+            edge = self.median_m / 2
+            lines.append(np.array([-edge, _KERB_FACE_M - edge, edge - _KERB_FACE_M, edge]))
         for kerb in kerbs:
             outward = (-np.sin(kerb.angle_rad), np.cos(kerb.angle_rad))[axis]
             place = (kerb.u, kerb.v)[axis]
             lines.append(place + outward * np.array([0, _KERB_FACE_M, self.pavement_m]))
         return np.unique(np.concatenate(lines))
+
+
+def _random_kerbs(rng: np.random.Generator, kind: StreetKind) -> tuple[Kerb, ...]:
+    """Return the kerbs of the main road and, if there is one, those of the side road."""
+    left, right = np.where(rng.random(2) < kind.parking, 2.3, 0.0)
+    num_lanes = int(rng.choice(kind.num_lanes))
+    median = rng.uniform(1.5, 5.0) if rng.random() < kind.median else 0.0
+    half = num_lanes * rng.uniform(*kind.lane_m) + median / 2 + max(left, right)
+    ends = (-VIEW_M, VIEW_M)
+    kerbs = [
+        Kerb(0, half, 0, half, left, ends, num_lanes, median),
+        Kerb(0, -half, np.pi, half, right, ends, num_lanes, median),
+    ]
+    if rng.random() < kind.side_road:
+        reach = rng.choice(["left", "right", "both"], p=[0.31, 0.31, 0.38])
+        at, width = rng.choice([-1, 1]) * rng.uniform(0, 35), rng.uniform(2.8, 4.0)
+        low = -VIEW_M if reach in ("right", "both") else 0.0
+        high = VIEW_M if reach in ("left", "both") else 0.0
+        kerbs += [
+            Kerb(at - width, 0, np.pi / 2, width, 0, (low, high)),
+            Kerb(at + width, 0, -np.pi / 2, width, 0, (-high, -low)),
+        ]
+    return tuple(kerbs)

@@ -22,6 +22,7 @@ from bev_instseg.simulate.meshes import (
 
 BUILDING, FENCE, STRUCTURE, VEGETATION, TRUNK, POLE, SIGN, OTHER = 50, 51, 52, 70, 71, 80, 81, 99
 Parts = dict[int, Mesh]  # SemanticKITTI class -> mesh, all in the object's frame
+Group = list[tuple[int, Mesh]]  # several objects: class and mesh of each, in the group's frame
 
 WINDOW = Material(0.2, gloss=1.0, returns=0.7)
 METAL = Material(0.3, gloss=0.6)

@@ -125,6 +125,23 @@ def pickup(rng: np.random.Generator) -> Mesh:
     return join(*parts)
 
 
+def convertible(rng: np.random.Generator) -> Mesh:
+    """Return an open car: windscreen, seats and no roof, sometimes with its driver."""
+    length, width, belt = rng.uniform((3.9, 1.68, 0.85), (4.7, 1.85, 0.95))
+    paint, half = random_paint(rng), width / 2
+    axles = (-0.3 * length, 0.305 * length)
+    shape = _BodyShape(length, half, belt, belt - 0.05, belt, 0.32, axles)
+    screen, frame = (0.06 * length, 0.19 * length), 0.8 * half
+    glass = loft(
+        screen, Edge((belt + 0.42, belt), frame), Edge((belt + 0.45, belt + 0.03), frame), GLASS
+    )
+    seat = box((0.16, 0.5, belt + 0.25), (0, 0, 0), Material(rng.uniform(0.05, 0.3)))
+    seats = seat.repeated([[x, y, 0] for x in (-0.1, -0.9) for y in (-0.38, 0.38)])
+    head = box((0.2, 0.4, 0.6), (0.05, 0.38, belt - 0.1), Material(0.4))
+    driver = [head] if rng.random() < 0.5 else []
+    return join(_car_body(shape, paint), glass, seats, *driver, wheels(axles, half, 0.32, 0.2))
+
+
 def random_paint(rng: np.random.Generator) -> Material:
     """Return a car paint; half of all paints are so dark that most echoes have intensity 0."""
     dark = rng.random() < 0.5
