@@ -27,10 +27,10 @@ from bev_instseg.model_files import default_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SIMULATED = (  # sequence, share of the sweeps, with layouts of real streets, sensor
-    ("11", 0.45, True, "any"),  # the first: its objects are pasted
-    ("10", 0.2, True, "hdl64"),
-    ("12", 0.25, False, "any"),
-    ("13", 0.1, True, "pandar64"),
+    ("11", 0.3, True, "any"),  # the first: its objects are pasted
+    ("10", 0.15, True, "hdl64"),
+    ("12", 0.45, False, "any"),
+    ("13", 0.1, False, "pandar64"),
 )
 PACE_STEPS = 400  # of the short run; only the last quarter, when no batch is left in store, counts
 PACE_SHARE = 0.4  # of the time is the most that the short run may take: loaders start slowly

@@ -105,7 +105,7 @@ def test_a_leg_simulates_cuts_times_a_short_run_and_trains(leg, tmp_path: Path) 
     assert sorted(tools[:-2]) == ["cut_objects"] * 2 + ["simulate"] * 4
     assert tools[-2:] == ["train_kitti"] * 2
     simulated = [line for line in called if line.startswith("simulate")]
-    assert "--sequence 11 --count 45 --sensor any --layouts labels" in simulated[0]
+    assert "--sequence 11 --count 30 --sensor any --layouts labels" in simulated[0]
     assert all("--out out/pace" in line or "--out out/run" in line for line in called[-2:])
     assert "--objects out/real.npz out/simulated.npz --init" in called[-1]
     # 50 steps a second, in 95 % of the time that is left

@@ -384,8 +384,8 @@ def test_hidden_people_show_only_their_upper_part() -> None:
     scene = street_with_a_wall(replace(NOBODY, hidden=8.0), 1.1)
     bodies = instances(scene)
     assert 2 <= len(bodies) <= 14
-    directions = HDL64.directions(np.random.default_rng(0))
-    distance, triangle, _ = cast_rays(scene, directions)
+    origins, directions = HDL64.rays(np.random.default_rng(0))
+    distance, triangle, _ = cast_rays(scene, origins, directions)
     hit = np.isfinite(distance)
     seen = scene.labels[triangle[hit]] & 0xFFFF == PERSON
     height = directions[hit][seen, 2] * distance[hit][seen] + HDL64.height_m
