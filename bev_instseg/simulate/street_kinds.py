@@ -82,9 +82,9 @@ class StreetKind:
     """Number of pedestrians or small groups on foot."""
     companions: float = 1.5
     """Mean number of people with prams, suitcases, dogs, children or in wheelchairs."""
-    hidden: float = 2.5
+    hidden: float = 3.0
     """Mean number of people whose lower half something hides from the sensor."""
-    beside: float = 2.5
+    beside: float = 3.0
     """Mean number of people that stand within 0.3 m of an object."""
     crowds: float = 0.6
     """Mean number of groups and queues of people that stand close together."""
@@ -97,9 +97,9 @@ class StreetKind:
     stops: float = 0.4
     """Mean number of bus stops, stairs, building sites and open cars with people."""
 
-    uprights: float = 4.0
+    uprights: float = 5.0
     """Mean number of columns, posts, trunks and kiosks within 15 m of the sensor."""
-    rows: float = 0.5
+    rows: float = 0.8
     """Mean number of rows of shrubs or young trees."""
     roadside: float = 5.0
     """Mean number of mounds, barriers, walls and containers, most at 20 to 50 m."""
