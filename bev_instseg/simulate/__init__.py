@@ -3,11 +3,13 @@
 `simulate_sweep` builds a street out of triangles and casts a sensor's rays into it. Every point
 is labelled with the class and instance of the triangle that its ray hits.
 
-- `street_plan`: roads, kerbs, pavements and ground.
-- `populate`: which objects are placed where; `kitti_layouts` takes positions from real scenes.
+- `street_kinds`: what each kind of street is made of; `street_plan`: its roads, kerbs and ground.
+- `populate`: which objects are placed where, by way of `frontages`, `traffic`, `crowds` and
+  `gatherings`; `kitti_layouts` takes positions from real scenes.
 - `street_builder`: placing objects without overlaps, labels and instance numbers.
-- `vehicles`, `lorries`, `people`, `surroundings`, `clutter`: models of the objects.
-- `meshes`: the primitives that the models are built from.
+- Models of the objects: `vehicles`, `open_cars`, `lorries`, `road_trains`, `machines`, `people`,
+  `companions`, `riders`, `two_wheelers`, `surroundings`, `clutter`, `uprights`, `roadside`,
+  `planting`; `meshes`: the primitives that they are built from.
 - `sensor`: the rays, detection and intensity; `sensor_models`: real sensors; `random_sensors`.
 - `raycast`: casting the rays.
 """
