@@ -55,6 +55,7 @@ from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import POINT_FORMATS, Picture, read_instances
 from bev_instseg.file_io import remove_leftovers, reserved, write_atomic
+from bev_instseg.io.find_recordings import find_recordings
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.jobs.summary import CSV_START, summary_csv, summary_table
@@ -106,6 +107,11 @@ def segment_all(arguments: argparse.Namespace) -> int:
     """
     report = Report(arguments.program)
     _check_options(arguments)
+    recordings = find_recordings(arguments.inputs)
+    if recordings:
+        from bev_instseg.cli.segment_recordings import segment_recordings
+
+        return segment_recordings(arguments, report, recordings)
     items, found = _find_share(arguments, report)
     with report.announced("loading the network"):
         segmenter = _make_segmenter(arguments)
@@ -204,12 +210,8 @@ def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     )
 
 
-def _make_job(
-    arguments: argparse.Namespace, segmenter: "Segmenter", paths: Sequence[Path]
-) -> "Job":
-    """Return the job; all of its sweeps are surveyed, also those of other shares."""
-    from bev_instseg.jobs.job import Job, settings_fingerprint
-
+def given_setup(arguments: argparse.Namespace) -> SensorSetup:
+    """Return what the options say about the sensor."""
     setup = KNOWN_SENSORS[arguments.sensor] if arguments.sensor else SensorSetup()
     given = {
         "format": arguments.format,
@@ -219,7 +221,16 @@ def _make_job(
         "level_deg": arguments.level and tuple(arguments.level),
         "intensity_max": arguments.intensity,
     }
-    setup = replace(setup, **{k: v for k, v in given.items() if v is not None})
+    return replace(setup, **{k: v for k, v in given.items() if v is not None})
+
+
+def _make_job(
+    arguments: argparse.Namespace, segmenter: "Segmenter", paths: Sequence[Path]
+) -> "Job":
+    """Return the job; all of its sweeps are surveyed, also those of other shares."""
+    from bev_instseg.jobs.job import Job, settings_fingerprint
+
+    setup = given_setup(arguments)
     if arguments.calib is not None and not arguments.calib.exists():
         raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     return Job(
