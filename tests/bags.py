@@ -10,10 +10,13 @@ import numpy as np
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import StoragePlugin
 from rosbags.rosbag2 import Writer as Writer2
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 ROS2 = get_typestore(Stores.ROS2_HUMBLE)
 ROS1 = get_typestore(Stores.ROS1_NOETIC)
+ROS1.register(
+    get_types_from_msg("geometry_msgs/TransformStamped[] transforms", "tf2_msgs/msg/TFMessage")
+)
 START_NS, PERIOD_NS = 1_700_000_000_000_000_000, 100_000_000
 CLOUD, TF = "sensor_msgs/msg/PointCloud2", "tf2_msgs/msg/TFMessage"
 KINDS = ("bag", "bag_lz4", "bag_bz2", "db3", "mcap", "mcap_zstd", "mcap_lz4", "folder_db3")
@@ -50,7 +53,7 @@ def cloud(
     points: np.ndarray,
     stamp_ns: int = START_NS,
     frame: str = "velodyne",
-    layout: Layout = Layout(),  # noqa: B008
+    layout: Layout = Layout(),
     store: Any = ROS2,
 ) -> Any:
     """A ``PointCloud2``; fields beyond x, y, z and intensity hold the number of the point."""
@@ -83,7 +86,9 @@ def cloud(
     return new(store, "sensor_msgs/PointCloud2", head, layout.height, width, fields, *sizes)
 
 
-def transforms(chain: Sequence[tuple[str, str, Sequence[float], Sequence[float]]], store: Any) -> Any:
+def transforms(
+    chain: Sequence[tuple[str, str, Sequence[float], Sequence[float]]], store: Any
+) -> Any:
     """A ``TFMessage`` of (parent, child, metres, quaternion x y z w)."""
     found = [
         new(

@@ -137,9 +137,10 @@ def _segment(
             print(f"{path}: {writer.num_written} sweeps already have results")
         failed = writer.next_index - writer.num_written
         objects: Counter[str] = Counter()
-        num_before, start = writer.num_written, time.perf_counter()
+        num_before = writer.num_written
         with report.announced("preparing the network; on its first run it is compiled for 20 s"):
             segmenter.warm_up()
+        start = time.perf_counter()
         total = recording.num_sweeps
         with (
             closing(segment_recording(segmenter, job, recording, writer)) as steps,

@@ -1,7 +1,7 @@
 """Write the labels of a recording as an MCAP file that survives a kill.
 
-While it grows, the file is ``NAME.mcap.part``: every sweep is a chunk of its own, written at once, so
-that whatever happens it can be read up to its last sweep. The same command goes on from there.
+While it grows, the file is ``NAME.mcap.part``: every sweep is a chunk of its own, written at once,
+so that whatever happens it can be read up to its last sweep. The same command goes on from there.
 """
 
 import fcntl
@@ -91,7 +91,7 @@ class LabelledRecording:
                 )
         goes_on = goes_on and self._part in earlier and read_about(self._part) == about
         temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[:100]}.tmp")
-        self._file = open(temporary, "wb")
+        self._file = open(temporary, "wb")  # noqa: SIM115
         try:
             with suppress(OSError):  # not every file system has locks
                 fcntl.flock(self._file, fcntl.LOCK_EX)

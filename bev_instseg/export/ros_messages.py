@@ -110,9 +110,7 @@ class Encoder:
         return self._store.types[f"{package}/msg/{kind}"](*values)
 
     def _serialise(self, message: Any, kind: str) -> bytes:
-        serialise = (
-            self._store.serialize_ros1 if self._ros == 1 else self._store.serialize_cdr
-        )
+        serialise = self._store.serialize_ros1 if self._ros == 1 else self._store.serialize_cdr
         return bytes(serialise(message, kind))
 
     def _header(self, sweep: StampedSweep) -> Any:

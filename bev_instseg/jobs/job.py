@@ -243,9 +243,7 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
     return Outcome(item, (*sweep.notices, *notices), timing_ms | more_ms)
 
 
-def find_instances(
-    segmenter: Segmenter, job: Job, sweep: Sweep
-) -> tuple[Sweep, Segmentation]:
+def find_instances(segmenter: Segmenter, job: Job, sweep: Sweep) -> tuple[Sweep, Segmentation]:
     """Segment a sweep that has been read.
 
     Args:

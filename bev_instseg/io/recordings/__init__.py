@@ -1,1 +1,1 @@
-"""Recordings of robots: ROS 1 and ROS 2 bags, MCAP files and captures, read as a stream of sweeps."""
+"""Recordings of robots, read as a stream: ROS 1 and ROS 2 bags, MCAP files and captures."""

@@ -52,7 +52,7 @@ class BagFolder:
             except (OSError, ScanError) as error:
                 self._missing.append(explain(error))
         if not self._parts:
-            raise ScanError(self._missing[0])
+            raise ScanError(self._missing[-1])
 
     @property
     def losses(self) -> list[str]:
@@ -97,7 +97,8 @@ class BagFolder:
             packing = str(about.get("compression_mode") or "").lower()
         except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise ScanError(
-                f"{path}: cannot be used ({explain(error)}); remove it to read the files as they are"
+                f"{path}: cannot be used ({explain(error)}); without it, the files are read as "
+                "they are"
             ) from None
         if not names:
             raise ScanError(f"{path}: lists no files; remove it to read the files as they are")

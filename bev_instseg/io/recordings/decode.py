@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, get_typestore
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
 from bev_instseg.exceptions import ScanError, printable
@@ -17,8 +17,11 @@ from bev_instseg.io.recordings.source import Message
 
 @cache
 def ros1_types() -> Typestore:
-    """Return the message types of ROS 1."""
-    return get_typestore(Stores.ROS1_NOETIC)
+    """Return the message types of ROS 1, with those of transforms."""
+    store = get_typestore(Stores.ROS1_NOETIC)
+    for kind in ("tf2_msgs/msg/TFMessage", "tf/msg/tfMessage"):
+        store.register(get_types_from_msg("geometry_msgs/TransformStamped[] transforms", kind))
+    return store
 
 
 @cache

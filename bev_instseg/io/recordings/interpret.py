@@ -52,7 +52,9 @@ def stored_points(sweep: StampedSweep) -> StoredPoints:
     return StoredPoints(values)
 
 
-def interpret_sweep(path: Path, sweep: StampedSweep, setup: SensorSetup, reading: Reading | None) -> Sweep:
+def interpret_sweep(
+    path: Path, sweep: StampedSweep, setup: SensorSetup, reading: Reading | None
+) -> Sweep:
     """Transform a sweep of a recording into the sensor frame.
 
     Missing returns become NaN, which is outside every grid. A sweep without any return is no error:

@@ -13,6 +13,7 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, Schema
 from mcap.records import Message as McapMessage
 from mcap.stream_reader import StreamReader, breakup_chunk
+from mcap.summary import Summary
 
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.file_io import open_regular
@@ -86,7 +87,7 @@ class McapFile:
         schema = self._schemas.get(channel.schema_id)
         return plain_type(schema.name) if schema else ""
 
-    def _summary(self):  # type: ignore[no-untyped-def]
+    def _summary(self) -> Summary | None:
         """Return the file's summary if it has one with all that is needed, and remember it."""
         self._file.seek(0)
         try:
@@ -111,7 +112,9 @@ class McapFile:
             if topics is None or printable(channel.topic) in topics
         }
         chunks = summary.chunk_indexes
-        for index in sorted(chunks, key=lambda one: (one.message_start_time, one.chunk_start_offset)):
+        for index in sorted(
+            chunks, key=lambda one: (one.message_start_time, one.chunk_start_offset)
+        ):
             if index.message_index_offsets and not wanted & index.message_index_offsets.keys():
                 continue
             self._file.seek(index.chunk_start_offset + BEFORE_CHUNK)

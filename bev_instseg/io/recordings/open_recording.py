@@ -1,5 +1,6 @@
 """Recognise recordings and open them."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,11 @@ from bev_instseg.io.recordings.ros1_bag import Ros1Bag
 from bev_instseg.io.recordings.source import POINT_CLOUD, Source, Topic
 from bev_instseg.io.recordings.sqlite_file import SqliteFile
 
+KINDS: Mapping[str, Callable[[Path], Source]] = {
+    ".bag": Ros1Bag,
+    ".mcap": McapFile,
+    ".db3": SqliteFile,
+}
 MAX_LISTED = 20  # topics in a message
 
 
@@ -24,9 +30,8 @@ def open_source(path: str | Path) -> Source:
         ScanError: It is missing, or none of these.
     """
     path = Path(path)
-    kinds = {".bag": Ros1Bag, ".mcap": McapFile, ".db3": SqliteFile}
     suffix = Path(path.name.removesuffix(".active")).suffix.lower()  # of a bag being recorded
-    kind = BagFolder if path.is_dir() else kinds.get(suffix)
+    kind = BagFolder if path.is_dir() else KINDS.get(suffix)
     if kind is None:
         raise ScanError(f"{path}: not a recording; expected a .bag, .mcap, .db3, .pcap or a folder")
     try:
@@ -52,10 +57,15 @@ def choose_topics(source: Source, wanted: tuple[str, ...]) -> list[Topic]:
     by_name = {topic.name: topic for topic in clouds}
     if not clouds:
         others = ", ".join(sorted({topic.type for topic in source.topics()})[:MAX_LISTED])
-        raise ScanError(f"{source.path}: no topic of type {POINT_CLOUD}; it has {others or 'none'}")
+        losses = "".join(f"; {loss}" for loss in source.losses)
+        raise ScanError(
+            f"{source.path}: no topic of type {POINT_CLOUD}; it has {others or 'nothing'}{losses}"
+        )
     missing = [name for name in wanted if name not in by_name]
     if missing:
-        raise ScanError(f"{source.path}: no points on {missing[0]}; it has {_listing(source, clouds)}")
+        raise ScanError(
+            f"{source.path}: no points on {missing[0]}; it has {_listing(source, clouds)}"
+        )
     if wanted:
         return [by_name[name] for name in dict.fromkeys(wanted)]
     filled = [topic for topic in clouds if topic.num_messages != 0]

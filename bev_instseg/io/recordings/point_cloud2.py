@@ -1,6 +1,7 @@
 """A ROS ``PointCloud2`` as NumPy arrays, whatever the order and types of its fields."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,8 @@ class StampedSweep:
 def missing(points: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Return which of (N, 3 or more) points are not finite or exactly at the sensor: (N,) bool."""
     x, y, z = points[:, 0], points[:, 1], points[:, 2]
-    return ~np.isfinite(x + y + z) | ((x == 0) & (y == 0) & (z == 0))
+    is_missing: NDArray[np.bool_] = ~np.isfinite(x + y + z) | ((x == 0) & (y == 0) & (z == 0))
+    return is_missing
 
 
 def parse_cloud(message: Message) -> StampedSweep:
@@ -66,7 +68,7 @@ def parse_cloud(message: Message) -> StampedSweep:
     try:
         cloud = parse(message)
         records = records_of(cloud)
-        columns = xyz_and_intensity(records) if records.dtype.names else np.zeros((0, 4), "f4")
+        columns = xyz_and_intensity(records) if len(records) else np.zeros((0, 4), "f4")
         points = _as_float32(columns)
     except ValueError as error:
         stamp = stamp_text(message.stamp_ns)
@@ -98,7 +100,7 @@ def records_of(cloud: Any) -> np.ndarray:
         cloud: A ``PointCloud2``.
 
     Returns:
-        (N,) structured array, row by row; without fields if there are no points.
+        (N,) structured array, row by row. Without points its fields may be missing.
 
     Raises:
         ValueError: Fields, sizes and data do not fit together.
@@ -106,6 +108,8 @@ def records_of(cloud: Any) -> np.ndarray:
     width, height, step = cloud.width, cloud.height, cloud.point_step
     num_points = width * height
     if not num_points:
+        with suppress(ValueError):  # drivers leave out more than the points
+            return np.zeros(0, _dtype(cloud))
         return np.zeros(0, [])
     dtype = _dtype(cloud)
     row_step = cloud.row_step if height > 1 else width * step

@@ -56,7 +56,7 @@ class RawSweep:
 class Recording:
     """An opened recording. Iterating yields its sweeps as they are stored, from the beginning."""
 
-    def __init__(self, path: str | Path, selection: Selection = Selection()) -> None:  # noqa: B008
+    def __init__(self, path: str | Path, selection: Selection = Selection()) -> None:
         """Open a recording.
 
         Args:

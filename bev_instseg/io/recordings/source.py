@@ -9,7 +9,7 @@ from typing import Protocol
 from bev_instseg.exceptions import ScanError, printable
 
 POINT_CLOUD = "sensor_msgs/PointCloud2"
-TRANSFORMS = "tf2_msgs/TFMessage"
+TRANSFORMS = ("tf2_msgs/TFMessage", "tf/tfMessage")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Read the SQLite files (``.db3``) of ROS 2 bags."""
 
 import sqlite3
+import struct
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from bev_instseg.io.recordings.compression import MAX_CHUNK_BYTES
 from bev_instseg.io.recordings.source import Message, Topic, plain_type
 
 MAGIC = b"SQLite format 3\0"
+HEADER_BYTES = 100
 
 
 class SqliteFile:
@@ -34,8 +36,10 @@ class SqliteFile:
         self.losses: list[str] = []
         self._packed = packed_messages
         with open_regular(path, 1 << 62) as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise ScanError(f"{path}: not an SQLite file; check the file")
+            header = file.read(HEADER_BYTES)
+            self._num_lost, self._is_page_cut = _cut(header, file.seek(0, 2))
+        if not header.startswith(MAGIC):
+            raise ScanError(f"{path}: not an SQLite file; check the file")
         # "immutable" needs no locks and no right to write beside the file, but ignores a log.
         log = path.with_name(f"{path.name}-wal")
         journal = path.with_name(f"{path.name}-journal")
@@ -45,6 +49,8 @@ class SqliteFile:
             self._database = sqlite3.connect(
                 f"file:{quote(str(path.absolute()))}?{access}", uri=True, check_same_thread=False
             )
+            # Or else no table of a file that was cut can be read. Nothing is ever written.
+            self._database.execute("PRAGMA writable_schema = ON")
             self._database.text_factory = lambda text: text.decode(errors="backslashreplace")
             rows = self._database.execute("SELECT id, name, type FROM topics").fetchall()
         except sqlite3.Error as error:
@@ -78,14 +84,21 @@ class SqliteFile:
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Yield the messages of some topics in the order in which they were recorded."""
-        self.losses.clear()
+        self.losses[:] = [f"the file was cut: {self._num_lost:,} bytes less"] * bool(self._num_lost)
         wanted = [number for number, (name, _) in self._topics.items() if name in topics]
         marks = ",".join("?" * len(wanted))
         query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks})"
+        held = None  # SQLite reads the rest of a page that was cut as zeros: the last is not whole
         try:
             for number, log_ns, data in self._database.execute(f"{query} ORDER BY id", wanted):
                 name, kind = self._topics[number]
-                yield Message(name, kind, int(log_ns), self._content(data), is_ros1=False)
+                message = Message(name, kind, int(log_ns), self._content(data), is_ros1=False)
+                if not self._is_page_cut:
+                    yield message
+                    continue
+                if held is not None:
+                    yield held
+                held = message
         except (sqlite3.Error, zstandard.ZstdError, ValueError) as error:
             self.losses.append(f"the file is damaged or cut ({error}): what follows is left out")
 
@@ -98,3 +111,15 @@ class SqliteFile:
         if size > MAX_CHUNK_BYTES:
             raise ValueError(f"a message of {size:,} bytes")
         return zstandard.ZstdDecompressor().decompress(data, MAX_CHUNK_BYTES if size < 0 else 0)
+
+
+def _cut(header: bytes, num_bytes: int) -> tuple[int, bool]:
+    """Return how many bytes a database lacks, and whether it ends within a page."""
+    if len(header) < HEADER_BYTES:
+        return 0, False
+    (page_bytes,), (num_pages,) = (
+        struct.unpack_from(">H", header, 16),
+        struct.unpack_from(">I", header, 28),
+    )
+    page_bytes = 65536 if page_bytes == 1 else max(page_bytes, 512)
+    return max(num_pages * page_bytes - num_bytes, 0), num_bytes % page_bytes > 0

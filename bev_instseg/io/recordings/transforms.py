@@ -151,7 +151,7 @@ def recorded_frames(recording: Source) -> FrameTree:
         recording: The recording; it is read up to the last message of these topics.
     """
     tree = FrameTree()
-    offered = {topic.name for topic in recording.topics() if topic.type == TRANSFORMS}
+    offered = {topic.name for topic in recording.topics() if topic.type in TRANSFORMS}
     for name in (MOVING_TOPIC, STATIC_TOPIC):
         if name not in offered:
             continue

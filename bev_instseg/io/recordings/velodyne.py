@@ -47,4 +47,6 @@ def read_capture(path: Path) -> Iterator[StampedSweep]:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, ScanError):
             raise
-        raise ScanError(f"{path}: cannot be read as a Velodyne's capture: {explain(error)}") from None
+        raise ScanError(
+            f"{path}: cannot be read as a Velodyne's capture: {explain(error)}"
+        ) from None

@@ -1,0 +1,289 @@
+"""The command segment on recordings: the labels of their sweeps as files, and what is written."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bags import KINDS, START_NS, stamp, write_drive, writing
+from conftest import STREETS, one_thread_environment, street
+from mcap.reader import make_reader
+from rosbags.highlevel import AnyReader
+from rosbags.typesys import Stores, get_typestore
+
+from bev_instseg.cli import segment
+from bev_instseg.export.ros_messages import message_types
+from bev_instseg.io.recordings.recording import read_recording
+
+SWEEPS = [street(STREETS[name], seed)[0] for seed, name in enumerate("abcab")]
+LABELLED = {"/bev_instseg/points", "/bev_instseg/detections", "/bev_instseg/markers"}
+
+
+def run(path: Path, out: Path, weights: str, *more: str) -> int:
+    return segment.main([str(path), "--out", str(out), "--weights", weights, *more])
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines on stderr, without the progress bar."""
+    return [
+        line for line in capsys.readouterr().err.splitlines() if line.startswith("segment_scan: ")
+    ]
+
+
+@pytest.fixture
+def labels(tmp_path: Path, weights: str) -> list[np.ndarray]:
+    """The labels of the sweeps as ``.bin`` files."""
+    folder = tmp_path / "bins"
+    folder.mkdir()
+    for i, points in enumerate(SWEEPS):
+        points.tofile(folder / f"{i}.bin")
+    assert run(folder, tmp_path / "labels", weights) == 0
+    return [np.fromfile(tmp_path / "labels" / f"{i}.label", np.uint32) for i in range(len(SWEEPS))]
+
+
+def words(path: Path) -> list[np.ndarray]:
+    """The words that a ``.label`` would have, from a labelled recording."""
+    found = []
+    for sweep in read_recording(path, ("/bev_instseg/points",)):
+        instance, kind = (sweep.extras[name].astype(np.uint32) for name in ("instance", "class"))
+        found.append(instance << np.uint32(16) | kind)
+    return found
+
+
+def messages(path: Path) -> dict[str, list[Any]]:
+    """The messages of a labelled recording by topic, read by the official library."""
+    found: dict[str, list[Any]] = {}
+    store = message_types(2)
+    with open(path, "rb") as file:
+        for schema, channel, message in make_reader(file, validate_crcs=True).iter_messages():
+            assert schema is not None
+            parsed = store.deserialize_cdr(message.data, schema.name)
+            assert message.log_time >= START_NS
+            found.setdefault(channel.topic, []).append(parsed)
+    return found
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_recording_has_the_labels_of_its_sweeps_as_files(
+    kind: str, labels: list[np.ndarray], weights: str, tmp_path: Path
+) -> None:
+    path = write_drive(tmp_path / "in", kind, SWEEPS)
+    assert run(path, tmp_path / "out", weights) == 0
+    found = words(tmp_path / "out" / "drive.mcap")
+    assert len(found) == len(labels)
+    assert any(word.any() for word in labels)
+    for mine, theirs in zip(found, labels, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["drive.mcap"]
+
+
+def test_the_labelled_recording_is_read_by_both_libraries(weights: str, tmp_path: Path) -> None:
+    path = write_drive(tmp_path / "in", "mcap", SWEEPS)
+    assert run(path, tmp_path / "out", weights, "--files") == 0
+    result = tmp_path / "out" / "drive.mcap"
+    found = messages(result)
+    assert found.keys() == LABELLED
+    for i, (cloud, markers, detections) in enumerate(
+        zip(*(found[topic] for topic in sorted(LABELLED, reverse=True)), strict=True)
+    ):
+        assert cloud.header.frame_id == detections.header.frame_id == "velodyne"
+        assert (cloud.header.stamp.sec, cloud.header.stamp.nanosec) == divmod(stamp(i), 10**9)
+        assert cloud.width == len(SWEEPS[i])
+        tree = json.loads((tmp_path / "out" / "drive" / f"{i:06}.json").read_bytes())
+        assert len(detections.detections) == len(tree["instances"]) > 0
+        for one, entry in zip(detections.detections, tree["instances"], strict=True):
+            at = one.bbox.center.position
+            np.testing.assert_allclose((at.x, at.y, at.z), entry["centre_m"], atol=1e-3)
+            assert one.results[0].hypothesis.class_id == entry["class"]
+            np.testing.assert_allclose(one.results[0].hypothesis.score, entry["score"], atol=1e-4)
+            turn = 2 * np.arctan2(one.bbox.center.orientation.z, one.bbox.center.orientation.w)
+            gap = (turn - entry["box"]["yaw_rad"] + np.pi / 2) % np.pi - np.pi / 2
+            assert abs(gap) < 1e-3
+            assert one.id == str(entry["id"])
+        assert markers.markers[0].action == 3
+        assert len(markers.markers) == 1 + 2 * len(tree["instances"])
+    with AnyReader([result], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
+        by_topic = {name: topic.msgcount for name, topic in reader.topics.items()}
+        assert by_topic == dict.fromkeys(LABELLED, len(SWEEPS))
+        connections = [one for one in reader.connections if one.topic == "/bev_instseg/points"]
+        for i, (one, log_ns, data) in enumerate(reader.messages(connections)):
+            cloud = reader.deserialize(data, one.msgtype)
+            assert log_ns == stamp(i)
+            records = np.frombuffer(cloud.data, np.float32).reshape(len(SWEEPS[i]), 7)
+            np.testing.assert_array_equal(records[:, :4], SWEEPS[i])
+
+
+KILLED = """
+import os, signal, sys
+from bev_instseg.cli import segment
+from bev_instseg.export import labelled_recording
+usual = labelled_recording.LabelledRecording.write
+def write(self, index, *rest):
+    usual(self, index, *rest)
+    if index == int(sys.argv[1]):
+        if os.environ.get("HALF"):  # the beginning of a chunk
+            self._file.write(b"\\x06" + (1000).to_bytes(8, "little") + bytes(99))
+            self._file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+labelled_recording.LabelledRecording.write = write
+segment.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("half", ["", "1"])
+def test_a_killed_job_leaves_a_readable_file_and_goes_on(
+    half: str, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_drive(tmp_path / "in", "bag", SWEEPS * 2)
+    assert run(path, tmp_path / "whole", weights) == 0
+    out = tmp_path / "out"
+    command = [str(path), "--out", str(out), "--weights", weights]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "3", *command],
+        env={**one_thread_environment(), **({"HALF": half} if half else {})},
+        capture_output=True,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    [part] = out.glob("[!.]*")
+    assert part.name == "drive.mcap.part"
+    with pytest.warns(UserWarning, match="no index"):
+        left = words(part.rename(tmp_path / "left.mcap"))
+    (tmp_path / "left.mcap").rename(part)
+    whole = words(tmp_path / "whole" / "drive.mcap")
+    assert len(left) == 4
+    capsys.readouterr()
+    assert run(path, out, weights) == 0
+    assert f"{path}: 4 sweeps already have results" in capsys.readouterr().out
+    assert [one.name for one in out.iterdir()] == ["drive.mcap"]
+    for mine, theirs in zip(words(out / "drive.mcap"), whole, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    stamps = [sweep.stamp_ns for sweep in read_recording(out / "drive.mcap")]
+    assert stamps == [stamp(i) for i in range(10)]
+    assert run(path, out, weights) == 0
+    assert "already segmented, 10 sweeps in" in capsys.readouterr().out
+    assert run(path, out, weights, "--level", "0", "1") == 0  # other settings: done anew
+    assert "already" not in capsys.readouterr().out
+
+
+def test_a_damaged_sweep_is_reported_and_the_others_are_done(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        bag.cloud("/points", SWEEPS[0], 0)
+        bag.raw("/points", "sensor_msgs/msg/PointCloud2", stamp(1), b"\0\1\0\0" + b"\1" * 60)
+        bag.cloud("/points", SWEEPS[2], 2)
+    assert run(tmp_path / "drive.mcap", tmp_path / "out", weights) == 2
+    [line] = lines(capsys)
+    assert line.startswith(
+        f"segment_scan: {tmp_path / 'drive.mcap'}: /points at 16843009.016843009: "
+    )
+    assert "not a whole sensor_msgs/PointCloud2" in line
+    found = [sweep.stamp_ns for sweep in read_recording(tmp_path / "out" / "drive.mcap")]
+    assert found == [stamp(0), stamp(2)]
+    assert run(tmp_path / "drive.mcap", tmp_path / "out", weights) == 2  # still so
+
+
+def test_what_is_lost_of_a_cut_recording_is_said(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_drive(tmp_path / "in", "mcap_zstd", SWEEPS * 4)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    assert run(path, tmp_path / "out", weights) == 2
+    no_index, lost = lines(capsys)
+    assert no_index == (
+        f"segment_scan: {path}: the file has no index: it was cut, or its recorder was killed"
+    )
+    assert lost.startswith(f"segment_scan: {path}: the last ")
+    assert lost.endswith(" bytes of the file are not whole: left out")
+    assert 0 < len(words(tmp_path / "out" / "drive.mcap")) < 4 * len(SWEEPS)
+
+
+def test_foreign_files_are_left_alone(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_drive(tmp_path / "in", "mcap", SWEEPS[:1])
+    before = path.read_bytes()
+    assert run(path, path.parent, weights) == 2
+    assert "its results would replace it" in lines(capsys)[0]
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("drive.mcap", "drive.mcap.part"):
+        (out / name).write_bytes(before)
+        assert run(path, out, weights) == 2
+        assert (
+            f"{out / name}: already exists and was not written by bev-instseg" in lines(capsys)[0]
+        )
+        assert (out / name).read_bytes() == before
+        (out / name).unlink()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "complaint"),
+    [
+        (("--ray",), "--ray is for folders of sweeps"),
+        (("--shard", "1/2"), "--shard is for folders of sweeps"),
+        (("--topic", "/nothing"), "no points on /nothing; it has /points (sensor_msgs/PointCloud2"),
+        (("--extrinsics", "x.yaml"), "--extrinsics needs --frame"),
+        (("--frame", "base_link"), "no fixed transform from velodyne to base_link (frames: none)"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused_in_one_line(
+    more: tuple[str, ...],
+    complaint: str,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write_drive(tmp_path / "in", "mcap", SWEEPS[:1])
+    assert run(path, tmp_path / "out", weights, *more) == 2
+    [line] = lines(capsys)
+    assert complaint in line
+    assert not list((tmp_path / "out").glob("*.mcap*"))
+
+
+def test_sweeps_and_recordings_need_separate_commands(
+    sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_drive(tmp_path / "in", "mcap", SWEEPS[:1])
+    words = [str(path), str(sweeps), "--out", str(tmp_path / "out"), "--weights", weights]
+    assert segment.main(words) == 2
+    assert "segment sweeps and recordings with separate commands" in lines(capsys)[0]
+
+
+def test_a_folder_of_recordings_is_done(weights: str, tmp_path: Path) -> None:
+    write_drive(tmp_path / "in" / "monday", "folder_db3", SWEEPS[:1])
+    write_drive(tmp_path / "in" / "tuesday", "bag", SWEEPS[:2])
+    (tmp_path / "in" / "tuesday" / "drive.bag").rename(tmp_path / "in" / "evening.bag")
+    assert run(tmp_path / "in", tmp_path / "out", weights) == 0
+    assert {one.name for one in (tmp_path / "out").iterdir()} == {"drive.mcap", "evening.mcap"}
+
+
+def test_the_vehicle_itself_gets_no_label(weights: str, tmp_path: Path) -> None:
+    path = write_drive(tmp_path / "in", "mcap", SWEEPS)
+    assert run(path, tmp_path / "out", weights, "--ego-box", "4", "9", "-3", "3") == 0
+    for sweep in read_recording(tmp_path / "out" / "drive.mcap"):
+        x, y = sweep.points[:, 0], sweep.points[:, 1]
+        inside = (x >= 4) & (x <= 9) & (y >= -3) & (y <= 3)
+        assert inside.any()
+        assert not sweep.extras["instance"][inside].any()
+        assert sweep.extras["instance"][~inside].any()
+
+
+def test_missing_returns_get_no_label_and_are_kept(weights: str, tmp_path: Path) -> None:
+    missing = np.concatenate([SWEEPS[0], np.zeros((50, 4), "f4"), np.full((50, 4), np.nan, "f4")])
+    nothing = np.zeros((7, 4), "f4")
+    cases = [SWEEPS[0], missing, nothing, np.zeros((0, 4), "f4")]
+    path = write_drive(tmp_path / "in", "mcap", cases)
+    assert run(path, tmp_path / "out", weights) == 0
+    found = words(tmp_path / "out" / "drive.mcap")
+    assert [len(one) for one in found] == [len(one) for one in cases]
+    np.testing.assert_array_equal(found[1][: len(SWEEPS[0])], found[0])
+    assert found[0].any()
+    assert not found[1][len(SWEEPS[0]) :].any()
+    assert not found[2].any()
