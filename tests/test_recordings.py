@@ -1,5 +1,6 @@
 """Recordings as they come: any fields, rows, missing returns, frames, topics and damage."""
 
+import struct
 import subprocess
 import sys
 import warnings
@@ -36,6 +37,7 @@ from bev_instseg.exceptions import ConfigError, ScanError
 from bev_instseg.io.find_recordings import find_recordings, is_recording, name_of_results
 from bev_instseg.io.recordings.compression import unpack
 from bev_instseg.io.recordings.interpret import interpret_sweep, survey_recording
+from bev_instseg.io.recordings.own_vehicle import find_own_vehicle
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
 from bev_instseg.io.recordings.recording import Recording, Selection, read_recording
 from bev_instseg.io.recordings.source import POINT_CLOUD, Message
@@ -410,7 +412,8 @@ def test_all_sweeps_are_read_as_the_first_ones_suggest(tmp_path: Path) -> None:
     path = write_drive(tmp_path, "mcap", [*bright[:1] * 10, *bright[1:2] * 10, bright[2], dark])
     setup = SensorSetup()
     with Recording(path) as recording:
-        reading = survey_recording(recording, setup)
+        reading, own = survey_recording(recording, setup)
+        assert own is None  # too few sweeps
         assert reading is not None
         assert reading.intensity_max == 255
         *_, last = (recording.sweep(raw) for raw in recording)
@@ -578,3 +581,72 @@ def test_headers_in_another_byte_order_have_their_stamp() -> None:
     for little in (True, False):
         data = bytes(ROS2.serialize_cdr(head, "std_msgs/msg/Header", little_endian=little))
         assert Message("/a", "std_msgs/Header", 0, data, False).stamp_ns == 5_000_000_006
+
+
+def _with_bonnet(points: np.ndarray, seed: int) -> np.ndarray:
+    """A sweep in which the last 200 points are those of the vehicle's bonnet."""
+    rng = np.random.default_rng(seed)
+    bonnet = rng.uniform((0.8, -0.8, -0.7), (1.8, 0.8, -0.6), (200, 3))
+    bonnet = np.column_stack([bonnet, np.full(200, 0.5)])
+    return np.concatenate([points, bonnet]).astype(np.float32)
+
+
+def test_the_vehicle_is_found_while_it_moves() -> None:
+    moving = [
+        _with_bonnet(street(seed) + np.float32([0, seed * 0.7, 0, 0]), seed) for seed in range(8)
+    ]
+    found = find_own_vehicle(moving)
+    assert found is not None
+    assert "taken as the vehicle itself" in found.notice
+    for points in moving:
+        own = found.is_own(points)
+        assert own[-200:].mean() > 0.95
+        assert own[:-200].mean() < 0.005  # a crate that was moved onto the bonnet
+    parked = [_with_bonnet(street(1), seed) for seed in range(8)]
+    assert find_own_vehicle(parked) is None
+    assert find_own_vehicle([points[:-200] for points in moving]) is None
+    assert find_own_vehicle(moving[:5]) is None
+
+
+def test_topics_without_points_at_all_are_no_trouble(tmp_path: Path) -> None:
+    path = write_drive(tmp_path, "mcap", [np.zeros((0, 4), np.float32)] * 3)
+    with Recording(path) as recording:
+        assert survey_recording(recording, SensorSetup()) == (None, None)
+
+
+def test_a_capture_of_a_velodyne_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("velodyne_decoder")
+    path = tmp_path / "drive.pcap"
+    path.write_bytes(velodyne_capture(num_turns=3))
+    found, said = read(path)
+    assert said == []
+    assert 2 <= len(found) <= 4
+    assert {sweep.frame_id for sweep in found} == {"velodyne"}
+    whole = found[1]
+    returns = whole.points[~whole.is_missing]
+    np.testing.assert_allclose(np.linalg.norm(returns[:, :3], axis=1), 10, atol=0.2)
+    assert {"ring", "time"} <= whole.extras.keys()
+    with pytest.raises(ScanError, match="a capture has no topics"):
+        Recording(path, Selection(("/points",)))
+
+
+def velodyne_capture(num_turns: int) -> bytes:
+    """A ``.pcap`` of a VLP-16 that sees a sphere of 10 m around it, at 10 turns a second."""
+    global_header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    parts = [global_header]
+    azimuth, time_us = 0, 0
+    while azimuth < num_turns * 36000 + 500:
+        blocks = b""
+        for _ in range(12):
+            channels = b"".join(struct.pack("<HB", 5000, 40) for _ in range(32))
+            blocks += struct.pack("<HH", 0xEEFF, azimuth % 36000) + channels
+            azimuth += 40
+        payload = blocks + struct.pack("<IBB", time_us, 0x37, 0x22)
+        udp = struct.pack(">HHHH", 2368, 2368, 8 + len(payload), 0)
+        ip = struct.pack(
+            ">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp + payload), 0, 0, 64, 17, 0, bytes(4), bytes(4)
+        )
+        frame = bytes(12) + b"\x08\x00" + ip + udp + payload
+        parts.append(struct.pack("<IIII", 1_700_000_000, time_us, len(frame), len(frame)) + frame)
+        time_us += 1333
+    return b"".join(parts)

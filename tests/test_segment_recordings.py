@@ -57,7 +57,7 @@ def words(path: Path) -> list[np.ndarray]:
 def messages(path: Path) -> dict[str, list[Any]]:
     """The messages of a labelled recording by topic, read by the official library."""
     found: dict[str, list[Any]] = {}
-    store = message_types(2)
+    store = message_types()
     with open(path, "rb") as file:
         for schema, channel, message in make_reader(file, validate_crcs=True).iter_messages():
             assert schema is not None
@@ -287,3 +287,34 @@ def test_missing_returns_get_no_label_and_are_kept(weights: str, tmp_path: Path)
     assert found[0].any()
     assert not found[1][len(SWEEPS[0]) :].any()
     assert not found[2].any()
+
+
+def test_a_ros_1_bag_holds_the_same(weights: str, tmp_path: Path) -> None:
+    path, out = write_drive(tmp_path / "in", "mcap", SWEEPS), tmp_path / "out"
+    assert run(path, out, weights) == 0
+    assert run(path, out, weights, "--bag") == 0  # only copies
+    assert {one.name for one in out.iterdir()} == {"drive.mcap", "drive.bag"}
+    found = messages(out / "drive.mcap")
+    with AnyReader([out / "drive.bag"]) as reader:
+        assert {name for name, topic in reader.topics.items() if topic.msgcount == 5} == LABELLED
+        copied: dict[str, list[Any]] = {}
+        for one, _, data in reader.messages():
+            copied.setdefault(one.topic, []).append(reader.deserialize(data, one.msgtype))
+    for i in range(len(SWEEPS)):
+        cloud = copied["/bev_instseg/points"][i]
+        np.testing.assert_array_equal(cloud.data, found["/bev_instseg/points"][i].data)
+        assert cloud.header.seq == i
+        mine = copied["/bev_instseg/detections"][i].detections
+        theirs = found["/bev_instseg/detections"][i].detections
+        assert [one.bbox.center.position.x for one in mine] == [
+            one.bbox.center.position.x for one in theirs
+        ]
+        assert {one.results[0].id for one in mine} <= {10, 30, 31}
+        assert mine[0].results[0].score == theirs[0].results[0].hypothesis.score
+        texts = [marker.text for marker in copied["/bev_instseg/markers"][i].markers]
+        assert texts == [marker.text for marker in found["/bev_instseg/markers"][i].markers]
+    assert run(path, out, weights, "--bag", "--overwrite") == 0
+    foreign = write_drive(tmp_path / "other", "bag", SWEEPS[:1]).read_bytes()
+    (out / "drive.bag").write_bytes(foreign)
+    assert run(path, out, weights, "--bag", "--overwrite") == 2
+    assert (out / "drive.bag").read_bytes() == foreign

@@ -4,8 +4,9 @@ Examples:
   %(prog)s sweep.bin --out results --png
   %(prog)s recordings --out results --sensor nuscenes --ply --view
   %(prog)s archive --out results --shard 1/4
+  %(prog)s drive.mcap --out results --frame base_link
 
-INPUT is a sweep, or a folder that is searched to any depth. Formats: .bin (float32; what the floats
+INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats: .bin (float32; what the floats
 are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. What the
 intensities mean, where up is, how far the sensor is tilted and where it stands is detected, from
 several sweeps of each folder, and reported. The forward direction cannot be inferred from the
@@ -25,6 +26,11 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
 A folder also gets summary.csv, with a row per sweep. Where two sweeps would share a file, as a.bin
 and a.npy would share a.label, NAME keeps their suffix: a.bin.label.
+
+Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
+DIR gets NAME.mcap with the points and their labels (/bev_instseg/points), detections and markers,
+with the stamps and frames of the recording; with --bag also NAME.bag. --files, or an option for any
+file above, writes the files of each sweep to DIR/NAME/000000 and so on.
 
 To continue after an interruption, give the same command again: it skips sweeps whose results were
 made from the same file with the same weights and settings. Only files that NAME.json lists, and

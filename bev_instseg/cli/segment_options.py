@@ -107,6 +107,7 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
         metavar=("X0", "X1", "Y0", "Y1"),
         help="the vehicle itself, metres in the coordinates of the points: gets no label",
     )
+    recordings.add_argument("--bag", action="store_true", help="write a ROS 1 bag, too")
     recordings.add_argument(
         "--files", action="store_true", help="write a .label and .json for each sweep, too"
     )

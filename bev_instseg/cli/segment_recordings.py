@@ -17,6 +17,7 @@ from bev_instseg.cli.segment_report import Report
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.export.labelled_recording import LabelledRecording
+from bev_instseg.export.ros1_bag import bag_of, require_own_bag, write_bag
 from bev_instseg.file_io import remove_leftovers, reserved
 from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
@@ -47,7 +48,7 @@ def segment_recordings(
         if getattr(arguments, option) not in (None, False):
             raise ValueError(f"--{option} is for folders of sweeps, not for recordings")
     out: Path = arguments.out.resolve()
-    names = _names(recordings, out)
+    names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
     selection = Selection(tuple(arguments.topic), arguments.frame, arguments.extrinsics)
     if selection.extrinsics is not None and not selection.frame:
         raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
@@ -68,7 +69,7 @@ def segment_recordings(
     return code
 
 
-def _names(recordings: Sequence[Path], out: Path) -> list[str]:
+def _names(recordings: Sequence[Path], out: Path, suffixes: Sequence[str]) -> list[str]:
     """Return the names of the results; raises ScanError if one would replace a recording."""
     names = [name_of_results(path) for path in recordings]
     repeated = Counter(name.casefold() for name in names)
@@ -79,7 +80,7 @@ def _names(recordings: Sequence[Path], out: Path) -> list[str]:
     if len({name.casefold() for name in names}) < len(names):
         raise ScanError(f"{recordings[0]}: several recordings have this name; give each its --out")
     for path, name in zip(recordings, names, strict=True):
-        if path.resolve() in ((out / f"{name}.mcap"), out):
+        if path.resolve() in (out, *(out / f"{name}{suffix}" for suffix in suffixes)):
             raise ScanError(f"{path}: its results would replace it; choose another --out")
     return names
 
@@ -98,7 +99,7 @@ def _make_job(
         setup = replace(setup, origin_m=(x_m, y_m, z_m))
     formats = tuple(one for one in POINT_FORMATS if getattr(arguments, one))
     pictures = tuple(p for one in PICTURES if getattr(arguments, one) for p in PICTURES[one])
-    reading = survey_recording(recording, setup)
+    reading, own = survey_recording(recording, setup)
     job = Job(
         out=arguments.out.resolve(),
         settings=settings_fingerprint(segmenter, setup, arguments.tiles),
@@ -113,9 +114,15 @@ def _make_job(
         job=job,
         name=name,
         selection=selection,
+        own=own,
         ego_box=arguments.ego_box and tuple(arguments.ego_box),
         writes_files=bool(arguments.files or formats or pictures or job.calibration),
     )
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    """Return whether a file exists and is not older than another."""
+    return path.is_file() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
 def _segment(
@@ -130,7 +137,11 @@ def _segment(
     end = None if arguments.overwrite else job.earlier_end(recording)
     if end is not None:
         print(f"{path}: already segmented, {end.get('sweeps', 0)} sweeps in {job.path}")
+        if arguments.bag and not _is_newer(bag_of(job.path), job.path):
+            write_bag(job.path, segmenter.config.classes)
         return 2 if end.get("failed") or end.get("losses") else 0
+    if arguments.bag:
+        require_own_bag(bag_of(job.path))
     writer = LabelledRecording(job.path, job.about(recording), goes_on=not arguments.overwrite)
     with closing(writer):
         if writer.next_index:
@@ -157,6 +168,8 @@ def _segment(
         for loss in losses:
             report.say(f"{path}: {loss}")
         writer.finish(failed, losses)
+    if arguments.bag:
+        write_bag(job.path, segmenter.config.classes)
     if recording.num_alone:
         report.say(f"note: {path}: {recording.num_alone} sweeps lack a topic: not near in time")
     num_new = writer.num_written - num_before

@@ -106,7 +106,7 @@ class LabelledRecording:
             raise
 
     def _begin(self, about: Mapping[str, str]) -> None:
-        store = message_types(2)
+        store = message_types()
         self._writer = Writer(self._file, compression=CompressionType.LZ4)
         self._writer.start(profile="ros2", library="bev-instseg")
         self._writer.add_metadata(ABOUT, dict(about))

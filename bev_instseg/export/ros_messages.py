@@ -12,7 +12,7 @@ from rosbags.typesys.store import Typestore
 
 from bev_instseg.colours import instance_colours
 from bev_instseg.config import ClassConfig
-from bev_instseg.io.recordings.decode import ros1_types, ros2_types
+from bev_instseg.io.recordings.decode import ros2_types
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.transforms import to_quaternion
 from bev_instseg.structures import Instances
@@ -34,15 +34,14 @@ FLOAT32, UINT32, UINT16 = 7, 6, 4  # of PointField
 CUBE, TEXT, ADD, DELETE_ALL = 1, 9, 0, 3  # of Marker
 ALPHA, TEXT_M = 0.4, 0.6
 # vision_msgs is not part of ROS's core, so rosbags does not have it.
-HYPOTHESES = {
-    1: "int64 id\nfloat64 score\ngeometry_msgs/PoseWithCovariance pose\n",
-    2: "vision_msgs/ObjectHypothesis hypothesis\ngeometry_msgs/PoseWithCovariance pose\n",
-}
-DETECTION = {
-    1: "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n"
-    "vision_msgs/BoundingBox3D bbox\nsensor_msgs/PointCloud2 source_cloud\n",
-    2: "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n"
+DETECTION_TYPES = {
+    "ObjectHypothesis": "string class_id\nfloat64 score\n",
+    "ObjectHypothesisWithPose": "vision_msgs/ObjectHypothesis hypothesis\n"
+    "geometry_msgs/PoseWithCovariance pose\n",
+    "BoundingBox3D": "geometry_msgs/Pose center\ngeometry_msgs/Vector3 size\n",
+    "Detection3D": "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n"
     "vision_msgs/BoundingBox3D bbox\nstring id\n",
+    "Detection3DArray": "std_msgs/Header header\nvision_msgs/Detection3D[] detections\n",
 }
 
 
@@ -64,36 +63,25 @@ class SegmentedSweep:
 
 
 @cache
-def message_types(ros: int) -> Typestore:
-    """Return the message types of ROS 1 or 2, with those of ``vision_msgs``."""
-    store = (ros1_types if ros == 1 else ros2_types)()
-    definitions = {
-        "ObjectHypothesis": "string class_id\nfloat64 score\n",
-        "ObjectHypothesisWithPose": HYPOTHESES[ros],
-        "BoundingBox3D": "geometry_msgs/Pose center\ngeometry_msgs/Vector3 size\n",
-        "Detection3D": DETECTION[ros],
-        "Detection3DArray": "std_msgs/Header header\nvision_msgs/Detection3D[] detections\n",
-    }
-    for name, text in definitions.items():
-        kind = f"vision_msgs/msg/{name}"
-        if kind not in store.fielddefs:
-            store.register(get_types_from_msg(text, kind))
+def message_types() -> Typestore:
+    """Return the message types of ROS 2 with those of ``vision_msgs``."""
+    store = ros2_types()
+    for name, text in DETECTION_TYPES.items():
+        store.register(get_types_from_msg(text, f"vision_msgs/msg/{name}"))
     return store
 
 
 class Encoder:
-    """Makes the messages of a sweep for one version of ROS."""
+    """Makes the messages of a sweep."""
 
-    def __init__(self, classes: Sequence[ClassConfig], ros: int = 2) -> None:
+    def __init__(self, classes: Sequence[ClassConfig]) -> None:
         """Prepare to encode.
 
         Args:
             classes: The classes of the instances.
-            ros: 1 or 2.
         """
         self._classes = tuple(classes)
-        self._ros = ros
-        self._store = message_types(ros)
+        self._store = message_types()
 
     def encode(self, result: SegmentedSweep) -> tuple[bytes, ...]:
         """Return a serialised message for each of `TOPICS`."""
@@ -110,13 +98,11 @@ class Encoder:
         return self._store.types[f"{package}/msg/{kind}"](*values)
 
     def _serialise(self, message: Any, kind: str) -> bytes:
-        serialise = self._store.serialize_ros1 if self._ros == 1 else self._store.serialize_cdr
-        return bytes(serialise(message, kind))
+        return bytes(self._store.serialize_cdr(message, kind))
 
     def _header(self, sweep: StampedSweep) -> Any:
         stamp = self._new("builtin_interfaces/Time", *divmod(sweep.stamp_ns, 10**9))
-        sequence = (0,) if self._ros == 1 else ()
-        return self._new("std_msgs/Header", *sequence, stamp, sweep.frame_id)
+        return self._new("std_msgs/Header", stamp, sweep.frame_id)
 
     def _pose(self, result: SegmentedSweep, box: NDArray[np.float32]) -> Any:
         """Return the pose of a box in the sweep's coordinates."""
@@ -138,19 +124,12 @@ class Encoder:
     def _detections(self, header: Any, poses: Sequence[Any], instances: Instances) -> Any:
         detections = []
         for pose, one in zip(poses, instances, strict=True):
-            label = self._classes[int(instances.classes[one.number - 1])].label
             covariance = self._new("geometry_msgs/PoseWithCovariance", pose, np.zeros(36))
             box = self._new("vision_msgs/BoundingBox3D", pose, self._size(one.box))
-            if self._ros == 1:
-                guess = self._new(
-                    "vision_msgs/ObjectHypothesisWithPose", label, one.score, covariance
-                )
-                last = self._new_cloud(header, 0)
-            else:
-                hypothesis = self._new("vision_msgs/ObjectHypothesis", one.name, one.score)
-                guess = self._new("vision_msgs/ObjectHypothesisWithPose", hypothesis, covariance)
-                last = str(one.number)
-            detections.append(self._new("vision_msgs/Detection3D", header, [guess], box, last))
+            hypothesis = self._new("vision_msgs/ObjectHypothesis", one.name, one.score)
+            guess = self._new("vision_msgs/ObjectHypothesisWithPose", hypothesis, covariance)
+            number = str(one.number)
+            detections.append(self._new("vision_msgs/Detection3D", header, [guess], box, number))
         return self._new("vision_msgs/Detection3DArray", header, detections)
 
     def _markers(self, header: Any, poses: Sequence[Any], instances: Instances) -> Any:
@@ -174,6 +153,9 @@ class Encoder:
         """Return a marker without place and size."""
         zero = self._new("geometry_msgs/Point", 0.0, 0.0, 0.0)
         upright = self._new("geometry_msgs/Quaternion", 0.0, 0.0, 0.0, 1.0)
+        stamp = self._new("builtin_interfaces/Time", 0, 0)
+        no_data = np.zeros(0, np.uint8)
+        nowhere = self._new("std_msgs/Header", stamp, "")
         values: dict[str, Any] = {
             "header": header,
             "ns": group,
@@ -187,17 +169,14 @@ class Encoder:
             "frame_locked": False,
             "points": [],
             "colors": [],
+            "texture_resource": "",
+            "texture": self._new("sensor_msgs/CompressedImage", nowhere, "", no_data),
+            "uv_coordinates": [],
             "text": "",
             "mesh_resource": "",
+            "mesh_file": self._new("visualization_msgs/MeshFile", "", no_data),
             "mesh_use_embedded_materials": False,
         }
-        if self._ros == 2:
-            stamp = self._new("builtin_interfaces/Time", 0, 0)
-            nowhere = self._new("std_msgs/Header", stamp, "")
-            image = self._new("sensor_msgs/CompressedImage", nowhere, "", np.zeros(0, np.uint8))
-            mesh = self._new("visualization_msgs/MeshFile", "", np.zeros(0, np.uint8))
-            values |= {"texture_resource": "", "texture": image, "uv_coordinates": []}
-            values |= {"mesh_file": mesh}
         return self._store.types["visualization_msgs/msg/Marker"](**values)
 
     def _new_cloud(self, header: Any, num_points: int) -> Any:

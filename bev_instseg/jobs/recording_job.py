@@ -14,7 +14,9 @@ import numpy as np
 from bev_instseg.export.labelled_recording import LabelledRecording, read_about, read_end
 from bev_instseg.export.ros_messages import Encoder, SegmentedSweep
 from bev_instseg.io.recordings.interpret import interpret_sweep, rotation_of
+from bev_instseg.io.recordings.own_vehicle import OwnVehicle
 from bev_instseg.io.recordings.recording import RawSweep, Recording, Selection
+from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
 from bev_instseg.jobs.job import (
@@ -41,7 +43,8 @@ class RecordingJob:
         job: How its sweeps are read, and what files each gets.
         name: Name of the results in the job's folder, without suffix.
         selection: What is read of the recording.
-        ego_box: Where the vehicle itself is, in the coordinates of the points; None to keep all.
+        ego_box: Where the vehicle itself is, in the coordinates of the points; None for ``own``.
+        own: What was found of the vehicle; None to keep all.
         writes_files: Whether sweeps get files of their own besides the recording.
     """
 
@@ -49,6 +52,7 @@ class RecordingJob:
     name: str
     selection: Selection
     ego_box: EgoBox | None = None
+    own: OwnVehicle | None = None
     writes_files: bool = False
 
     @property
@@ -150,9 +154,10 @@ def _segment_one(
         reading = job.job.survey.reading_of(item.path)
         sweep = interpret_sweep(item.path, stamped, job.job.setup, reading)
         if job.ego_box is not None:
-            points = sweep.points.copy()
-            points[in_box(stamped.points, job.ego_box), :3] = np.nan  # outside every grid
-            sweep = replace(sweep, points=points)
+            sweep = _without(sweep, in_box(stamped.points, job.ego_box))
+        elif job.own is not None:
+            sweep = _without(sweep, job.own.is_own(sweep.points))
+            sweep = replace(sweep, notices=(*sweep.notices, job.own.notice))
         timing_ms = {"read": 1000 * (time.perf_counter() - start)}
         sweep, segmentation = find_instances(segmenter, job.job, sweep)
         timing_ms |= segmentation.timing_ms
@@ -173,6 +178,13 @@ def _segment_one(
     outcome = Outcome(item, (*sweep.notices, *notices), timing_ms)
     counts = np.bincount(instances.classes, minlength=len(instances.class_names)).tolist()
     return SweepOutcome(index, stamped.stamp_ns, outcome, messages, tuple(counts))
+
+
+def _without(sweep: Sweep, is_own: np.ndarray) -> Sweep:
+    """Return a sweep with the vehicle's own points outside every grid, where no label is given."""
+    points = sweep.points.copy()
+    points[is_own, :3] = np.nan
+    return replace(sweep, points=points)
 
 
 def in_box(points: np.ndarray, box: EgoBox) -> np.ndarray:

@@ -1,13 +1,16 @@
 """Bring the sweeps of a recording to the network's frame, all in the way the first ones suggest."""
 
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.formats import StoredPoints
+from bev_instseg.io.recordings.own_vehicle import OwnVehicle, find_own_vehicle
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, stamp_text
 from bev_instseg.io.recordings.recording import Recording
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
@@ -18,25 +21,41 @@ SURVEY_STEP = 10  # every so many sweeps from the beginning are looked at
 NO_RETURNS = "no returns: nothing to segment"
 
 
-def survey_recording(recording: Recording, setup: SensorSetup) -> Reading | None:
+class RecordingSurvey(NamedTuple):
+    """What the first sweeps of a recording say about all.
+
+    Attributes:
+        reading: What they have in common; None if none of those looked at can be read.
+        own: What they see of their own vehicle; None if nothing, or if it stood still.
+    """
+
+    reading: Reading | None
+    own: OwnVehicle | None
+
+
+def survey_recording(recording: Recording, setup: SensorSetup) -> RecordingSurvey:
     """Look at up to `MAX_SWEEPS` of a recording's first sweeps and decide how all are read.
 
     Args:
         recording: The recording; it is read from its beginning.
         setup: What is known about the sensor; it is not questioned.
-
-    Returns:
-        What the sweeps have in common; None if none of those can be read.
     """
-    clouds = []
+    sweeps = []
     for raw in islice(recording, 0, SURVEY_STEP * MAX_SWEEPS, SURVEY_STEP):
         try:
             sweep = recording.sweep(raw)
         except ScanError:  # reported when it is its turn
             continue
         if sweep.num_missing < len(sweep.points):
-            clouds.append((name_of(recording.path, sweep.stamp_ns), stored_points(sweep).values))
-    return survey_points(clouds, setup)
+            sweeps.append(sweep)
+    path = recording.path
+    clouds = ((name_of(path, one.stamp_ns), stored_points(one).values) for one in sweeps)
+    reading = survey_points(clouds, setup)
+    interpreted = []
+    for sweep in sweeps:
+        with suppress(ScanError):
+            interpreted.append(interpret_sweep(path, sweep, setup, reading).points)
+    return RecordingSurvey(reading, find_own_vehicle(interpreted))
 
 
 def name_of(recording: Path, stamp_ns: int) -> Path:
