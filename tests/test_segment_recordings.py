@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bags import KINDS, START_NS, stamp, write_drive, writing
-from conftest import STREETS, one_thread_environment, street
+from bags import KINDS, START_NS, TF, stamp, transforms, write_drive, writing
+from conftest import ROOT, STREETS, one_thread_environment, street
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
@@ -18,6 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 from bev_instseg.cli import segment
 from bev_instseg.export.ros_messages import message_types
 from bev_instseg.io.recordings.recording import read_recording
+from bev_instseg.io.recordings.transforms import from_quaternion
 
 SWEEPS = [street(STREETS[name], seed)[0] for seed, name in enumerate("abcab")]
 LABELLED = {"/bev_instseg/points", "/bev_instseg/detections", "/bev_instseg/markers"}
@@ -262,6 +263,62 @@ def test_a_folder_of_recordings_is_done(weights: str, tmp_path: Path) -> None:
     (tmp_path / "in" / "tuesday" / "drive.bag").rename(tmp_path / "in" / "evening.bag")
     assert run(tmp_path / "in", tmp_path / "out", weights) == 0
     assert {one.name for one in (tmp_path / "out").iterdir()} == {"drive.mcap", "evening.mcap"}
+
+
+def test_results_below_the_recordings_are_no_recordings(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_drive(tmp_path / "in", "bag", SWEEPS[:1])
+    out = tmp_path / "in" / "labelled"
+    for _ in range(2):
+        assert run(tmp_path / "in", out, weights, "--bag") == 0
+    assert {one.name for one in out.iterdir()} == {"drive.mcap", "drive.bag"}
+    assert capsys.readouterr().out.count("already segmented") == 1
+
+
+UPSIDE_DOWN = np.array([1, -1, -1, 1], np.float32)  # about x
+MOUNTING = [
+    ("base_link", "mast", (1.0, 0.0, 1.7), (0.0, 0.0, 0.0, 1.0)),
+    ("mast", "velodyne", (0.0, 0.5, 0.0), (1.0, 0.0, 0.0, 0.0)),
+]
+
+
+@pytest.mark.parametrize("frame", ["", "base_link"])
+def test_boxes_are_where_the_points_are_however_the_sensor_is_mounted(
+    frame: str, weights: str, tmp_path: Path, labels: list[np.ndarray]
+) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        bag.write("/tf_static", TF, START_NS, transforms(MOUNTING, bag.store))
+        for i, points in enumerate(SWEEPS):
+            bag.cloud("/points", points * UPSIDE_DOWN, i)
+    options = ("--frame", frame) if frame else ("--axes", "frd")
+    assert run(tmp_path / "drive.mcap", tmp_path / "out", weights, *options) == 0
+    result = tmp_path / "out" / "drive.mcap"
+    for mine, theirs in zip(words(result), labels, strict=True):
+        assert (mine == theirs).mean() > 0.99  # coordinates are rounded differently
+    sweeps, found = list(read_recording(result)), messages(result)
+    for sweep, detections in zip(sweeps, found["/bev_instseg/detections"], strict=True):
+        assert sweep.frame_id == detections.header.frame_id == (frame or "velodyne")
+        assert detections.detections
+        for one in detections.detections:
+            points = sweep.points[sweep.extras["instance"] == int(one.id), :3].astype(float)
+            pose, size = one.bbox.center, one.bbox.size
+            turn = pose.orientation
+            box = from_quaternion(
+                (pose.position.x, pose.position.y, pose.position.z),
+                (turn.x, turn.y, turn.z, turn.w),
+            ).inverse()
+            inside = points @ box.rotation.T + box.translation_m
+            limits = np.array([size.x, size.y, size.z]) / 2 + 0.01
+            assert (np.abs(inside) <= limits).all()
+
+
+def test_the_layout_for_foxglove_shows_what_is_written() -> None:
+    layout = json.loads((ROOT / "docs" / "foxglove.json").read_text())
+    shown = set(layout["configById"]["3D!bev_instseg"]["topics"])
+    shown.add(layout["configById"]["RawMessages!bev_instseg"]["topicPath"])
+    assert shown == LABELLED
+    assert {layout["layout"]["first"], layout["layout"]["second"]} == set(layout["configById"])
 
 
 def test_the_vehicle_itself_gets_no_label(weights: str, tmp_path: Path) -> None:

@@ -6,11 +6,11 @@ Examples:
   %(prog)s archive --out results --shard 1/4
   %(prog)s drive.mcap --out results --frame base_link
 
-INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats: .bin (float32; what the floats
-are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. What the
-intensities mean, where up is, how far the sensor is tilted and where it stands is detected, from
-several sweeps of each folder, and reported. The forward direction cannot be inferred from the
-points: unless it is x, give --sensor or --axes.
+INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats of sweeps: .bin
+(float32; what the floats are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz.
+What the intensities mean, where up is, how far the sensor is tilted and where it stands is
+detected, from several sweeps of each folder, and reported. The forward direction cannot be inferred
+from the points: unless it is x, give --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class

@@ -16,8 +16,8 @@ from bev_instseg.cli.segment import PICTURES, given_setup
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
-from bev_instseg.export.labelled_recording import LabelledRecording
-from bev_instseg.export.ros1_bag import bag_of, require_own_bag, write_bag
+from bev_instseg.export.labelled_recording import LabelledRecording, read_about
+from bev_instseg.export.ros1_bag import bag_of, is_own_bag, require_own_bag, write_bag
 from bev_instseg.file_io import remove_leftovers, reserved
 from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
@@ -47,6 +47,7 @@ def segment_recordings(
     for option in NOT_FOR_RECORDINGS:
         if getattr(arguments, option) not in (None, False):
             raise ValueError(f"--{option} is for folders of sweeps, not for recordings")
+    recordings = [path for path in recordings if path in arguments.inputs or not _is_own(path)]
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
     selection = Selection(tuple(arguments.topic), arguments.frame, arguments.extrinsics)
@@ -67,6 +68,14 @@ def segment_recordings(
                 report.say(explain(error))
                 code = 2
     return code
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a recording was written by bev-instseg, as those in an output folder are."""
+    try:
+        return read_about(path) is not None if path.suffix == ".mcap" else is_own_bag(path)
+    except OSError:  # reported when it is its turn
+        return False
 
 
 def _names(recordings: Sequence[Path], out: Path, suffixes: Sequence[str]) -> list[str]:

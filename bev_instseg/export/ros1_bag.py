@@ -52,16 +52,29 @@ def bag_of(labelled: Path) -> Path:
     return labelled.with_suffix(".bag")
 
 
-def require_own_bag(path: Path) -> None:
-    """Raise ScanError if a bag that bev-instseg did not write is in the way."""
-    if not lexists(path):
-        return
-    bag = Ros1Bag(path)
+def is_own_bag(path: Path) -> bool:
+    """Return whether a path is a bag that bev-instseg wrote.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    if path.is_dir() or path.suffix != ".bag":
+        return False
     try:
-        texts = [message.data for message in bag.messages({ABOUT[0]})]
+        bag = Ros1Bag(path)
+    except ScanError:
+        return False
+    try:
+        return bag.has_index and any(
+            MARK.encode() in message.data for message in bag.messages({ABOUT[0]})
+        )
     finally:
         bag.close()
-    if not any(MARK.encode() in text for text in texts):
+
+
+def require_own_bag(path: Path) -> None:
+    """Raise ScanError if something is in the way of a bag that bev-instseg did not write."""
+    if lexists(path) and not is_own_bag(path):
         raise ScanError(
             f"{path}: already exists and was not written by bev-instseg; move it or choose another "
             "output folder"

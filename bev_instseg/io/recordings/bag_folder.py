@@ -1,7 +1,7 @@
 """Read the folders of ROS 2 bags, whose files are parts of one recording."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -55,7 +55,7 @@ class BagFolder:
             raise ScanError(self._missing[-1])
 
     @property
-    def losses(self) -> list[str]:
+    def losses(self) -> Sequence[str]:
         """What could not be read so far."""
         return self._missing + [
             f"{part.path.name}: {loss}" for part in self._parts for loss in part.losses

@@ -16,6 +16,7 @@ KINDS: Mapping[str, Callable[[Path], Source]] = {
     ".bag": Ros1Bag,
     ".mcap": McapFile,
     ".db3": SqliteFile,
+    "folder": BagFolder,
 }
 MAX_LISTED = 20  # topics in a message
 
@@ -31,7 +32,7 @@ def open_source(path: str | Path) -> Source:
     """
     path = Path(path)
     suffix = Path(path.name.removesuffix(".active")).suffix.lower()  # of a bag being recorded
-    kind = BagFolder if path.is_dir() else KINDS.get(suffix)
+    kind = KINDS.get("folder" if path.is_dir() else suffix)
     if kind is None:
         raise ScanError(f"{path}: not a recording; expected a .bag, .mcap, .db3, .pcap or a folder")
     try:

@@ -64,6 +64,11 @@ class Ros1Bag:
         """Close the file."""
         self._file.close()
 
+    @property
+    def has_index(self) -> bool:
+        """Whether the bag was completed, so that topics are found without reading all of it."""
+        return self._chunks() is not None
+
     def topics(self) -> list[Topic]:
         """Return the topics; a bag without an index is read from end to end for that."""
         counts: Counter[str] = Counter()

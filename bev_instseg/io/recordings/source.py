@@ -1,7 +1,7 @@
 """What every kind of recording offers: its topics, and their messages in the order of the file."""
 
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -65,11 +65,14 @@ class Source(Protocol):
 
     Attributes:
         path: Its file or folder.
-        losses: What could not be read so far, one line each.
     """
 
     path: Path
-    losses: list[str]
+
+    @property
+    def losses(self) -> Sequence[str]:
+        """What could not be read so far, one line each."""
+        ...
 
     def topics(self) -> list[Topic]:
         """Return the topics, in the order of their names."""
