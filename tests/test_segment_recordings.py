@@ -135,6 +135,35 @@ segment.main(sys.argv[2:])
 """
 
 
+MEASURED = """
+import resource, sys
+from bev_instseg.cli import segment
+from bev_instseg.export import labelled_recording
+usual, peaks = labelled_recording.LabelledRecording.write, {}
+def write(self, index, *rest):
+    usual(self, index, *rest)
+    peaks[index] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+labelled_recording.LabelledRecording.write = write
+assert segment.main(sys.argv[1:]) == 0
+print(peaks[50], peaks[199])
+"""
+
+
+def test_memory_does_not_grow_while_a_recording_is_segmented(weights: str, tmp_path: Path) -> None:
+    path = write_drive(tmp_path / "in", "mcap_lz4", SWEEPS * 40)
+    command = [str(path), "--out", str(tmp_path / "out"), "--weights", weights]
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *command],
+        env=one_thread_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    early_mb, late_mb = map(float, done.stdout.splitlines()[-1].split())
+    assert late_mb - early_mb < 10
+
+
 @pytest.mark.parametrize("half", ["", "1"])
 def test_a_killed_job_leaves_a_readable_file_and_goes_on(
     half: str, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
