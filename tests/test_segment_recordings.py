@@ -1,5 +1,6 @@
 """The command segment on recordings: the labels of their sweeps as files, and what is written."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 from bags import KINDS, START_NS, TF, stamp, transforms, write_drive, writing
 from conftest import ROOT, STREETS, one_thread_environment, street
 from mcap.reader import make_reader
+from mcap.writer import Writer
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
@@ -404,3 +406,41 @@ def test_a_ros_1_bag_holds_the_same(weights: str, tmp_path: Path) -> None:
     (out / "drive.bag").write_bytes(foreign)
     assert run(path, out, weights, "--bag", "--overwrite") == 2
     assert (out / "drive.bag").read_bytes() == foreign
+
+
+def test_files_asked_for_later_are_written(weights: str, tmp_path: Path) -> None:
+    path, out = write_drive(tmp_path / "in", "mcap", SWEEPS), tmp_path / "out"
+    assert run(path, out, weights) == 0
+    assert run(path, out, weights, "--files", "--ply") == 0
+    names = sorted(one.name for one in (out / "drive").iterdir())
+    assert names[:3] == ["000000.json", "000000.label", "000000.ply"]
+    assert len(names) == 3 * len(SWEEPS)
+    for i, word in enumerate(words(out / "drive.mcap")):
+        np.testing.assert_array_equal(np.fromfile(out / f"drive/{i:06}.label", np.uint32), word)
+
+
+def test_a_full_disk_stops_the_job_and_it_goes_on_later(
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path, out = write_drive(tmp_path / "in", "mcap", SWEEPS), tmp_path / "out"
+    flush = Writer.flush
+
+    def flush_until_full(self: Writer) -> None:
+        if self._Writer__statistics.message_count > 6:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        flush(self)
+
+    monkeypatch.setattr(Writer, "flush", flush_until_full)
+    assert run(path, out, weights) == 2
+    [line] = lines(capsys)
+    assert line == (
+        f"segment_scan: {out / 'drive.mcap.part'}: No space left on device; stopped: finished "
+        "results are kept, and the same command continues when the disk can be written"
+    )
+    monkeypatch.undo()
+    assert run(path, out, weights) == 0
+    assert "2 sweeps already have results" in capsys.readouterr().out
+    assert len(words(out / "drive.mcap")) == len(SWEEPS)

@@ -16,7 +16,7 @@ from bev_instseg.cli.segment import PICTURES, given_setup
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
-from bev_instseg.export.labelled_recording import LabelledRecording, read_about
+from bev_instseg.export.labelled_recording import STOPPED, LabelledRecording, read_about
 from bev_instseg.export.ros1_bag import bag_of, is_own_bag, require_own_bag, write_bag
 from bev_instseg.file_io import remove_leftovers, reserved
 from bev_instseg.io.find_recordings import name_of_results
@@ -167,6 +167,8 @@ def _segment(
             tqdm(steps, "segmenting", total, unit="sweep", initial=writer.next_index) as bar,
         ):
             for done in bar:
+                if done.outcome.is_disk_error:
+                    raise OSError(f"{done.outcome.error}{STOPPED}")
                 report.outcome(done.outcome)
                 failed += bool(done.outcome.error)
                 names = segmenter.config.class_names

@@ -25,6 +25,10 @@ from bev_instseg.export.ros_messages import TOPICS, message_types
 from bev_instseg.file_io import TEMPORARY, open_regular
 
 ABOUT, END = "bev_instseg", "bev_instseg_end"  # names of metadata records
+STOPPED = (
+    "; stopped: finished results are kept, and the same command continues when the disk can be "
+    "written"
+)
 NUM_FIRST = 3  # records before `ABOUT`, and itself: the header may be followed by others
 DAMAGED = (McapError, RuntimeError, ValueError, struct.error, KeyError, EOFError, MemoryError)
 
@@ -129,9 +133,12 @@ class LabelledRecording:
             OSError: The disk is full, or the like.
         """
         when_ns = max(stamp_ns, 0)
-        for channel, data in zip(self._channels, messages, strict=True):
-            self._writer.add_message(channel, when_ns, data, when_ns, index)
-        self._writer.flush()
+        try:
+            for channel, data in zip(self._channels, messages, strict=True):
+                self._writer.add_message(channel, when_ns, data, when_ns, index)
+            self._writer.flush()
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}{STOPPED}", str(self._part)) from None
         self.next_index = index + 1
         self.num_written += 1
 
@@ -152,7 +159,8 @@ class LabelledRecording:
 
     def close(self) -> None:
         """Leave the file as it is, to go on later."""
-        self._file.close()
+        with suppress(OSError):  # of a full disk, which was reported
+            self._file.close()
 
 
 def _whole_sweeps(path: Path) -> Iterator[tuple[int, int, tuple[bytes, ...]]]:

@@ -20,6 +20,7 @@ from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
 from bev_instseg.jobs.job import (
+    DISK_ERRORS,
     EXPECTED_ERRORS,
     Job,
     Outcome,
@@ -66,11 +67,13 @@ class RecordingJob:
         chosen = self.selection
         extrinsics = chosen.extrinsics.read_text() if chosen.extrinsics is not None else ""
         settings = [self.job.settings_of(item), chosen.topics, chosen.frame, extrinsics]
-        hashed = json.dumps([*settings, self.ego_box]).encode()
-        files = sorted(recording.path.iterdir()) if recording.path.is_dir() else [recording.path]
+        pictures = [picture.value for picture in self.job.pictures]
+        files = [self.writes_files, self.job.formats, pictures]  # added later, they need the sweeps
+        hashed = json.dumps([*settings, self.ego_box, files]).encode()
+        stored = sorted(recording.path.iterdir()) if recording.path.is_dir() else [recording.path]
         return {
             "recording": recording.path.name,
-            "recording_bytes": str(sum(file.stat().st_size for file in files)),
+            "recording_bytes": str(sum(file.stat().st_size for file in stored)),
             "settings": hashlib.sha256(hashed).hexdigest()[:16],
         }
 
@@ -174,7 +177,9 @@ def _segment_one(
         messages = encoder.encode(result)
         timing_ms["encode"] = 1000 * (time.perf_counter() - start)
     except EXPECTED_ERRORS as error:
-        return SweepOutcome(index, raw.stamp_ns, Outcome(item, error=reason_of(error, item)))
+        is_disk_error = isinstance(error, OSError) and error.errno in DISK_ERRORS
+        failure = Outcome(item, error=reason_of(error, item), is_disk_error=is_disk_error)
+        return SweepOutcome(index, raw.stamp_ns, failure)
     outcome = Outcome(item, (*sweep.notices, *notices), timing_ms)
     counts = np.bincount(instances.classes, minlength=len(instances.class_names)).tolist()
     return SweepOutcome(index, stamped.stamp_ns, outcome, messages, tuple(counts))
