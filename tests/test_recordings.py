@@ -626,6 +626,12 @@ def test_a_capture_of_a_velodyne_is_read(tmp_path: Path) -> None:
     returns = whole.points[~whole.is_missing]
     np.testing.assert_allclose(np.linalg.norm(returns[:, :3], axis=1), 10, atol=0.2)
     assert {"ring", "time"} <= whole.extras.keys()
+    about = tmp_path / "car.yaml"
+    about.write_text("velodyne: {z: 2}\n")
+    with Recording(path, Selection(frame="base_link", extrinsics=about)) as recording:
+        np.testing.assert_allclose(recording.origin_m(), (0, 0, 2))
+        moved = recording.sweep(next(iter(recording)))
+    np.testing.assert_allclose(moved.points[:, 2], found[0].points[:, 2] + 2, atol=1e-5)
     with pytest.raises(ScanError, match="a capture has no topics"):
         Recording(path, Selection(("/points",)))
 

@@ -22,7 +22,7 @@ from bev_instseg.io.recordings.transforms import (
     read_extrinsics,
     recorded_frames,
 )
-from bev_instseg.io.recordings.velodyne import read_capture
+from bev_instseg.io.recordings.velodyne import FRAME, TOPIC, read_capture
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ class Recording:
         if not self.frame:
             return None
         if self._source is None:
-            places = [self._to_frame("velodyne", "velodyne").translation_m]
+            places = [self._to_frame(FRAME, TOPIC).translation_m]
         else:
             source = self._source
             places = [
