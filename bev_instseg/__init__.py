@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from bev_instseg.export.result import ResultFiles, write_result
     from bev_instseg.export.sweep_result import Provenance, SweepResult
     from bev_instseg.io.labels import read_labels, write_labels
+    from bev_instseg.io.recordings.point_cloud2 import StampedSweep
+    from bev_instseg.io.recordings.recording import read_recording
     from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
     from bev_instseg.io.survey import Reading, Survey, survey_sweeps
     from bev_instseg.io.sweep import Sweep, read_scan, read_sweep
@@ -79,6 +81,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "SensorSetup",
+    "StampedSweep",
     "Survey",
     "Sweep",
     "SweepResult",
@@ -92,6 +95,7 @@ __all__ = [
     "override_config",
     "read_instances",
     "read_labels",
+    "read_recording",
     "read_scan",
     "read_sweep",
     "save_config",
@@ -115,6 +119,8 @@ _LAZY = {
     "export.result": ("ResultFiles", "write_result"),
     "export.sweep_result": ("Provenance", "SweepResult"),
     "io.labels": ("read_labels", "write_labels"),
+    "io.recordings.point_cloud2": ("StampedSweep",),
+    "io.recordings.recording": ("read_recording",),
     "io.sensor_setup": ("SensorSetup", "sensor_rotation"),
     "io.survey": ("Reading", "Survey", "survey_sweeps"),
     "io.sweep": ("Sweep", "read_scan", "read_sweep"),

@@ -4,12 +4,13 @@ Examples:
   %(prog)s sweep.bin --out results --png
   %(prog)s recordings --out results --sensor nuscenes --ply --view
   %(prog)s archive --out results --shard 1/4
+  %(prog)s drive.mcap --out results --frame base_link
 
-INPUT is a sweep, or a folder that is searched to any depth. Formats: .bin (float32; what the floats
-are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. What the
-intensities mean, where up is, how far the sensor is tilted and where it stands is detected, from
-several sweeps of each folder, and reported. The forward direction cannot be inferred from the
-points: unless it is x, give --sensor or --axes.
+INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats of sweeps: .bin
+(float32; what the floats are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz.
+What the intensities mean, where up is, how far the sensor is tilted and where it stands is
+detected, from several sweeps of each folder, and reported. The forward direction cannot be inferred
+from the points: unless it is x, give --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
@@ -25,6 +26,11 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
 A folder also gets summary.csv, with a row per sweep. Where two sweeps would share a file, as a.bin
 and a.npy would share a.label, NAME keeps their suffix: a.bin.label.
+
+Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
+DIR gets NAME.mcap with the points and their labels (/bev_instseg/points), detections and markers,
+with the stamps and frames of the recording; with --bag also NAME.bag. --files, or an option for any
+file above, writes the files of each sweep to DIR/NAME/000000 and so on.
 
 To continue after an interruption, give the same command again: it skips sweeps whose results were
 made from the same file with the same weights and settings. Only files that NAME.json lists, and
@@ -55,6 +61,7 @@ from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import POINT_FORMATS, Picture, read_instances
 from bev_instseg.file_io import remove_leftovers, reserved, write_atomic
+from bev_instseg.io.find_recordings import find_recordings
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.jobs.summary import CSV_START, summary_csv, summary_table
@@ -106,6 +113,11 @@ def segment_all(arguments: argparse.Namespace) -> int:
     """
     report = Report(arguments.program)
     _check_options(arguments)
+    recordings = find_recordings(arguments.inputs)
+    if recordings:
+        from bev_instseg.cli.segment_recordings import segment_recordings
+
+        return segment_recordings(arguments, report, recordings)
     items, found = _find_share(arguments, report)
     with report.announced("loading the network"):
         segmenter = _make_segmenter(arguments)
@@ -204,12 +216,8 @@ def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     )
 
 
-def _make_job(
-    arguments: argparse.Namespace, segmenter: "Segmenter", paths: Sequence[Path]
-) -> "Job":
-    """Return the job; all of its sweeps are surveyed, also those of other shares."""
-    from bev_instseg.jobs.job import Job, settings_fingerprint
-
+def given_setup(arguments: argparse.Namespace) -> SensorSetup:
+    """Return what the options say about the sensor."""
     setup = KNOWN_SENSORS[arguments.sensor] if arguments.sensor else SensorSetup()
     given = {
         "format": arguments.format,
@@ -219,7 +227,16 @@ def _make_job(
         "level_deg": arguments.level and tuple(arguments.level),
         "intensity_max": arguments.intensity,
     }
-    setup = replace(setup, **{k: v for k, v in given.items() if v is not None})
+    return replace(setup, **{k: v for k, v in given.items() if v is not None})
+
+
+def _make_job(
+    arguments: argparse.Namespace, segmenter: "Segmenter", paths: Sequence[Path]
+) -> "Job":
+    """Return the job; all of its sweeps are surveyed, also those of other shares."""
+    from bev_instseg.jobs.job import Job, settings_fingerprint
+
+    setup = given_setup(arguments)
     if arguments.calib is not None and not arguments.calib.exists():
         raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     return Job(

@@ -16,7 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser: Parser of the command line.
     """
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="a sweep, or a folder of sweeps"
+        "inputs", nargs="+", type=Path, metavar="INPUT", help="a sweep, a folder, or a recording"
     )
     parser.add_argument(
         "--out", required=True, type=Path, metavar="DIR", help="folder of the results"
@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="maps and sweeps larger than the grid as a whole, tile by tile, not only what is "
         "around the sensor",
     )
+    _add_recording_options(parser)
     _add_writing_options(parser)
     _add_folder_options(parser)
 
@@ -75,6 +76,40 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="FULL",
         help="value of full intensity, such as 255; 0 ignores the intensities",
+    )
+
+
+def _add_recording_options(parser: argparse.ArgumentParser) -> None:
+    recordings = parser.add_argument_group("recordings")
+    recordings.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="topic with the points, if there are several; more than one --topic are merged",
+    )
+    recordings.add_argument(
+        "--frame",
+        default="",
+        metavar="NAME",
+        help="bring the points to this frame, such as base_link, by /tf_static",
+    )
+    recordings.add_argument(
+        "--extrinsics",
+        type=Path,
+        metavar="YAML",
+        help="where the sensors are in that frame, if the recording does not say",
+    )
+    recordings.add_argument(
+        "--ego-box",
+        type=float,
+        nargs=4,
+        metavar=("X0", "X1", "Y0", "Y1"),
+        help="the vehicle itself, metres in the coordinates of the points: gets no label",
+    )
+    recordings.add_argument("--bag", action="store_true", help="write a ROS 1 bag, too")
+    recordings.add_argument(
+        "--files", action="store_true", help="write a .label and .json for each sweep, too"
     )
 
 

@@ -90,6 +90,11 @@ class Survey:
 
     readings: Mapping[Group, Reading] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, path: Path, reading: Reading | None) -> "Survey":
+        """Return what is known of a single recording, whose sweeps all have its path."""
+        return cls({} if reading is None else {_group_of(path): reading})
+
     def reading_of(self, path: Path) -> Reading | None:
         """Return how to read a sweep; None if it speaks for itself."""
         return self.readings.get(_group_of(path))
@@ -217,17 +222,37 @@ def _survey_group(paths: Sequence[Path], setup: SensorSetup) -> Reading | None:
         with suppress(ValueError):  # then each file is understood or refused on its own
             layout = infer_bin_layout([data for _, data in files])
             setup, notices = replace(setup, format=f"auto:{layout.columns}"), layout.notices
+    reading = survey_points(_stored(files, setup), setup)
+    return reading and replace(reading, notices=notices + reading.notices)
+
+
+def survey_points(
+    clouds: Iterable[tuple[Path, NDArray[np.floating]]], setup: SensorSetup
+) -> Reading | None:
+    """Let sweeps that have been read decide what they have in common.
+
+    Args:
+        clouds: For each its name, for messages, and (N, 3 or 4) its points.
+        setup: What is known about the sensor; it is not questioned.
+
+    Returns:
+        What they have in common; None without sweeps.
+    """
     evidence = []
+    for path, values in clouds:
+        sample = sample_points(values)
+        origin_m, _ = origin_of(sample, values, setup)
+        evidence.append(gather_evidence(path, sample, origin_m, setup))
+    return decide(evidence, setup) if evidence else None
+
+
+def _stored(
+    files: Iterable[tuple[Path, NDArray[np.uint8]]], setup: SensorSetup
+) -> Iterator[tuple[Path, NDArray[np.floating]]]:
+    """Yield the points of files; errors are reported when it is the file's turn."""
     for path, data in files:
-        with suppress(ScanError):  # reported when it is the file's turn
-            values = stored_points(path, data, setup.format).values
-            sample = sample_points(values)
-            origin_m, _ = origin_of(sample, values, setup)
-            evidence.append(gather_evidence(path, sample, origin_m, setup))
-    if not evidence:
-        return None
-    reading = decide(evidence, setup)
-    return replace(reading, notices=notices + reading.notices)
+        with suppress(ScanError):
+            yield path, stored_points(path, data, setup.format).values
 
 
 def origin_of(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
-from bev_instseg.io.formats import read_stored_points
+from bev_instseg.io.formats import StoredPoints, read_stored_points
 from bev_instseg.io.infer_frame import infer_ground_m, sample_points
 from bev_instseg.io.intensity import MISSING
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
@@ -73,7 +73,28 @@ def read_sweep(
             format, or its coordinates are not in metres.
     """
     given = reading.given if reading else setup or SensorSetup()
-    values, notices = read_stored_points(path, given.format)
+    return interpret_points(path, read_stored_points(path, given.format), given, reading)
+
+
+def interpret_points(
+    path: str | Path, stored: StoredPoints, given: SensorSetup, reading: Reading | None
+) -> Sweep:
+    """Transform points that have been read into the sensor frame; see `read_sweep`.
+
+    Args:
+        path: Where they come from, for messages.
+        stored: The points; the array may be changed.
+        given: What is known about the sensor.
+        reading: What the sweeps of the same recording have in common; if None, this sweep decides
+            alone.
+
+    Returns:
+        The sweep, and what was assumed about it.
+
+    Raises:
+        ScanError: Its coordinates are not in metres.
+    """
+    values, notices = stored
     sample = sample_points(values)
     origin_m, place_notices = origin_of(sample, values, given)
     xyz = sample[:, :3] - origin_m

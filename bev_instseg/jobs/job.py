@@ -234,21 +234,61 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
         start = time.perf_counter()
         sweep = job.read(item)
         timing_ms = {"read": 1000 * (time.perf_counter() - start)}
-        segmentation = _segment(segmenter, job, sweep.points)
+        sweep, segmentation = find_instances(segmenter, job, sweep)
         timing_ms |= segmentation.timing_ms
-        sweep = _with_off_grid_notice(sweep, job, segmentation)
-        with _DRAWING if job.pictures else nullcontext():
-            start = time.perf_counter()
-            pictures, notices = _draw(job, renderer, item, sweep.points, segmentation)
-            if job.pictures:
-                timing_ms["draw"] = 1000 * (time.perf_counter() - start)
-        start = time.perf_counter()
-        _write(segmenter, job, item, sweep, segmentation, pictures)
-        timing_ms["write"] = 1000 * (time.perf_counter() - start)
+        notices, more_ms = draw_and_write(segmenter, job, renderer, item, sweep, segmentation)
     except EXPECTED_ERRORS as error:
         is_disk_error = isinstance(error, OSError) and error.errno in DISK_ERRORS
-        return Outcome(item, error=_reason(error, item), is_disk_error=is_disk_error)
-    return Outcome(item, (*sweep.notices, *notices), timing_ms)
+        return Outcome(item, error=reason_of(error, item), is_disk_error=is_disk_error)
+    return Outcome(item, (*sweep.notices, *notices), timing_ms | more_ms)
+
+
+def find_instances(segmenter: Segmenter, job: Job, sweep: Sweep) -> tuple[Sweep, Segmentation]:
+    """Segment a sweep that has been read.
+
+    Args:
+        segmenter: Finds the instances.
+        job: Whether to use tiles.
+        sweep: The sweep.
+
+    Returns:
+        The sweep with one more notice if much of it was not looked at, and its objects.
+    """
+    segmentation = _segment(segmenter, job, sweep.points)
+    return _with_off_grid_notice(sweep, job, segmentation), segmentation
+
+
+def draw_and_write(
+    segmenter: Segmenter,
+    job: Job,
+    renderer: Renderer | None,
+    item: Item,
+    sweep: Sweep,
+    segmentation: Segmentation,
+) -> tuple[list[str], dict[str, float]]:
+    """Draw the pictures of a sweep and write its files.
+
+    Args:
+        segmenter: Found the instances.
+        job: What to write.
+        renderer: The job's `new_renderer`.
+        item: The name of the results.
+        sweep: The sweep.
+        segmentation: Its objects.
+
+    Returns:
+        Why pictures cannot be drawn on this machine, and the milliseconds of drawing and writing.
+    """
+    timing_ms = {}
+    with _DRAWING if job.pictures else nullcontext():
+        start = time.perf_counter()
+        pictures, notices = _draw(job, renderer, item, sweep.points, segmentation)
+        if job.pictures:
+            timing_ms["draw"] = 1000 * (time.perf_counter() - start)
+    start = time.perf_counter()
+    _write(segmenter, job, item, sweep, segmentation, pictures)
+    timing_ms["write"] = 1000 * (time.perf_counter() - start)
+    return notices, timing_ms
 
 
 def _segment(segmenter: Segmenter, job: Job, points: Float32) -> Segmentation:
@@ -289,7 +329,7 @@ def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
     return times_ms
 
 
-def _reason(error: Exception, item: Item) -> str:
+def reason_of(error: Exception, item: Item) -> str:
     """Return an error as a line that names the sweep."""
     name = printable(str(item.path))
     text = str(error).replace(str(item.path), name)  # whose line breaks do not end the message

@@ -1,0 +1,194 @@
+"""The segment command on recordings: see `bev_instseg.cli.segment`."""
+
+import argparse
+import os
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bev_instseg.cli.arguments import make_segmenter
+from bev_instseg.cli.segment import PICTURES, given_setup
+from bev_instseg.cli.segment_report import Report
+from bev_instseg.exceptions import ScanError, explain, printable
+from bev_instseg.export import POINT_FORMATS
+from bev_instseg.export.labelled_recording import STOPPED, LabelledRecording, read_about
+from bev_instseg.export.ros1_bag import bag_of, is_own_bag, require_own_bag, write_bag
+from bev_instseg.file_io import remove_leftovers, reserved
+from bev_instseg.io.find_recordings import name_of_results
+from bev_instseg.io.recordings.interpret import survey_recording
+from bev_instseg.io.recordings.recording import Recording, Selection
+from bev_instseg.io.survey import Survey
+from bev_instseg.jobs.job import Job, settings_fingerprint
+from bev_instseg.jobs.recording_job import RecordingJob, segment_recording
+from bev_instseg.segmenter import Segmenter
+
+NOT_FOR_RECORDINGS = ("shard", "ray", "view")
+
+
+def segment_recordings(
+    arguments: argparse.Namespace, report: Report, recordings: Sequence[Path]
+) -> int:
+    """Segment recordings one after another and return the exit code.
+
+    Args:
+        arguments: The parsed command line.
+        report: Prints what happens.
+        recordings: Their files and folders.
+
+    Raises:
+        ValueError: The inputs or options cannot be used.
+        OSError: A file cannot be read or written.
+    """
+    for option in NOT_FOR_RECORDINGS:
+        if getattr(arguments, option) not in (None, False):
+            raise ValueError(f"--{option} is for folders of sweeps, not for recordings")
+    recordings = [path for path in recordings if path in arguments.inputs or not _is_own(path)]
+    out: Path = arguments.out.resolve()
+    names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
+    selection = Selection(tuple(arguments.topic), arguments.frame, arguments.extrinsics)
+    if selection.extrinsics is not None and not selection.frame:
+        raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
+    with report.announced("loading the network"):
+        segmenter = make_segmenter(arguments)
+    out.mkdir(parents=True, exist_ok=True)
+    code = 0
+    with reserved(out, f"recordings-{os.getpid()}"):
+        remove_leftovers(out)
+        for path, name in zip(recordings, names, strict=True):
+            try:
+                with Recording(path, selection) as recording:
+                    job = _make_job(arguments, segmenter, recording, name, selection)
+                    code = max(code, _segment(arguments, report, segmenter, job, recording))
+            except ScanError as error:
+                report.say(explain(error))
+                code = 2
+    return code
+
+
+def _is_own(path: Path) -> bool:
+    """Return whether a recording was written by bev-instseg, as those in an output folder are."""
+    try:
+        return read_about(path) is not None if path.suffix == ".mcap" else is_own_bag(path)
+    except OSError:  # reported when it is its turn
+        return False
+
+
+def _names(recordings: Sequence[Path], out: Path, suffixes: Sequence[str]) -> list[str]:
+    """Return the names of the results; raises ScanError if one would replace a recording."""
+    names = [name_of_results(path) for path in recordings]
+    repeated = Counter(name.casefold() for name in names)
+    names = [
+        path.resolve().name if repeated[name.casefold()] > 1 else name
+        for path, name in zip(recordings, names, strict=True)
+    ]
+    if len({name.casefold() for name in names}) < len(names):
+        raise ScanError(f"{recordings[0]}: several recordings have this name; give each its --out")
+    for path, name in zip(recordings, names, strict=True):
+        if path.resolve() in (out, *(out / f"{name}{suffix}" for suffix in suffixes)):
+            raise ScanError(f"{path}: its results would replace it; choose another --out")
+    return names
+
+
+def _make_job(
+    arguments: argparse.Namespace,
+    segmenter: Segmenter,
+    recording: Recording,
+    name: str,
+    selection: Selection,
+) -> RecordingJob:
+    setup = given_setup(arguments)
+    origin_m = recording.origin_m()
+    if origin_m is not None and setup.origin_m is None:
+        x_m, y_m, z_m = origin_m.tolist()
+        setup = replace(setup, origin_m=(x_m, y_m, z_m))
+    formats = tuple(one for one in POINT_FORMATS if getattr(arguments, one))
+    pictures = tuple(p for one in PICTURES if getattr(arguments, one) for p in PICTURES[one])
+    reading, own = survey_recording(recording, setup)
+    job = Job(
+        out=arguments.out.resolve(),
+        settings=settings_fingerprint(segmenter, setup, arguments.tiles),
+        setup=setup,
+        formats=formats,
+        pictures=pictures,
+        calibration=arguments.calib and arguments.calib.resolve(),
+        tiles=arguments.tiles,
+        survey=Survey.of(recording.path, reading),
+    )
+    return RecordingJob(
+        job=job,
+        name=name,
+        selection=selection,
+        own=own,
+        ego_box=arguments.ego_box and tuple(arguments.ego_box),
+        writes_files=bool(arguments.files or formats or pictures or job.calibration),
+    )
+
+
+def _is_newer(path: Path, other: Path) -> bool:
+    """Return whether a file exists and is not older than another."""
+    return path.is_file() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
+def _segment(
+    arguments: argparse.Namespace,
+    report: Report,
+    segmenter: Segmenter,
+    job: RecordingJob,
+    recording: Recording,
+) -> int:
+    """Segment a recording, or what is missing of it; return the exit code."""
+    path = printable(str(recording.path))
+    end = None if arguments.overwrite else job.earlier_end(recording)
+    if end is not None:
+        print(f"{path}: already segmented, {end.get('sweeps', 0)} sweeps in {job.path}")
+        if arguments.bag and not _is_newer(bag_of(job.path), job.path):
+            write_bag(job.path, segmenter.config.classes)
+        return 2 if end.get("failed") or end.get("losses") else 0
+    if arguments.bag:
+        require_own_bag(bag_of(job.path))
+    writer = LabelledRecording(job.path, job.about(recording), goes_on=not arguments.overwrite)
+    with closing(writer):
+        if writer.next_index:
+            print(f"{path}: {writer.num_written} sweeps already have results")
+        failed = writer.next_index - writer.num_written
+        objects: Counter[str] = Counter()
+        num_before = writer.num_written
+        with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+            segmenter.warm_up()
+        start = time.perf_counter()
+        total = recording.num_sweeps
+        with (
+            closing(segment_recording(segmenter, job, recording, writer)) as steps,
+            tqdm(steps, "segmenting", total, unit="sweep", initial=writer.next_index) as bar,
+        ):
+            for done in bar:
+                if done.outcome.is_disk_error:
+                    raise OSError(f"{done.outcome.error}{STOPPED}")
+                report.outcome(done.outcome)
+                failed += bool(done.outcome.error)
+                names = segmenter.config.class_names
+                objects.update(dict(zip(names, done.num_instances, strict=False)))
+        seconds = time.perf_counter() - start
+        report.totals()
+        losses = recording.losses
+        for loss in losses:
+            report.say(f"{path}: {loss}")
+        writer.finish(failed, losses)
+    if arguments.bag:
+        write_bag(job.path, segmenter.config.classes)
+    if recording.num_alone:
+        report.say(f"note: {path}: {recording.num_alone} sweeps lack a topic: not near in time")
+    num_new = writer.num_written - num_before
+    print(
+        f"{path}: {writer.num_written} of {writer.num_written + failed} sweeps segmented, results "
+        f"in {job.path}"
+    )
+    if num_new:
+        found = ", ".join(f"{count} {name}" for name, count in objects.items())
+        print(f"{num_new / seconds:.1f} sweeps per second; objects in all: {found}")
+    return 2 if failed or losses else 0

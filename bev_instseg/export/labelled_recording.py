@@ -1,0 +1,183 @@
+"""Write the labels of a recording as an MCAP file that survives a kill.
+
+While it grows, the file is ``NAME.mcap.part``: every sweep is a chunk of its own, written at once,
+so that whatever happens it can be read up to its last sweep. The same command goes on from there.
+"""
+
+import fcntl
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from os.path import lexists
+from pathlib import Path
+from typing import Any
+
+from mcap.exceptions import McapError
+from mcap.records import Channel, Message, Metadata
+from mcap.stream_reader import StreamReader
+from mcap.writer import CompressionType, Writer
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.export.mark import MARK
+from bev_instseg.export.ros_messages import TOPICS, message_types
+from bev_instseg.file_io import TEMPORARY, open_regular
+
+ABOUT, END = "bev_instseg", "bev_instseg_end"  # names of metadata records
+STOPPED = (
+    "; stopped: finished results are kept, and the same command continues when the disk can be "
+    "written"
+)
+NUM_FIRST = 3  # records before `ABOUT`, and itself: the header may be followed by others
+DAMAGED = (McapError, RuntimeError, ValueError, struct.error, KeyError, EOFError, MemoryError)
+
+
+def part_of(path: Path) -> Path:
+    """Return the path of a file while it grows."""
+    return path.with_name(f"{path.name}.part")
+
+
+def read_about(path: Path) -> dict[str, str] | None:
+    """Return what a file was made from; None if bev-instseg did not write it.
+
+    Args:
+        path: The file.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with suppress(*DAMAGED), open_regular(path, 1 << 62) as file:
+        size = os.fstat(file.fileno()).st_size
+        records = StreamReader(file, record_size_limit=size).records
+        for record, _ in zip(records, range(NUM_FIRST), strict=False):
+            if isinstance(record, Metadata) and record.name == ABOUT:
+                return dict(record.metadata) if record.metadata.get("about") == MARK else None
+    return None
+
+
+def read_end(path: Path) -> dict[str, Any]:
+    """Return what was noted when a file was finished: ``sweeps``, ``failed`` and ``losses``."""
+    from mcap.reader import SeekingReader
+
+    with open_regular(path, 1 << 62) as file:
+        for record in SeekingReader(file).iter_metadata():
+            if record.name == END:
+                return {name: json.loads(text) for name, text in record.metadata.items()}
+    return {}
+
+
+class LabelledRecording:
+    """An MCAP file with the labels of a recording, which is written sweep by sweep."""
+
+    def __init__(self, path: Path, about: Mapping[str, str], goes_on: bool = True) -> None:
+        """Begin a file, or go on with what an earlier process has left.
+
+        Args:
+            path: The file; its folder must exist.
+            about: What it is made from. A part that was made from something else is dropped.
+            goes_on: Whether to keep what an earlier process has left.
+
+        Raises:
+            ScanError: A file in the way was not written by bev-instseg.
+            OSError: The folder cannot be written.
+        """
+        self._path, self._part = path, part_of(path)
+        self.next_index = 0  # of the first sweep that is missing
+        self.num_written = 0
+        about = {**about, "about": MARK}
+        earlier = [one for one in (path, self._part) if lexists(one)]
+        for one in earlier:
+            if read_about(one) is None:
+                raise ScanError(
+                    f"{one}: already exists and was not written by bev-instseg; move it or choose "
+                    "another output folder"
+                )
+        goes_on = goes_on and self._part in earlier and read_about(self._part) == about
+        temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[:100]}.tmp")
+        self._file = open(temporary, "wb")  # noqa: SIM115
+        try:
+            with suppress(OSError):  # not every file system has locks
+                fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._begin(about)
+            if goes_on:
+                for index, stamp_ns, messages in _whole_sweeps(self._part):
+                    self.write(index, stamp_ns, messages)
+            os.replace(temporary, self._part)
+        except BaseException:
+            self._file.close()
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def _begin(self, about: Mapping[str, str]) -> None:
+        store = message_types()
+        self._writer = Writer(self._file, compression=CompressionType.LZ4)
+        self._writer.start(profile="ros2", library="bev-instseg")
+        self._writer.add_metadata(ABOUT, dict(about))
+        self._channels = []
+        for topic, kind in TOPICS:
+            definition, _ = store.generate_msgdef(kind, ros_version=2)
+            schema = self._writer.register_schema(kind, "ros2msg", definition.encode())
+            self._channels.append(self._writer.register_channel(topic, "cdr", schema))
+        self._file.flush()
+
+    def write(self, index: int, stamp_ns: int, messages: tuple[bytes, ...]) -> None:
+        """Add a sweep.
+
+        Args:
+            index: Its place in the recording, which must grow.
+            stamp_ns: Its stamp.
+            messages: A message for each of `TOPICS`.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
+        when_ns = max(stamp_ns, 0)
+        try:
+            for channel, data in zip(self._channels, messages, strict=True):
+                self._writer.add_message(channel, when_ns, data, when_ns, index)
+            self._writer.flush()
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}{STOPPED}", str(self._part)) from None
+        self.next_index = index + 1
+        self.num_written += 1
+
+    def finish(self, failed: int, losses: list[str]) -> None:
+        """Complete the file and give it its name.
+
+        Args:
+            failed: How many sweeps are missing.
+            losses: What could not be read of the recording.
+        """
+        end = {"sweeps": self.num_written, "failed": failed, "losses": losses}
+        self._writer.add_metadata(END, {name: json.dumps(value) for name, value in end.items()})
+        self._writer.finish()
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        os.replace(self._part, self._path)
+
+    def close(self) -> None:
+        """Leave the file as it is, to go on later."""
+        with suppress(OSError):  # of a full disk, which was reported
+            self._file.close()
+
+
+def _whole_sweeps(path: Path) -> Iterator[tuple[int, int, tuple[bytes, ...]]]:
+    """Yield index, stamp and messages of the sweeps of a part up to where it is cut."""
+    topics = {topic: k for k, (topic, _) in enumerate(TOPICS)}
+    of_channel: dict[int, int] = {}
+    found: list[Message] = []
+    with suppress(*DAMAGED), open_regular(path, 1 << 62) as file:
+        size = os.fstat(file.fileno()).st_size
+        reader = StreamReader(file, validate_crcs=True, record_size_limit=size)
+        for record in reader.records:
+            if isinstance(record, Channel):
+                of_channel[record.id] = topics[record.topic]
+            elif isinstance(record, Message):
+                if of_channel[record.channel_id] != len(found):
+                    return
+                found.append(record)
+                if len(found) == len(TOPICS):
+                    yield record.sequence, record.log_time, tuple(one.data for one in found)
+                    found.clear()

@@ -1,0 +1,215 @@
+"""A segmented sweep as ROS messages: points with labels, detections and markers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rosbags.typesys import get_types_from_msg
+from rosbags.typesys.store import Typestore
+
+from bev_instseg.colours import instance_colours
+from bev_instseg.config import ClassConfig
+from bev_instseg.io.recordings.decode import ros2_types
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep
+from bev_instseg.io.recordings.transforms import to_quaternion
+from bev_instseg.structures import Instances
+
+POINTS = "/bev_instseg/points", "sensor_msgs/msg/PointCloud2"
+DETECTIONS = "/bev_instseg/detections", "vision_msgs/msg/Detection3DArray"
+MARKERS = "/bev_instseg/markers", "visualization_msgs/msg/MarkerArray"
+TOPICS = (MARKERS, DETECTIONS, POINTS)  # small ones first: points complete a chunk of the file
+
+POINT = np.dtype(
+    {
+        "names": ["x", "y", "z", "intensity", "instance", "score", "class"],
+        "formats": ["<f4", "<f4", "<f4", "<f4", "<u4", "<f4", "<u2"],
+        "offsets": [0, 4, 8, 12, 16, 20, 24],
+        "itemsize": 28,
+    }
+)
+FLOAT32, UINT32, UINT16 = 7, 6, 4  # of PointField
+CUBE, TEXT, ADD, DELETE_ALL = 1, 9, 0, 3  # of Marker
+ALPHA, TEXT_M = 0.4, 0.6
+# vision_msgs is not part of ROS's core, so rosbags does not have it.
+DETECTION_TYPES = {
+    "ObjectHypothesis": "string class_id\nfloat64 score\n",
+    "ObjectHypothesisWithPose": "vision_msgs/ObjectHypothesis hypothesis\n"
+    "geometry_msgs/PoseWithCovariance pose\n",
+    "BoundingBox3D": "geometry_msgs/Pose center\ngeometry_msgs/Vector3 size\n",
+    "Detection3D": "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n"
+    "vision_msgs/BoundingBox3D bbox\nstring id\n",
+    "Detection3DArray": "std_msgs/Header header\nvision_msgs/Detection3D[] detections\n",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedSweep:
+    """What is written of a sweep.
+
+    Attributes:
+        sweep: Its points as they came.
+        instances: The objects among them, with boxes in the frame of the network.
+        rotation: (3, 3) float64 from the sweep's coordinates to that frame, and
+        origin_m: (3,) float64 the origin of that frame in the sweep's coordinates.
+    """
+
+    sweep: StampedSweep
+    instances: Instances
+    rotation: NDArray[np.float64]
+    origin_m: NDArray[np.float64]
+
+
+@cache
+def message_types() -> Typestore:
+    """Return the message types of ROS 2 with those of ``vision_msgs``."""
+    store = ros2_types()
+    for name, text in DETECTION_TYPES.items():
+        store.register(get_types_from_msg(text, f"vision_msgs/msg/{name}"))
+    return store
+
+
+class Encoder:
+    """Makes the messages of a sweep."""
+
+    def __init__(self, classes: Sequence[ClassConfig]) -> None:
+        """Prepare to encode.
+
+        Args:
+            classes: The classes of the instances.
+        """
+        self._classes = tuple(classes)
+        self._store = message_types()
+
+    def encode(self, result: SegmentedSweep) -> tuple[bytes, ...]:
+        """Return a serialised message for each of `TOPICS`."""
+        header = self._header(result.sweep)
+        poses = [self._pose(result, box) for box in result.instances.boxes]
+        return (
+            self._serialise(self._markers(header, poses, result.instances), MARKERS[1]),
+            self._serialise(self._detections(header, poses, result.instances), DETECTIONS[1]),
+            self._points(header, result),
+        )
+
+    def _new(self, name: str, *values: Any) -> Any:
+        package, _, kind = name.partition("/")
+        return self._store.types[f"{package}/msg/{kind}"](*values)
+
+    def _serialise(self, message: Any, kind: str) -> bytes:
+        return bytes(self._store.serialize_cdr(message, kind))
+
+    def _header(self, sweep: StampedSweep) -> Any:
+        stamp = self._new("builtin_interfaces/Time", *divmod(sweep.stamp_ns, 10**9))
+        return self._new("std_msgs/Header", stamp, sweep.frame_id)
+
+    def _pose(self, result: SegmentedSweep, box: NDArray[np.float32]) -> Any:
+        """Return the pose of a box in the sweep's coordinates."""
+        yaw = float(box[6])
+        about_z = np.array(
+            [[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]]
+        )
+        centre = result.rotation.T @ box[:3].astype(np.float64) + result.origin_m
+        turn = to_quaternion(result.rotation.T @ about_z)
+        return self._new(
+            "geometry_msgs/Pose",
+            self._new("geometry_msgs/Point", *centre.tolist()),
+            self._new("geometry_msgs/Quaternion", *turn),
+        )
+
+    def _size(self, box: NDArray[np.float32]) -> Any:
+        return self._new("geometry_msgs/Vector3", *map(float, box[3:6]))
+
+    def _detections(self, header: Any, poses: Sequence[Any], instances: Instances) -> Any:
+        detections = []
+        for pose, one in zip(poses, instances, strict=True):
+            covariance = self._new("geometry_msgs/PoseWithCovariance", pose, np.zeros(36))
+            box = self._new("vision_msgs/BoundingBox3D", pose, self._size(one.box))
+            hypothesis = self._new("vision_msgs/ObjectHypothesis", one.name, one.score)
+            guess = self._new("vision_msgs/ObjectHypothesisWithPose", hypothesis, covariance)
+            number = str(one.number)
+            detections.append(self._new("vision_msgs/Detection3D", header, [guess], box, number))
+        return self._new("vision_msgs/Detection3DArray", header, detections)
+
+    def _markers(self, header: Any, poses: Sequence[Any], instances: Instances) -> Any:
+        markers = [self._marker(header, "", 0, DELETE_ALL, CUBE)]
+        colours = instance_colours(len(instances))
+        for pose, one, colour in zip(poses, instances, colours, strict=True):
+            rgba = self._new("std_msgs/ColorRGBA", *map(float, colour), ALPHA)
+            cube = self._marker(header, "boxes", one.number, ADD, CUBE)
+            cube.pose, cube.scale, cube.color = pose, self._size(one.box), rgba
+            text = self._marker(header, "names", one.number, ADD, TEXT)
+            above = pose.position.z + float(one.box[5]) / 2 + TEXT_M
+            place = self._new("geometry_msgs/Point", pose.position.x, pose.position.y, above)
+            text.pose = self._new("geometry_msgs/Pose", place, text.pose.orientation)
+            text.scale = self._new("geometry_msgs/Vector3", 0.0, 0.0, TEXT_M)
+            text.color = self._new("std_msgs/ColorRGBA", *map(float, colour), 1.0)
+            text.text = f"{one.number} {one.name} {one.score:.2f}"
+            markers += [cube, text]
+        return self._new("visualization_msgs/MarkerArray", markers)
+
+    def _marker(self, header: Any, group: str, number: int, action: int, kind: int) -> Any:
+        """Return a marker without place and size."""
+        zero = self._new("geometry_msgs/Point", 0.0, 0.0, 0.0)
+        upright = self._new("geometry_msgs/Quaternion", 0.0, 0.0, 0.0, 1.0)
+        stamp = self._new("builtin_interfaces/Time", 0, 0)
+        no_data = np.zeros(0, np.uint8)
+        nowhere = self._new("std_msgs/Header", stamp, "")
+        values: dict[str, Any] = {
+            "header": header,
+            "ns": group,
+            "id": number,
+            "type": kind,
+            "action": action,
+            "pose": self._new("geometry_msgs/Pose", zero, upright),
+            "scale": self._new("geometry_msgs/Vector3", 0.0, 0.0, 0.0),
+            "color": self._new("std_msgs/ColorRGBA", 0.0, 0.0, 0.0, 0.0),
+            "lifetime": self._new("builtin_interfaces/Duration", 0, 0),
+            "frame_locked": False,
+            "points": [],
+            "colors": [],
+            "texture_resource": "",
+            "texture": self._new("sensor_msgs/CompressedImage", nowhere, "", no_data),
+            "uv_coordinates": [],
+            "text": "",
+            "mesh_resource": "",
+            "mesh_file": self._new("visualization_msgs/MeshFile", "", no_data),
+            "mesh_use_embedded_materials": False,
+        }
+        return self._store.types["visualization_msgs/msg/Marker"](**values)
+
+    def _new_cloud(self, header: Any, num_points: int) -> Any:
+        """Return a cloud of as many points, without their data."""
+        kinds = {"f4": FLOAT32, "u4": UINT32, "u2": UINT16}
+        fields = [
+            self._new("sensor_msgs/PointField", name, POINT.fields[name][1], kinds[kind.str[1:]], 1)
+            for name, kind in ((name, POINT[name]) for name in POINT.names or ())
+            if POINT.fields is not None
+        ]
+        size = POINT.itemsize
+        no_data = np.zeros(0, np.uint8)
+        sizes = False, size, size * num_points, no_data, False
+        return self._new("sensor_msgs/PointCloud2", header, 1, num_points, fields, *sizes)
+
+    def _points(self, header: Any, result: SegmentedSweep) -> bytes:
+        """Serialise the points; their data are put in place without copying them through a list."""
+        records = labelled_points(result, self._classes)
+        empty = self._serialise(self._new_cloud(header, len(records)), POINTS[1])
+        # A message ends with the number of data bytes (4), the data, and is_dense (1).
+        data = records.tobytes()
+        return b"".join((empty[:-5], len(data).to_bytes(4, "little"), data, empty[-1:]))
+
+
+def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> NDArray[np.void]:
+    """Return the points as they came with instance, class and score: (N,) records of `POINT`."""
+    points, instances = result.sweep.points, result.instances
+    records = np.zeros(len(points), POINT)
+    for k, name in enumerate(("x", "y", "z", "intensity")):
+        records[name] = points[:, k]
+    records["instance"] = instances.labels
+    scores = np.concatenate([np.zeros(1, np.float32), instances.scores])
+    numbers = np.array([one.label for one in classes], np.uint16)
+    kinds = np.concatenate([np.zeros(1, np.uint16), numbers[instances.classes]])
+    records["score"], records["class"] = scores[instances.labels], kinds[instances.labels]
+    return records

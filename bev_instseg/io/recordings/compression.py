@@ -1,0 +1,43 @@
+"""Unpack the chunks of bags, without trusting the sizes they claim."""
+
+import bz2
+
+import lz4.frame
+import zstandard
+
+MAX_CHUNK_BYTES = 1 << 30  # writers make chunks of a message or a few megabytes
+
+
+def unpack(data: bytes, compression: str, num_bytes: int) -> bytes:
+    """Return the content of a chunk.
+
+    Args:
+        data: The packed bytes.
+        compression: ``""`` or ``none``, ``lz4``, ``zstd`` or ``bz2``.
+        num_bytes: Size of the content as the file gives it.
+
+    Raises:
+        ValueError: The data are damaged, or of another size than ``num_bytes``.
+    """
+    if num_bytes > MAX_CHUNK_BYTES:
+        raise ValueError(f"a chunk of {num_bytes:,} bytes, more than {MAX_CHUNK_BYTES:,}")
+    try:
+        match compression:
+            case "" | "none":
+                content = data
+            case "lz4":
+                content = lz4.frame.LZ4FrameDecompressor().decompress(data, num_bytes)
+            case "bz2":
+                content = bz2.BZ2Decompressor().decompress(data, num_bytes)
+            case "zstd":
+                # A size in the data would win over the given limit.
+                if zstandard.frame_content_size(data) > num_bytes:
+                    raise ValueError("a chunk that is larger than it says")
+                content = zstandard.ZstdDecompressor().decompress(data, num_bytes)
+            case _:
+                raise ValueError(f"unknown compression '{compression}'")
+    except (RuntimeError, OSError, EOFError, zstandard.ZstdError) as error:
+        raise ValueError(f"a chunk cannot be unpacked: {error}") from None
+    if len(content) != num_bytes:
+        raise ValueError(f"a chunk has {len(content):,} bytes instead of {num_bytes:,}")
+    return content

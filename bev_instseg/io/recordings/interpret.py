@@ -1,0 +1,105 @@
+"""Bring the sweeps of a recording to the network's frame, all in the way the first ones suggest."""
+
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.io.formats import StoredPoints
+from bev_instseg.io.recordings.own_vehicle import OwnVehicle, find_own_vehicle
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep, stamp_text
+from bev_instseg.io.recordings.recording import Recording
+from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
+from bev_instseg.io.survey import MAX_SWEEPS, Reading, survey_points
+from bev_instseg.io.sweep import Sweep, interpret_points
+
+SURVEY_STEP = 10  # every so many sweeps from the beginning are looked at
+NO_RETURNS = "no returns: nothing to segment"
+
+
+class RecordingSurvey(NamedTuple):
+    """What the first sweeps of a recording say about all.
+
+    Attributes:
+        reading: What they have in common; None if none of those looked at can be read.
+        own: What they see of their own vehicle; None if nothing, or if it stood still.
+    """
+
+    reading: Reading | None
+    own: OwnVehicle | None
+
+
+def survey_recording(recording: Recording, setup: SensorSetup) -> RecordingSurvey:
+    """Look at up to `MAX_SWEEPS` of a recording's first sweeps and decide how all are read.
+
+    Args:
+        recording: The recording; it is read from its beginning.
+        setup: What is known about the sensor; it is not questioned.
+    """
+    sweeps = []
+    for raw in islice(recording, 0, SURVEY_STEP * MAX_SWEEPS, SURVEY_STEP):
+        try:
+            sweep = recording.sweep(raw)
+        except ScanError:  # reported when it is its turn
+            continue
+        if sweep.num_missing < len(sweep.points):
+            sweeps.append(sweep)
+    path = recording.path
+    clouds = ((name_of(path, one.stamp_ns), stored_points(one).values) for one in sweeps)
+    reading = survey_points(clouds, setup)
+    interpreted = []
+    for sweep in sweeps:
+        with suppress(ScanError):
+            interpreted.append(interpret_sweep(path, sweep, setup, reading).points)
+    return RecordingSurvey(reading, find_own_vehicle(interpreted))
+
+
+def name_of(recording: Path, stamp_ns: int) -> Path:
+    """Return by what messages name a sweep."""
+    return Path(f"{recording} at {stamp_text(stamp_ns)}")
+
+
+def stored_points(sweep: StampedSweep) -> StoredPoints:
+    """Return a copy of a sweep's points in which missing returns are NaN."""
+    values = sweep.points.copy() if sweep.has_intensity else sweep.points[:, :3].copy()
+    if sweep.num_missing:
+        values[sweep.is_missing, :3] = np.nan
+    return StoredPoints(values)
+
+
+def interpret_sweep(
+    path: Path, sweep: StampedSweep, setup: SensorSetup, reading: Reading | None
+) -> Sweep:
+    """Transform a sweep of a recording into the sensor frame.
+
+    Missing returns become NaN, which is outside every grid. A sweep without any return is no error:
+    a sensor may see nothing.
+
+    Args:
+        path: The recording.
+        sweep: The sweep.
+        setup: What is known about the sensor.
+        reading: What the sweeps of the recording have in common; see `survey_recording`.
+
+    Raises:
+        ScanError: Its coordinates are not in metres.
+    """
+    stored = stored_points(sweep)
+    if sweep.num_missing == len(sweep.points):
+        points = np.full((len(sweep.points), 4), np.nan, np.float32)
+        points[:, 3] = 0
+        axes = reading.axes if reading else "flu"
+        notices = (NO_RETURNS,) if len(points) else ()
+        return Sweep(points, points[:, :3], axes, (0.0, 0.0, 0.0), notices)
+    name = name_of(path, sweep.stamp_ns)
+    given = reading.given if reading else setup
+    return interpret_points(name, stored, given, reading)
+
+
+def rotation_of(sweep: Sweep) -> NDArray[np.float64]:
+    """Return the (3, 3) rotation from a sweep's coordinates to the network's frame."""
+    return sensor_rotation(sweep.axes, sweep.level_deg)

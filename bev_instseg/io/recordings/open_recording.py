@@ -1,0 +1,96 @@
+"""Recognise recordings and open them."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from bev_instseg.exceptions import ScanError, printable
+from bev_instseg.io.recordings.bag_folder import BagFolder
+from bev_instseg.io.recordings.decode import parse
+from bev_instseg.io.recordings.mcap_file import McapFile
+from bev_instseg.io.recordings.ros1_bag import Ros1Bag
+from bev_instseg.io.recordings.source import POINT_CLOUD, Source, Topic
+from bev_instseg.io.recordings.sqlite_file import SqliteFile
+
+KINDS: Mapping[str, Callable[[Path], Source]] = {
+    ".bag": Ros1Bag,
+    ".mcap": McapFile,
+    ".db3": SqliteFile,
+    "folder": BagFolder,
+}
+MAX_LISTED = 20  # topics in a message
+
+
+def open_source(path: str | Path) -> Source:
+    """Open a recording of ROS messages.
+
+    Args:
+        path: A ``.bag``, ``.mcap`` or ``.db3`` file, or the folder of a ROS 2 bag.
+
+    Raises:
+        ScanError: It is missing, or none of these.
+    """
+    path = Path(path)
+    suffix = Path(path.name.removesuffix(".active")).suffix.lower()  # of a bag being recorded
+    kind = KINDS.get("folder" if path.is_dir() else suffix)
+    if kind is None:
+        raise ScanError(f"{path}: not a recording; expected a .bag, .mcap, .db3, .pcap or a folder")
+    try:
+        return kind(path)
+    except FileNotFoundError:
+        raise ScanError(f"{path}: no such recording; check the path") from None
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror}); check the file") from None
+
+
+def choose_topics(source: Source, wanted: tuple[str, ...]) -> list[Topic]:
+    """Return the topics to read: those that are wanted, or else the only one with points.
+
+    Args:
+        source: The recording.
+        wanted: Names of topics; none to find it.
+
+    Raises:
+        ScanError: There is none, there are several, or a wanted one has no points; the message
+            lists those that have.
+    """
+    clouds = [topic for topic in source.topics() if topic.type == POINT_CLOUD]
+    by_name = {topic.name: topic for topic in clouds}
+    if not clouds:
+        others = ", ".join(sorted({topic.type for topic in source.topics()})[:MAX_LISTED])
+        losses = "".join(f"; {loss}" for loss in source.losses)
+        raise ScanError(
+            f"{source.path}: no topic of type {POINT_CLOUD}; it has {others or 'nothing'}{losses}"
+        )
+    missing = [name for name in wanted if name not in by_name]
+    if missing:
+        raise ScanError(
+            f"{source.path}: no points on {missing[0]}; it has {_listing(source, clouds)}"
+        )
+    if wanted:
+        return [by_name[name] for name in dict.fromkeys(wanted)]
+    filled = [topic for topic in clouds if topic.num_messages != 0]
+    if len(filled) > 1:
+        raise ScanError(
+            f"{source.path}: several topics with points: {_listing(source, filled)}; choose one: "
+            f"--topic {filled[0].name}, or merge several: --topic {filled[0].name} --topic "
+            f"{filled[1].name} --frame FRAME"
+        )
+    return (filled or clouds)[:1]
+
+
+def _listing(source: Source, topics: list[Topic]) -> str:
+    """Name topics with the number of their messages and the frame of the first."""
+    return ", ".join(
+        f"{topic.name} ({topic.type}, {'?' if topic.num_messages is None else topic.num_messages} "
+        f"messages, frame {frame_of(source, topic.name) or 'unknown'})"
+        for topic in topics[:MAX_LISTED]
+    )
+
+
+def frame_of(source: Source, topic: str) -> str:
+    """Return the coordinate frame of the first message of a topic; empty if there is none."""
+    for message in source.messages({topic}):
+        with suppress(ScanError):
+            return printable(parse(message).header.frame_id).lstrip("/")
+    return ""

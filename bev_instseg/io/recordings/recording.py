@@ -1,0 +1,263 @@
+"""A recording as a stream of sweeps: topics chosen, frames joined, sensors merged."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.io.recordings.merge import Merger
+from bev_instseg.io.recordings.open_recording import choose_topics, frame_of, open_source
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
+from bev_instseg.io.recordings.source import Message, Source
+from bev_instseg.io.recordings.transforms import (
+    REMEDY,
+    FrameTree,
+    Transform,
+    read_extrinsics,
+    recorded_frames,
+)
+from bev_instseg.io.recordings.velodyne import FRAME, TOPIC, read_capture
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is read of a recording.
+
+    Attributes:
+        topics: Names of the topics; if empty, the only one with points. Several are merged.
+        frame: Coordinate frame that the points are brought to; if empty, they stay in their own.
+        extrinsics: File that says where the sensors are in that frame; if None, the recording says.
+    """
+
+    topics: tuple[str, ...] = ()
+    frame: str = ""
+    extrinsics: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RawSweep:
+    """A sweep that has been read but not parsed.
+
+    Attributes:
+        stamp_ns: When it was measured.
+        parts: One message of each topic, or a sweep that a capture's decoder has made.
+    """
+
+    stamp_ns: int
+    parts: tuple[Message, ...] | StampedSweep
+
+
+class Recording:
+    """An opened recording. Iterating yields its sweeps as they are stored, from the beginning."""
+
+    def __init__(self, path: str | Path, selection: Selection = Selection()) -> None:
+        """Open a recording.
+
+        Args:
+            path: A ``.bag``, ``.mcap``, ``.db3`` or ``.pcap`` file, or the folder of a ROS 2 bag.
+            selection: What to read.
+
+        Raises:
+            ScanError: It cannot be read, or does not have what is selected.
+            ImportError: A ``.pcap``, and ``velodyne-decoder`` is not installed.
+        """
+        self.path = Path(path)
+        self.num_sweeps: int | None = None
+        self.frame = selection.frame.lstrip("/")
+        self._source: Source | None = None
+        self._topics: tuple[str, ...] = ()
+        self._merger: Merger | None = None
+        self._tree: FrameTree | None = None
+        self._extrinsics: Mapping[str, Transform] = {}
+        self._capture_loss = ""
+        if self.path.suffix.lower() == ".pcap" and not self.path.is_dir():
+            self._open_capture(selection)
+            return
+        self._source = open_source(self.path)
+        try:
+            self._choose(self._source, selection)
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_capture(self, selection: Selection) -> None:
+        if selection.topics:
+            raise ScanError(f"{self.path}: a capture has no topics; leave out --topic")
+        if self.frame and selection.extrinsics is None:
+            raise ScanError(f"{self.path}: a capture has no transforms; give --extrinsics FILE")
+        if selection.extrinsics is not None:
+            self._extrinsics = read_extrinsics(selection.extrinsics)
+        next(iter(self), None)  # raises an error here if it is no capture
+        if self._capture_loss:
+            raise ScanError(self._capture_loss)
+
+    def _choose(self, source: Source, selection: Selection) -> None:
+        topics = choose_topics(source, selection.topics)
+        self._topics = tuple(topic.name for topic in topics)
+        self.num_sweeps = topics[0].num_messages
+        if len(topics) > 1 and not self.frame:
+            raise ScanError(
+                f"{self.path}: to merge topics, give the frame they are brought to: --frame "
+                "base_link"
+            )
+        if selection.extrinsics is not None:
+            self._extrinsics = read_extrinsics(selection.extrinsics)
+        elif self.frame:
+            self._tree = recorded_frames(source)
+        if self.frame:
+            for name in self._topics:
+                self._to_frame(frame_of(source, name), name)  # raises an error now
+
+    def __enter__(self) -> Self:
+        """Return the recording."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._source is not None:
+            self._source.close()
+
+    def __iter__(self) -> Iterator[RawSweep]:
+        """Yield the sweeps in the order of the file."""
+        if self._source is None:
+            yield from self._captured()
+            return
+        messages = self._source.messages(set(self._topics))
+        if len(self._topics) > 1:
+            self._merger = Merger(self._topics)
+            groups: Iterable[tuple[Message, ...]] = self._merger.groups(messages)
+        else:
+            groups = ((message,) for message in messages)
+        for group in groups:
+            yield RawSweep(group[0].stamp_ns, group)
+
+    def _captured(self) -> Iterator[RawSweep]:
+        try:
+            for sweep in read_capture(self.path):
+                yield RawSweep(sweep.stamp_ns, sweep)
+        except ScanError as error:
+            self._capture_loss = str(error)
+
+    @property
+    def losses(self) -> list[str]:
+        """What could not be read in the last pass, one line each."""
+        lines = [self._capture_loss] if self._capture_loss else []
+        if self._source is not None:
+            lines += self._source.losses
+        return lines
+
+    @property
+    def num_alone(self) -> int:
+        """For how many sweeps of the last pass another topic had no message near enough."""
+        return self._merger.num_alone if self._merger is not None else 0
+
+    def sweep(self, raw: RawSweep) -> StampedSweep:
+        """Parse a sweep and bring it to the selected frame; may be called by several threads.
+
+        Args:
+            raw: As iterating yields it.
+
+        Raises:
+            ScanError: A message is damaged, or its frame is unknown.
+        """
+        if isinstance(raw.parts, StampedSweep):
+            sweeps = [raw.parts]
+        else:
+            sweeps = [parse_cloud(message) for message in raw.parts]
+        if not self.frame:
+            return sweeps[0]
+        moved = [self._to_frame(one.frame_id, one.topic).apply(one.points) for one in sweeps]
+        shared = [name for name in sweeps[0].extras if all(name in one.extras for one in sweeps)]
+        return StampedSweep(
+            stamp_ns=raw.stamp_ns,
+            frame_id=self.frame,
+            topic="+".join(one.topic for one in sweeps),
+            points=np.concatenate(moved),
+            has_intensity=all(one.has_intensity for one in sweeps),
+            extras={name: np.concatenate([one.extras[name] for one in sweeps]) for name in shared},
+            num_missing=sum(one.num_missing for one in sweeps),
+        )
+
+    def origin_m(self) -> NDArray[np.float64] | None:
+        """Return where the sensors are in the selected frame, in the middle; None without one."""
+        if not self.frame:
+            return None
+        if self._source is None:
+            places = [self._to_frame(FRAME, TOPIC).translation_m]
+        else:
+            source = self._source
+            places = [
+                self._to_frame(frame_of(source, name), name).translation_m for name in self._topics
+            ]
+        middle: NDArray[np.float64] = np.mean(places, axis=0)
+        return middle
+
+    def _to_frame(self, frame_id: str, topic: str) -> Transform:
+        for name in (topic.lstrip("/"), frame_id):
+            if name in self._extrinsics:
+                return self._extrinsics[name]
+        if self._extrinsics:
+            raise ScanError(
+                f"{self.path}: --extrinsics has neither the topic {topic} nor the frame "
+                f"{frame_id}; it has {', '.join(self._extrinsics)}"
+            )
+        found = self._tree.find(frame_id, self.frame) if self._tree is not None else None
+        if found is None:
+            frames = ", ".join(self._tree.frames[:20]) if self._tree is not None else ""
+            raise ScanError(
+                f"{self.path}: no fixed transform from {frame_id or 'an unnamed frame'} to "
+                f"{self.frame} (frames: {frames or 'none'}); choose another --frame {REMEDY}"
+            )
+        return found
+
+
+def read_recording(
+    path: str | Path,
+    topics: tuple[str, ...] = (),
+    frame: str = "",
+    extrinsics: str | Path | None = None,
+) -> Iterator[StampedSweep]:
+    """Read the sweeps of a recording one after another, in constant memory.
+
+    Args:
+        path: A ``.bag``, ``.mcap``, ``.db3`` or ``.pcap`` file, or the folder of a ROS 2 bag.
+        topics: Topics to read; if empty, the only one with points. Several are merged by their
+            stamps, which needs a ``frame``.
+        frame: Coordinate frame that the points are brought to, by the recording's ``/tf_static``
+            or by ``extrinsics``; if empty, they stay in their sensor's.
+        extrinsics: YAML file that says where the sensors are; see docs/recordings.md.
+
+    Yields:
+        The sweeps in the order of the recording.
+
+    Raises:
+        ScanError: The recording cannot be opened, or does not have what is selected. Damaged sweeps
+            are left out; warnings say so, and at the end what else was lost.
+        ImportError: A ``.pcap``, and ``velodyne-decoder`` is not installed.
+    """
+    selection = Selection(tuple(topics), frame, None if extrinsics is None else Path(extrinsics))
+    with Recording(path, selection) as recording:
+        for raw in recording:
+            try:
+                sweep = recording.sweep(raw)
+            except ScanError as error:
+                warnings.warn(f"{path}: {error}", stacklevel=2)
+                continue
+            yield sweep
+        for loss in recording.losses:
+            warnings.warn(f"{path}: {loss}", stacklevel=2)

@@ -1,0 +1,125 @@
+"""Read the SQLite files (``.db3``) of ROS 2 bags."""
+
+import sqlite3
+import struct
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import zstandard
+
+from bev_instseg.exceptions import ScanError, printable
+from bev_instseg.file_io import open_regular
+from bev_instseg.io.recordings.compression import MAX_CHUNK_BYTES
+from bev_instseg.io.recordings.source import Message, Topic, plain_type
+
+MAGIC = b"SQLite format 3\0"
+HEADER_BYTES = 100
+
+
+class SqliteFile:
+    """A ``.db3`` file; see `Source`."""
+
+    def __init__(self, path: Path, packed_messages: bool = False) -> None:
+        """Open a file.
+
+        Args:
+            path: The file.
+            packed_messages: Whether each message is compressed with zstd.
+
+        Raises:
+            ScanError: It is not the database of a ROS 2 bag.
+            OSError: It cannot be opened.
+        """
+        self.path = path
+        self.losses: list[str] = []
+        self._packed = packed_messages
+        with open_regular(path, 1 << 62) as file:
+            header = file.read(HEADER_BYTES)
+            self._num_lost, self._is_page_cut = _cut(header, file.seek(0, 2))
+        if not header.startswith(MAGIC):
+            raise ScanError(f"{path}: not an SQLite file; check the file")
+        # "immutable" needs no locks and no right to write beside the file, but ignores a log.
+        log = path.with_name(f"{path.name}-wal")
+        journal = path.with_name(f"{path.name}-journal")
+        unfinished = [one for one in (log, journal) if one.exists() and one.stat().st_size]
+        access = "mode=ro" if unfinished else "mode=ro&immutable=1"
+        try:
+            self._database = sqlite3.connect(
+                f"file:{quote(str(path.absolute()))}?{access}", uri=True, check_same_thread=False
+            )
+            # Or else no table of a file that was cut can be read. Nothing is ever written.
+            self._database.execute("PRAGMA writable_schema = ON")
+            self._database.text_factory = lambda text: text.decode(errors="backslashreplace")
+            rows = self._database.execute("SELECT id, name, type FROM topics").fetchall()
+        except sqlite3.Error as error:
+            remedy = (
+                f"copy it with {unfinished[0].name} to a folder that you may write"
+                if unfinished
+                else "it was cut or is no ROS 2 bag"
+            )
+            raise ScanError(f"{path}: cannot be read ({error}); {remedy}") from None
+        self._topics = {
+            number: (printable(str(name)), plain_type(str(kind))) for number, name, kind in rows
+        }
+
+    def close(self) -> None:
+        """Close the database."""
+        self._database.close()
+
+    def topics(self) -> list[Topic]:
+        """Return the topics."""
+        counts: dict[int, int] | None = None
+        with suppress(sqlite3.Error):  # of a damaged file only what is whole can be counted
+            query = "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"
+            counts = dict(self._database.execute(query).fetchall())
+        return sorted(
+            (
+                Topic(name, kind, None if counts is None else counts.get(number, 0))
+                for number, (name, kind) in self._topics.items()
+            ),
+            key=lambda topic: topic.name,
+        )
+
+    def messages(self, topics: Collection[str]) -> Iterator[Message]:
+        """Yield the messages of some topics in the order in which they were recorded."""
+        self.losses[:] = [f"the file was cut: {self._num_lost:,} bytes less"] * bool(self._num_lost)
+        wanted = [number for number, (name, _) in self._topics.items() if name in topics]
+        marks = ",".join("?" * len(wanted))
+        query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks})"
+        held = None  # SQLite reads the rest of a page that was cut as zeros: the last is not whole
+        try:
+            for number, log_ns, data in self._database.execute(f"{query} ORDER BY id", wanted):
+                name, kind = self._topics[number]
+                message = Message(name, kind, int(log_ns), self._content(data), is_ros1=False)
+                if not self._is_page_cut:
+                    yield message
+                    continue
+                if held is not None:
+                    yield held
+                held = message
+        except (sqlite3.Error, zstandard.ZstdError, ValueError) as error:
+            self.losses.append(f"the file is damaged or cut ({error}): what follows is left out")
+
+    def _content(self, data: bytes) -> bytes:
+        if not isinstance(data, bytes):
+            raise ValueError("a message that is no data")
+        if not self._packed:
+            return data
+        size = zstandard.frame_content_size(data)
+        if size > MAX_CHUNK_BYTES:
+            raise ValueError(f"a message of {size:,} bytes")
+        return zstandard.ZstdDecompressor().decompress(data, MAX_CHUNK_BYTES if size < 0 else 0)
+
+
+def _cut(header: bytes, num_bytes: int) -> tuple[int, bool]:
+    """Return how many bytes a database lacks, and whether it ends within a page."""
+    if len(header) < HEADER_BYTES:
+        return 0, False
+    (page_bytes,), (num_pages,) = (
+        struct.unpack_from(">H", header, 16),
+        struct.unpack_from(">I", header, 28),
+    )
+    page_bytes = 65536 if page_bytes == 1 else max(page_bytes, 512)
+    return max(num_pages * page_bytes - num_bytes, 0), num_bytes % page_bytes > 0

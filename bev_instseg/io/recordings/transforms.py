@@ -1,0 +1,220 @@
+"""Where the frames of a robot are: fixed transforms from a recording or from a file."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.exceptions import ScanError, printable
+from bev_instseg.io.recordings.decode import parse
+from bev_instseg.io.recordings.source import TRANSFORMS, Message, Source
+from bev_instseg.strict_yaml import read_yaml
+
+STATIC_TOPIC, MOVING_TOPIC = "/tf_static", "/tf"
+MAX_CHANGE = 1e-3  # metres, or of a rotation's entries; more is a joint that moves
+MAX_MESSAGES = 200_000  # that are looked at on the topic of moving transforms
+REMEDY = "or give the transforms in a file: --extrinsics FILE"
+
+
+@dataclass(frozen=True, eq=False)
+class Transform:
+    """A rigid motion: ``rotation @ p + translation_m``.
+
+    Attributes:
+        rotation: (3, 3) float64.
+        translation_m: (3,) float64 metres.
+    """
+
+    rotation: NDArray[np.float64]
+    translation_m: NDArray[np.float64]
+
+    def apply(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (N, 4) float32 points moved; missing returns at the origin become NaN."""
+        moved = points.copy()
+        with np.errstate(invalid="ignore", over="ignore"):
+            moved[:, :3] = points[:, :3] @ self.rotation.T + self.translation_m
+        moved[(points[:, :3] == 0).all(axis=1), :3] = np.nan
+        return moved
+
+    def after(self, first: "Transform") -> "Transform":
+        """Return the motion that does ``first`` and then this one."""
+        translation_m = self.rotation @ first.translation_m + self.translation_m
+        return Transform(self.rotation @ first.rotation, translation_m)
+
+    def inverse(self) -> "Transform":
+        """Return the motion back."""
+        return Transform(self.rotation.T, -self.rotation.T @ self.translation_m)
+
+    def is_near(self, other: "Transform") -> bool:
+        """Return whether another transform is the same but for rounding."""
+        return bool(
+            np.abs(self.rotation - other.rotation).max() < MAX_CHANGE
+            and np.abs(self.translation_m - other.translation_m).max() < MAX_CHANGE
+        )
+
+
+IDENTITY = Transform(np.eye(3), np.zeros(3))
+
+
+def from_quaternion(translation_m: Iterable[float], quaternion: Iterable[float]) -> Transform:
+    """Return a transform from metres and a quaternion x, y, z, w of any length but 0.
+
+    Raises:
+        ValueError: A number is not finite, or the quaternion is 0.
+    """
+    translation = np.array([*translation_m], np.float64)
+    x, y, z, w = q = np.array([*quaternion], np.float64)
+    norm = float(np.linalg.norm(q))
+    if not np.isfinite(translation).all() or not np.isfinite(norm) or norm < 1e-6:
+        raise ValueError("a translation or rotation that is no number")
+    x, y, z, w = q / norm
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    return Transform(rotation, translation)
+
+
+def to_quaternion(rotation: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Return the unit quaternion x, y, z, w of a (3, 3) rotation."""
+    # The eigenvector of the largest eigenvalue: also right for half turns and rounded matrices.
+    (a, b, c), (d, e, f), (g, h, i) = rotation
+    form = np.array(
+        [
+            [a - e - i, b + d, c + g, h - f],
+            [b + d, e - a - i, f + h, c - g],
+            [c + g, f + h, i - a - e, d - b],
+            [h - f, c - g, d - b, a + e + i],
+        ]
+    )
+    x, y, z, w = np.linalg.eigh(form)[1][:, -1].tolist()
+    sign = -1.0 if w < 0 else 1.0
+    return sign * x, sign * y, sign * z, sign * w
+
+
+def from_degrees(
+    translation_m: Iterable[float], roll: float, pitch: float, yaw: float
+) -> Transform:
+    """Return a transform from metres and fixed-axis angles in degrees, as ROS uses them."""
+    (sr, sp, sy), (cr, cp, cy) = (f(np.radians([roll, pitch, yaw])) for f in (np.sin, np.cos))
+    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    return Transform(about_z @ about_y @ about_x, np.array([*translation_m], np.float64))
+
+
+class FrameTree:
+    """The fixed transforms between the frames of a robot."""
+
+    def __init__(self) -> None:
+        """Know no frames."""
+        self._neighbours: dict[str, dict[str, Transform]] = {}
+        self._moving: set[frozenset[str]] = set()
+
+    def add(self, parent: str, child: str, to_parent: Transform) -> None:
+        """Add a transform from a child's coordinates to its parent's; note it if it has changed."""
+        earlier = self._neighbours.get(child, {}).get(parent)
+        if earlier is not None and not earlier.is_near(to_parent):
+            self._moving.add(frozenset((parent, child)))
+        self._neighbours.setdefault(child, {})[parent] = to_parent
+        self._neighbours.setdefault(parent, {})[child] = to_parent.inverse()
+
+    def find(self, source: str, target: str) -> Transform | None:
+        """Return the transform from one frame to another by the shortest chain; None if none."""
+        found, queue = {source: IDENTITY}, [source]
+        for frame in queue:  # grows while it is walked through
+            for neighbour, step in self._neighbours.get(frame, {}).items():
+                fixed = frozenset((frame, neighbour)) not in self._moving
+                if fixed and neighbour not in found:
+                    found[neighbour] = step.after(found[frame])
+                    queue.append(neighbour)
+        return found.get(target)
+
+    @property
+    def frames(self) -> list[str]:
+        """The names of all frames."""
+        return sorted(self._neighbours)
+
+
+def recorded_frames(recording: Source) -> FrameTree:
+    """Read the fixed transforms of a recording.
+
+    ``/tf_static`` counts, and what is on ``/tf`` and never changes.
+
+    Args:
+        recording: The recording; it is read up to the last message of these topics.
+    """
+    tree = FrameTree()
+    offered = {topic.name for topic in recording.topics() if topic.type in TRANSFORMS}
+    for name in (MOVING_TOPIC, STATIC_TOPIC):
+        if name not in offered:
+            continue
+        for number, message in enumerate(recording.messages({name})):
+            if number >= MAX_MESSAGES:
+                break
+            _add(tree, message)
+    return tree
+
+
+def _add(tree: FrameTree, message: Message) -> None:
+    for one in parse(message).transforms:
+        shift, turn = one.transform.translation, one.transform.rotation
+        try:
+            to_parent = from_quaternion(
+                (shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w)
+            )
+        except ValueError as error:
+            raise ScanError(f"{message.topic}: {error}; give --extrinsics") from None
+        parent, child = one.header.frame_id, one.child_frame_id
+        tree.add(printable(parent).lstrip("/"), printable(child).lstrip("/"), to_parent)
+
+
+def read_extrinsics(path: Path) -> Mapping[str, Transform]:
+    """Read where sensors are from a YAML file.
+
+    The keys are coordinate frames or topics; each has ``x``, ``y`` and ``z`` in metres and either
+    ``roll``, ``pitch`` and ``yaw`` in degrees, or ``qx``, ``qy``, ``qz`` and ``qw``. What is left
+    out is 0.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The transforms from each sensor's coordinates to the frame that is wanted.
+
+    Raises:
+        ConfigError: It is not valid YAML.
+        ScanError: A key or value is not as above.
+    """
+    tree = read_yaml(path)
+    if not isinstance(tree, dict) or not tree:
+        raise ScanError(f"{path}: must list frames or topics with x, y, z and angles")
+    return {str(name).lstrip("/"): _extrinsic(path, str(name), tree[name]) for name in tree}
+
+
+def _extrinsic(path: Path, name: str, entry: Any) -> Transform:
+    angles, quaternion = ("roll", "pitch", "yaw"), ("qx", "qy", "qz", "qw")
+    keys = set(entry) if isinstance(entry, dict) else {None}
+    turned = any(key in keys for key in quaternion)
+    allowed = {"x", "y", "z", *(quaternion if turned else angles)}
+    numbers = entry.values() if isinstance(entry, dict) else ()
+    if not keys <= allowed or not all(
+        type(value) in (int, float) and np.isfinite(value) for value in numbers
+    ):
+        raise ScanError(
+            f"{path}: {printable(name)} must have numbers for x, y, z (metres) and roll, pitch, "
+            "yaw (degrees), or qx, qy, qz, qw"
+        )
+    translation = [float(entry.get(key, 0)) for key in "xyz"]
+    if not turned:
+        return from_degrees(translation, *(float(entry.get(key, 0)) for key in angles))
+    try:
+        return from_quaternion(translation, [float(entry.get(key, 0)) for key in quaternion])
+    except ValueError:
+        raise ScanError(f"{path}: {printable(name)} has a quaternion of length 0") from None
