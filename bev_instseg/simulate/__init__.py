@@ -9,7 +9,8 @@ is labelled with the class and instance of the triangle that its ray hits.
 - `vehicles`, `lorries`, `people`, `surroundings`, `clutter`: models of the objects.
 - `meshes`: the primitives that the models are built from.
 - `sensor`: directions of the rays, detection and intensity.
-- `raycast`: casting the rays.
+- `raycast`: casting the rays; `measure`: the points and labels that a sensor returns.
+- `sequence`: streets whose road users and sensor move, sweep after sweep.
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,8 @@ from numpy.typing import NDArray
 
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts
+from bev_instseg.simulate.measure import measure
 from bev_instseg.simulate.populate import random_scene
-from bev_instseg.simulate.raycast import cast_rays
 from bev_instseg.simulate.sensor import HDL64, SENSOR_MODELS, SensorConfig, random_sensor
 from bev_instseg.simulate.street_builder import THINGS
 
@@ -56,19 +57,7 @@ def simulate_sweep(
     """
     rng = np.random.default_rng(seed)
     sensor = random_sensor(rng) if sensor is None else sensor
-    scene = random_scene(rng, sensor.height_m, layouts)
-    directions = sensor.directions(rng)
-    distance_m, triangle, cosine = cast_rays(scene, directions)
-    hit = np.flatnonzero(np.isfinite(distance_m))
-    surface = scene.mesh.surface[triangle[hit]].astype(np.float32)
-    noise_m = rng.normal(0, sensor.range_noise_m, len(hit))
-    range_m = (distance_m[hit] + noise_m).astype(np.float32)
-    kept = sensor.detects(rng, range_m, cosine[hit], returns=surface[:, 2])
-    hit, range_m, surface = hit[kept], range_m[kept], surface[kept]
-    shine = surface[:, 0] * cosine[hit] ** surface[:, 1]
-    intensity = sensor.intensity(rng, range_m, shine)
-    points = np.column_stack([directions[hit] * range_m[:, None], intensity])
-    return points.astype(np.float32), scene.labels[triangle[hit]]
+    return measure(random_scene(rng, sensor.height_m, layouts), sensor, rng)
 
 
 def write_sweep(

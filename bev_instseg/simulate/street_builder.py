@@ -28,12 +28,16 @@ class StreetScene:
         labels: (T,) uint32 class of each triangle, plus its instance << 16.
         origin: (3,) position of the sensor in the world, metres.
         yaw_rad: Heading of the sensor in the world.
+        plan: Plan of the street.
+        headings_rad: (K,) heading in the world of each instance 1..K.
     """
 
     mesh: Mesh
     labels: NDArray[np.uint32]
     origin: NDArray[np.float64]
     yaw_rad: float
+    plan: StreetPlan
+    headings_rad: NDArray[np.float64]
 
 
 class StreetBuilder:
@@ -51,7 +55,7 @@ class StreetBuilder:
         self._meshes, self._labels = [ground], [classes]
         self._occupied = np.empty((0, 7))  # boxes as returned by `_bounds`
         self._leafy = np.empty(0, dtype=bool)
-        self._num_instances = 0
+        self._headings_rad: list[float] = []  # of the instances
 
     def place(
         self, parts: Parts, u: float, v: float, heading_rad: float = 0.0, clear_m: float = -np.inf
@@ -106,7 +110,14 @@ class StreetBuilder:
         """Return the scene with a sensor ``height_m`` above the road at ``(u, v)``."""
         xy = self.plan.to_world(u, v)
         origin = np.array([*xy, self.plan.relief(xy) + height_m])
-        return StreetScene(join(*self._meshes), np.concatenate(self._labels), origin, yaw_rad)
+        return StreetScene(
+            join(*self._meshes),
+            np.concatenate(self._labels),
+            origin,
+            yaw_rad,
+            self.plan,
+            np.array(self._headings_rad),
+        )
 
     def _add(
         self, mesh: Mesh, label: int, position: NDArray[np.float64], yaw: float, rise: float
@@ -116,8 +127,8 @@ class StreetBuilder:
         xy = vertices[:, :2]
         vertices[:, 2] += self.plan.relief(xy) + self.plan.bank_rise(*self.plan.to_plan(xy))
         if label in THINGS:
-            self._num_instances += 1
-            label |= self._num_instances << 16
+            self._headings_rad.append(yaw)
+            label |= len(self._headings_rad) << 16
         self._meshes.append(replace(mesh, vertices=vertices))
         self._labels.append(np.full(len(mesh.triangles), label, dtype=np.uint32))
 
