@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="maps and sweeps larger than the grid as a whole, tile by tile, not only what is "
         "around the sensor",
     )
+    _add_tracking_options(parser)
     _add_writing_options(parser)
     _add_folder_options(parser)
 
@@ -75,6 +76,34 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="FULL",
         help="value of full intensity, such as 255; 0 ignores the intensities",
+    )
+
+
+def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
+    tracking = parser.add_argument_group("objects over time")
+    tracking.add_argument(
+        "--track",
+        action="store_true",
+        help="follow objects from sweep to sweep; the sweeps of each folder, by name, are in the "
+        "order of time",
+    )
+    tracking.add_argument(
+        "--smooth",
+        action="store_true",
+        help="judge each object by later sweeps, too; changed sweeps are segmented twice",
+    )
+    tracking.add_argument(
+        "--poses",
+        type=Path,
+        metavar="FILE",
+        help="poses of the sensor, a row of KITTI's 12 numbers per sweep (default: poses.txt in "
+        "or above the folder, else KISS-ICP)",
+    )
+    tracking.add_argument(
+        "--times",
+        type=Path,
+        metavar="FILE",
+        help="seconds, a line per sweep (default: times.txt in or above the folder, else 0.1 s)",
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.file_io import write_atomic
-from bev_instseg.simulate.kitti_layouts import StreetLayout
+from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts
 from bev_instseg.simulate.measure import measure
 from bev_instseg.simulate.populate import random_scene
 from bev_instseg.simulate.sensor import HDL64, SensorConfig, random_sensor
@@ -232,7 +232,7 @@ def simulate_sequence(
     sensor = random_sensor(rng) if sensor is None else sensor
     street = MovingStreet(random_scene(rng, sensor.height_m, layouts), rng)
     start_s = -SWEEP_S * (num_sweeps - 1) / 2
-    to_world: _Float = np.linalg.inv(_pose(street.scene_at(start_s)))
+    to_world = np.linalg.inv(_pose(street.scene_at(start_s))).astype(np.float64)
     for i in range(num_sweeps):
         time_s = start_s + i * SWEEP_S
         scene = street.scene_at(time_s)
@@ -248,7 +248,7 @@ def write_sequence(
     num_sweeps: int,
     seed: int,
     sensor: SensorConfig | None = HDL64,
-    layouts: Sequence[StreetLayout] = (),
+    layouts: Path | None = None,
 ) -> None:
     """Simulate a sequence and write it in the layout of SemanticKITTI.
 
@@ -261,13 +261,14 @@ def write_sequence(
         num_sweeps: Number of sweeps.
         seed: Seed of the data set.
         sensor: The sensor; None for a random one.
-        layouts: As for `simulate_sweep`.
+        layouts: Folder or archive of KITTI label files, see `read_layouts`.
     """
+    street_layouts = () if layouts is None else read_layouts(layouts)
     folder = out / "sequences" / sequence
     poses, stamps, table = [], [], io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(OBJECT_COLUMNS)
-    sweeps = simulate_sequence((seed, int(sequence)), num_sweeps, sensor, layouts)
+    sweeps = simulate_sequence((seed, int(sequence)), num_sweeps, sensor, street_layouts)
     for frame, sweep in enumerate(sweeps):
         write_frame(out, sequence, frame, sweep.points, sweep.labels)
         poses.append(" ".join(f"{value:.9g}" for value in sweep.pose[:3].ravel()))

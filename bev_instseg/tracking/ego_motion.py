@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
+from bev_instseg.grid import BEVGrid
+from bev_instseg.ops.voxelize import point_heights
 from bev_instseg.structures import Float32
 
 Float64 = NDArray[np.float64]
 
-MAX_RANGE_M = 100.0
+MAX_RANGE_M, MIN_RANGE_M = 100.0, 3.0
+GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 5.0), 0.4)  # for the ground
+GROUND_M, MIN_POINTS = 0.3, 500
 NO_ODOMETRY = (
     "kiss-icp is not installed, so the sensor is taken to stand still: on a moving one parked "
     "vehicles seem to move; pip install 'bev-instseg[track]', or give poses"
@@ -37,7 +41,11 @@ class StandingSensor:
 
 
 class KissOdometry:
-    """KISS-ICP: I. Vizzo et al., KISS-ICP: In Defense of Point-to-Point ICP, RA-L 2023."""
+    """KISS-ICP: I. Vizzo et al., KISS-ICP: In Defense of Point-to-Point ICP, RA-L 2023.
+
+    It gets the points above the ground only: the rings of a flat road move with the sensor and hold
+    the estimate back, above all in the first sweeps.
+    """
 
     def __init__(self) -> None:
         """Begin a sequence; raises ImportError without kiss-icp."""
@@ -45,7 +53,7 @@ class KissOdometry:
         from kiss_icp.kiss_icp import KissICP
 
         config = load_config(None)
-        config.data.max_range = MAX_RANGE_M
+        config.data.min_range, config.data.max_range = MIN_RANGE_M, MAX_RANGE_M
         config.data.deskew = False  # sweeps carry no time per point
         config.mapping.voxel_size = MAX_RANGE_M / 100
         config.registration.max_num_threads = 1  # sums in one order: repeatable
@@ -53,10 +61,11 @@ class KissOdometry:
 
     def register(self, points: Float32) -> Float64:
         """Return the (4, 4) pose of the next sweep, the first one's being the identity."""
-        xyz = points[:, :3]
-        xyz = xyz[np.isfinite(xyz).all(axis=1)].astype(np.float64)
-        if len(xyz):
-            self._icp.register_frame(xyz, np.zeros(0))
+        finite = points[np.isfinite(points[:, :3]).all(axis=1)]
+        standing = finite[point_heights(finite, GRID) > GROUND_M]
+        used = standing if len(standing) > MIN_POINTS else finite  # an open field has nothing else
+        if len(used):
+            self._icp.register_frame(used[:, :3].astype(np.float64), np.zeros(0))
         return np.array(self._icp.last_pose)
 
 

@@ -27,8 +27,10 @@ class Tracks:
         age_s: (K,) float64 time since it was first seen.
         num_sweeps: (K,) int32 sweeps in which it was seen, this one included.
         confirmed: (K,) bool; False while an object may still be a false alarm.
+        seen_numbers: (K,) int32 number 1..K among the instances that the tracker was given.
         seen_classes: (K,) int32 class in this sweep alone.
         seen_scores: (K,) float32 score in this sweep alone.
+        seen_centres_m: (K, 2) float64 x, y of the centre in this sweep alone, sensor frame.
     """
 
     ids: NDArray[np.uint32]
@@ -40,8 +42,10 @@ class Tracks:
     age_s: Float64
     num_sweeps: Int32
     confirmed: NDArray[np.bool_]
+    seen_numbers: Int32
     seen_classes: Int32
     seen_scores: Float32
+    seen_centres_m: Float64
 
     def __post_init__(self) -> None:
         k = len(self.ids)

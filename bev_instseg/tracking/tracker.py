@@ -234,8 +234,10 @@ class Tracker:
             age_s=stamp_s - s.born_s[row],
             num_sweeps=s.num_sweeps[row],
             confirmed=s.confirmed[row],
+            seen_numbers=np.arange(1, len(one) + 1, dtype=np.int32),
             seen_classes=one.classes,
             seen_scores=one.scores,
+            seen_centres_m=seen.middle_m[:, :2],
         )
         classes, scores = s.classes[row].astype(np.int32), evidence.probability(s.belief[row])
         judged = replace(one, classes=classes, scores=scores)
@@ -266,7 +268,7 @@ class _Seen:
         middle = boxes[:, :3].copy()
         if centres_m is not None:
             middle[:, :2] = centres_m
-        self.instances, self.pose = instances, pose
+        self.instances, self.pose, self.middle_m = instances, pose, middle
         self.classes = instances.classes.astype(np.intp)
         self.position_m = middle @ pose[:3, :3].T + pose[:3, 3]
         self.xy_m = self.position_m[:, :2]
