@@ -1,9 +1,17 @@
 """LSTQ, HOTA, MOTA, IDF1 and id switches: equal to trackeval, and to plain loops."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tracks import instances_of
 
+from bev_instseg.cli import evaluate
+from bev_instseg.config import Config
+from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
 from bev_instseg.evaluation.sequence_metrics import Lstq, Step, track_scores
+from bev_instseg.structures import Frame
+from bev_instseg.tracking.tracker import Tracker
 
 
 def random_sequence(seed: int, num_steps: int = 12) -> list[Step]:
@@ -133,3 +141,58 @@ def test_lstq_of_one_object_in_two_halves() -> None:
     lstq.add("00", one, one, one, one)
     lstq.add("00", one, 2 * one, one, one)  # the same object, under another id
     assert lstq.result() == pytest.approx((np.sqrt(0.5), 0.5, 1.0))
+
+
+def test_sweeps_become_scores() -> None:
+    """A car is tracked over four sweeps; a person is found only once."""
+    evaluator, tracker = SequenceEvaluator(Config()), Tracker()
+    evaluator.begin()
+    for i in range(4):
+        rows = [("vehicle", 8.0, 2.0, 0.0, 0.9)] + [("pedestrian", 5.0, -2.0, 0.0, 0.8)] * (i == 0)
+        single = instances_of(rows)
+        tracked = tracker.update_instances(single, 0.1 * i)
+        few = len(rows)
+        points = np.tile(np.array([[8, 2, 0, 0]], np.float32), (20 * 2, 1))
+        owner = np.repeat([1, 2], 20).astype(np.int32)
+        labels = np.where(owner <= few, owner, 0).astype(np.int32)
+        single = single.__class__(labels, *(getattr(single, n) for n in FIELDS))
+        whole = tracked.instances.__class__(
+            labels, *(getattr(tracked.instances, n) for n in FIELDS)
+        )
+        tracked = tracked.__class__(whole, tracked.tracks, tracked.stamp_s, tracked.pose)
+        classes, centres = np.array([0, 1], np.int32), np.zeros((2, 2), np.float32)
+        frame = Frame(f"00/{i}", points, owner, np.ones(40, bool), classes, centres)
+        evaluator.add(frame, np.array([7, 65536 + 3]), single, tracked)
+    result = evaluator.result()
+    assert result.tracks["vehicle"].hota == result.tracks["vehicle"].mota == 1
+    assert result.tracks["pedestrian"].mota == pytest.approx(0.25)
+    assert result.tracks["pedestrian"].idf1 == pytest.approx(2 / 5)
+    assert result.untracked.per_class["vehicle"].pq == 1
+    assert result.lstq[1] == pytest.approx((1 + 0.25**2) / 2)
+    assert "| vehicle    | 100.0 |" in result.table()
+
+
+FIELDS = ("classes", "scores", "boxes", "class_names")
+
+
+def test_the_command_scores_sequences(
+    semantickitti_root: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = semantickitti_root / "sequences" / "00"
+    (folder / "poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n" * 2)
+    (folder / "times.txt").write_text("0\n0.1\n")
+    command = ["--data", str(semantickitti_root), "--sequences", "00", "--weights", weights]
+    assert evaluate.main([*command, "--runtime", "torch", "--sequence"]) == 0
+    assert "HOTA" in capsys.readouterr().out
+
+
+def test_ids_of_objects_are_those_of_the_label_file(semantickitti_root: Path) -> None:
+    from bev_instseg.datasets.semantickitti import read_frame
+
+    config = Config()
+    frame = read_frame(semantickitti_root, "00/000000", config.classes, config.data)
+    ids = object_ids(semantickitti_root, frame)
+    words = np.fromfile(semantickitti_root / "sequences/00/labels/000000.label", np.uint32)
+    for k, number in enumerate(ids.tolist()):
+        assert set((words[frame.instance == k + 1] >> 16).tolist()) == {number & 0xFFFF}
+    assert len(set(ids.tolist())) == len(ids) == 3

@@ -51,7 +51,9 @@ def main(argv: list[str] | None = None, prog: str = "python tools/simulate.py") 
 
 def simulate_all(arguments: argparse.Namespace) -> int:
     """Write every frame and return the exit code."""
-    folder = arguments.out / "sequences" / arguments.sequence
+    folder = arguments.out / "sequences"
+    if arguments.frames is None:
+        folder /= arguments.sequence
     start = time.perf_counter()
     if not arguments.overwrite:
         refuse_existing(arguments)

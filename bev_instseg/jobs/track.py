@@ -121,10 +121,10 @@ class TrackedJob:
                     if self.both_ways:
                         kept[item] = _without_points(tracked)
                     if found.segmented is not None:
-                        spent = {"odometry": 1000 * odometry_s, "track": 1000 * track_s}
-                        timing_ms = found.segmented.timing_ms | spent
-                        segmented = replace(found.segmented, timing_ms=timing_ms)
-                        yield from queue.put(self._write, item, segmented, tracked)
+                        timing_ms = found.segmented.timing_ms
+                        timing_ms["track"] += 1000 * track_s
+                        timing_ms["odometry"] = 1000 * odometry_s
+                        yield from queue.put(self._write, item, found.segmented, tracked)
                     elif not self.both_ways and not self._is_stored(item, tracked):
                         yield from queue.put(self._again, item, tracked)
             yield from queue.rest()
@@ -140,11 +140,15 @@ class TrackedJob:
             return replace(found, points=points)
         segmented = read_and_segment(self.segmenter, self.job, item)
         segmentation, sweep = segmented.segmentation, segmented.sweep
+        start = time.perf_counter()
         result = SweepResult.of(segmentation.instances)
         labels = segmentation.instances.labels
+        instances = instances_of(result.instances, result.class_names, labels)
+        centres_m = learned_centres(segmentation).round(3)
+        segmented.timing_ms["track"] = 1000 * (time.perf_counter() - start)
         return _Found(
-            instances_of(result.instances, result.class_names, labels),
-            learned_centres(segmentation).round(3),
+            instances,
+            centres_m,
             _to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m),
             sweep.points if need_points else None,
             segmented,

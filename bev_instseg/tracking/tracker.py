@@ -28,6 +28,7 @@ SIZE_KEPT = 0.99  # share of the largest size that remains from one sweep to the
 CENTRE_NOISE_M, NOISE_PER_M = 0.08, 0.06  # of a measured centre, along a side of the box
 RANGE_M = 45.0  # what is farther away may leave the grid: that it is not seen says nothing
 TENTATIVE_S = 0.35  # how long an unseen object that is not confirmed is expected back
+MIN_SWEEPS_MOVING = 3  # two places alone may be those of two objects
 MIN_MISSES = 1.5  # sweeps without an object before it is given up, however slow the sensor
 
 
@@ -174,6 +175,7 @@ class Tracker:
         limit = self._behaviour("moving_mps")
         length = s.size_m[:, 0]
         s.moving = is_moving(velocity, s.covariance[:, 2:, 2:], way, length, limit, s.moving)
+        s.moving &= s.num_sweeps >= MIN_SWEEPS_MOVING
         s.front_known |= s.moving
         s.heading_rad = heading(s.axis, velocity, s.moving, s.front_known, s.heading_rad)
         s.anchor_m[s.moving] = s.mean[s.moving, :2]
