@@ -16,6 +16,7 @@ from tracks import (
 from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
 from bev_instseg.tracking.kalman import correct, predict, squared_distance
+from bev_instseg.tracking.smooth import smooth
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
 
@@ -290,3 +291,23 @@ def test_evidence_is_a_probability_and_forgets() -> None:
     for _ in range(5):
         belief = evidence.missed(belief)
     assert belief[0] < evidence.DOUBT
+
+
+def test_looking_both_ways() -> None:
+    """A weak start is accepted, and the class is that of the majority."""
+    tracker, causal = Tracker(), {}
+    for i in range(12):
+        name = "pedestrian" if i < 3 else "cyclist"
+        rows = [(name, 8 + 0.1 * i, 2.0, 0.0, 0.5 if i < 3 else 0.9)]
+        rows += [("pedestrian", 20.0, -9.0, 0.0, 0.6)] * (i == 5)  # never seen again
+        causal[i] = tracker.update_instances(instances_of(rows), 0.1 * i)
+    both = smooth(causal)
+    assert list(both) == list(range(12))
+    assert not len(causal[0].confirmed())
+    for i in range(12):
+        [one] = both[i].confirmed()
+        assert one.instance.name == "cyclist"
+        assert one.id == 1
+    assert both[0].instances.scores[0] > causal[0].instances.scores[0]
+    np.testing.assert_array_equal(both[5].tracks.seen_scores, causal[5].tracks.seen_scores)
+    assert smooth({}) == {}

@@ -107,7 +107,7 @@ def write_tracks(job: "Job", sequence: "SweepSequence", report: Report) -> None:
                 moved |= {one.track.id} if one.track.moving else set()
     paths = [ObjectPath(i, names[i], np.array(xy), i in moved) for i, xy in places.items()]
     sensor_m = np.array(sensor, np.float64).reshape(-1, 2)
-    title = printable(sequence.folder.name)
+    title = printable("/".join(sequence.folder.parts[-2:]))
     write_atomic(folder / TRACKS_PNG, tracks_png(paths, sensor_m, title))
     print(f"{printable(str(sequence.folder))}: {len(paths)} objects, {len(moved)} of them moved")
     if max(places, default=0) > MAX_LABEL_ID:

@@ -37,6 +37,7 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
             tracks.setdefault(number, []).append((i, row))
     classes = [result.instances.classes.copy() for result in results]
     beliefs = [np.zeros(len(result)) for result in results]
+    sures = [np.zeros(len(result), bool) for result in results]
     for sightings in tracks.values():
         scores = np.array([results[i].tracks.seen_scores[row] for i, row in sightings])
         seen = np.array([results[i].tracks.seen_classes[row] for i, row in sightings])
@@ -44,12 +45,12 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
         winner = np.bincount(seen, scores).argmax()
         own = evidence.log_odds(scores)
         total = _beliefs(at, scores) + _beliefs(-at[::-1], scores[::-1])[::-1] - own
-        for (i, row), belief in zip(sightings, total, strict=True):
-            classes[i][row], beliefs[i][row] = winner, belief
-    return {
-        key: _judged(result, kinds, belief)
-        for (key, result), kinds, belief in zip(sweeps.items(), classes, beliefs, strict=True)
-    }
+        known = np.full(len(at), (total >= evidence.CONFIRM).any())
+        confirmed = evidence.confirmed(total, known)
+        for (i, row), belief, sure in zip(sightings, total, confirmed, strict=True):
+            classes[i][row], beliefs[i][row], sures[i][row] = winner, belief, sure
+    judged = map(_judged, results, classes, beliefs, sures)
+    return dict(zip(sweeps, judged, strict=True))
 
 
 def _beliefs(at: NDArray[np.intp], scores: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -69,11 +70,14 @@ def _beliefs(at: NDArray[np.intp], scores: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def _judged(
-    result: TrackedInstances, classes: NDArray[np.int32], belief: NDArray[np.float64]
+    result: TrackedInstances,
+    classes: NDArray[np.int32],
+    belief: NDArray[np.float64],
+    confirmed: NDArray[np.bool_],
 ) -> TrackedInstances:
-    """Return a result with other classes, and scores and confirmations by these log odds."""
+    """Return a result with other classes, log odds and confirmations."""
     scores = evidence.probability(belief)
     instances = replace(result.instances, classes=classes, scores=scores)
-    tracks = replace(result.tracks, confirmed=belief >= evidence.CONFIRM)
+    tracks = replace(result.tracks, confirmed=confirmed)
     order = np.argsort(-scores, kind="stable")
     return replace(result, instances=instances, tracks=tracks).take(order)
