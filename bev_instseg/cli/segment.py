@@ -43,7 +43,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,8 +121,8 @@ def segment_all(arguments: argparse.Namespace) -> int:
     todo = _without_results(arguments, job, items)
     start = time.perf_counter()
     with reserved(job.out, job.settings) if todo or sequences else nullcontext():
-        work = partial(_run, arguments, report, segmenter, job)
-        outcomes = work(todo, len(items), sequences) if todo or sequences else []
+        work = _Work(todo, len(items), sequences)
+        outcomes = _run(arguments, report, segmenter, job, work) if todo or sequences else []
         seconds = time.perf_counter() - start
         report.totals()
         timings = [outcome.timing_ms for outcome in outcomes if not outcome.error]
@@ -271,30 +271,46 @@ def _without_results(
     return todo
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a job has to do.
+
+    Attributes:
+        todo: The sweeps without results.
+        num_items: Number of all sweeps.
+        sequences: The sequences to track; none without tracking.
+    """
+
+    todo: Sequence["Item"]
+    num_items: int
+    sequences: Sequence["SweepSequence"]
+
+
 def _run(
     arguments: argparse.Namespace,
     report: Report,
     segmenter: "Segmenter",
     job: "Job",
-    todo: Sequence["Item"],
-    num_items: int,
-    sequences: Sequence["SweepSequence"],
+    work: "_Work",
 ) -> list["Outcome"]:
-    """Process sweeps and print what happens to each; ``sequences`` are for tracking only.
+    """Process sweeps and print what happens to each.
 
     Raises:
         OSError: No more results can be written to the disk.
     """
     outcomes: list[Outcome] = []
+    todo = work.todo
     if arguments.ray is None:
         with report.announced("preparing the network; on its first run it is compiled for 20 s"):
             segmenter.warm_up()
-            if num_items == 1 and todo:  # nothing has been read yet, so that would be compiled, too
+            if (
+                work.num_items == 1 and todo
+            ):  # nothing has been read yet, so that would be compiled, too
                 with suppress(ScanError):
                     job.read(todo[0])
-        steps = _on_this_machine(segmenter, job, todo, num_items)
-        if sequences:
-            steps = segment_tracks.run_tracked(arguments, segmenter, job, sequences, todo)
+        steps = _on_this_machine(segmenter, job, todo, work.num_items)
+        if work.sequences:
+            steps = segment_tracks.run_tracked(arguments, segmenter, job, work.sequences, todo)
     else:
         from bev_instseg.jobs.on_ray import segment_on_ray
 

@@ -312,13 +312,13 @@ def draw_and_write(
         if job.pictures:
             timing_ms["draw"] = 1000 * (time.perf_counter() - start)
     start = time.perf_counter()
-    about = _about(segmenter, job, item, sweep, segmentation.pillars.grid)
     files = ResultFiles(
         formats=job.formats,
         calibration=_sensor_to_camera(job, item, sweep),
         image_size_px=segmenter.config.data.image_size_px,
         pictures=pictures,
     )
+    about = _about(segmenter, job, item, sweep, segmentation.pillars.grid)
     cloud = Cloud(sweep.xyz, sweep.points[:, 3])
     found = segmentation.instances if tracked is None else tracked
     write_result(job.target(item), cloud, found, segmenter.config.classes, about, files)
