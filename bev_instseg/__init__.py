@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from bev_instseg.model_files import default_weights
     from bev_instseg.segmenter import Segmenter
     from bev_instseg.tiles import segment_tiles
+    from bev_instseg.tracking.tracked import TrackedInstance, TrackedInstances, Tracks
+    from bev_instseg.tracking.tracker import Tracker
     from bev_instseg.visualize.bev import draw_bev, draw_comparison
     from bev_instseg.visualize.maps import draw_maps
     from bev_instseg.visualize.render import draw_3d
@@ -85,6 +87,10 @@ __all__ = [
     "Survey",
     "Sweep",
     "SweepResult",
+    "TrackedInstance",
+    "TrackedInstances",
+    "Tracker",
+    "Tracks",
     "TrainingError",
     "default_weights",
     "draw_3d",
@@ -126,6 +132,8 @@ _LAZY = {
     "io.sweep": ("Sweep", "read_scan", "read_sweep"),
     "segmenter": ("Segmenter",),
     "tiles": ("segment_tiles",),
+    "tracking.tracked": ("TrackedInstance", "TrackedInstances", "Tracks"),
+    "tracking.tracker": ("Tracker",),
     "visualize.bev": ("draw_bev", "draw_comparison"),
     "visualize.maps": ("draw_maps",),
     "visualize.render": ("draw_3d",),

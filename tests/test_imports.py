@@ -27,6 +27,7 @@ LAYERS = (
     ("simulate", "models"),
     ("checkpoint", "engines"),
     ("segmenter", "tiles", "weights"),
+    ("tracking",),
     ("visualize", "export"),
     ("evaluation",),
     ("training",),
@@ -41,7 +42,7 @@ ONLY = {"ops": {"ops", "grid", "structures"}}
 # These never import torch, in whatever function.
 WITHOUT_TORCH = {
     *LAYERS[0],
-    *("ops", "io", "datasets", "simulate", "visualize", "export", "tiles", "jobs"),
+    *("ops", "io", "datasets", "simulate", "visualize", "export", "tiles", "jobs", "tracking"),
     *(f"engines/{name}" for name in ("engine", "threads", "onnx_engine", "openvino_engine")),
     *(
         f"evaluation/{name}"
@@ -59,6 +60,7 @@ INSIDE_FUNCTIONS = {
         "lazrs",
         "matplotlib",
         "onnx",
+        "kiss_icp",
         "onnxruntime",
         "openvino",
         "open3d",

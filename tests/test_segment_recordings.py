@@ -259,6 +259,7 @@ def test_foreign_files_are_left_alone(
     ("more", "complaint"),
     [
         (("--ray",), "--ray is for folders of sweeps"),
+        (("--track",), "--track is for folders of sweeps"),
         (("--shard", "1/2"), "--shard is for folders of sweeps"),
         (("--topic", "/nothing"), "no points on /nothing; it has /points (sensor_msgs/PointCloud2"),
         (("--extrinsics", "x.yaml"), "--extrinsics needs --frame"),

@@ -3,10 +3,14 @@
 Examples:
   %(prog)s --data ~/kitti --split val --json scores.json
   %(prog)s --data ~/semantickitti --sequences 06 10 --errors errors
+  %(prog)s --data ~/drives --sequences 00 01 --sequence
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
 Before the scores comes a table of what the labels hold and what each kind is taken as.
+
+--sequence tracks the objects of each sequence (as segment --track does) and prints PQ without and
+with tracking, and HOTA, MOTA, IDF1, id switches and LSTQ.
 
 --errors DIR writes a list of all missed objects and false alarms (errors.csv), statistics of them
 (errors.md), pictures of the frames with the most errors (worst_1.png, ...) and a reliability
@@ -37,6 +41,7 @@ from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize import draw_comparison
 
 if TYPE_CHECKING:
+    from bev_instseg.evaluation.score_sequences import SequenceResult
     from bev_instseg.segmenter import Segmenter  # imports torch, which --help does not need
 
 
@@ -54,6 +59,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     segmenter = make_segmenter(arguments)
     check_evaluation({arguments.data.name: refs}, segmenter.config)
     if arguments.check:
+        return 0
+    if arguments.sequence:
+        print(score_sequences(arguments.data, refs, segmenter).table())
         return 0
     for folder in (arguments.png, arguments.errors, arguments.json and arguments.json.parent):
         if folder:
@@ -74,6 +82,39 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.errors:
         write_error_study(arguments.errors, arguments.data.name, evaluator, refs, segmenter)
     return 0
+
+
+def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") -> "SequenceResult":
+    """Track and score sequences; times and poses are those of ``times.txt`` and ``poses.txt``.
+
+    Args:
+        data: Folder of a data set in SemanticKITTI layout.
+        refs: Its frames.
+        segmenter: The segmenter to be scored.
+    """
+    from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
+    from bev_instseg.jobs.find_items import Item
+    from bev_instseg.jobs.sequences import find_sequences
+    from bev_instseg.tracking.tracker import Tracker
+
+    def path(ref: FrameRef) -> Path:
+        sequence, _, frame = ref.name.partition("/")
+        return data / "sequences" / sequence / "velodyne" / f"{frame}.bin"
+
+    ref_of = {ref.name: ref for ref in refs}
+    evaluator, config = SequenceEvaluator(segmenter.config), segmenter.config
+    with tqdm(total=len(refs), unit="frame") as progress:
+        for sequence in find_sequences([Item(path(ref), ref.name) for ref in refs]):
+            evaluator.begin()
+            tracker = Tracker(segmenter)
+            for i, item in enumerate(sequence.items):
+                frame = ref_of[item.name].read(config.classes, config.data)
+                pose = None if sequence.poses is None else sequence.poses[i]
+                tracked = tracker.update(frame.points, float(sequence.stamps_s[i]), pose)
+                single = segmenter.segment(frame.points)
+                evaluator.add(frame, object_ids(data, frame), single, tracked)
+                progress.update()
+    return evaluator.result()
 
 
 def write_error_study(
@@ -112,6 +153,8 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
             f"{arguments.data}: this is KITTI layout, use --split; --sequences and "
             "--unlabelled-is-background are for SemanticKITTI layout"
         )
+    if layout == "kitti" and arguments.sequence:
+        raise ValueError(f"{arguments.data}: --sequence needs SemanticKITTI layout, with ids")
     if layout == "semantickitti" and arguments.split:
         raise ValueError(
             f"{arguments.data}: this is SemanticKITTI layout, use --sequences, not --split"
@@ -138,6 +181,9 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--unlabelled-is-background",
         action="store_true",
         help="SemanticKITTI: class 0 is background (data sets that label only boxes), not void",
+    )
+    parser.add_argument(
+        "--sequence", action="store_true", help="track through each sequence, and score the tracks"
     )
     parser.add_argument(
         "--check", action="store_true", help="print the table of what the labels hold and stop"

@@ -24,8 +24,11 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
   NAME.png NAME_3d.png   pictures from above and in 3D (--png)
   NAME.html      a 3D view for any browser (--html)
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
-A folder also gets summary.csv, with a row per sweep. Where two sweeps would share a file, as a.bin
-and a.npy would share a.label, NAME keeps their suffix: a.bin.label.
+A folder also gets summary.csv, with a row per sweep. With --track, each folder is a sequence of
+sweeps in the order of time: an object keeps its number in .label and its "track" in .json, with
+velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png. Where
+two sweeps would share a file, as a.bin and a.npy would share a.label, NAME keeps their suffix:
+a.bin.label.
 
 Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
 DIR gets NAME.mcap with the points and their labels (/bev_instseg/points), detections and markers,
@@ -46,7 +49,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,6 +58,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from bev_instseg.cli import segment_tracks
 from bev_instseg.cli.arguments import make_segmenter, new_parser, run
 from bev_instseg.cli.segment_options import add_options
 from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
@@ -70,6 +74,7 @@ from bev_instseg.structures import Float32, Instances
 if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.find_items import Found, Item
     from bev_instseg.jobs.job import Job, Outcome
+    from bev_instseg.jobs.sequences import SweepSequence
     from bev_instseg.segmenter import Segmenter
 
 # Option: the packages it imports, and the extra that installs them.
@@ -123,16 +128,20 @@ def segment_all(arguments: argparse.Namespace) -> int:
         segmenter = _make_segmenter(arguments)
     with report.announced("looking at some sweeps of each folder"):
         job = _make_job(arguments, segmenter, [item.path for item in found.items])
+    sequences = segment_tracks.chosen_sequences(arguments, items, job, report)
     csv_path = _summary_path(arguments, job)
     todo = _without_results(arguments, job, items)
     start = time.perf_counter()
-    with reserved(job.out, job.settings) if todo else nullcontext():
-        outcomes = _run(arguments, report, segmenter, job, todo, len(items)) if todo else []
+    with reserved(job.out, job.settings) if todo or sequences else nullcontext():
+        work = _Work(todo, len(items), sequences)
+        outcomes = _run(arguments, report, segmenter, job, work) if todo or sequences else []
         seconds = time.perf_counter() - start
         report.totals()
         timings = [outcome.timing_ms for outcome in outcomes if not outcome.error]
         failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
         sweeps = summaries(job, items, failed, report)
+        for sequence in sequences:
+            segment_tracks.write_tracks(job, sequence, report)
     finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")
@@ -152,6 +161,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
 
 def _check_options(arguments: argparse.Namespace) -> None:
     """Raise an error if an option cannot be satisfied on this machine, before anything is done."""
+    segment_tracks.check_options(arguments)
     for option, (packages, extra) in EXTRAS.items():
         for package in packages if getattr(arguments, option) else ():
             try:
@@ -160,7 +170,8 @@ def _check_options(arguments: argparse.Namespace) -> None:
                 raise ImportError(
                     f"--{option} needs {package}: pip install 'bev-instseg[{extra}]'"
                 ) from None
-    for package in ("matplotlib", "open3d") if arguments.png or arguments.maps else ():
+    needed = ("matplotlib", "open3d") if arguments.png or arguments.maps else ()
+    for package in (*needed, *(("matplotlib", "scipy") if arguments.track else ())):
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     if arguments.tiles and arguments.maps:
@@ -207,6 +218,10 @@ def _summary_path(arguments: argparse.Namespace, job: "Job") -> Path | None:
 
 def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     """Load the network; with --ray only for its settings, as the workers do the computing."""
+    if arguments.track:
+        from bev_instseg.tracking.tracker import with_weak_instances
+
+        return with_weak_instances(make_segmenter(arguments))
     if arguments.ray is None:
         return make_segmenter(arguments)
     if arguments.runtime == "auto" and arguments.device != "cpu" and arguments.weights is None:
@@ -241,7 +256,9 @@ def _make_job(
         raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     return Job(
         out=arguments.out.resolve(),
-        settings=settings_fingerprint(segmenter, setup, arguments.tiles),
+        settings=settings_fingerprint(
+            segmenter, setup, arguments.tiles, segment_tracks.tracking_settings(arguments)
+        ),
         setup=setup,
         formats=tuple(name for name in POINT_FORMATS if getattr(arguments, name)),
         pictures=tuple(p for name in PICTURES if getattr(arguments, name) for p in PICTURES[name]),
@@ -271,13 +288,27 @@ def _without_results(
     return todo
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What a job has to do.
+
+    Attributes:
+        todo: The sweeps without results.
+        num_items: Number of all sweeps.
+        sequences: The sequences to track; none without tracking.
+    """
+
+    todo: Sequence["Item"]
+    num_items: int
+    sequences: Sequence["SweepSequence"]
+
+
 def _run(
     arguments: argparse.Namespace,
     report: Report,
     segmenter: "Segmenter",
     job: "Job",
-    todo: Sequence["Item"],
-    num_items: int,
+    work: "_Work",
 ) -> list["Outcome"]:
     """Process sweeps and print what happens to each.
 
@@ -285,13 +316,18 @@ def _run(
         OSError: No more results can be written to the disk.
     """
     outcomes: list[Outcome] = []
+    todo = work.todo
     if arguments.ray is None:
         with report.announced("preparing the network; on its first run it is compiled for 20 s"):
             segmenter.warm_up()
-            if num_items == 1:  # nothing has been read yet, so that would be compiled, too
+            if (
+                work.num_items == 1 and todo
+            ):  # nothing has been read yet, so that would be compiled, too
                 with suppress(ScanError):
                     job.read(todo[0])
-        steps = _on_this_machine(segmenter, job, todo, num_items)
+        steps = _on_this_machine(segmenter, job, todo, work.num_items)
+        if work.sequences:
+            steps = segment_tracks.run_tracked(arguments, segmenter, job, work.sequences, todo)
     else:
         from bev_instseg.jobs.on_ray import segment_on_ray
 

@@ -30,6 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "around the sensor",
     )
     _add_recording_options(parser)
+    _add_tracking_options(parser)
     _add_writing_options(parser)
     _add_folder_options(parser)
 
@@ -110,6 +111,34 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     recordings.add_argument("--bag", action="store_true", help="write a ROS 1 bag, too")
     recordings.add_argument(
         "--files", action="store_true", help="write a .label and .json for each sweep, too"
+    )
+
+
+def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
+    tracking = parser.add_argument_group("objects over time")
+    tracking.add_argument(
+        "--track",
+        action="store_true",
+        help="follow objects from sweep to sweep; the sweeps of each folder, by name, are in the "
+        "order of time",
+    )
+    tracking.add_argument(
+        "--smooth",
+        action="store_true",
+        help="judge each object by later sweeps, too; changed sweeps are segmented twice",
+    )
+    tracking.add_argument(
+        "--poses",
+        type=Path,
+        metavar="FILE",
+        help="poses of the sensor, a row of KITTI's 12 numbers per sweep (default: poses.txt in "
+        "or above the folder, else KISS-ICP)",
+    )
+    tracking.add_argument(
+        "--times",
+        type=Path,
+        metavar="FILE",
+        help="seconds, a line per sweep (default: times.txt in or above the folder, else 0.1 s)",
     )
 
 

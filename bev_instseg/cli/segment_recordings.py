@@ -27,7 +27,7 @@ from bev_instseg.jobs.job import Job, settings_fingerprint
 from bev_instseg.jobs.recording_job import RecordingJob, segment_recording
 from bev_instseg.segmenter import Segmenter
 
-NOT_FOR_RECORDINGS = ("shard", "ray", "view")
+NOT_FOR_RECORDINGS = ("track", "shard", "ray", "view")
 
 
 def segment_recordings(

@@ -91,7 +91,8 @@ def speed(timings: Sequence[Mapping[str, float]], seconds: float) -> str:
         timings: Milliseconds of each stage, by sweep.
         seconds: Time that all of them took.
     """
-    stages = [f"{stage} {np.median([t[stage] for t in timings]):.1f}" for stage in timings[0]]
+    common = [stage for stage in timings[0] if all(stage in t for t in timings)]
+    stages = [f"{stage} {np.median([t[stage] for t in timings]):.1f}" for stage in common]
     whole = np.median([sum(t.values()) for t in timings])
     return (
         f"{len(timings) / seconds:.1f} sweeps per second, several at once; median per sweep "

@@ -7,10 +7,15 @@ Examples:
       2000 full sweeps for training, as a second sequence in the same folder
   %(prog)s --out sim --count 500 --sequence 2 --sensor any --layouts label_2.tar.gz
       a random sensor for each sweep, road users placed as in KITTI's label files
+  %(prog)s --out drives --count 3 --frames 30
+      three sequences of 30 consecutive sweeps: traffic, people and the sensor move
 
 Files written to DIR/sequences/NN, with frames numbered from 000000:
   velodyne/000000.bin   float32 x, y, z (metres, sensor frame) and intensity 0..1
   labels/000000.label   uint32 per point: low 16 bits SemanticKITTI class, high 16 bits instance
+
+With --frames, sequences NN, NN+1, ... also get poses.txt, times.txt, calib.txt and objects.csv, the
+place, velocity, heading and size of each object that is seen.
 
 A frame depends on its number and the options, but not on --count or --workers; another --seed or
 --sequence gives other streets. To simulate your own sensor, give --sensor a YAML file with the
@@ -23,12 +28,14 @@ import argparse
 import multiprocessing
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from functools import partial
+from itertools import product
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 from tqdm import tqdm
 
@@ -36,6 +43,7 @@ from bev_instseg.cli.arguments import new_parser, positive, positive_or_zero, ru
 from bev_instseg.datasets.semantickitti import frame_paths
 from bev_instseg.simulate import SENSOR_MODELS, SensorConfig, read_layouts, write_sweep
 from bev_instseg.simulate.sensor_models import MODELS_BY_MAKER
+from bev_instseg.simulate.sequence import write_sequence
 from bev_instseg.strict_yaml import build, read_yaml
 
 
@@ -47,18 +55,21 @@ def main(argv: list[str] | None = None, prog: str = "python tools/simulate.py") 
 
 def simulate_all(arguments: argparse.Namespace) -> int:
     """Write every frame and return the exit code."""
-    folder = arguments.out / "sequences" / arguments.sequence
+    folder = arguments.out / "sequences"
+    if arguments.frames is None:
+        folder /= arguments.sequence
     start = time.perf_counter()
     if not arguments.overwrite:
         refuse_existing(arguments)
     if arguments.layouts is not None:
         read_layouts(arguments.layouts)  # report a bad one now, not from a worker
     sensor = selected_sensor(arguments)
-    for _ in tqdm(write_frames(arguments, sensor), total=arguments.count, unit="sweep"):
+    unit = "sweep" if arguments.frames is None else "sequence"
+    for _ in tqdm(write_all(arguments, sensor), total=arguments.count, unit=unit):
         pass
     seconds = time.perf_counter() - start
     rate = arguments.count / seconds
-    print(f"{arguments.count} sweep(s) in {folder}, {seconds:.1f} s ({rate:.1f} sweeps/s)")
+    print(f"{arguments.count} {unit}(s) in {folder}, {seconds:.1f} s ({rate:.1f} {unit}s/s)")
     return 0
 
 
@@ -67,6 +78,12 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser = new_parser(f"{__doc__}\nSensors:\n{sensor_list()}", prog)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument("--count", required=True, type=positive, help="number of sweeps")
+    parser.add_argument(
+        "--frames",
+        type=positive,
+        metavar="N",
+        help="make --count sequences of N sweeps, 0.1 s apart",
+    )
     parser.add_argument("--seed", type=positive_or_zero, default=0, help="default: 0")
     parser.add_argument("--sequence", type=sequence, default="00", metavar="NN", help="default: 00")
     parser.add_argument("--workers", type=positive, default=1, help="processes (default: 1)")
@@ -120,12 +137,26 @@ def refuse_existing(arguments: argparse.Namespace) -> None:
     Raises:
         FileExistsError: A file exists.
     """
-    for frame in range(arguments.count):
-        for path in frame_paths(arguments.out, arguments.sequence, frame):
+    for sequence, frame in frames(arguments):
+        for path in frame_paths(arguments.out, sequence, frame):
             if path.exists():
                 raise FileExistsError(
                     f"{path}: already exists; add --overwrite or choose another --sequence"
                 )
+
+
+def frames(arguments: argparse.Namespace) -> Iterable[tuple[str, int]]:
+    """Yield sequence and number of each frame to be written."""
+    if arguments.frames is None:
+        yield from ((arguments.sequence, frame) for frame in range(arguments.count))
+    else:
+        yield from product(sequences(arguments), range(arguments.frames))
+
+
+def sequences(arguments: argparse.Namespace) -> list[str]:
+    """Return the names of the sequences that ``--frames`` makes."""
+    first = int(arguments.sequence)
+    return [f"{first + i:02d}" for i in range(arguments.count)]
 
 
 def selected_sensor(arguments: argparse.Namespace) -> SensorConfig | None:
@@ -154,23 +185,22 @@ def selected_sensor(arguments: argparse.Namespace) -> SensorConfig | None:
     return build(SensorConfig, asdict(sensor) | changes, f"--sensor {name}")
 
 
-def write_frames(arguments: argparse.Namespace, sensor: SensorConfig | None) -> Iterable[None]:
-    """Simulate and write every frame, yielding once for each."""
-    write = partial(
-        write_sweep,
-        arguments.out,
-        arguments.sequence,
-        seed=arguments.seed,
-        sensor=sensor,
-        layouts=arguments.layouts,
-    )
-    frames = range(arguments.count)
+def write_all(arguments: argparse.Namespace, sensor: SensorConfig | None) -> Iterable[None]:
+    """Simulate and write every frame, or every sequence, yielding once for each."""
+    options = {"seed": arguments.seed, "sensor": sensor, "layouts": arguments.layouts}
+    write: Callable[[Any], None]
+    if arguments.frames is None:
+        jobs: Sequence[int | str] = range(arguments.count)
+        write = partial(write_sweep, arguments.out, arguments.sequence, **options)
+    else:
+        jobs = sequences(arguments)
+        write = partial(write_sequence, arguments.out, num_sweeps=arguments.frames, **options)
     if arguments.workers == 1:
-        yield from map(write, frames)
+        yield from map(write, jobs)
     else:
         ignore_ctrl_c = partial(
             signal.signal, signal.SIGINT, signal.SIG_IGN
         )  # the parent process handles it
         context = multiprocessing.get_context("spawn")
         with context.Pool(arguments.workers, initializer=ignore_ctrl_c) as pool:
-            yield from pool.imap_unordered(write, frames)
+            yield from pool.imap_unordered(write, jobs)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import instance_colours
+from bev_instseg.colours import NUM_COLOURS, instance_colours
 from bev_instseg.config import ClassConfig
 from bev_instseg.structures import Float32, Instances, check_array
 
@@ -38,7 +38,10 @@ class Cloud:
 
 
 def point_records(
-    cloud: Cloud, instances: Instances, classes: Sequence[ClassConfig]
+    cloud: Cloud,
+    instances: Instances,
+    classes: Sequence[ClassConfig],
+    ids: Sequence[int] | None = None,
 ) -> NDArray[np.void]:
     """Return a packed little-endian record for each point, in input order.
 
@@ -50,6 +53,7 @@ def point_records(
         cloud: N points.
         instances: The objects among them.
         classes: The classes of ``instances.class_names``, in that order.
+        ids: A number for each instance to be written instead of 1..K; it also chooses the colour.
 
     Returns:
         (N,) records.
@@ -62,12 +66,13 @@ def point_records(
     for axis, column in zip("xyz", cloud.xyz.T, strict=True):
         records[axis] = column
     records["intensity"] = cloud.intensity
-    records["instance"] = labels
+    numbers = np.arange(1, len(instances) + 1) if ids is None else np.array(ids, np.int64)
+    records["instance"] = np.append(0, numbers)[labels]
     codes = np.array([c.label for c in classes], np.int32)
     records["class"] = np.append(np.int32(0), codes[instances.classes])[labels]
     records["score"] = np.append(np.float32(0), instances.scores)[labels]
     grey = np.rint(DARKEST_GREY + (BRIGHTEST_GREY - DARKEST_GREY) * cloud.intensity)
-    own = np.rint(255 * instance_colours(len(instances)))
+    own = np.rint(255 * instance_colours(NUM_COLOURS)[(numbers - 1) % NUM_COLOURS])
     rgb = np.vstack([np.zeros((1, 3)), own])
     for channel, column in zip(("red", "green", "blue"), rgb.T, strict=True):
         records[channel] = np.where(labels > 0, column[labels], grey)

@@ -1,13 +1,14 @@
 """Read the instances of a sweep back from its ``.label`` and ``.json``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.export.sweep_result import SweepResult
+from bev_instseg.export.sweep_result import InstanceRecord, SweepResult
 from bev_instseg.io.labels import read_labels
-from bev_instseg.structures import Instances
+from bev_instseg.structures import Instances, Int32
 
 
 def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
@@ -25,7 +26,11 @@ def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
     """
     result = SweepResult.read(json_path)
     words = read_labels(label_path, result.num_points)
-    labels, codes = (words >> 16).astype(np.int32), words & 0xFFFF
+    numbers = np.full(1 << 16, len(result.instances) + 1, np.int32)  # what no instance has
+    numbers[0] = 0
+    for one in result.instances:
+        numbers[one.label_id] = one.id
+    labels, codes = numbers[words >> 16], words & 0xFFFF
     mismatch = f"{label_path}: does not match {json_path}"
     remedy = "segment the sweep again"
 
@@ -39,14 +44,26 @@ def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
     code_of_class[class_of_point] = codes
     if code_of_class[-1] or (code_of_class[class_of_point] != codes).any():
         raise ScanError(f"{mismatch}: different classes; {remedy}")
+    return instances_of(result.instances, result.class_names, labels)
+
+
+def instances_of(
+    records: Sequence[InstanceRecord], class_names: tuple[str, ...], labels: Int32
+) -> Instances:
+    """Return the instances of a ``.json``.
+
+    Args:
+        records: The instances, in the order of their numbers in ``labels``.
+        class_names: Names of the classes that the network knows.
+        labels: (N,) int32 instance of each point.
+    """
     boxes = [
-        (*one.centre_m, one.length_m, one.width_m, one.height_m, one.yaw_rad)
-        for one in result.instances
+        (*one.centre_m, one.length_m, one.width_m, one.height_m, one.yaw_rad) for one in records
     ]
     return Instances(
         labels,
-        np.array(classes, np.int32),
-        np.array([one.score for one in result.instances], np.float32),
+        np.array([class_names.index(one.class_name) for one in records], np.int32),
+        np.array([one.score for one in records], np.float32),
         np.array(boxes, np.float32).reshape(-1, 7),
-        result.class_names,
+        class_names,
     )

@@ -15,7 +15,9 @@ from bev_instseg.export.points import POINT_FORMATS, Cloud, point_records
 from bev_instseg.export.replace import replace_result
 from bev_instseg.export.semantickitti import semantickitti_labels
 from bev_instseg.export.sweep_result import Provenance, SweepResult
+from bev_instseg.export.track_record import label_id
 from bev_instseg.structures import Instances
+from bev_instseg.tracking.tracked import TrackedInstances
 
 _ENCODERS = dict(zip(POINT_FORMATS, (encode_ply, encode_pcd, encode_laz), strict=True))
 
@@ -64,7 +66,7 @@ def result_paths(
 def write_result(
     target: str | Path,
     cloud: Cloud,
-    instances: Instances,
+    instances: Instances | TrackedInstances,
     classes: Sequence[ClassConfig],
     provenance: Provenance | None = None,
     files: ResultFiles = LABEL_AND_JSON,
@@ -81,7 +83,8 @@ def write_result(
     Args:
         target: Path of the files without suffix.
         cloud: The N points of the sweep.
-        instances: The objects among them.
+        instances: The objects among them. Of tracked ones the confirmed are written, with their ids
+            over the sequence; the ``.json`` lists the others apart.
         classes: The classes of ``instances.class_names``, in that order.
         provenance: What the instances were computed from, for the ``.json``.
         files: What to write besides the ``.label`` and ``.json``.
@@ -108,20 +111,26 @@ def write_result(
 
 def _encode(
     cloud: Cloud,
-    instances: Instances,
+    found: Instances | TrackedInstances,
     classes: Sequence[ClassConfig],
     files: ResultFiles,
 ) -> dict[str, bytes]:
     """Return the content of each file beside the ``.json`` by its suffix."""
+    ids = None
+    if isinstance(found, TrackedInstances):
+        found = found.confirmed()
+        ids = found.tracks.ids.tolist()
+    instances = found if isinstance(found, Instances) else found.instances
     names = tuple(c.name for c in classes)
     if names != instances.class_names:
         raise ValueError(f"classes are {names}, but the instances have {instances.class_names}")
     if len(cloud.xyz) != len(instances.labels):
         raise ValueError(f"{len(cloud.xyz)} points, but {len(instances.labels)} labels")
-    words = semantickitti_labels(instances, [c.label for c in classes])
+    label_ids = None if ids is None else [label_id(number) for number in ids]
+    words = semantickitti_labels(instances, [c.label for c in classes], label_ids)
     contents = {".label": words.astype("<u4").tobytes()}
     if files.formats:
-        records = point_records(cloud, instances, classes)
+        records = point_records(cloud, instances, classes, ids)
         for name in POINT_FORMATS:
             if name in files.formats:
                 contents[f".{name}"] = _ENCODERS[name](records)

@@ -10,12 +10,15 @@ from bev_instseg.structures import Instances
 MAX_UINT16 = 0xFFFF
 
 
-def semantickitti_labels(instances: Instances, class_labels: Sequence[int]) -> NDArray[np.uint32]:
+def semantickitti_labels(
+    instances: Instances, class_labels: Sequence[int], ids: Sequence[int] | None = None
+) -> NDArray[np.uint32]:
     """Return each point's class in the low and instance 1..K in the high 16 bits; 0: no object.
 
     Args:
         instances: The objects of a sweep of N points.
         class_labels: SemanticKITTI class of each of ``instances.class_names``, in that order.
+        ids: A number in 16 bits for each instance to be written instead of 1..K.
 
     Returns:
         (N,) uint32 in the order of the points.
@@ -37,5 +40,6 @@ def semantickitti_labels(instances: Instances, class_labels: Sequence[int]) -> N
         )
     words = np.zeros(len(instances) + 1, np.uint32)
     words[1:] = np.asarray(class_labels, np.uint32)[instances.classes]
-    words |= np.arange(len(words), dtype=np.uint32) << np.uint32(16)
+    numbers = range(1, len(words)) if ids is None else ids
+    words[1:] |= np.array(numbers, np.uint32) << np.uint32(16)
     return words[instances.labels]

@@ -5,19 +5,23 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bev_instseg.exceptions import ScanError
+from bev_instseg.export.json_values import integer, number, numbers, text
 from bev_instseg.export.mark import MARK
 from bev_instseg.export.picture import Picture
 from bev_instseg.export.points import POINT_FORMATS
+from bev_instseg.export.track_record import TrackRecord
 from bev_instseg.file_io import read_bytes
 from bev_instseg.grid import BEVGrid
-from bev_instseg.structures import Instances
+from bev_instseg.structures import Instance, Instances
+from bev_instseg.tracking.tracked import TrackedInstances
 
 # Suffixes of the files beside a ``.json``.
 SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value for p in Picture)}
@@ -35,7 +39,8 @@ class InstanceRecord:
     """One instance, rounded: metres to a millimetre, score and radians to 1e-4.
 
     Attributes:
-        id: 1..K, the number in ``Instances.labels`` and in the high 16 bits of the ``.label`` file.
+        id: 1..K, the number in ``Instances.labels``; without a track also in the high 16 bits of
+            the ``.label`` file.
         class_name: Name of its class.
         score: Score, 0..1.
         num_points: Number of its points.
@@ -44,6 +49,7 @@ class InstanceRecord:
         width_m: Width of its box, metres.
         height_m: Height of its box, metres.
         yaw_rad: Heading of the length, radians.
+        track: The object over time, whose id is in the ``.label`` file; None without tracking.
     """
 
     id: int
@@ -55,6 +61,68 @@ class InstanceRecord:
     width_m: float
     height_m: float
     yaw_rad: float
+    track: TrackRecord | None = None
+
+    @classmethod
+    def of(cls, one: Instance, track: TrackRecord | None = None) -> "InstanceRecord":
+        """Round an instance.
+
+        Args:
+            one: The instance.
+            track: What is known of it over time.
+        """
+        *metres, yaw_rad = one.box.tolist()
+        x, y, z, length, width, height = (round(v, 3) for v in metres)
+        return cls(
+            id=one.number,
+            class_name=one.name,
+            score=round(one.score, 4),
+            num_points=one.num_points,
+            centre_m=(x, y, z),
+            length_m=length,
+            width_m=width,
+            height_m=height,
+            yaw_rad=round(yaw_rad, 4),
+            track=track,
+        )
+
+    @property
+    def label_id(self) -> int:
+        """The number in the high 16 bits of the ``.label`` file."""
+        return self.id if self.track is None else self.track.label_id
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry that `_parse_instance` reads."""
+        entry: dict[str, Any] = {
+            "id": self.id,
+            "class": self.class_name,
+            "score": self.score,
+            "num_points": self.num_points,
+            "centre_m": self.centre_m,
+            "box": {
+                "length_m": self.length_m,
+                "width_m": self.width_m,
+                "height_m": self.height_m,
+                "yaw_rad": self.yaw_rad,
+            },
+        }
+        return entry if self.track is None else entry | {"track": self.track.to_json()}
+
+
+@dataclass(frozen=True)
+class SequenceRecord:
+    """What a sweep's place in its sequence is.
+
+    Attributes:
+        stamp_s: Time of the sweep, seconds.
+        pose: Upper 3 x 4 of the matrix from the sensor frame to the world, row by row.
+        tentative: Instances that may be false alarms; their points are not in the ``.label`` file.
+            Later sweeps may confirm them.
+    """
+
+    stamp_s: float
+    pose: tuple[float, ...]
+    tentative: tuple[InstanceRecord, ...]
 
 
 @dataclass(frozen=True)
@@ -116,6 +184,7 @@ class SweepResult:
         instances: The instances by descending score.
         provenance: What the result was computed from; None if the file does not record all of it.
         files: The other files of the sweep, which bev-instseg may replace and remove.
+        sequence: The sweep's place in its sequence; None without tracking.
     """
 
     num_points: int
@@ -123,32 +192,32 @@ class SweepResult:
     instances: tuple[InstanceRecord, ...]
     provenance: Provenance | None = None
     files: tuple[FileRecord, ...] = ()
+    sequence: SequenceRecord | None = None
 
     @classmethod
-    def of(cls, instances: Instances, provenance: Provenance | None = None) -> "SweepResult":
+    def of(
+        cls, instances: Instances | TrackedInstances, provenance: Provenance | None = None
+    ) -> "SweepResult":
         """Round the instances of a sweep for the file.
 
         Args:
             instances: The objects of the sweep.
             provenance: What they were computed from.
         """
-        records = []
-        for one in instances:
-            *metres, yaw_rad = one.box.tolist()
-            x, y, z, length, width, height = (round(v, 3) for v in metres)
-            record = InstanceRecord(
-                id=one.number,
-                class_name=one.name,
-                score=round(one.score, 4),
-                num_points=one.num_points,
-                centre_m=(x, y, z),
-                length_m=length,
-                width_m=width,
-                height_m=height,
-                yaw_rad=round(yaw_rad, 4),
-            )
-            records.append(record)
-        return cls(len(instances.labels), instances.class_names, tuple(records), provenance)
+        if isinstance(instances, Instances):
+            records = tuple(map(InstanceRecord.of, instances))
+            return cls(len(instances.labels), instances.class_names, records, provenance)
+        sure = instances.tracks.confirmed
+        ordered = instances.take(np.argsort(~sure, kind="stable"))  # the confirmed ones first
+        records = tuple(
+            InstanceRecord.of(one, TrackRecord.of(ordered, row))
+            for row, one in enumerate(ordered.instances)
+        )
+        pose = tuple(instances.pose[:3].ravel().tolist())
+        count = int(sure.sum())
+        sequence = SequenceRecord(instances.stamp_s, pose, records[count:])
+        labels, names = ordered.instances.labels, ordered.instances.class_names
+        return cls(len(labels), names, records[:count], provenance, sequence=sequence)
 
     @classmethod
     def read(cls, path: str | Path) -> "SweepResult":
@@ -180,22 +249,13 @@ class SweepResult:
         if self.provenance is not None:
             tree |= asdict(self.provenance)
         tree |= {"num_points": self.num_points, "class_names": self.class_names}
-        tree["instances"] = [
-            {
-                "id": one.id,
-                "class": one.class_name,
-                "score": one.score,
-                "num_points": one.num_points,
-                "centre_m": one.centre_m,
-                "box": {
-                    "length_m": one.length_m,
-                    "width_m": one.width_m,
-                    "height_m": one.height_m,
-                    "yaw_rad": one.yaw_rad,
-                },
+        tree["instances"] = [one.to_json() for one in self.instances]
+        if self.sequence is not None:
+            tree["sequence"] = {
+                "stamp_s": self.sequence.stamp_s,
+                "pose": self.sequence.pose,
+                "tentative": [one.to_json() for one in self.sequence.tentative],
             }
-            for one in self.instances
-        ]
         return _to_json(tree, self.files)
 
 
@@ -260,23 +320,33 @@ def _end(body: bytes) -> bytes:
 
 def _parse(tree: Any) -> SweepResult:
     """Check a parsed file; raises an error of `NOT_A_RESULT`."""
-    class_names = tuple(_text(name) for name in tree["class_names"])
+    class_names = tuple(text(name) for name in tree["class_names"])
     instances = tuple(_parse_instance(entry) for entry in tree["instances"])
     if [one.id for one in instances] != list(range(1, len(instances) + 1)):
         raise ValueError("ids must count up from 1")
     if not {one.class_name for one in instances} <= set(class_names):
         raise ValueError("an instance has an unknown class")
-    num_points = _integer(tree["num_points"])
+    num_points = integer(tree["num_points"])
     if num_points < 0 or not all(0 <= one.score <= 1 for one in instances):
         raise ValueError("a number is out of range")
     complete = all(field.name in tree for field in fields(Provenance))
     provenance = _parse_provenance(tree) if complete else None
-    return SweepResult(num_points, class_names, instances, provenance, _parse_files(tree))
+    sequence = _parse_sequence(tree["sequence"]) if "sequence" in tree else None
+    files = _parse_files(tree)
+    return SweepResult(num_points, class_names, instances, provenance, files, sequence)
+
+
+def _parse_sequence(entry: Any) -> SequenceRecord:
+    return SequenceRecord(
+        number(entry["stamp_s"]),
+        numbers(entry["pose"], 12),
+        tuple(_parse_instance(one) for one in entry["tentative"]),
+    )
 
 
 def _parse_files(tree: Any) -> tuple[FileRecord, ...]:
     files = tuple(
-        FileRecord(_text(entry["suffix"]), _integer(entry["num_bytes"]), _text(entry["sha256"]))
+        FileRecord(text(entry["suffix"]), integer(entry["num_bytes"]), text(entry["sha256"]))
         for entry in tree.get("files", ())  # results of earlier versions have none
     )
     if not {file.suffix for file in files} <= SUFFIXES:  # which could name any file nearby
@@ -288,15 +358,16 @@ def _parse_instance(entry: Any) -> InstanceRecord:
     x, y, z = entry["centre_m"]
     box = entry["box"]
     return InstanceRecord(
-        id=_integer(entry["id"]),
-        class_name=_text(entry["class"]),
-        score=_number(entry["score"]),
-        num_points=_integer(entry["num_points"]),
-        centre_m=(_number(x), _number(y), _number(z)),
-        length_m=_number(box["length_m"]),
-        width_m=_number(box["width_m"]),
-        height_m=_number(box["height_m"]),
-        yaw_rad=_number(box["yaw_rad"]),
+        id=integer(entry["id"]),
+        class_name=text(entry["class"]),
+        score=number(entry["score"]),
+        num_points=integer(entry["num_points"]),
+        centre_m=(number(x), number(y), number(z)),
+        length_m=number(box["length_m"]),
+        width_m=number(box["width_m"]),
+        height_m=number(box["height_m"]),
+        yaw_rad=number(box["yaw_rad"]),
+        track=TrackRecord.parse(entry["track"]) if "track" in entry else None,
     )
 
 
@@ -306,45 +377,24 @@ def _parse_provenance(tree: Any) -> Provenance:
     grid = tree["grid"]
     calibration = tree["calibration"]
     return Provenance(
-        sweep=_text(tree["sweep"]),
-        sweep_bytes=_integer(tree["sweep_bytes"]),
-        axes=_text(tree["axes"]),
-        origin_m=(_number(x), _number(y), _number(z)),
-        level_deg=(_number(pitch_deg), _number(roll_deg)),
-        notices=tuple(_text(notice) for notice in tree["notices"]),
+        sweep=text(tree["sweep"]),
+        sweep_bytes=integer(tree["sweep_bytes"]),
+        axes=text(tree["axes"]),
+        origin_m=(number(x), number(y), number(z)),
+        level_deg=(number(pitch_deg), number(roll_deg)),
+        notices=tuple(text(notice) for notice in tree["notices"]),
         grid=BEVGrid(
             x_range_m=_range_m(grid["x_range_m"]),
             y_range_m=_range_m(grid["y_range_m"]),
             z_range_m=_range_m(grid["z_range_m"]),
-            cell_m=_number(grid["cell_m"]),
+            cell_m=number(grid["cell_m"]),
         ),
-        weights_sha256=_text(tree["weights_sha256"]),
-        settings=_text(tree["settings"]),
-        calibration=None if calibration is None else _text(calibration),
+        weights_sha256=text(tree["weights_sha256"]),
+        settings=text(tree["settings"]),
+        calibration=None if calibration is None else text(calibration),
     )
 
 
 def _range_m(value: Any) -> tuple[float, float]:
     low, high = value
-    return _number(low), _number(high)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a text")
-    return value
-
-
-def _integer(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{value!r} is not an integer")
-    return value
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float):
-        raise TypeError(f"{value!r} is not a number")
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{value!r} is not finite")
-    return number
+    return number(low), number(high)

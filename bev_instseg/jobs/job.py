@@ -9,7 +9,6 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from bev_instseg.export import (
     write_result,
 )
 from bev_instseg.file_io import read_bytes
+from bev_instseg.grid import BEVGrid
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Survey
 from bev_instseg.io.sweep import Sweep, read_sweep, stem_of
@@ -39,6 +39,7 @@ from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32, Segmentation
 from bev_instseg.tiles import segment_tiles
+from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.visualize import (
     AROUND_SENSOR,
     Renderer,
@@ -201,23 +202,42 @@ class Outcome:
     is_disk_error: bool = False
 
 
-def settings_fingerprint(segmenter: Segmenter, setup: SensorSetup, tiles: bool = False) -> str:
+def settings_fingerprint(
+    segmenter: Segmenter, setup: SensorSetup, tiles: bool = False, tracking: str = ""
+) -> str:
     """Return a hash of everything that affects the instances: 16 hexadecimal digits.
 
     Args:
         segmenter: Its weights, grid, classes and thresholds count.
         setup: How the sweeps are stored.
         tiles: Whether what is outside the grid is segmented, too.
+        tracking: How the instances are tracked; empty if they are not.
     """
     config = segmenter.config
     hashed: list[Any] = [segmenter.weights_sha256, asdict(setup), asdict(config.grid)]
     hashed += [asdict(config.cluster), [asdict(c) for c in config.classes], tiles]
+    hashed += [tracking] if tracking else []
     return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]
 
 
 def new_renderer(job: Job) -> AbstractContextManager[Renderer | None]:
     """Return the renderer of a job's perspective pictures; None within if it has none."""
     return Renderer() if Picture.PERSPECTIVE in job.pictures else nullcontext()
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """A sweep that was read and segmented, but of which nothing was written yet.
+
+    Attributes:
+        sweep: The sweep.
+        segmentation: Everything computed for it.
+        timing_ms: Milliseconds of each stage so far.
+    """
+
+    sweep: Sweep
+    segmentation: Segmentation
+    timing_ms: dict[str, float]
 
 
 def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item: Item) -> Outcome:
@@ -230,32 +250,52 @@ def segment_item(segmenter: Segmenter, job: Job, renderer: Renderer | None, item
         item: The sweep.
     """
     try:
-        require_replaceable(job.target(item), job.paths(item))
-        start = time.perf_counter()
-        sweep = job.read(item)
-        timing_ms = {"read": 1000 * (time.perf_counter() - start)}
-        sweep, segmentation = find_instances(segmenter, job, sweep)
-        timing_ms |= segmentation.timing_ms
-        notices, more_ms = draw_and_write(segmenter, job, renderer, item, sweep, segmentation)
+        segmented = read_and_segment(segmenter, job, item)
+        return draw_and_write(segmenter, job, renderer, item, segmented)
     except EXPECTED_ERRORS as error:
-        is_disk_error = isinstance(error, OSError) and error.errno in DISK_ERRORS
-        return Outcome(item, error=reason_of(error, item), is_disk_error=is_disk_error)
-    return Outcome(item, (*sweep.notices, *notices), timing_ms | more_ms)
+        return failure(item, error)
 
 
-def find_instances(segmenter: Segmenter, job: Job, sweep: Sweep) -> tuple[Sweep, Segmentation]:
-    """Segment a sweep that has been read.
+def failure(item: Item, error: BaseException) -> Outcome:
+    """Return the outcome of a sweep that failed.
+
+    Args:
+        item: The sweep.
+        error: One of the `EXPECTED_ERRORS`.
+    """
+    is_disk_error = isinstance(error, OSError) and error.errno in DISK_ERRORS
+    return Outcome(item, error=_reason(error, item), is_disk_error=is_disk_error)
+
+
+def read_and_segment(segmenter: Segmenter, job: Job, item: Item) -> Segmented:
+    """Read and segment a sweep whose results can be written; raises `EXPECTED_ERRORS`.
+
+    Args:
+        segmenter: Finds the instances.
+        job: What to write.
+        item: The sweep.
+    """
+    require_replaceable(job.target(item), job.paths(item))
+    start = time.perf_counter()
+    sweep = job.read(item)
+    return segment_sweep(segmenter, job, sweep, 1000 * (time.perf_counter() - start))
+
+
+def segment_sweep(segmenter: Segmenter, job: Job, sweep: Sweep, read_ms: float) -> Segmented:
+    """Segment a sweep that has been read; raises `EXPECTED_ERRORS`.
 
     Args:
         segmenter: Finds the instances.
         job: Whether to use tiles.
         sweep: The sweep.
+        read_ms: How many milliseconds reading it took.
 
     Returns:
         The sweep with one more notice if much of it was not looked at, and its objects.
     """
     segmentation = _segment(segmenter, job, sweep.points)
-    return _with_off_grid_notice(sweep, job, segmentation), segmentation
+    sweep = _with_off_grid_notice(sweep, job, segmentation)
+    return Segmented(sweep, segmentation, {"read": read_ms, **segmentation.timing_ms})
 
 
 def draw_and_write(
@@ -263,32 +303,41 @@ def draw_and_write(
     job: Job,
     renderer: Renderer | None,
     item: Item,
-    sweep: Sweep,
-    segmentation: Segmentation,
-) -> tuple[list[str], dict[str, float]]:
-    """Draw the pictures of a sweep and write its files.
+    segmented: Segmented,
+    tracked: TrackedInstances | None = None,
+) -> Outcome:
+    """Draw and write a segmented sweep; raises `EXPECTED_ERRORS`.
 
     Args:
         segmenter: Found the instances.
         job: What to write.
         renderer: The job's `new_renderer`.
-        item: The name of the results.
-        sweep: The sweep.
-        segmentation: Its objects.
-
-    Returns:
-        Why pictures cannot be drawn on this machine, and the milliseconds of drawing and writing.
+        item: Names the results.
+        segmented: What to write.
+        tracked: Its instances with their tracks; None without tracking.
     """
-    timing_ms = {}
+    sweep, segmentation = segmented.sweep, segmented.segmentation
+    if tracked is not None:
+        segmentation = replace(segmentation, instances=tracked.confirmed().instances)
+    timing_ms = segmented.timing_ms.copy()
     with _DRAWING if job.pictures else nullcontext():
         start = time.perf_counter()
         pictures, notices = _draw(job, renderer, item, sweep.points, segmentation)
         if job.pictures:
             timing_ms["draw"] = 1000 * (time.perf_counter() - start)
     start = time.perf_counter()
-    _write(segmenter, job, item, sweep, segmentation, pictures)
+    files = ResultFiles(
+        formats=job.formats,
+        calibration=_sensor_to_camera(job, item, sweep),
+        image_size_px=segmenter.config.data.image_size_px,
+        pictures=pictures,
+    )
+    about = _about(segmenter, job, item, sweep, segmentation.pillars.grid)
+    cloud = Cloud(sweep.xyz, sweep.points[:, 3])
+    found = segmentation.instances if tracked is None else tracked
+    write_result(job.target(item), cloud, found, segmenter.config.classes, about, files)
     timing_ms["write"] = 1000 * (time.perf_counter() - start)
-    return notices, timing_ms
+    return Outcome(item, (*sweep.notices, *notices), timing_ms)
 
 
 def _segment(segmenter: Segmenter, job: Job, points: Float32) -> Segmentation:
@@ -329,7 +378,7 @@ def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
     return times_ms
 
 
-def reason_of(error: Exception, item: Item) -> str:
+def _reason(error: BaseException, item: Item) -> str:
     """Return an error as a line that names the sweep."""
     name = printable(str(item.path))
     text = str(error).replace(str(item.path), name)  # whose line breaks do not end the message
@@ -339,35 +388,20 @@ def reason_of(error: Exception, item: Item) -> str:
     return reason if name in reason else f"{name}: {reason}"
 
 
-def _write(
-    segmenter: Segmenter,
-    job: Job,
-    item: Item,
-    sweep: Sweep,
-    segmentation: Segmentation,
-    pictures: Mapping[Picture, bytes],
-) -> None:
-    files = ResultFiles(
-        formats=job.formats,
-        calibration=_sensor_to_camera(job, item, sweep),
-        image_size_px=segmenter.config.data.image_size_px,
-        pictures=pictures,
-    )
-    provenance = Provenance(
+def _about(segmenter: Segmenter, job: Job, item: Item, sweep: Sweep, grid: BEVGrid) -> Provenance:
+    """Return what a sweep's result was computed from."""
+    return Provenance(
         sweep=printable(item.path.name),
         sweep_bytes=item.path.stat().st_size,
         axes=sweep.axes,
         origin_m=sweep.origin_m,
         level_deg=sweep.level_deg,
         notices=sweep.notices,
-        grid=segmentation.pillars.grid,
+        grid=grid,
         weights_sha256=segmenter.weights_sha256,
         settings=job.settings_of(item),
         calibration=job.calibration_sha256(item),
     )
-    cloud = Cloud(sweep.xyz, sweep.points[:, 3])
-    instances, classes = segmentation.instances, segmenter.config.classes
-    write_result(job.target(item), cloud, instances, classes, provenance, files)
 
 
 def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration | None:

@@ -15,19 +15,19 @@ from bev_instseg.export.labelled_recording import LabelledRecording, read_about,
 from bev_instseg.export.ros_messages import Encoder, SegmentedSweep
 from bev_instseg.io.recordings.interpret import interpret_sweep, rotation_of
 from bev_instseg.io.recordings.own_vehicle import OwnVehicle
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.recording import RawSweep, Recording, Selection
 from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
 from bev_instseg.jobs.job import (
-    DISK_ERRORS,
     EXPECTED_ERRORS,
     Job,
     Outcome,
     draw_and_write,
-    find_instances,
+    failure,
     new_renderer,
-    reason_of,
+    segment_sweep,
 )
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.visualize import Renderer
@@ -154,35 +154,34 @@ def _segment_one(
     try:
         start = time.perf_counter()
         stamped = recording.sweep(raw)
-        reading = job.job.survey.reading_of(item.path)
-        sweep = interpret_sweep(item.path, stamped, job.job.setup, reading)
-        if job.ego_box is not None:
-            sweep = _without(sweep, in_box(stamped.points, job.ego_box))
-        elif job.own is not None:
-            sweep = _without(sweep, job.own.is_own(sweep.points))
-            sweep = replace(sweep, notices=(*sweep.notices, job.own.notice))
-        timing_ms = {"read": 1000 * (time.perf_counter() - start)}
-        sweep, segmentation = find_instances(segmenter, job.job, sweep)
-        timing_ms |= segmentation.timing_ms
-        notices = list[str]()
+        sweep = _interpreted(job, stamped, item)
+        read_ms = 1000 * (time.perf_counter() - start)
+        segmented = segment_sweep(segmenter, job.job, sweep, read_ms)
+        outcome = Outcome(item, segmented.sweep.notices, segmented.timing_ms)
         if job.writes_files:
-            notices, more_ms = draw_and_write(
-                segmenter, job.job, renderer, item, sweep, segmentation
-            )
-            timing_ms |= more_ms
+            outcome = draw_and_write(segmenter, job.job, renderer, item, segmented)
         start = time.perf_counter()
-        instances = segmentation.instances
-        origin_m = np.array(sweep.origin_m)
+        instances, origin_m = segmented.segmentation.instances, np.array(sweep.origin_m)
         result = SegmentedSweep(stamped, instances, rotation_of(sweep), origin_m)
         messages = encoder.encode(result)
-        timing_ms["encode"] = 1000 * (time.perf_counter() - start)
+        encode_ms = 1000 * (time.perf_counter() - start)
     except EXPECTED_ERRORS as error:
-        is_disk_error = isinstance(error, OSError) and error.errno in DISK_ERRORS
-        failure = Outcome(item, error=reason_of(error, item), is_disk_error=is_disk_error)
-        return SweepOutcome(index, raw.stamp_ns, failure)
-    outcome = Outcome(item, (*sweep.notices, *notices), timing_ms)
+        return SweepOutcome(index, raw.stamp_ns, failure(item, error))
+    outcome = replace(outcome, timing_ms={**outcome.timing_ms, "encode": encode_ms})
     counts = np.bincount(instances.classes, minlength=len(instances.class_names)).tolist()
     return SweepOutcome(index, stamped.stamp_ns, outcome, messages, tuple(counts))
+
+
+def _interpreted(job: RecordingJob, stamped: StampedSweep, item: Item) -> Sweep:
+    """Return a sweep as the network takes it, without what the vehicle itself returns."""
+    reading = job.job.survey.reading_of(item.path)
+    sweep = interpret_sweep(item.path, stamped, job.job.setup, reading)
+    if job.ego_box is not None:
+        return _without(sweep, in_box(stamped.points, job.ego_box))
+    if job.own is not None:
+        sweep = _without(sweep, job.own.is_own(sweep.points))
+        return replace(sweep, notices=(*sweep.notices, job.own.notice))
+    return sweep
 
 
 def _without(sweep: Sweep, is_own: np.ndarray) -> Sweep:

@@ -11,7 +11,8 @@ is labelled with the class and instance of the triangle that its ray hits.
   `companions`, `riders`, `two_wheelers`, `surroundings`, `clutter`, `uprights`, `roadside`,
   `planting`; `meshes`: the primitives that they are built from.
 - `sensor`: the rays, detection and intensity; `sensor_models`: real sensors; `random_sensors`.
-- `raycast`: casting the rays.
+- `raycast`: casting the rays; `measure`: the points and labels that a sensor returns.
+- `sequence`: streets whose road users and sensor move, sweep after sweep.
 """
 
 from collections.abc import Sequence
@@ -23,15 +24,12 @@ from numpy.typing import NDArray
 
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts
+from bev_instseg.simulate.measure import OUTLIER, measure
 from bev_instseg.simulate.populate import random_scene
 from bev_instseg.simulate.random_sensors import random_sensor
-from bev_instseg.simulate.raycast import cast_rays
-from bev_instseg.simulate.sensor import SensorConfig, turned
+from bev_instseg.simulate.sensor import SensorConfig
 from bev_instseg.simulate.sensor_models import HDL64, SENSOR_MODELS
 from bev_instseg.simulate.street_builder import THINGS
-
-OUTLIER = 1  # SemanticKITTI's class of points from rain, void in training and evaluation
-_DROP_SHINE = 0.15
 
 __all__ = [
     "HDL64",
@@ -66,27 +64,7 @@ def simulate_sweep(
     """
     rng = np.random.default_rng(seed)
     sensor = random_sensor(rng) if sensor is None else sensor
-    scene = random_scene(rng, sensor.height_m, layouts)
-    origins, directions = sensor.rays(rng)
-    level = (turned(vectors, sensor.turn_deg) for vectors in (origins, directions))
-    distance_m, triangle, cosine = cast_rays(scene, *level)
-    hit = np.flatnonzero(np.isfinite(distance_m))
-    surface = scene.mesh.surface[triangle[hit]].astype(np.float32)
-    noise_m = rng.normal(0, sensor.range_noise_m, len(hit))
-    range_m = (distance_m[hit] + noise_m).astype(np.float32)
-    kept = sensor.detects(rng, range_m, cosine[hit], returns=surface[:, 2])
-    hit, range_m, surface = hit[kept], range_m[kept], surface[kept]
-    shine = surface[:, 0] * cosine[hit] ** surface[:, 1]
-    intensity = sensor.intensity(rng, range_m, shine)
-    points = np.column_stack([origins[hit] + directions[hit] * range_m[:, None], intensity])
-    points, labels = points.astype(np.float32), scene.labels[triangle[hit]]
-    if sensor.rain_per_m:
-        pulse, range_m = sensor.drops(rng, distance_m)
-        intensity = sensor.intensity(rng, range_m, np.full_like(range_m, _DROP_SHINE))
-        drops = np.column_stack([origins[pulse] + directions[pulse] * range_m[:, None], intensity])
-        points = np.concatenate([points, drops])
-        labels = np.concatenate([labels, np.full(len(drops), OUTLIER, dtype=np.uint32)])
-    return points, labels
+    return measure(random_scene(rng, sensor.height_m, layouts), sensor, rng)
 
 
 def write_sweep(

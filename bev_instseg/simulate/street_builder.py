@@ -28,12 +28,18 @@ class StreetScene:
         labels: (T,) uint32 class of each triangle, plus its instance << 16.
         origin: (3,) position of the sensor in the world, metres.
         yaw_rad: Heading of the sensor in the world.
+        plan: Plan of the street.
+        headings_rad: (K,) heading in the world of each instance 1..K.
+        in_group: (K,) bool, which instances were placed together with other objects.
     """
 
     mesh: Mesh
     labels: NDArray[np.uint32]
     origin: NDArray[np.float64]
     yaw_rad: float
+    plan: StreetPlan
+    headings_rad: NDArray[np.float64]
+    in_group: NDArray[np.bool_]
 
 
 class StreetBuilder:
@@ -51,7 +57,8 @@ class StreetBuilder:
         self._meshes, self._labels = [ground], [classes]
         self._occupied = np.empty((0, 7))  # boxes as returned by `_bounds`
         self._leafy = np.empty(0, dtype=bool)
-        self._num_instances = 0
+        self._headings_rad: list[float] = []  # of the instances
+        self._in_group: list[bool] = []
 
     @property
     def boxes(self) -> NDArray[np.float64]:
@@ -95,6 +102,10 @@ class StreetBuilder:
         self._occupied = np.concatenate([self._occupied, boxes])
         self._leafy = np.concatenate([self._leafy, leafy])
         for label, mesh in members:
+            if label in THINGS:
+                self._headings_rad.append(yaw)
+                self._in_group.append(len(members) > 1)
+                label |= len(self._headings_rad) << 16
             self._add(mesh, label, position, yaw, float(self.plan.kerb_rise(u, v)))
         return True
 
@@ -120,7 +131,15 @@ class StreetBuilder:
         """Return the scene with a sensor ``height_m`` above the road at ``(u, v)``."""
         xy = self.plan.to_world(u, v)
         origin = np.array([*xy, self.plan.relief(xy) + height_m])
-        return StreetScene(join(*self._meshes), np.concatenate(self._labels), origin, yaw_rad)
+        return StreetScene(
+            join(*self._meshes),
+            np.concatenate(self._labels),
+            origin,
+            yaw_rad,
+            self.plan,
+            np.array(self._headings_rad),
+            np.array(self._in_group, dtype=bool),
+        )
 
     def _add(
         self, mesh: Mesh, label: int, position: NDArray[np.float64], yaw: float, rise: float
@@ -129,9 +148,6 @@ class StreetBuilder:
         vertices = mesh.vertices @ _rotation(yaw).T + [*position, rise]
         xy = vertices[:, :2]
         vertices[:, 2] += self.plan.relief(xy) + self.plan.bank_rise(*self.plan.to_plan(xy))
-        if label in THINGS:
-            self._num_instances += 1
-            label |= self._num_instances << 16
         self._meshes.append(replace(mesh, vertices=vertices))
         self._labels.append(np.full(len(mesh.triangles), label, dtype=np.uint32))
 

@@ -1,0 +1,107 @@
+"""The sequences of a job: the sweeps of each folder in the order of time, with times and poses."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.exceptions import ScanError, printable
+from bev_instseg.io.sweep import stem_of
+from bev_instseg.jobs.find_items import Item
+from bev_instseg.tracking.ego_motion import read_poses, read_times
+
+PERIOD_S = 0.1  # assumed where no times are given
+TIMES, POSES = "times.txt", "poses.txt"
+
+
+@dataclass(frozen=True, eq=False)
+class SweepSequence:
+    """Sweeps in the order of time.
+
+    Attributes:
+        folder: Their folder.
+        items: The sweeps, in the natural order of their names: ``2.bin`` before ``10.bin``.
+        stamps_s: (M,) time of each sweep, increasing, seconds.
+        poses: (M, 4, 4) from the file's coordinates of each sweep to a common frame; None to find
+            them by odometry.
+        notices: What was found and assumed.
+    """
+
+    folder: Path
+    items: tuple[Item, ...]
+    stamps_s: NDArray[np.float64]
+    poses: NDArray[np.float64] | None
+    notices: tuple[str, ...]
+
+
+def find_sequences(
+    items: Sequence[Item], times: Path | None = None, poses: Path | None = None
+) -> list[SweepSequence]:
+    """Group sweeps by folder; each folder is a sequence.
+
+    ``times.txt`` and ``poses.txt``, in the folder or in the one above it, are used if there are
+    any. A row belongs to each sweep, or to the sweep whose name is the number of the row.
+
+    Args:
+        items: The sweeps.
+        times: File of times, see `read_times`.
+        poses: File of poses, see `read_poses`.
+
+    Raises:
+        ScanError: A file cannot be used, or there are several folders for it.
+    """
+    folders: dict[Path, list[Item]] = {}
+    for item in items:
+        folders.setdefault(item.path.parent, []).append(item)
+    if len(folders) > 1 and (times or poses):
+        raise ScanError(
+            f"{times or poses}: is for one folder of sweeps, but there are {len(folders)}; put "
+            f"{TIMES} and {POSES} into each of them instead"
+        )
+    return [_sequence(folder, some, times, poses) for folder, some in folders.items()]
+
+
+def _sequence(
+    folder: Path, items: list[Item], times: Path | None, poses: Path | None
+) -> SweepSequence:
+    items = sorted(items, key=lambda item: _natural(item.path.name))
+    times, poses = times or _beside(folder, TIMES), poses or _beside(folder, POSES)
+    name, notices = printable(str(folder)), []
+    stamps_s: NDArray[np.float64] = PERIOD_S * np.arange(len(items), dtype=np.float64)
+    if times:
+        stamps_s = _rows(items, read_times(times), times)
+        notices.append(f"{name}: times from {printable(str(times))}")
+        if (np.diff(stamps_s) <= 0).any():
+            raise ScanError(f"{times}: time does not go on from sweep to sweep; check the names")
+    else:
+        notices.append(f"{name}: no {TIMES}, so {PERIOD_S} s from sweep to sweep is assumed")
+    if poses:
+        notices.append(f"{name}: poses from {printable(str(poses))}")
+    found = _rows(items, read_poses(poses), poses) if poses else None
+    return SweepSequence(folder, tuple(items), stamps_s, found, tuple(notices))
+
+
+def _beside(folder: Path, name: str) -> Path | None:
+    return next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts numbers in names by their value."""
+    parts = re.split(r"(\d+)", name)
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
+
+
+def _rows(items: Sequence[Item], rows: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    """Return the row of each sweep."""
+    if len(rows) == len(items):
+        return rows
+    stems = [stem_of(item.path) for item in items]
+    if all(stem.isdecimal() and int(stem) < len(rows) for stem in stems):
+        return rows[[int(stem) for stem in stems]]
+    raise ScanError(
+        f"{path}: {len(rows)} rows for {len(items)} sweeps; it needs one for each, or sweeps named "
+        "by the number of their row"
+    )

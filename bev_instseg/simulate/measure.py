@@ -1,0 +1,49 @@
+"""What a sensor returns of a scene: points, intensities and the label of each point."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.simulate.raycast import cast_rays
+from bev_instseg.simulate.sensor import SensorConfig, turned
+from bev_instseg.simulate.street_builder import StreetScene
+
+OUTLIER = 1  # SemanticKITTI's class of points from rain, void in training and evaluation
+_DROP_SHINE = 0.15
+
+
+def measure(
+    scene: StreetScene, sensor: SensorConfig, rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
+    """Return one sweep of a scene.
+
+    Args:
+        scene: Triangles and the pose of the sensor.
+        sensor: The sensor.
+        rng: Source of all noise.
+
+    Returns:
+        points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam;
+            last come those from rain.
+        labels: (N,) uint32, SemanticKITTI class in the low 16 bits, instance in the high 16. Points
+            from rain are `OUTLIER`, without an instance.
+    """
+    origins, directions = sensor.rays(rng)
+    level = (turned(vectors, sensor.turn_deg) for vectors in (origins, directions))
+    distance_m, triangle, cosine = cast_rays(scene, *level)
+    hit = np.flatnonzero(np.isfinite(distance_m))
+    surface = scene.mesh.surface[triangle[hit]].astype(np.float32)
+    noise_m = rng.normal(0, sensor.range_noise_m, len(hit))
+    range_m = (distance_m[hit] + noise_m).astype(np.float32)
+    kept = sensor.detects(rng, range_m, cosine[hit], returns=surface[:, 2])
+    hit, range_m, surface = hit[kept], range_m[kept], surface[kept]
+    shine = surface[:, 0] * cosine[hit] ** surface[:, 1]
+    intensity = sensor.intensity(rng, range_m, shine)
+    points = np.column_stack([origins[hit] + directions[hit] * range_m[:, None], intensity])
+    points, labels = points.astype(np.float32), scene.labels[triangle[hit]]
+    if sensor.rain_per_m:
+        pulse, range_m = sensor.drops(rng, distance_m)
+        intensity = sensor.intensity(rng, range_m, np.full_like(range_m, _DROP_SHINE))
+        drops = np.column_stack([origins[pulse] + directions[pulse] * range_m[:, None], intensity])
+        points = np.concatenate([points, drops])
+        labels = np.concatenate([labels, np.full(len(drops), OUTLIER, dtype=np.uint32)])
+    return points, labels

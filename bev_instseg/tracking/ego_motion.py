@@ -1,0 +1,151 @@
+"""The sensor's own motion: poses from KITTI's files, or by KISS-ICP from the points."""
+
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.grid import BEVGrid
+from bev_instseg.ops.voxelize import point_heights
+from bev_instseg.structures import Float32
+
+Float64 = NDArray[np.float64]
+
+MAX_RANGE_M, MIN_RANGE_M = 100.0, 3.0
+GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 5.0), 0.4)  # for the ground
+GROUND_M, MIN_POINTS = 0.3, 500
+NO_ODOMETRY = (
+    "kiss-icp is not installed, so the sensor is taken to stand still: on a moving one parked "
+    "vehicles seem to move; pip install 'bev-instseg[track]', or give poses"
+)
+
+
+class Odometry(Protocol):
+    """Finds the pose of each sweep of a sequence."""
+
+    def register(self, points: Float32) -> Float64:
+        """Return the (4, 4) pose of the next sweep, (N, 4) in the sensor frame."""
+        ...
+
+
+class StandingSensor:
+    """The odometry of a sensor that does not move."""
+
+    def register(self, points: Float32) -> Float64:
+        """Return the identity."""
+        return np.eye(4)
+
+
+class KissOdometry:
+    """KISS-ICP: I. Vizzo et al., KISS-ICP: In Defense of Point-to-Point ICP, RA-L 2023.
+
+    It gets the points above the ground only: the rings of a flat road move with the sensor and hold
+    the estimate back, above all in the first sweeps.
+    """
+
+    def __init__(self) -> None:
+        """Begin a sequence; raises ImportError without kiss-icp."""
+        from kiss_icp.config import load_config
+        from kiss_icp.kiss_icp import KissICP
+
+        config = load_config(None)
+        config.data.min_range, config.data.max_range = MIN_RANGE_M, MAX_RANGE_M
+        config.data.deskew = False  # sweeps carry no time per point
+        config.mapping.voxel_size = MAX_RANGE_M / 100
+        config.registration.max_num_threads = 1  # sums in one order: repeatable
+        self._icp = KissICP(config)
+
+    def register(self, points: Float32) -> Float64:
+        """Return the (4, 4) pose of the next sweep, the first one's being the identity."""
+        finite = points[np.isfinite(points[:, :3]).all(axis=1)]
+        standing = finite[point_heights(finite, GRID) > GROUND_M]
+        used = standing if len(standing) > MIN_POINTS else finite  # an open field has nothing else
+        if len(used):
+            self._icp.register_frame(used[:, :3].astype(np.float64), np.zeros(0))
+        return np.array(self._icp.last_pose)
+
+
+def default_odometry() -> Odometry:
+    """Return KISS-ICP, or with a warning a standing sensor if that is not installed."""
+    if find_spec("kiss_icp") is not None:
+        return KissOdometry()
+    warnings.warn(NO_ODOMETRY, stacklevel=2)
+    return StandingSensor()
+
+
+def read_poses(path: Path) -> Float64:
+    """Read a file of poses in KITTI's format: a row of 12 numbers, the upper 3 x 4, per sweep.
+
+    With a ``calib.txt`` beside it that has a line ``Tr:``, as in KITTI's odometry, the poses are
+    those of a camera and ``Tr`` leads from the sensor to the camera.
+
+    Args:
+        path: The file.
+
+    Returns:
+        (M, 4, 4) float64 from the sensor frame to that of the first row.
+
+    Raises:
+        ScanError: The file cannot be read or a row is not a pose.
+    """
+    rows = _numbers(path, 12)
+    poses = np.tile(np.eye(4), (len(rows), 1, 1))
+    poses[:, :3] = rows.reshape(-1, 3, 4)
+    for number, pose in enumerate(poses, 1):
+        if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-2):
+            raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is no rotation")
+    calibration = path.with_name("calib.txt")
+    if calibration.is_file():
+        for line in calibration.read_text(errors="replace").splitlines():
+            if line.startswith("Tr:"):
+                to_camera = np.eye(4)
+                to_camera[:3] = _parse(line[3:], 12, f"{calibration}: Tr").reshape(3, 4)
+                poses = np.linalg.inv(to_camera) @ poses @ to_camera
+    return poses
+
+
+def read_times(path: Path) -> Float64:
+    """Read a file with a time in seconds per line, each later than the one before.
+
+    Args:
+        path: The file.
+
+    Raises:
+        ScanError: The file cannot be read, or time does not go on.
+    """
+    times = _numbers(path, 1)[:, 0]
+    back = np.flatnonzero(np.diff(times) <= 0)
+    if len(back):
+        line = int(back[0]) + 2
+        raise ScanError(
+            f"{path}: time does not go on in line {line}: {times[line - 2]:g} s, then "
+            f"{times[line - 1]:g} s; put each sequence into a folder of its own"
+        )
+    return times
+
+
+def _numbers(path: Path, count: int) -> Float64:
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    rows = [
+        _parse(line, count, f"{path}: line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+    return np.array(rows).reshape(-1, count)
+
+
+def _parse(text: str, count: int, where: str) -> Float64:
+    try:
+        numbers = np.array([float(word) for word in text.split()])
+    except ValueError:
+        numbers = np.zeros(0)
+    if len(numbers) != count or not np.isfinite(numbers).all():
+        raise ScanError(f"{where}: expected {count} numbers")
+    return numbers

@@ -1,0 +1,198 @@
+"""LSTQ, HOTA, MOTA, IDF1 and id switches: equal to trackeval, and to plain loops."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tracks import instances_of
+
+from bev_instseg.cli import evaluate
+from bev_instseg.config import Config
+from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
+from bev_instseg.evaluation.sequence_metrics import Lstq, Step, track_scores
+from bev_instseg.structures import Frame
+from bev_instseg.tracking.tracker import Tracker
+
+
+def random_sequence(seed: int, num_steps: int = 12) -> list[Step]:
+    """Objects that are found, missed, swapped and doubled at random."""
+    rng = np.random.default_rng(seed)
+    steps = []
+    for t in range(num_steps):
+        objects = rng.permutation(6)[: rng.integers(0, 7)]
+        tracks = rng.permutation(9)[: rng.integers(0, 8)]
+        similarity = rng.uniform(0, 0.45, (len(objects), len(tracks)))
+        for i, number in enumerate(objects):
+            wanted = number + 3 * (t > 6)  # the track that follows it changes
+            similarity[i, tracks == wanted] = rng.uniform(0.4, 1)
+        steps.append(Step(objects, tracks, similarity))
+    # ids count from 0 without gaps over the sequence
+    everything = [np.arange(6), np.arange(9)]
+    steps.append(Step(*everything, rng.uniform(0, 1, (6, 9)) ** 3))
+    return steps
+
+
+def by_trackeval(sequences: list[list[Step]]) -> dict[str, float]:
+    trackeval = pytest.importorskip("trackeval", reason="compares with trackeval")
+    metrics = trackeval.metrics
+    quiet = {"PRINT_CONFIG": False, "THRESHOLD": 0.5}
+    scores = {}
+    for metric in (metrics.HOTA(), metrics.CLEAR(quiet), metrics.Identity(quiet)):
+        results = {
+            str(k): metric.eval_sequence(
+                {
+                    "num_gt_dets": sum(len(s.objects) for s in steps),
+                    "num_tracker_dets": sum(len(s.tracks) for s in steps),
+                    "num_gt_ids": 6,
+                    "num_tracker_ids": 9,
+                    "num_timesteps": len(steps),
+                    "gt_ids": [s.objects for s in steps],
+                    "tracker_ids": [s.tracks for s in steps],
+                    "similarity_scores": [s.similarity for s in steps],
+                }
+            )
+            for k, steps in enumerate(sequences)
+        }
+        scores |= metric.combine_sequences(results)
+    return {name: float(np.mean(scores[name])) for name in KEYS.values()}
+
+
+KEYS = {
+    "hota": "HOTA",
+    "deta": "DetA",
+    "assa": "AssA",
+    "mota": "MOTA",
+    "idf1": "IDF1",
+    "switches": "IDSW",
+}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_equal_those_of_trackeval(seed: int) -> None:
+    sequences = [random_sequence(10 * seed + k) for k in range(3)]
+    expected = by_trackeval(sequences)
+    ours = track_scores(sequences)
+    for name, key in KEYS.items():
+        assert getattr(ours, name) == pytest.approx(expected[key], rel=1e-9), name
+    assert ours.switches > 0
+
+
+def test_perfect_tracks_and_none() -> None:
+    steps = [Step(np.arange(3), np.arange(3), np.eye(3)) for _ in range(4)]
+    best = track_scores([steps])
+    assert (best.hota, best.mota, best.idf1, best.switches) == (1, 1, 1, 0)
+    missed = [Step(s.objects, s.tracks[:0], s.similarity[:, :0]) for s in steps]
+    worst = track_scores([missed])
+    assert (worst.hota, worst.mota, worst.idf1, worst.switches) == (0, 0, 0, 0)
+    assert np.isnan(track_scores([[]]).hota)
+
+
+def test_a_swap_of_two_tracks_halfway() -> None:
+    """Two objects, ten sweeps; the tracks change places after five."""
+    swapped = np.eye(2)[::-1]
+    steps = [Step(np.arange(2), np.arange(2), np.eye(2) if t < 5 else swapped) for t in range(10)]
+    scores = track_scores([steps])
+    assert scores.switches == 2
+    assert scores.mota == pytest.approx(1 - 2 / 20)
+    assert scores.idf1 == pytest.approx(0.5)
+    assert scores.deta == 1
+    assert scores.assa == pytest.approx(5 / 15)
+    assert scores.hota == pytest.approx(np.sqrt(1 / 3))
+
+
+def plain_lstq(points: list[tuple[str, int, int, int, int]], num_classes: int) -> float:
+    """LSTQ point by point, as its definition reads."""
+    objects = {(s, o) for s, o, _, _, _ in points if o}
+    total = 0.0
+    for s, o in objects:
+        mine = [p for p in points if p[:2] == (s, o)]
+        inner = 0.0
+        for t in {p[2] for p in mine if p[2]}:
+            track = [p for p in points if p[0] == s and p[2] == t]
+            shared = sum(p[2] == t for p in mine)
+            inner += shared * shared / (len(mine) + len(track) - shared)
+        total += inner / len(mine)
+    ious = []
+    for c in range(1, num_classes + 1):
+        both = sum(p[3] == c and p[4] == c for p in points)
+        either = sum(c in (p[3], p[4]) for p in points)
+        ious += [both / either] if either else []
+    return float(np.sqrt(total / len(objects) * np.mean(ious)))
+
+
+def test_lstq_equals_plain_loops() -> None:
+    rng = np.random.default_rng(3)
+    lstq, points = Lstq(3), []
+    for sequence in ("00", "01"):
+        for _ in range(3):
+            objects, tracks = rng.integers(0, 4, 200), rng.integers(0, 5, 200)
+            tracks = np.where(rng.random(200) < 0.7, objects, tracks)
+            true, seen = (objects % 3 + 1) * (objects > 0), (tracks % 3 + 1) * (tracks > 0)
+            lstq.add(sequence, objects, tracks, true, seen)
+            columns = (c.tolist() for c in (objects, tracks, true, seen))
+            points += [(sequence, *row) for row in zip(*columns, strict=True)]
+    value, association, classes = lstq.result()
+    assert value == pytest.approx(plain_lstq(points, 3), rel=1e-12)
+    assert value == pytest.approx(np.sqrt(association * classes))
+
+
+def test_lstq_of_one_object_in_two_halves() -> None:
+    lstq, one = Lstq(1), np.ones(10, np.int64)
+    lstq.add("00", one, one, one, one)
+    lstq.add("00", one, 2 * one, one, one)  # the same object, under another id
+    assert lstq.result() == pytest.approx((np.sqrt(0.5), 0.5, 1.0))
+
+
+def test_sweeps_become_scores() -> None:
+    """A car is tracked over four sweeps; a person is found only once."""
+    evaluator, tracker = SequenceEvaluator(Config()), Tracker()
+    evaluator.begin()
+    for i in range(4):
+        rows = [("vehicle", 8.0, 2.0, 0.0, 0.9)] + [("pedestrian", 5.0, -2.0, 0.0, 0.8)] * (i == 0)
+        single = instances_of(rows)
+        tracked = tracker.update_instances(single, 0.1 * i)
+        few = len(rows)
+        points = np.tile(np.array([[8, 2, 0, 0]], np.float32), (20 * 2, 1))
+        owner = np.repeat([1, 2], 20).astype(np.int32)
+        labels = np.where(owner <= few, owner, 0).astype(np.int32)
+        single = single.__class__(labels, *(getattr(single, n) for n in FIELDS))
+        whole = tracked.instances.__class__(
+            labels, *(getattr(tracked.instances, n) for n in FIELDS)
+        )
+        tracked = tracked.__class__(whole, tracked.tracks, tracked.stamp_s, tracked.pose)
+        classes, centres = np.array([0, 1], np.int32), np.zeros((2, 2), np.float32)
+        frame = Frame(f"00/{i}", points, owner, np.ones(40, bool), classes, centres)
+        evaluator.add(frame, np.array([7, 65536 + 3]), single, tracked)
+    result = evaluator.result()
+    assert result.tracks["vehicle"].hota == result.tracks["vehicle"].mota == 1
+    assert result.tracks["pedestrian"].mota == pytest.approx(0.25)
+    assert result.tracks["pedestrian"].idf1 == pytest.approx(2 / 5)
+    assert result.untracked.per_class["vehicle"].pq == 1
+    assert result.lstq[1] == pytest.approx((1 + 0.25**2) / 2)
+    assert "| vehicle    | 100.0 |" in result.table()
+
+
+FIELDS = ("classes", "scores", "boxes", "class_names")
+
+
+def test_the_command_scores_sequences(
+    semantickitti_root: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = semantickitti_root / "sequences" / "00"
+    (folder / "poses.txt").write_text("1 0 0 0 0 1 0 0 0 0 1 0\n" * 2)
+    (folder / "times.txt").write_text("0\n0.1\n")
+    command = ["--data", str(semantickitti_root), "--sequences", "00", "--weights", weights]
+    assert evaluate.main([*command, "--runtime", "torch", "--sequence"]) == 0
+    assert "HOTA" in capsys.readouterr().out
+
+
+def test_ids_of_objects_are_those_of_the_label_file(semantickitti_root: Path) -> None:
+    from bev_instseg.datasets.semantickitti import read_frame
+
+    config = Config()
+    frame = read_frame(semantickitti_root, "00/000000", config.classes, config.data)
+    ids = object_ids(semantickitti_root, frame)
+    words = np.fromfile(semantickitti_root / "sequences/00/labels/000000.label", np.uint32)
+    for k, number in enumerate(ids.tolist()):
+        assert set((words[frame.instance == k + 1] >> 16).tolist()) == {number & 0xFFFF}
+    assert len(set(ids.tolist())) == len(ids) == 3

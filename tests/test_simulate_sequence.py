@@ -1,0 +1,82 @@
+"""Streets in motion: exact ids, velocities and poses."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bev_instseg.cli import simulate
+from bev_instseg.io.labels import read_labels
+from bev_instseg.simulate import HDL64
+from bev_instseg.simulate.sequence import SWEEP_S, simulate_sequence
+from bev_instseg.tracking.ego_motion import read_poses, read_times
+
+SMALL = HDL64.__class__(elevations_deg=HDL64.elevations_deg[::4], azimuths=500)
+
+
+@pytest.fixture(scope="module")
+def sweeps() -> list:
+    return list(simulate_sequence((3, 1), 5, SMALL))
+
+
+def test_the_same_seed_gives_the_same_bytes(sweeps: list) -> None:
+    again = next(simulate_sequence((3, 1), 5, SMALL))
+    np.testing.assert_array_equal(again.points, sweeps[0].points)
+    np.testing.assert_array_equal(again.labels, sweeps[0].labels)
+
+
+def test_velocities_are_those_of_the_positions(sweeps: list) -> None:
+    before, now, after = (sweep.objects for sweep in sweeps[1:4])
+    measured = (after[:, :2] - before[:, :2]) / (2 * SWEEP_S)
+    np.testing.assert_allclose(measured, now[:, 3:5], atol=0.02)
+    speed = np.hypot(*now[:, 3:5].T)
+    assert (speed > 0.5).sum() >= 3
+    assert (speed == 0).sum() >= 3
+
+
+def test_points_are_on_their_objects_in_every_sweep(sweeps: list) -> None:
+    """In the frame of each object its points stay within its box, whoever moves."""
+    checked = 0
+    for sweep in sweeps:
+        world = sweep.points[:, :3] @ sweep.pose[:3, :3].T + sweep.pose[:3, 3]
+        for k in np.unique(sweep.labels >> 16)[1:]:
+            x, y, _, _, _, heading, length, width, _ = sweep.objects[k - 1]
+            apart = world[sweep.labels >> 16 == k, :2] - (x, y)
+            along = apart @ (np.cos(heading), np.sin(heading))
+            across = apart @ (-np.sin(heading), np.cos(heading))
+            assert np.abs(along).max() < length / 2 + 0.3
+            assert np.abs(across).max() < width / 2 + 0.3
+            checked += 1
+    assert checked > 50
+
+
+def test_background_stands_still_in_the_world(sweeps: list) -> None:
+    """Roads and walls of two sweeps meet: the poses are exact."""
+    first, last = (
+        sweep.points[:, :3] @ sweep.pose[:3, :3].T + sweep.pose[:3, 3]
+        for sweep in (sweeps[0], sweeps[-1])
+    )
+    building = [sweep.labels == 50 for sweep in (sweeps[0], sweeps[-1])]
+    one, other = first[building[0]], last[building[1]]
+    assert len(one) > 50
+    nearest = np.sqrt(((one[:, None] - other) ** 2).sum(axis=2)).min(axis=1)
+    assert np.median(nearest) < 0.6
+
+
+def test_the_command_writes_the_layout_of_semantickitti(tmp_path: Path) -> None:
+    command = ["--out", str(tmp_path), "--count", "2", "--frames", "3", "--azimuths", "200"]
+    assert simulate.main(command) == 0
+    for sequence in ("00", "01"):
+        folder = tmp_path / "sequences" / sequence
+        assert read_poses(folder / "poses.txt").shape == (3, 4, 4)
+        np.testing.assert_allclose(read_times(folder / "times.txt"), [0, 0.1, 0.2])
+        seen = set()
+        for frame in range(3):
+            size = (folder / "velodyne" / f"{frame:06d}.bin").stat().st_size
+            words = read_labels(folder / "labels" / f"{frame:06d}.label", size // 16)
+            seen |= {(frame, int(k)) for k in np.unique(words >> 16) if k}
+        with open(folder / "objects.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert {(int(row["frame"]), int(row["id"])) for row in rows} == seen
+    assert simulate.main(command) == 2  # exists

@@ -1,0 +1,213 @@
+"""The command segment --track: ids in files, times and poses, resuming, refusals."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CAR, PERSON, Thing, street
+from tracks import pose_of
+
+from bev_instseg.cli import segment
+from bev_instseg.exceptions import ScanError
+from bev_instseg.export import SweepResult, read_instances
+from bev_instseg.export.track_record import label_id
+from bev_instseg.jobs.find_items import Item
+from bev_instseg.jobs.sequences import find_sequences
+from bev_instseg.tracking.ego_motion import read_poses, read_times
+
+NUM_SWEEPS = 6
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    """A folder of sweeps past two parked cars, with times and poses: 0.4 m per sweep."""
+    folder = tmp_path / "drive"
+    folder.mkdir()
+    rows = []
+    for i in range(NUM_SWEEPS):
+        x = 0.4 * i
+        things = (Thing(CAR, 9 - x, 3, 0.3), Thing(CAR, 8 - x, -4, -1.2), Thing(PERSON, 7 - x, 0))
+        street(things, seed=i)[0].tofile(folder / f"{i + 5}.bin")  # 9 comes before 10
+        rows.append(" ".join(f"{value:.6f}" for value in pose_of(x)[:3].ravel()))
+    (folder / "poses.txt").write_text("\n".join(rows) + "\n")
+    (folder / "times.txt").write_text("".join(f"{0.1 * i}\n" for i in range(NUM_SWEEPS)))
+    return folder
+
+
+def run(inputs: Path, out: Path, weights: str, *more: str) -> int:
+    command = [str(inputs), "--out", str(out), "--weights", weights, "--runtime", "torch"]
+    return segment.main([*command, "--track", *more])
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_ids_last_and_are_in_all_outputs(drive: Path, weights: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(drive, out, weights, "--ply") == 0
+    with open(out / "tracks.csv", newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert [row["sweep"] for row in table] == sorted((r["sweep"] for r in table), key=int)
+    in_table = {(row["sweep"], int(row["id"])): row for row in table}
+    seen: dict[int, set[str]] = {}
+    for i in range(NUM_SWEEPS):
+        name = str(i + 5)
+        body = json.loads((out / f"{name}.json").read_text())
+        assert body["sequence"]["stamp_s"] == pytest.approx(0.1 * i)
+        assert body["sequence"]["pose"][3] == pytest.approx(0.4 * i)
+        words = np.fromfile(out / f"{name}.label", np.uint32)
+        ids = [one["track"]["id"] for one in body["instances"]]
+        assert set((words >> 16).tolist()) - {0} == set(ids)
+        instances = read_instances(out / f"{name}.label", out / f"{name}.json")
+        for one, entry in zip(instances, body["instances"], strict=True):
+            where = instances.labels == one.number
+            assert set((words[where] >> 16).tolist()) == {entry["track"]["id"]}
+            assert where.sum() == entry["num_points"]
+            row = in_table[name, entry["track"]["id"]]
+            assert [float(row[axis]) for axis in "xyz"] == entry["track"]["position_m"]
+        for number in ids:
+            seen.setdefault(number, set()).add(name)
+    assert max(map(len, seen.values())) == NUM_SWEEPS
+    assert len(table) == sum(map(len, seen.values()))
+    assert (out / "tracks.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupted_job_ends_as_an_uninterrupted_one(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(drive, out, weights) == 0
+    before = contents(out)
+    for name in ("8.json", "10.json", "10.label", "tracks.csv", "tracks.png"):
+        (out / name).unlink()
+    (out / "8.label").unlink()
+    capsys.readouterr()
+    assert run(drive, out, weights) == 0
+    assert "4 of 6 sweeps already have results" in capsys.readouterr().out
+    assert contents(out) == before
+
+
+def test_other_times_change_the_results_of_finished_sweeps(
+    drive: Path, weights: str, tmp_path: Path
+) -> None:
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    assert run(drive, out, weights) == 0
+    (drive / "times.txt").write_text("".join(f"{0.2 * i}\n" for i in range(NUM_SWEEPS)))
+    assert run(drive, out, weights) == 0
+    assert run(drive, fresh, weights) == 0
+    assert contents(out) == contents(fresh)
+    assert SweepResult.read(out / "10.json").sequence.stamp_s == pytest.approx(1.0)
+
+
+def test_both_ways_is_repeatable_and_goes_on(drive: Path, weights: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run(drive, out, weights, "--smooth") == 0
+    before = contents(out)
+    for name in ("7.json", "7.label"):
+        (out / name).unlink()
+    assert run(drive, out, weights, "--smooth") == 0
+    assert contents(out) == before
+
+
+def test_a_broken_sweep_is_reported_and_the_others_are_tracked(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (drive / "7.bin").write_bytes(b"cut short")
+    out = tmp_path / "out"
+    assert run(drive, out, weights) == 2
+    assert f"{drive / '7.bin'}: " in capsys.readouterr().err
+    assert {path.stem for path in out.glob("*.label")} == {"5", "6", "8", "9", "10"}
+    before = contents(out)
+    assert run(drive, out, weights) == 2
+    assert contents(out) == before
+
+
+def test_without_times_a_tenth_of_a_second_is_assumed_once(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (drive / "times.txt").unlink()
+    assert run(drive, tmp_path / "out", weights) == 0
+    assert capsys.readouterr().err.count("so 0.1 s from sweep to sweep is assumed") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("times.txt", "0\n0.1\n0.1\n0.2\n0.3\n0.4\n", "time does not go on in line 3"),
+        ("times.txt", "0\n0.1\n", "2 rows for 6 sweeps"),
+        ("times.txt", "0\nnan\n", "line 2: expected 1 numbers"),
+        ("poses.txt", "1 0 0 0 0 1 0 0 0 0 2 0\n", "line 1 is not a pose"),
+        ("poses.txt", "1 0 0\n", "line 1: expected 12 numbers"),
+    ],
+)
+def test_unusable_times_and_poses_are_refused_in_a_line(
+    drive: Path,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    text: str,
+    complaint: str,
+) -> None:
+    (drive / name).write_text(text)
+    assert run(drive, tmp_path / "out", weights) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert str(drive / name) in lines[-1]
+    assert complaint in lines[-1]
+    assert not list((tmp_path / "out").glob("*"))
+
+
+@pytest.mark.parametrize("option", [["--tiles"], ["--shard", "1/2"], ["--ray"]])
+def test_options_that_do_not_go_together(
+    drive: Path, weights: str, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(drive, drive / "out", weights, *option) == 2
+    assert f"leave out {option[0]}" in capsys.readouterr().err
+    command = [str(drive), "--out", str(drive / "out"), "--weights", weights, "--smooth"]
+    assert segment.main(command) == 2
+    assert "add --track" in capsys.readouterr().err
+
+
+def test_a_table_of_the_user_is_not_replaced(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "tracks.csv").write_text("mine\n")
+    assert run(drive, out, weights) == 2
+    assert "tracks.csv: already exists and was not written by" in capsys.readouterr().err
+    assert contents(out) == {"tracks.csv": b"mine\n"}
+
+
+def test_ids_begin_anew_in_16_bits() -> None:
+    assert [label_id(n) for n in (1, 65535, 65536, 131071)] == [1, 65535, 1, 1]
+    assert 0 not in {label_id(n) for n in range(1, 200_000, 7)}
+
+
+def test_files_are_found_beside_or_above_and_rows_by_number(tmp_path: Path) -> None:
+    folder = tmp_path / "00" / "velodyne"
+    folder.mkdir(parents=True)
+    (tmp_path / "00" / "times.txt").write_text("".join(f"{0.1 * i:.1f}\n" for i in range(10)))
+    items = [Item(folder / f"{i:06d}.bin", f"{i:06d}") for i in (9, 3, 6)]
+    [sequence] = find_sequences(items)
+    assert [item.name for item in sequence.items] == ["000003", "000006", "000009"]
+    np.testing.assert_allclose(sequence.stamps_s, [0.3, 0.6, 0.9])
+    assert sequence.poses is None
+    elsewhere = Item(tmp_path / "01" / "1.bin", "1")
+    with pytest.raises(ScanError, match="for one folder"):
+        find_sequences([*items, elsewhere], times=tmp_path / "00" / "times.txt")
+
+
+def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:
+    to_camera = np.array([[0, -1, 0, 0.1], [0, 0, -1, 0.2], [1, 0, 0, -0.3], [0, 0, 0, 1.0]])
+    sensor = [pose_of(1.5 * i, 0.2 * i, 0.1 * i) for i in range(3)]
+    camera = [to_camera @ pose @ np.linalg.inv(to_camera) for pose in sensor]
+    rows = [" ".join(map(repr, pose[:3].ravel().tolist())) for pose in camera]
+    (tmp_path / "poses.txt").write_text("\n".join(rows))
+    (tmp_path / "calib.txt").write_text("Tr: " + " ".join(map(str, to_camera[:3].ravel())))
+    np.testing.assert_allclose(read_poses(tmp_path / "poses.txt"), sensor, atol=1e-12)
+    with pytest.raises(ScanError, match="cannot be read"):
+        read_times(tmp_path / "none.txt")
