@@ -151,7 +151,7 @@ def test_objects_are_found_once_and_whole_wherever_the_seam_is(shift_m, trained)
     evaluator.add(frame, instances)
     result = evaluator.result().per_class
     vehicles, people, cyclists = (result[name] for name in trained.config.class_names)
-    assert vehicles.tp >= 14  # of 15; one is missed without tiles, too
+    assert vehicles.tp >= 13  # of 15; two are missed without tiles, too
     assert vehicles.fp == 0
     assert vehicles.sq > 0.97
     assert (people.tp, people.fn) == (5, 0)
