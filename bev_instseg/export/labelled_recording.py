@@ -111,7 +111,7 @@ class LabelledRecording:
 
     def _begin(self, about: Mapping[str, str]) -> None:
         store = message_types()
-        self._writer = Writer(self._file, compression=CompressionType.LZ4)
+        self._writer: Any = Writer(self._file, compression=CompressionType.LZ4)
         self._writer.start(profile="ros2", library="bev-instseg")
         self._writer.add_metadata(ABOUT, dict(about))
         self._channels = []
