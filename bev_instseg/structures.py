@@ -239,6 +239,22 @@ class Instances:
         """Number of points of each instance, (K,) int32."""
         return np.bincount(self.labels, minlength=len(self) + 1)[1:].astype(np.int32)
 
+    def take(self, rows: NDArray[np.intp]) -> "Instances":
+        """Return only some of the objects, numbered anew in this order.
+
+        Args:
+            rows: Their positions, each at most once.
+        """
+        number = np.zeros(len(self) + 1, np.int32)
+        number[rows + 1] = np.arange(1, len(rows) + 1)
+        return Instances(
+            number[self.labels],
+            self.classes[rows],
+            self.scores[rows],
+            self.boxes[rows],
+            self.class_names,
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:

@@ -204,6 +204,19 @@ def tiny_config() -> Config:
 
 
 @pytest.fixture
+def config(tiny_config: Config) -> Config:
+    """The configuration of `model`."""
+    return tiny_config
+
+
+@pytest.fixture
+def model(config: Config) -> BEVNet:
+    """An untrained network, for inference."""
+    torch.manual_seed(0)
+    return BEVNet(config).eval()
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """Use one torch thread, because the order of sums depends on the number of threads."""
     import torch

@@ -21,17 +21,6 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA de
 PARTS = ("centre_m", "precision", "seed")
 
 
-@pytest.fixture
-def config(tiny_config: Config) -> Config:
-    return tiny_config
-
-
-@pytest.fixture
-def model(config: Config) -> BEVNet:
-    torch.manual_seed(0)
-    return BEVNet(config).eval()
-
-
 def sweep(seed: int, count: int, config: Config) -> Pillars:
     rng = np.random.default_rng(seed)
     points = rng.uniform((-6, -6, -1, 0), (6, 6, 1, 1), (count, 4))

@@ -17,14 +17,12 @@ from conftest import ROOT, STREETS, street
 
 from bev_instseg import CheckpointError, Segmenter, read_scan
 from bev_instseg.cli.main import main
-from bev_instseg.config import Config
 from bev_instseg.engines import choose, torch_engine
 from bev_instseg.engines.engine import Runtime, has_runtime
 from bev_instseg.engines.onnx_engine import OnnxEngine
 from bev_instseg.engines.openvino_engine import OpenVINOEngine
 from bev_instseg.engines.threads import cpu_quota, num_threads
 from bev_instseg.model_files import default_8_bit_model, default_weights
-from bev_instseg.models.network import BEVNet
 from bev_instseg.models.onnx_export import export_float32, to_onnx
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.quantize import quantize
@@ -45,17 +43,6 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
     if not has_runtime(name):
         pytest.skip(f"{name} is not installed")
     return name
-
-
-@pytest.fixture
-def config(tiny_config: Config) -> Config:
-    return tiny_config
-
-
-@pytest.fixture
-def model(config: Config) -> BEVNet:
-    torch.manual_seed(0)
-    return BEVNet(config).eval()
 
 
 @pytest.fixture

@@ -445,3 +445,24 @@ def test_a_full_disk_stops_the_job_and_it_goes_on_later(
     assert run(path, out, weights) == 0
     assert "2 sweeps already have results" in capsys.readouterr().out
     assert len(words(out / "drive.mcap")) == len(SWEEPS)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--topic", "/points"],
+        ["--frame", "base_link"],
+        ["--extrinsics", "a.yaml"],
+        ["--ego-box", "-1", "2", "-1", "1"],
+        ["--bag"],
+        ["--files"],
+    ],
+)
+def test_options_of_recordings_are_refused_for_sweeps(
+    sweeps: Path, weights: str, tmp_path: Path, option: list[str], capsys
+) -> None:
+    out = tmp_path / "out"
+    command = [str(sweeps), "--out", str(out), "--weights", weights, *option]
+    assert segment.main(command) == 2
+    assert f"{option[0]} is for recordings, and there is none" in capsys.readouterr().err
+    assert not out.exists()

@@ -10,11 +10,12 @@ import yaml
 from numpy.typing import NDArray
 
 from bev_instseg.cli import simulate
+from bev_instseg.io.sensor_setup import euler_rotation
 from bev_instseg.simulate import HDL64, OUTLIER, SENSOR_MODELS, SensorConfig, simulate_sweep
 from bev_instseg.simulate.populate import random_scene
 from bev_instseg.simulate.random_sensors import random_sensor
 from bev_instseg.simulate.raycast import cast_rays
-from bev_instseg.simulate.sensor import Mount, rotation
+from bev_instseg.simulate.sensor import Mount
 from bev_instseg.simulate.street_plan import ROAD
 from bev_instseg.strict_yaml import build
 
@@ -152,9 +153,9 @@ def test_blocked_sectors_are_empty() -> None:
 
 
 def test_rotation_turns_as_documented() -> None:
-    np.testing.assert_allclose(rotation(90, 0, 0) @ (0, 1, 0), (0, 0, 1), atol=1e-12)
-    np.testing.assert_allclose(rotation(0, 90, 0) @ (1, 0, 0), (0, 0, -1), atol=1e-12)
-    np.testing.assert_allclose(rotation(0, 0, 90) @ (1, 0, 0), (0, 1, 0), atol=1e-12)
+    np.testing.assert_allclose(euler_rotation(90, 0, 0) @ (0, 1, 0), (0, 0, 1), atol=1e-12)
+    np.testing.assert_allclose(euler_rotation(0, 90, 0) @ (1, 0, 0), (0, 0, -1), atol=1e-12)
+    np.testing.assert_allclose(euler_rotation(0, 0, 90) @ (1, 0, 0), (0, 1, 0), atol=1e-12)
 
 
 def test_points_stay_in_the_frame_of_a_turned_sensor() -> None:
@@ -162,7 +163,7 @@ def test_points_stay_in_the_frame_of_a_turned_sensor() -> None:
     turn = (3.0, -4.0, 90.0)
     turned, _ = simulate_sweep(4, replace(FEW, turn_deg=turn))
     tilted, _ = simulate_sweep(4, replace(FEW, mounts=(Mount(0, 0, 0, *turn),)))
-    back = turned[:, :3] @ rotation(*turn).T
+    back = turned[:, :3] @ euler_rotation(*turn).T
     assert len(turned) == len(tilted)
     far = np.abs(back - tilted[:, :3]).max(axis=1)
     assert np.quantile(far, 0.99) < 1e-3  # rays at edges may be rounded to either side
@@ -254,7 +255,7 @@ def test_every_random_sensor_has_rays_that_reach_the_ground(drawn: list[SensorCo
         _, directions = coarse.rays(np.random.default_rng(seed))
         assert 8_000 < 8 * len(directions) < 300_000
         np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1, atol=1e-6)
-        down = (directions @ rotation(*sensor.turn_deg).T)[:, 2]
+        down = (directions @ euler_rotation(*sensor.turn_deg).T)[:, 2]
         assert (sensor.height_m < -down * 30).mean() > 0.05  # of the rays, within 30 m
 
 

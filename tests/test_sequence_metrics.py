@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from tracks import instances_of
 
+from bev_instseg import Segmenter, read_scan
 from bev_instseg.cli import evaluate
 from bev_instseg.config import Config
 from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
@@ -196,3 +198,27 @@ def test_ids_of_objects_are_those_of_the_label_file(semantickitti_root: Path) ->
     for k, number in enumerate(ids.tolist()):
         assert set((words[frame.instance == k + 1] >> 16).tolist()) == {number & 0xFFFF}
     assert len(set(ids.tolist())) == len(ids) == 3
+
+
+@pytest.mark.parametrize("option", ["--png", "--errors", "--json"])
+def test_what_tracks_have_no_files_for_is_refused(
+    semantickitti_root: Path, weights: str, option: str, tmp_path: Path, capsys
+) -> None:
+    command = ["--data", str(semantickitti_root), "--sequences", "00", "--weights", weights]
+    assert evaluate.main([*command, "--sequence", option, str(tmp_path / "out")]) == 2
+    assert f"leave out {option}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_was_seen_is_what_the_network_found_alone() -> None:
+    segmenter = Segmenter.from_pretrained("cpu")
+    points = read_scan(ROOT / "demo" / "sequences" / "00" / "velodyne" / "000000.bin")
+    expected = segmenter.segment(points)
+    tracker = Tracker(segmenter)
+    for stamp_s in (0.0, 0.1):
+        seen = tracker.update(points, stamp_s, np.eye(4)).as_seen()
+    enough = seen.scores >= np.float32(segmenter.config.cluster.score_threshold)
+    assert len(expected) <= len(seen)
+    alone = seen.take(np.flatnonzero(enough))
+    for part in ("labels", "classes", "scores", "boxes"):
+        np.testing.assert_array_equal(getattr(alone, part), getattr(expected, part))

@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
@@ -111,7 +112,9 @@ def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") ->
                 frame = ref_of[item.name].read(config.classes, config.data)
                 pose = None if sequence.poses is None else sequence.poses[i]
                 tracked = tracker.update(frame.points, float(sequence.stamps_s[i]), pose)
-                single = segmenter.segment(frame.points)
+                seen = tracked.as_seen()
+                enough = seen.scores >= np.float32(config.cluster.score_threshold)
+                single = seen.take(np.flatnonzero(enough))
                 evaluator.add(frame, object_ids(data, frame), single, tracked)
                 progress.update()
     return evaluator.result()
@@ -155,6 +158,9 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
         )
     if layout == "kitti" and arguments.sequence:
         raise ValueError(f"{arguments.data}: --sequence needs SemanticKITTI layout, with ids")
+    for option in ("png", "errors", "json"):
+        if arguments.sequence and getattr(arguments, option):
+            raise ValueError(f"--sequence prints a table only: leave out --{option}")
     if layout == "semantickitti" and arguments.split:
         raise ValueError(
             f"{arguments.data}: this is SemanticKITTI layout, use --sequences, not --split"

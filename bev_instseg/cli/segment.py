@@ -60,7 +60,7 @@ from tqdm import tqdm
 
 from bev_instseg.cli import segment_tracks
 from bev_instseg.cli.arguments import make_segmenter, new_parser, run
-from bev_instseg.cli.segment_options import add_options
+from bev_instseg.cli.segment_options import add_options, refuse_recording_options
 from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import POINT_FORMATS, Picture, read_instances
@@ -123,6 +123,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
         from bev_instseg.cli.segment_recordings import segment_recordings
 
         return segment_recordings(arguments, report, recordings)
+    refuse_recording_options(arguments)
     items, found = _find_share(arguments, report)
     with report.announced("loading the network"):
         segmenter = _make_segmenter(arguments)

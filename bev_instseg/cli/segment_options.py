@@ -80,6 +80,14 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def refuse_recording_options(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for options that sweeps in files have no use for."""
+    for option in ("topic", "frame", "extrinsics", "ego_box", "bag", "files"):
+        if getattr(arguments, option):
+            name = option.replace("_", "-")
+            raise ValueError(f"--{name} is for recordings, and there is none: leave it out")
+
+
 def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     recordings = parser.add_argument_group("recordings")
     recordings.add_argument(

@@ -158,10 +158,19 @@ def sensor_rotation(axes: str, level_deg: tuple[float, float]) -> NDArray[np.flo
     Raises:
         ValueError: The axes are not three letters of three directions, or are left-handed.
     """
-    (cos_p, cos_r), (sin_p, sin_r) = np.cos(np.radians(level_deg)), np.sin(np.radians(level_deg))
-    pitch = np.array([[cos_p, 0, sin_p], [0, 1, 0], [-sin_p, 0, cos_p]])
+    pitch_deg, roll_deg = level_deg
+    rotation: NDArray[np.float64] = euler_rotation(roll_deg, pitch_deg, 0) @ axes_rotation(axes)
+    return rotation
+
+
+def euler_rotation(roll_deg: float, pitch_deg: float, yaw_deg: float) -> NDArray[np.float64]:
+    """Return the (3, 3) rotation by roll about x, then pitch about y, then yaw about z."""
+    angles = np.radians([roll_deg, pitch_deg, yaw_deg])
+    (cos_r, cos_p, cos_y), (sin_r, sin_p, sin_y) = np.cos(angles), np.sin(angles)
     roll = np.array([[1, 0, 0], [0, cos_r, -sin_r], [0, sin_r, cos_r]])
-    rotation: NDArray[np.float64] = pitch @ roll @ axes_rotation(axes)
+    pitch = np.array([[cos_p, 0, sin_p], [0, 1, 0], [-sin_p, 0, cos_p]])
+    yaw = np.array([[cos_y, -sin_y, 0], [sin_y, cos_y, 0], [0, 0, 1]])
+    rotation: NDArray[np.float64] = yaw @ pitch @ roll
     return rotation
 
 

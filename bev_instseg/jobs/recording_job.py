@@ -13,10 +13,11 @@ import numpy as np
 
 from bev_instseg.export.labelled_recording import LabelledRecording, read_about, read_end
 from bev_instseg.export.ros_messages import Encoder, SegmentedSweep
-from bev_instseg.io.recordings.interpret import interpret_sweep, rotation_of
+from bev_instseg.io.recordings.interpret import interpret_sweep
 from bev_instseg.io.recordings.own_vehicle import OwnVehicle
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.recording import RawSweep, Recording, Selection
+from bev_instseg.io.sensor_setup import sensor_rotation
 from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
@@ -162,7 +163,8 @@ def _segment_one(
             outcome = draw_and_write(segmenter, job.job, renderer, item, segmented)
         start = time.perf_counter()
         instances, origin_m = segmented.segmentation.instances, np.array(sweep.origin_m)
-        result = SegmentedSweep(stamped, instances, rotation_of(sweep), origin_m)
+        rotation = sensor_rotation(sweep.axes, sweep.level_deg)
+        result = SegmentedSweep(stamped, instances, rotation, origin_m)
         messages = encoder.encode(result)
         encode_ms = 1000 * (time.perf_counter() - start)
     except EXPECTED_ERRORS as error:

@@ -16,14 +16,13 @@ is labelled with the class and instance of the triangle that its ray hits.
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.datasets.semantickitti import write_frame
-from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts
+from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts, read_layouts_once
 from bev_instseg.simulate.measure import OUTLIER, measure
 from bev_instseg.simulate.populate import random_scene
 from bev_instseg.simulate.random_sensors import random_sensor
@@ -85,11 +84,6 @@ def write_sweep(
         sensor: The sensor; None for a random one.
         layouts: Folder or archive of KITTI label files, see `read_layouts`.
     """
-    street_layouts = () if layouts is None else _read_layouts_once(layouts)
+    street_layouts = () if layouts is None else read_layouts_once(layouts)
     points, labels = simulate_sweep((seed, frame, int(sequence)), sensor, street_layouts)
     write_frame(out, sequence, frame, points, labels)
-
-
-@cache
-def _read_layouts_once(layouts: Path) -> list[StreetLayout]:
-    return read_layouts(layouts)

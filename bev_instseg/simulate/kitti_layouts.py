@@ -4,6 +4,7 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,12 @@ class RoadUser:
 
 
 StreetLayout = tuple[RoadUser, ...]
+
+
+@cache
+def read_layouts_once(path: Path) -> list[StreetLayout]:
+    """Return what `read_layouts` returns; each path is read once in a process."""
+    return read_layouts(path)
 
 
 def read_layouts(path: Path) -> list[StreetLayout]:

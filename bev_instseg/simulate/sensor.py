@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from bev_instseg.io.sensor_setup import euler_rotation
 from bev_instseg.strict_yaml import (
     STRICT,
     Count,
@@ -214,20 +215,10 @@ class SensorConfig:
 
 
 def turned(vectors: NDArray[T], turn_deg: tuple[float, float, float]) -> NDArray[T]:
-    """Turn (N, 3) vectors by roll, pitch and yaw, see `rotation`."""
+    """Turn (N, 3) vectors by roll, pitch and yaw, see `euler_rotation`."""
     if not any(turn_deg):
         return vectors
-    result: NDArray[T] = np.einsum("ni,ji->nj", vectors, rotation(*turn_deg).astype(vectors.dtype))
-    return result
-
-
-def rotation(roll_deg: float, pitch_deg: float, yaw_deg: float) -> NDArray[np.float64]:
-    """Return the (3, 3) rotation by roll about x, then pitch about y, then yaw about z."""
-    (cr, cp, cy), (sr, sp, sy) = (
-        wave(np.radians([roll_deg, pitch_deg, yaw_deg])) for wave in (np.cos, np.sin)
+    result: NDArray[T] = np.einsum(
+        "ni,ji->nj", vectors, euler_rotation(*turn_deg).astype(vectors.dtype)
     )
-    roll = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-    pitch = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-    yaw = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    turn: NDArray[np.float64] = yaw @ pitch @ roll
-    return turn
+    return result

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.file_io import write_atomic
-from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts
+from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts_once
 from bev_instseg.simulate.measure import measure
 from bev_instseg.simulate.populate import random_scene
 from bev_instseg.simulate.random_sensors import random_sensor
@@ -267,7 +267,7 @@ def write_sequence(
         sensor: The sensor; None for a random one.
         layouts: Folder or archive of KITTI label files, see `read_layouts`.
     """
-    street_layouts = () if layouts is None else read_layouts(layouts)
+    street_layouts = () if layouts is None else read_layouts_once(layouts)
     folder = out / "sequences" / sequence
     poses, stamps, table = [], [], io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

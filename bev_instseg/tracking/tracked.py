@@ -139,17 +139,15 @@ class TrackedInstances:
         Args:
             rows: Their positions, each at most once.
         """
-        number = np.zeros(len(self) + 1, np.int32)
-        number[rows + 1] = np.arange(1, len(rows) + 1)
-        one = self.instances
-        kept = Instances(
-            number[one.labels],
-            one.classes[rows],
-            one.scores[rows],
-            one.boxes[rows],
-            one.class_names,
+        return replace(self, instances=self.instances.take(rows), tracks=self.tracks.take(rows))
+
+    def as_seen(self) -> Instances:
+        """Return the instances as the sweep alone showed them: in its order, classes and scores."""
+        order = np.argsort(self.tracks.seen_numbers)
+        tracks = self.tracks.take(order)
+        return replace(
+            self.instances.take(order), classes=tracks.seen_classes, scores=tracks.seen_scores
         )
-        return replace(self, instances=kept, tracks=self.tracks.take(rows))
 
     def confirmed(self) -> "TrackedInstances":
         """Return the confirmed instances only: the points of the others belong to no object."""

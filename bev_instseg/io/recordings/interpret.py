@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.formats import StoredPoints
 from bev_instseg.io.recordings.own_vehicle import OwnVehicle, find_own_vehicle
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, stamp_text
 from bev_instseg.io.recordings.recording import Recording
-from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
+from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import MAX_SWEEPS, Reading, survey_points
 from bev_instseg.io.sweep import Sweep, interpret_points
 
@@ -98,8 +97,3 @@ def interpret_sweep(
     name = name_of(path, sweep.stamp_ns)
     given = reading.given if reading else setup
     return interpret_points(name, stored, given, reading)
-
-
-def rotation_of(sweep: Sweep) -> NDArray[np.float64]:
-    """Return the (3, 3) rotation from a sweep's coordinates to the network's frame."""
-    return sensor_rotation(sweep.axes, sweep.level_deg)

@@ -247,7 +247,7 @@ def read_recording(
 
     Raises:
         ScanError: The recording cannot be opened, or does not have what is selected. Damaged sweeps
-            are left out; warnings say so, and at the end what else was lost.
+            are left out, with a warning; a last warning says what else was lost.
         ImportError: A ``.pcap``, and ``velodyne-decoder`` is not installed.
     """
     selection = Selection(tuple(topics), frame, None if extrinsics is None else Path(extrinsics))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.io.recordings.decode import parse
 from bev_instseg.io.recordings.source import TRANSFORMS, Message, Source
+from bev_instseg.io.sensor_setup import euler_rotation
 from bev_instseg.strict_yaml import read_yaml
 
 STATIC_TOPIC, MOVING_TOPIC = "/tf_static", "/tf"
@@ -102,11 +103,7 @@ def from_degrees(
     translation_m: Iterable[float], roll: float, pitch: float, yaw: float
 ) -> Transform:
     """Return a transform from metres and fixed-axis angles in degrees, as ROS uses them."""
-    (sr, sp, sy), (cr, cp, cy) = (f(np.radians([roll, pitch, yaw])) for f in (np.sin, np.cos))
-    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    return Transform(about_z @ about_y @ about_x, np.array([*translation_m], np.float64))
+    return Transform(euler_rotation(roll, pitch, yaw), np.array([*translation_m], np.float64))
 
 
 class FrameTree:
