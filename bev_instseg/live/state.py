@@ -1,0 +1,69 @@
+"""How fast live sweeps are segmented, and how late their results are."""
+
+import threading
+import time
+from collections import deque
+
+import numpy as np
+
+MAX_KEPT = 1000  # latencies that the median and the 99 % are those of
+MAX_CLOCK_GAP_S = 60.0  # stamps that are farther from now are those of another clock
+
+
+class LiveState:
+    """Rate and latencies; filled by one thread and read by another."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self.num_sweeps = self.num_objects = 0
+        self._from_arrival_s: deque[float] = deque(maxlen=MAX_KEPT)
+        self._from_stamp_s: deque[float] = deque(maxlen=MAX_KEPT)
+        self._ends_s: deque[float] = deque(maxlen=MAX_KEPT)
+        self._lock = threading.Lock()
+
+    def add(self, stamp_ns: int, arrived_s: float, num_objects: int) -> None:
+        """Count a sweep whose results were published just now.
+
+        Args:
+            stamp_ns: Its stamp.
+            arrived_s: When it arrived, by ``time.perf_counter``.
+            num_objects: How many objects were found.
+        """
+        now_s = time.perf_counter()
+        late_s = (time.time_ns() - stamp_ns) / 1e9
+        with self._lock:
+            self.num_sweeps += 1
+            self.num_objects = num_objects
+            self._ends_s.append(now_s)
+            self._from_arrival_s.append(now_s - arrived_s)
+            if 0 <= late_s < MAX_CLOCK_GAP_S:
+                self._from_stamp_s.append(late_s)
+
+    def line(self, window_s: float | None = None) -> str:
+        """Return rate and latencies in one line.
+
+        Args:
+            window_s: The rate is that of so many seconds before now; None for all.
+        """
+        with self._lock:
+            ends_s = np.array(self._ends_s)
+            arrival, stamp = (np.array(q) for q in (self._from_arrival_s, self._from_stamp_s))
+        if window_s is not None:
+            recent = np.count_nonzero(ends_s > time.perf_counter() - window_s)
+            rate = float(recent / window_s)
+            done = f"{rate:.1f} sweeps/s, {self.num_objects} objects"
+        else:
+            span_s = float(np.ptp(ends_s)) if len(ends_s) > 1 else 0.0
+            rate = (len(ends_s) - 1) / span_s if span_s else 0.0
+            done = f"{self.num_sweeps} sweeps, {rate:.1f} a second"
+        parts = [done, f"latency from arrival {_spread(arrival)}"]
+        parts.append(f"from stamp {_spread(stamp)}" if len(stamp) else "stamps of another clock")
+        return ", ".join(parts)
+
+
+def _spread(latencies_s: np.ndarray) -> str:
+    """Return median and 99 % in milliseconds."""
+    if not len(latencies_s):
+        return "-"
+    median, most = 1000 * np.quantile(latencies_s, (0.5, 0.99))
+    return f"{median:.0f} ms (99 %: {most:.0f})"
