@@ -26,6 +26,18 @@ def instance_colours(k: int) -> NDArray[np.float64]:
     return _palette()[np.arange(k) % NUM_COLOURS]
 
 
+def colours_of_ids(ids: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the colours of objects by their ids, which count from 1 over a whole sequence.
+
+    Args:
+        ids: (K,) ids.
+
+    Returns:
+        (K, 3) float64 sRGB 0..1.
+    """
+    return _palette()[(ids.astype(np.int64) - 1) % NUM_COLOURS]
+
+
 @functools.cache
 def _palette() -> NDArray[np.float64]:
     """Return colours that stand out on white and do not look grey, most distinct ones first."""

@@ -117,8 +117,10 @@ def segment_all(arguments: argparse.Namespace) -> int:
         ImportError: An option needs a package that is not installed.
     """
     report = Report(arguments.program)
-    _check_options(arguments)
     recordings = find_recordings(arguments.inputs)
+    if arguments.track is None:
+        arguments.track = bool(recordings)
+    _check_options(arguments)
     if recordings:
         from bev_instseg.cli.segment_recordings import segment_recordings
 
@@ -126,7 +128,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
     refuse_recording_options(arguments)
     items, found = _find_share(arguments, report)
     with report.announced("loading the network"):
-        segmenter = _make_segmenter(arguments)
+        segmenter = new_segmenter(arguments)
     with report.announced("looking at some sweeps of each folder"):
         job = _make_job(arguments, segmenter, [item.path for item in found.items])
     sequences = segment_tracks.chosen_sequences(arguments, items, job, report)
@@ -217,7 +219,7 @@ def _summary_path(arguments: argparse.Namespace, job: "Job") -> Path | None:
     return path
 
 
-def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
+def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     """Load the network; with --ray only for its settings, as the workers do the computing."""
     if arguments.track:
         from bev_instseg.tracking.tracker import with_weak_instances

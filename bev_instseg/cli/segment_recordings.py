@@ -11,23 +11,29 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import make_segmenter
-from bev_instseg.cli.segment import PICTURES, given_setup
+from bev_instseg.cli.segment import PICTURES, given_setup, new_segmenter
 from bev_instseg.cli.segment_report import Report
+from bev_instseg.cli.segment_tracks import (
+    require_own_tracks,
+    tracking_settings,
+    write_track_files,
+)
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.export.labelled_recording import STOPPED, LabelledRecording, read_about
 from bev_instseg.export.ros1_bag import bag_of, is_own_bag, require_own_bag, write_bag
+from bev_instseg.export.stored_sweeps import stored_sweeps
 from bev_instseg.file_io import remove_leftovers, reserved
 from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.io.survey import Survey
 from bev_instseg.jobs.job import Job, settings_fingerprint
-from bev_instseg.jobs.recording_job import RecordingJob, segment_recording
+from bev_instseg.jobs.recording_job import RecordingJob
+from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter
 
-NOT_FOR_RECORDINGS = ("track", "shard", "ray", "view")
+NOT_FOR_RECORDINGS = ("times", "shard", "ray", "view")
 
 
 def segment_recordings(
@@ -47,6 +53,8 @@ def segment_recordings(
     for option in NOT_FOR_RECORDINGS:
         if getattr(arguments, option) not in (None, False):
             raise ValueError(f"--{option} is for folders of sweeps, not for recordings")
+    if arguments.smooth and _writes_files(arguments):
+        raise ValueError("--smooth of recordings writes no files of single sweeps: leave it out")
     recordings = [path for path in recordings if path in arguments.inputs or not _is_own(path)]
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
@@ -54,7 +62,7 @@ def segment_recordings(
     if selection.extrinsics is not None and not selection.frame:
         raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
     with report.announced("loading the network"):
-        segmenter = make_segmenter(arguments)
+        segmenter = new_segmenter(arguments)
     out.mkdir(parents=True, exist_ok=True)
     code = 0
     with reserved(out, f"recordings-{os.getpid()}"):
@@ -111,7 +119,9 @@ def _make_job(
     reading, own = survey_recording(recording, setup)
     job = Job(
         out=arguments.out.resolve(),
-        settings=settings_fingerprint(segmenter, setup, arguments.tiles),
+        settings=settings_fingerprint(
+            segmenter, setup, arguments.tiles, tracking_settings(arguments)
+        ),
         setup=setup,
         formats=formats,
         pictures=pictures,
@@ -125,13 +135,30 @@ def _make_job(
         selection=selection,
         own=own,
         ego_box=arguments.ego_box and tuple(arguments.ego_box),
-        writes_files=bool(arguments.files or formats or pictures or job.calibration),
+        writes_files=_writes_files(arguments),
+        tracks=arguments.track,
+        both_ways=arguments.smooth,
+        poses=arguments.poses or "",
     )
+
+
+def _writes_files(arguments: argparse.Namespace) -> bool:
+    """Return whether sweeps get files of their own."""
+    return any(getattr(arguments, name) for name in ("files", "calib", *POINT_FORMATS, *PICTURES))
 
 
 def _is_newer(path: Path, other: Path) -> bool:
     """Return whether a file exists and is not older than another."""
     return path.is_file() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
+
+
+def _write_beside(arguments: argparse.Namespace, job: RecordingJob, segmenter: Segmenter) -> None:
+    """Write what is made from the labelled recording, unless it is there already."""
+    if arguments.bag and not _is_newer(bag_of(job.path), job.path):
+        write_bag(job.path, segmenter.config.classes)
+    if job.tracks and not all(_is_newer(one, job.path) for one in job.track_paths):
+        sweeps = ((s.index, f"{s.index:06}", s.result) for s in stored_sweeps(job.path))
+        write_track_files(*job.track_paths, printable(job.name), sweeps)
 
 
 def _segment(
@@ -143,15 +170,19 @@ def _segment(
 ) -> int:
     """Segment a recording, or what is missing of it; return the exit code."""
     path = printable(str(recording.path))
+    if arguments.bag:
+        require_own_bag(bag_of(job.path))
+    if job.tracks:
+        require_own_tracks(*job.track_paths)
     end = None if arguments.overwrite else job.earlier_end(recording)
     if end is not None:
         print(f"{path}: already segmented, {end.get('sweeps', 0)} sweeps in {job.path}")
-        if arguments.bag and not _is_newer(bag_of(job.path), job.path):
-            write_bag(job.path, segmenter.config.classes)
+        _write_beside(arguments, job, segmenter)
         return 2 if end.get("failed") or end.get("losses") else 0
-    if arguments.bag:
-        require_own_bag(bag_of(job.path))
-    writer = LabelledRecording(job.path, job.about(recording), goes_on=not arguments.overwrite)
+    poses = recording.poses(job.poses) if job.poses else None
+    run = RecordingRun(segmenter, job, recording, poses)
+    goes_on = not arguments.overwrite
+    writer = LabelledRecording(job.path, job.about(recording), job.topics, goes_on)
     with closing(writer):
         if writer.next_index:
             print(f"{path}: {writer.num_written} sweeps already have results")
@@ -163,7 +194,7 @@ def _segment(
         start = time.perf_counter()
         total = recording.num_sweeps
         with (
-            closing(segment_recording(segmenter, job, recording, writer)) as steps,
+            closing(run.run(writer)) as steps,
             tqdm(steps, "segmenting", total, unit="sweep", initial=writer.next_index) as bar,
         ):
             for done in bar:
@@ -173,17 +204,18 @@ def _segment(
                 failed += bool(done.outcome.error)
                 names = segmenter.config.class_names
                 objects.update(dict(zip(names, done.num_instances, strict=False)))
-        seconds = time.perf_counter() - start
+        seconds, num_new = time.perf_counter() - start, writer.num_written - num_before
         report.totals()
         losses = recording.losses
         for loss in losses:
             report.say(f"{path}: {loss}")
+        if job.both_ways:
+            with report.announced("looking both ways"):
+                smooth_recording(segmenter, writer)
         writer.finish(failed, losses)
-    if arguments.bag:
-        write_bag(job.path, segmenter.config.classes)
+    _write_beside(arguments, job, segmenter)
     if recording.num_alone:
         report.say(f"note: {path}: {recording.num_alone} sweeps lack a topic: not near in time")
-    num_new = writer.num_written - num_before
     print(
         f"{path}: {writer.num_written} of {writer.num_written + failed} sweeps segmented, results "
         f"in {job.path}"

@@ -1,20 +1,22 @@
 """The part of the segment command that is about objects over time."""
 
 import argparse
+from array import array
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import SweepResult
 from bev_instseg.export.track_record import MAX_LABEL_ID
-from bev_instseg.export.track_table import TRACKS_CSV, TRACKS_PNG, is_tracks_csv, tracks_csv
-from bev_instseg.file_io import write_atomic
+from bev_instseg.export.track_table import TRACKS_CSV, TRACKS_PNG, TrackTable, is_tracks_csv
+from bev_instseg.file_io import write_atomic, writing_text
 
 if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.find_items import Item
@@ -31,7 +33,8 @@ def check_options(arguments: argparse.Namespace) -> None:
     for option in ("tiles", "shard", "ray"):
         if arguments.track and getattr(arguments, option) not in (None, False):
             raise ValueError(
-                f"--track follows objects from sweep to sweep on this machine: leave out --{option}"
+                "--track follows objects from sweep to sweep on this machine: leave out "
+                f"--{option}, or add --no-track"
             )
 
 
@@ -54,18 +57,12 @@ def chosen_sequences(
 
     if not arguments.track:
         return []
-    sequences = find_sequences(items, arguments.times, arguments.poses)
+    sequences = find_sequences(items, arguments.times, arguments.poses and Path(arguments.poses))
     for sequence in sequences:
         for notice in sequence.notices:
             report.say(f"note: {notice}")
-        path = _folder(job, sequence) / TRACKS_CSV
-        png = path.with_name(TRACKS_PNG)
-        if (path.exists() and not is_tracks_csv(path)) or (png.exists() and not path.exists()):
-            foreign = path if path.exists() else png
-            raise ScanError(
-                f"{foreign}: already exists and was not written by bev-instseg; move it or choose "
-                "another output folder"
-            )
+        folder = _folder(job, sequence)
+        require_own_tracks(folder / TRACKS_CSV, folder / TRACKS_PNG)
     return sequences
 
 
@@ -89,32 +86,69 @@ def run_tracked(
 
 def write_tracks(job: "Job", sequence: "SweepSequence", report: Report) -> None:
     """Write table and picture of a sequence's tracks from the results of its sweeps."""
+    results = ((printable(item.name), _result(job, item)) for item in sequence.items)
+    sweeps = ((i, name, result) for i, (name, result) in enumerate(results) if result is not None)
+    folder = _folder(job, sequence)
+    title = printable("/".join(sequence.folder.parts[-2:]))
+    last = write_track_files(folder / TRACKS_CSV, folder / TRACKS_PNG, title, sweeps)
+    if last > MAX_LABEL_ID:
+        report.say(
+            f"note: {sequence.folder}: ids go up to {last}; .label files have 16 bits for them, "
+            f"so after {MAX_LABEL_ID} they begin anew at 1 there"
+        )
+
+
+def write_track_files(
+    csv_path: Path, png_path: Path, title: str, sweeps: Iterable[tuple[int, str, SweepResult]]
+) -> int:
+    """Write table and picture of tracks, and print how many there are.
+
+    Args:
+        csv_path: The table.
+        png_path: The picture.
+        title: What the sequence is called.
+        sweeps: Place, name and result of each sweep, in the order of time.
+
+    Returns:
+        The largest id.
+    """
     from bev_instseg.visualize.track_map import ObjectPath, tracks_png
 
-    sweeps = [(printable(item.name), _result(job, item)) for item in sequence.items]
-    folder = _folder(job, sequence)
-    write_atomic(folder / TRACKS_CSV, tracks_csv(sweeps).encode())
-    places, names = defaultdict[int, list[tuple[float, ...]]](list), dict[int, str]()
-    moved, sensor = set[int](), []
-    for _, result in sweeps:
-        if result is None or result.sequence is None:
-            continue
-        sensor.append(result.sequence.pose[3:8:4])
-        for one in result.instances:
-            if one.track is not None:
-                places[one.track.id].append(one.track.position_m[:2])
-                names[one.track.id] = one.class_name
-                moved |= {one.track.id} if one.track.moving else set()
-    paths = [ObjectPath(i, names[i], np.array(xy), i in moved) for i, xy in places.items()]
-    sensor_m = np.array(sensor, np.float64).reshape(-1, 2)
-    title = printable("/".join(sequence.folder.parts[-2:]))
-    write_atomic(folder / TRACKS_PNG, tracks_png(paths, sensor_m, title))
-    print(f"{printable(str(sequence.folder))}: {len(paths)} objects, {len(moved)} of them moved")
-    if max(places, default=0) > MAX_LABEL_ID:
-        report.say(
-            f"note: {sequence.folder}: ids go up to {max(places)}; .label files have 16 bits for "
-            f"them, so after {MAX_LABEL_ID} they begin anew at 1 there"
+    places: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
+    names = dict[int, str]()
+    moved, sensor = set[int](), array("d")
+    with writing_text(csv_path) as file:
+        table = TrackTable(file)
+        for place, name, result in sweeps:
+            if result.sequence is None:
+                continue
+            table.add(place, name, result)
+            sensor.extend(result.sequence.pose[3:8:4])
+            for one in result.instances:
+                if one.track is not None:
+                    places[one.track.id].extend(one.track.position_m[:2])
+                    names[one.track.id] = one.class_name
+                    moved |= {one.track.id} if one.track.moving else set()
+    paths = [ObjectPath(i, names[i], _pairs(xy), i in moved) for i, xy in places.items()]
+    write_atomic(png_path, tracks_png(paths, _pairs(sensor), title))
+    print(f"{title}: {len(paths)} objects, {len(moved)} of them moved")
+    return max(places, default=0)
+
+
+def require_own_tracks(csv_path: Path, png_path: Path) -> None:
+    """Raise ScanError if something is in the way that bev-instseg did not write."""
+    if (csv_path.exists() and not is_tracks_csv(csv_path)) or (
+        png_path.exists() and not csv_path.exists()
+    ):
+        foreign = csv_path if csv_path.exists() else png_path
+        raise ScanError(
+            f"{foreign}: already exists and was not written by bev-instseg; move it or choose "
+            "another output folder"
         )
+
+
+def _pairs(numbers: "array[float]") -> NDArray[np.float64]:
+    return np.array(numbers, np.float64).reshape(-1, 2)
 
 
 def _folder(job: "Job", sequence: "SweepSequence") -> Path:
