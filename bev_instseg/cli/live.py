@@ -25,13 +25,15 @@ SIGHUP finish the sweep in progress and close the file; the exit codes are 130, 
 import argparse
 import math
 import re
+import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from tqdm import tqdm
 
@@ -142,6 +144,7 @@ def segment_live(arguments: argparse.Namespace) -> int:
     with report.announced("preparing the network; on its first run it is compiled for 20 s"):
         pipeline = Pipeline(segmenter, options, report.notice)
     with ExitStack() as stack:
+        stack.enter_context(_interrupted_once())
         outputs: list[Output] = []
         if topics is not None:
             published = PublishedTopics(topics, arguments.publish or NAME)
@@ -221,6 +224,21 @@ def _listen(
     return source, options
 
 
+@contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Ignore Ctrl-C after the first, so that what is being written is finished."""
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin_recording(out: Path, source: str) -> "LiveRecording":
     """Begin a recording that is named after its source and the time."""
     from bev_instseg.live.outputs import LiveRecording
@@ -238,15 +256,10 @@ def _watch(seconds: int | None, report: Report, session: "LiveSession", source: 
     with tqdm(bar_format="{desc}", disable=not is_terminal, leave=False) as bar:
         while (passed_s := time.monotonic() - start_s) < (seconds or math.inf):
             session.wait(min(1.0, (seconds or math.inf) - passed_s))
-            if session.state.num_sweeps:
-                line = session.line(1.0)
-            elif session.num_arrived:
-                line = f"looking at the first sweeps from {source.name}"
-            else:
-                line = f"waiting for {source.name}"
-                if not advised and passed_s > ADVICE_S:
-                    report.say(f"note: {source.advice()}")
-                    advised = True
+            if not session.num_arrived and not advised and passed_s > ADVICE_S:
+                report.say(f"note: {source.advice()}")
+                advised = True
+            line = session.line(1.0)
             if is_terminal:
                 bar.set_description_str(line)
             else:

@@ -15,13 +15,14 @@ from bev_instseg.io.recordings.transforms import Transform
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import MAX_SWEEPS, Reading
 from bev_instseg.io.sweep import Sweep
-from bev_instseg.jobs.recording_job import EgoBox, in_box
+from bev_instseg.jobs.job import Job, segment_sweep
+from bev_instseg.jobs.recording_job import EgoBox
+from bev_instseg.jobs.recording_run import in_box
+from bev_instseg.live.follow import LiveTracker
 from bev_instseg.live.own_search import OwnVehicleSearch
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32, Instances
-from bev_instseg.tracking.ego_motion import Odometry, StandingSensor, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
-from bev_instseg.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,10 @@ class Pipeline:
         self._reading: Reading | None = None
         self._search = None if options.stands or options.ego_box else OwnVehicleSearch()
         self._transforms: dict[str, Transform] = {}
-        self._last_ns = -1
-        self._tracker = self._new_tracker()
+        self._job = Job(out=Path(), settings="", setup=options.setup)  # nothing is written by it
+        self._tracker: LiveTracker | None = None
+        if options.tracks:
+            self._tracker = LiveTracker(segmenter, self._job, options.stands)
         segmenter.warm_up()
 
     def process(self, raw: Message | StampedSweep) -> LiveResult | None:
@@ -102,12 +105,17 @@ class Pipeline:
             self._survey(stamped)
             return None
         sweep = interpret_sweep(self._path, stamped, self._setup, self._reading)
-        for one in sweep.notices:
-            self.notice(one)
-        points = self._without_vehicle(stamped, sweep)
-        objects = self._objects(points, stamped.stamp_ns)
+        cleaned = replace(sweep, points=self._without_vehicle(stamped, sweep))
+        objects: Instances | TrackedInstances
+        if self._tracker is not None:
+            segmented, objects = self._tracker.update(cleaned, stamped.stamp_ns)
+            place_m = objects.pose[:3, 3]
+        else:
+            segmented, place_m = segment_sweep(self._segmenter, self._job, cleaned, 0.0), None
+            objects = segmented.segmentation.instances
+        for notice in segmented.sweep.notices:
+            self.notice(notice)
         if self._search is not None:
-            place_m = objects.pose[:3, 3] if isinstance(objects, TrackedInstances) else None
             self._search.look(sweep.points, place_m)
         rotation = sensor_rotation(sweep.axes, sweep.level_deg)
         result = SegmentedSweep(stamped, objects, rotation, np.array(sweep.origin_m))
@@ -120,8 +128,9 @@ class Pipeline:
         self._surveyed.append(stamped)
         if len(self._surveyed) < MAX_SWEEPS:
             return
-        self._reading = reading = survey_stamped(self._path, self._surveyed, self._setup)
+        reading = survey_stamped(self._path, self._surveyed, self._setup)
         assert reading is not None
+        self._reading, self._surveyed = reading, []
         pitch, roll = reading.level_deg
         full = f"0..{reading.intensity_max:g}" if reading.intensity_max else "unused"
         self.notice(
@@ -129,8 +138,7 @@ class Pipeline:
             f"{pitch:.1f} and roll {roll:.1f} degrees, intensities {full}"
         )
         sweep = interpret_sweep(self._path, stamped, self._setup, reading)
-        self._segmenter.segment(sweep.points)  # to be warm, and to warn if much is off the grid
-        self._surveyed = []
+        self._segmenter.segment_with_maps(sweep.points)  # to be warm
 
     def _in_frame(self, sweep: StampedSweep) -> StampedSweep:
         """Bring a sweep to the frame that is wanted; as `Recording.sweep` does."""
@@ -158,19 +166,3 @@ class Pipeline:
         points = sweep.points.copy()
         points[own, :3] = np.nan
         return points
-
-    def _objects(self, points: Float32, stamp_ns: int) -> Instances | TrackedInstances:
-        if self._tracker is None:
-            return self._segmenter.segment_with_maps(points).instances
-        if stamp_ns <= self._last_ns:
-            self.notice("stamps do not go on: objects get new ids")
-            self._tracker = self._new_tracker()
-        self._last_ns = stamp_ns
-        assert self._tracker is not None
-        return self._tracker.update(points, stamp_ns / 1e9).confirmed()
-
-    def _new_tracker(self) -> Tracker | None:
-        if not self._options.tracks:
-            return None
-        odometry: Odometry = StandingSensor() if self._options.stands else default_odometry()
-        return Tracker(self._segmenter, odometry)

@@ -79,9 +79,11 @@ class LiveSession:
 
     def line(self, window_s: float | None = None) -> str:
         """Return the state in one line; see `LiveState.line`."""
+        if not self.state.num_sweeps:
+            return f"no results yet: {self.num_arrived} sweeps arrived, {self.num_failed} unusable"
         dropped = self._slot.num_dropped - self._before[0]
         lost = self._source.num_lost - self._before[1]
-        failed = f", {self.num_failed} not usable" if self.num_failed else ""
+        failed = f", {self.num_failed} unusable" if self.num_failed else ""
         return f"{self.state.line(window_s)}, dropped {dropped}, lost on the way {lost}{failed}"
 
     def _guarded(self, work: Callable[[], None]) -> None:
