@@ -1,5 +1,6 @@
 """Live sweeps: the newest first, by UDP and by DDS, with the labels of a recording."""
 
+import gc
 import os
 import re
 import signal
@@ -520,6 +521,21 @@ def test_a_subscriber_that_stands_still_does_not_hold_up_others(topics: Any) -> 
     assert time.monotonic() - start_s < 5
     [newest] = reader.take(5.0)  # the others were replaced, not queued
     assert Message("/points", POINT_CLOUD, 0, newest, False).stamp_ns == stamp(19)
+
+
+def test_a_publisher_may_go_and_come_again(topics: Any) -> None:
+    reader = topics.reader("/points", CLOUD)
+    for i in range(2):
+        writer, got = topics.writer("/points", CLOUD), list[bytes]()
+        end_s = time.monotonic() + 20
+        while not got and time.monotonic() < end_s:
+            writer.write(message(i, SWEEPS[0]).data)
+            got = reader.take(0.1)
+        assert Message("/points", POINT_CLOUD, 0, got[0], False).stamp_ns == stamp(i)
+        del writer
+        gc.collect()
+        for _ in range(3):
+            assert all(one == got[0] for one in reader.take(0.1))
 
 
 @pytest.mark.parametrize(
