@@ -149,15 +149,15 @@ class Kept:
 
 
 @pytest.mark.parametrize(
-    ("first", "expected", "end"),
+    ("first", "expected", "counts"),
     [
-        ("result", [0, 4], "dropped 3, lost on the way 0"),
-        ("survey", [4], "dropped 0, lost on the way 0"),  # before the first result none counts
-        ("error", [4], "dropped 3, lost on the way 0, 1 unusable"),
+        ("result", [0, 4], "3 dropped, 0 lost"),
+        ("survey", [4], "0 dropped, 0 lost"),  # before the first result none counts
+        ("error", [4], "3 dropped, 0 lost, 1 unusable"),
     ],
 )
 def test_a_session_segments_the_newest_and_counts_the_others(
-    first: str, expected: list[int], end: str
+    first: str, expected: list[int], counts: str
 ) -> None:
     source, output = Burst(), Kept()
     fake: Any = SlowPipeline(source, first)
@@ -168,7 +168,8 @@ def test_a_session_segments_the_newest_and_counts_the_others(
     assert [one.stamp_ns for one in output.results] == [stamp(i) for i in expected]
     assert session.num_arrived == 5
     assert session.line().startswith(f"{len(expected)} sweeps, ")
-    assert session.line().endswith(end)
+    assert f" a second, {counts}; from arrival " in session.line()
+    assert session.line().endswith("; 7 objects")
     assert fake.notices == (["damaged"] if first == "error" else [])
 
 
@@ -185,13 +186,18 @@ def test_what_ends_a_thread_is_raised_where_it_is_waited_for() -> None:
 
 def test_the_state_has_rate_and_latencies() -> None:
     state = LiveState()
-    assert state.line() == "0 sweeps, 0.0 a second, latency from arrival -, stamps of another clock"
     for k in range(101):
         state.add(time.time_ns() - 3_000_000_000, time.perf_counter() - 0.1 - 0.01 * k, k)
-    line = state.line(1.0)
-    assert line.startswith("101.0 sweeps/s, 100 objects, latency from arrival 600 ms (99 %: 1090)")
-    assert "from stamp 3000 ms (99 %: 30" in line
-    assert state.line().startswith("101 sweeps, ")
+    assert state.rate(1.0) == "101.0 sweeps/s"
+    assert state.rate().startswith("101 sweeps, ")
+    assert state.num_objects == 100
+    assert re.fullmatch(
+        r"from arrival 600 ms \(99 %: 1090\), from stamp 3000 ms \(99 %: 30\d\d\)",
+        state.latencies(),
+    )
+    old = LiveState()
+    old.add(START_NS, time.perf_counter(), 1)
+    assert old.latencies().endswith(", stamps of another clock")
 
 
 def test_the_first_sweeps_decide_and_the_others_are_segmented(segmenter: Segmenter) -> None:
@@ -422,7 +428,9 @@ def test_packets_are_segmented_and_recorded(capture: Path, weights: str, tmp_pat
     for one in stored:
         range_m = np.linalg.norm(one.points.points[~one.points.is_missing, :3], axis=1)
         np.testing.assert_allclose(range_m, 10, atol=0.2)
-    assert re.search(r"^bev-instseg live: \d+\.\d sweeps/s, \d+ objects, latency", notes, re.M)
+    assert re.search(
+        r"^bev-instseg live: \d+\.\d sweeps/s, \d+ dropped, \d+ lost; from arrival", notes, re.M
+    )
 
 
 @pytest.fixture

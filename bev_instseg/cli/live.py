@@ -25,6 +25,7 @@ SIGHUP finish the sweep in progress and close the file; the exit codes are 130, 
 import argparse
 import math
 import re
+import shutil
 import signal
 import sys
 import time
@@ -261,6 +262,6 @@ def _watch(seconds: int | None, report: Report, session: "LiveSession", source: 
                 advised = True
             line = session.line(1.0)
             if is_terminal:
-                bar.set_description_str(line)
+                bar.set_description_str(line[: shutil.get_terminal_size().columns - 1])
             else:
                 report.say(line)

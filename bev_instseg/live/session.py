@@ -78,13 +78,18 @@ class LiveSession:
         return self._slot.num_put
 
     def line(self, window_s: float | None = None) -> str:
-        """Return the state in one line; see `LiveState.line`."""
+        """Return the state in one line.
+
+        Args:
+            window_s: The rate is that of so many seconds before now; None for all.
+        """
         if not self.state.num_sweeps:
             return f"no results yet: {self.num_arrived} sweeps arrived, {self.num_failed} unusable"
         dropped = self._slot.num_dropped - self._before[0]
         lost = self._source.num_lost - self._before[1]
         failed = f", {self.num_failed} unusable" if self.num_failed else ""
-        return f"{self.state.line(window_s)}, dropped {dropped}, lost on the way {lost}{failed}"
+        counts = f"{self.state.rate(window_s)}, {dropped} dropped, {lost} lost{failed}"
+        return f"{counts}; {self.state.latencies()}; {self.state.num_objects} objects"
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:

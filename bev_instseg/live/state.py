@@ -39,31 +39,29 @@ class LiveState:
             if 0 <= late_s < MAX_CLOCK_GAP_S:
                 self._from_stamp_s.append(late_s)
 
-    def line(self, window_s: float | None = None) -> str:
-        """Return rate and latencies in one line.
+    def rate(self, window_s: float | None = None) -> str:
+        """Return the rate.
 
         Args:
-            window_s: The rate is that of so many seconds before now; None for all.
+            window_s: Of so many seconds before now; None for all.
         """
         with self._lock:
             ends_s = np.array(self._ends_s)
-            arrival, stamp = (np.array(q) for q in (self._from_arrival_s, self._from_stamp_s))
         if window_s is not None:
             recent = np.count_nonzero(ends_s > time.perf_counter() - window_s)
-            rate = float(recent / window_s)
-            done = f"{rate:.1f} sweeps/s, {self.num_objects} objects"
-        else:
-            span_s = float(np.ptp(ends_s)) if len(ends_s) > 1 else 0.0
-            rate = (len(ends_s) - 1) / span_s if span_s else 0.0
-            done = f"{self.num_sweeps} sweeps, {rate:.1f} a second"
-        parts = [done, f"latency from arrival {_spread(arrival)}"]
-        parts.append(f"from stamp {_spread(stamp)}" if len(stamp) else "stamps of another clock")
-        return ", ".join(parts)
+            return f"{recent / window_s:.1f} sweeps/s"
+        span_s = float(np.ptp(ends_s)) if len(ends_s) > 1 else np.inf
+        return f"{self.num_sweeps} sweeps, {(len(ends_s) - 1) / span_s:.1f} a second"
+
+    def latencies(self) -> str:
+        """Return how late the results of the last `MAX_KEPT` sweeps were."""
+        with self._lock:
+            arrival, stamp = (np.array(q) for q in (self._from_arrival_s, self._from_stamp_s))
+        from_stamp = f"from stamp {_spread(stamp)}" if len(stamp) else "stamps of another clock"
+        return f"from arrival {_spread(arrival)}, {from_stamp}"
 
 
 def _spread(latencies_s: np.ndarray) -> str:
-    """Return median and 99 % in milliseconds."""
-    if not len(latencies_s):
-        return "-"
+    """Return median and 99 % in milliseconds; there must be some."""
     median, most = 1000 * np.quantile(latencies_s, (0.5, 0.99))
     return f"{median:.0f} ms (99 %: {most:.0f})"
