@@ -412,7 +412,7 @@ def test_packets_are_segmented_and_recorded(capture: Path, weights: str, tmp_pat
     port = free.port
     received(free, lambda: None)  # closes it
     out = tmp_path / "out"
-    options = "--out", out, "--weights", weights, "--seconds", 12, "--standing"
+    options = "--out", out, "--weights", weights, "--seconds", 5, "--standing"
     with (
         running("play", capture, "--udp", port, "--loop"),
         running("live", "--pcap-udp", port, *options) as process,
@@ -505,7 +505,7 @@ def test_transforms_of_the_robot_are_found_when_they_come(topics: Any) -> None:
         Policy.DataRepresentation(use_cdrv0_representation=True),
     )
     topic = topics._topic("/tf_static", TF)
-    writer = dds.RosWriter(topics, DataWriter(topics._participant, topic, quality), topic.data_type)
+    writer = dds.RosWriter(topics, DataWriter(topics.participant, topic, quality), topic.data_type)
     store = message_types()
     mounted = transforms([("base_link", "velodyne", (1.0, 0.0, 1.7), (0.0, 0.0, 0.0, 1.0))], store)
     writer.write(bytes(store.serialize_cdr(mounted, TF)))
@@ -529,6 +529,13 @@ def test_a_subscriber_that_stands_still_does_not_hold_up_others(topics: Any) -> 
     assert time.monotonic() - start_s < 5
     [newest] = reader.take(5.0)  # the others were replaced, not queued
     assert Message("/points", POINT_CLOUD, 0, newest, False).stamp_ns == stamp(19)
+
+
+@pytest.mark.parametrize("name", ["/a b", "", "9", "/a//b", "/ä"])
+def test_names_that_ros_does_not_know_are_refused(name: str, topics: Any) -> None:
+    with pytest.raises(ValueError, match="not a name of a topic, such as /front/points"):
+        topics.reader(name, CLOUD)
+    assert topics.reader("front/points_2", CLOUD).take(0) == []
 
 
 def test_a_publisher_may_go_and_come_again(topics: Any) -> None:

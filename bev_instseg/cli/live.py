@@ -29,12 +29,11 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -138,14 +137,14 @@ def segment_live(arguments: argparse.Namespace) -> int:
 
     report = Report(arguments.program)
     _check_options(arguments)
-    with report.announced("loading the network"):
-        segmenter = make_segmenter(arguments)
     topics = _join(arguments)
     source, options = _listen(arguments, topics)
+    with report.announced("loading the network"):
+        segmenter = make_segmenter(arguments)
     with report.announced("preparing the network; on its first run it is compiled for 20 s"):
         pipeline = Pipeline(segmenter, options, report.notice)
     with ExitStack() as stack:
-        stack.enter_context(_interrupted_once())
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
         outputs: list[Output] = []
         if topics is not None:
             published = PublishedTopics(topics, arguments.publish or NAME)
@@ -161,8 +160,8 @@ def segment_live(arguments: argparse.Namespace) -> int:
                 _watch(arguments.seconds, report, session, source)
         finally:
             print(session.line())
-    if topics is not None and published.num_late:
-        report.say(f"note: {published.num_late} messages were not taken by a subscriber in time")
+            if topics is not None and published.num_late:
+                report.say(f"note: {published.num_late} messages were not taken in time")
     return 0 if session.state.num_sweeps else 2
 
 
@@ -225,21 +224,6 @@ def _listen(
     return source, options
 
 
-@contextmanager
-def _interrupted_once() -> Iterator[None]:
-    """Ignore Ctrl-C after the first, so that what is being written is finished."""
-
-    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt(number)
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
 def _begin_recording(out: Path, source: str) -> "LiveRecording":
     """Begin a recording that is named after its source and the time."""
     from bev_instseg.live.outputs import LiveRecording
@@ -251,7 +235,20 @@ def _begin_recording(out: Path, source: str) -> "LiveRecording":
 
 
 def _watch(seconds: int | None, report: Report, session: "LiveSession", source: "Source") -> None:
-    """Show the state once a second, until the time is over or something goes wrong."""
+    """Show the state once a second, until the time is over or something goes wrong.
+
+    After Ctrl-C another one is ignored, so that what is being written is finished.
+    """
+    try:
+        _show_states(seconds, report, session, source)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise
+
+
+def _show_states(
+    seconds: int | None, report: Report, session: "LiveSession", source: "Source"
+) -> None:
     start_s, advised = time.monotonic(), False
     is_terminal = sys.stderr.isatty()
     with tqdm(bar_format="{desc}", disable=not is_terminal, leave=False) as bar:

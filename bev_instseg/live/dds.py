@@ -6,6 +6,7 @@ as they are serialised. What describes their types is made from the definitions 
 """
 
 import os
+import re
 import time
 from collections.abc import Callable
 from functools import cache
@@ -16,7 +17,7 @@ from typing import Any
 from rosbags.interfaces import Nodetype
 
 from bev_instseg.exceptions import printable
-from bev_instseg.export.ros_messages import message_types
+from bev_instseg.export.ros_messages import POINTS, message_types
 from bev_instseg.io.recordings.source import POINT_CLOUD, TRANSFORMS, Message
 from bev_instseg.io.recordings.transforms import (
     STATIC_TOPIC,
@@ -28,14 +29,15 @@ from bev_instseg.io.recordings.transforms import (
 from bev_instseg.live.source import Arrival
 
 MAX_DOMAIN = 232
+NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 WAIT_S, MAX_BLOCKING_S = 0.2, 0.02
-MAX_TAKEN = 100  # messages at a time
+MAX_TAKEN, MAX_PUBLISHERS = 100, 10_000  # that are read at a time
 # A cloud is more than a thousand packets at once. The system allows up to net.core.rmem_max.
 CONFIG = (
     "<CycloneDDS><Domain><Internal><SocketReceiveBufferSize max='32MB'/></Internal></Domain>"
     "</CycloneDDS>"
 )
-CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
+CLOUD_TYPE = POINTS[1]
 TRANSFORM_TYPE = "tf2_msgs/msg/TFMessage"
 
 
@@ -48,7 +50,12 @@ def ros_domain() -> int:
 
 
 class RosTopics:
-    """The topics of a ROS 2 domain."""
+    """The topics of a ROS 2 domain.
+
+    Attributes:
+        domain: Its number.
+        participant: What stands for this process in it; it ends with this object.
+    """
 
     def __init__(self) -> None:
         """Join the domain of ROS_DOMAIN_ID; settings in CYCLONEDDS_URI are respected.
@@ -68,7 +75,7 @@ class RosTopics:
         config = ",".join(filter(None, (CONFIG, os.environ.get("CYCLONEDDS_URI"))))
         try:
             self._settings = domain.Domain(self.domain, config)
-            self._participant = domain.DomainParticipant(self.domain)
+            self.participant = domain.DomainParticipant(self.domain)
         except import_module("cyclonedds.core").DDSException as error:
             raise OSError(f"cannot join DDS domain {self.domain}: {error}") from None
 
@@ -86,8 +93,8 @@ class RosTopics:
             reliable = policy.Reliability.Reliable(_nanoseconds(MAX_BLOCKING_S))
             policies = [reliable, policy.History.KeepAll, policy.Durability.TransientLocal]
         made, quality = self._topic(topic, kind), self._quality(*policies)
-        reader = import_module("cyclonedds.sub").DataReader(self._participant, made, quality)
-        return RosReader(self, self._participant, reader)
+        reader = import_module("cyclonedds.sub").DataReader(self.participant, made, quality)
+        return RosReader(self, reader)
 
     def writer(self, topic: str, kind: str) -> "RosWriter":
         """Return a writer whose messages both kinds of subscribers get, reliable or best effort.
@@ -100,23 +107,25 @@ class RosTopics:
         reliable = policy.Reliability.Reliable(_nanoseconds(MAX_BLOCKING_S))
         quality = self._quality(reliable, policy.History.KeepLast(1))
         made = self._topic(topic, kind)
-        writer = import_module("cyclonedds.pub").DataWriter(self._participant, made, quality)
+        writer = import_module("cyclonedds.pub").DataWriter(self.participant, made, quality)
         return RosWriter(self, writer, _topic_type(kind))
 
     def topics_with_points(self) -> list[str]:
         """Return the topics on which points are published."""
         builtin = import_module("cyclonedds.builtin")
-        reader = builtin.BuiltinDataReader(self._participant, builtin.BuiltinTopicDcpsPublication)
+        reader = builtin.BuiltinDataReader(self.participant, builtin.BuiltinTopicDcpsPublication)
         found = {
             printable(one.topic_name).removeprefix("rt")
-            for one in reader.read(MAX_TAKEN)
+            for one in reader.read(MAX_PUBLISHERS)
             if getattr(one, "type_name", "") == _dds_name(CLOUD_TYPE)
         }
         return sorted(found)
 
     def _topic(self, topic: str, kind: str) -> Any:
+        if not NAME.fullmatch(topic):
+            raise ValueError(f"{printable(topic)}: not a name of a topic, such as /front/points")
         made = import_module("cyclonedds.topic").Topic
-        return made(self._participant, f"rt/{topic.lstrip('/')}", _topic_type(kind))
+        return made(self.participant, f"rt/{topic.lstrip('/')}", _topic_type(kind))
 
     def _quality(self, *policies: Any) -> Any:
         core = import_module("cyclonedds.core")
@@ -127,18 +136,17 @@ class RosTopics:
 class RosReader:
     """Receives the messages of a topic."""
 
-    def __init__(self, topics: RosTopics, participant: Any, reader: Any) -> None:
+    def __init__(self, topics: RosTopics, reader: Any) -> None:
         """Receive by a reader of DDS.
 
         Args:
             topics: What the reader belongs to; it must not end before.
-            participant: That of the topics.
             reader: The reader.
         """
         self._topics = topics
         core = import_module("cyclonedds.core")
         anything = core.SampleState.Any | core.ViewState.Any | core.InstanceState.Any
-        self._reader, self._waiting = reader, core.WaitSet(participant)
+        self._reader, self._waiting = reader, core.WaitSet(topics.participant)
         self._arrived = core.ReadCondition(reader, anything)
         self._waiting.attach(self._arrived)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.export.ros_messages import message_types
+from bev_instseg.export.ros_messages import FLOAT32, POINTS, message_types
 from bev_instseg.io.find_recordings import is_recording
 from bev_instseg.io.formats import SUFFIXES
 from bev_instseg.io.recordings.recording import Recording, Selection
@@ -18,8 +18,7 @@ from bev_instseg.io.recordings.velodyne import FRAME, import_decoder
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.structures import Float32
 
-CLOUD_TYPE = "sensor_msgs/msg/PointCloud2"
-FLOAT32 = 7  # of PointField
+CLOUD_TYPE = POINTS[1]
 USUAL_HZ = 10.0
 
 

@@ -19,6 +19,7 @@ class LiveState:
         self._from_arrival_s: deque[float] = deque(maxlen=MAX_KEPT)
         self._from_stamp_s: deque[float] = deque(maxlen=MAX_KEPT)
         self._ends_s: deque[float] = deque(maxlen=MAX_KEPT)
+        self._first_s = 0.0
         self._lock = threading.Lock()
 
     def add(self, stamp_ns: int, arrived_s: float, num_objects: int) -> None:
@@ -32,6 +33,7 @@ class LiveState:
         now_s = time.perf_counter()
         late_s = (time.time_ns() - stamp_ns) / 1e9
         with self._lock:
+            self._first_s = self._first_s or now_s
             self.num_sweeps += 1
             self.num_objects = num_objects
             self._ends_s.append(now_s)
@@ -40,18 +42,18 @@ class LiveState:
                 self._from_stamp_s.append(late_s)
 
     def rate(self, window_s: float | None = None) -> str:
-        """Return the rate.
+        """Return the rate; there must be results.
 
         Args:
             window_s: Of so many seconds before now; None for all.
         """
         with self._lock:
-            ends_s = np.array(self._ends_s)
+            ends_s, count = np.array(self._ends_s), self.num_sweeps
         if window_s is not None:
             recent = np.count_nonzero(ends_s > time.perf_counter() - window_s)
             return f"{recent / window_s:.1f} sweeps/s"
-        span_s = float(np.ptp(ends_s)) if len(ends_s) > 1 else np.inf
-        return f"{self.num_sweeps} sweeps, {(len(ends_s) - 1) / span_s:.1f} a second"
+        span_s = ends_s[-1] - self._first_s if count > 1 else np.inf
+        return f"{count} sweeps, {(count - 1) / span_s:.1f} a second"
 
     def latencies(self) -> str:
         """Return how late the results of the last `MAX_KEPT` sweeps were."""
