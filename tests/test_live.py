@@ -371,6 +371,8 @@ def test_other_packets_are_left_out(capture: Path) -> None:
     assert chosen_model(velodyne_decoder, "") is None
     with pytest.raises(ValueError, match=r"--model HDL-33: choose from .*HDL32E"):
         VelodynePackets(0, "HDL-33")
+    with pytest.raises(ValueError, match=r"--model HDL-64E-S3: No calibration found .* --ros2"):
+        VelodynePackets(0, "HDL-64E-S3")
 
 
 def test_a_port_in_use_is_refused_in_one_line(

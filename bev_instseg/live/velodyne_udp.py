@@ -31,12 +31,17 @@ class VelodynePackets:
 
         Raises:
             ImportError: ``velodyne-decoder`` is not installed.
-            ValueError: The model is unknown.
+            ValueError: The model is unknown, or each sensor has its own calibration.
             OSError: The port is taken, or not allowed.
         """
         self._decoder = import_decoder("--pcap-udp")
         chosen = chosen_model(self._decoder, model)
-        self._stream = self._decoder.StreamDecoder(self._decoder.Config(model=chosen))
+        try:
+            self._stream = self._decoder.StreamDecoder(self._decoder.Config(model=chosen))
+        except RuntimeError as error:  # each HDL-64E has a calibration of its own
+            raise ValueError(
+                f"--model {model}: {explain(error)}; use the sensor's ROS driver and --ros2"
+            ) from None
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         self._socket.settimeout(WAIT_S)
