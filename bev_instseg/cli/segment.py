@@ -144,7 +144,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
         failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
         sweeps = summaries(job, items, failed, report)
         for sequence in sequences:
-            segment_tracks.write_tracks(job, sequence, report)
+            segment_tracks.write_tracks(job, sequence, report, arguments.play)
     finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")

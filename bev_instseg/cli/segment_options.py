@@ -136,6 +136,9 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
         help="judge each object by later sweeps, too; changed sweeps are segmented twice",
     )
     tracking.add_argument(
+        "--play", action="store_true", help="a page that plays the sequence in any browser"
+    )
+    tracking.add_argument(
         "--poses",
         metavar="FILE|NAME",
         help="motion of the sensor: a file with a row of KITTI's 12 numbers per sweep (default: "
