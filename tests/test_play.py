@@ -1,4 +1,4 @@
-"""The page that plays a sequence: what it holds, how large it is, and what a browser shows."""
+"""The page that plays a sequence and the file for Rerun: what they hold, and what is seen."""
 
 import base64
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from conftest import CAR, Thing, street
 from test_track_recordings import NUM_SWEEPS, SWEEPS, as_folder, run, table, write_drive
 from test_web import HEIGHT_PX, WIDTH_PX, screenshot, where
@@ -102,3 +103,49 @@ def test_a_browser_shows_boxes_where_they_are(tmp_path: Path) -> None:
     expected = cos * 10 - sin * 5, sin * 10 + cos * 5
     box = (np.abs(ahead - expected[0]) < 2.4) & (np.abs(left - expected[1]) < 1.8)
     assert box.sum() > 60
+
+
+def rerun_columns(path: Path, entity: str) -> list[dict[str, Any]]:
+    """A row for each moment of an entity."""
+    chunk = pytest.importorskip("rerun.chunk")
+    rows = []
+    for one in chunk.RrdReader(path).stream().to_chunks():
+        if one.entity_path == entity:
+            rows += one.to_record_batch().to_pylist()
+    return sorted(rows, key=lambda row: row["stamp"])
+
+
+def test_the_file_for_rerun_holds_the_tracks(weights: str, tmp_path: Path) -> None:
+    pytest.importorskip("rerun.chunk")
+    path, out, rrd = write_drive(tmp_path / "in"), tmp_path / "out", tmp_path / "drive.rrd"
+    assert run(path, out, weights, "--poses", "odom", "--rerun", str(rrd)) == 0
+    assert [one.name for one in tmp_path.glob("*.rrd*")] == ["drive.rrd"]
+    rows = table(out / "drive_tracks.csv")
+    boxes = rerun_columns(rrd, "/world/boxes")
+    points = rerun_columns(rrd, "/world/points")
+    assert len(boxes) == len(points) == NUM_SWEEPS
+    assert "log_time" not in boxes[0]
+    for i, (box, cloud) in enumerate(zip(boxes, points, strict=True)):
+        here = [row for row in rows if row["frame"] == str(i)]
+        assert box["stamp"].timestamp() == pytest.approx(1_700_000_000 + 0.1 * i)
+        ids = [text.split()[0] for text in box["Boxes3D:labels"]]
+        assert ids == [row["id"] for row in here]
+        world = np.array(cloud["Points3D:positions"])
+        np.testing.assert_allclose(world, SWEEPS[i][:, :3] + np.float32([0.4 * i, 0, 0]), atol=1e-3)
+    trails = rerun_columns(rrd, "/world/trails")[-1]["LineStrips3D:strips"]
+    last = [row for row in rows if row["frame"] == str(NUM_SWEEPS - 1)]
+    for trail, row in zip(trails, last, strict=True):
+        np.testing.assert_allclose(trail[-1], [float(row[axis]) for axis in "xyz"], atol=1e-3)
+    assert run(path, out, weights, "--poses", "odom", "--rerun", str(rrd)) == 0  # replaced
+
+
+@pytest.mark.parametrize("name", ["drive.txt", "none/drive.rrd", "mine.rrd"])
+def test_files_for_rerun_that_cannot_be_are_refused(
+    name: str, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.rrd").write_text("mine")
+    path = write_drive(tmp_path / "in")
+    assert run(path, tmp_path / "out", weights, "--rerun", str(tmp_path / name)) == 2
+    assert f"--rerun {tmp_path / name}: " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "mine.rrd").read_text() == "mine"

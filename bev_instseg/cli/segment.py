@@ -78,7 +78,11 @@ if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.segmenter import Segmenter
 
 # Option: the packages it imports, and the extra that installs them.
-EXTRAS = {"laz": (("laspy", "lazrs"), "las"), "html": (("viser",), "web")}
+EXTRAS = {
+    "laz": (("laspy", "lazrs"), "las"),
+    "html": (("viser",), "web"),
+    "rerun": (("rerun",), "rerun"),
+}
 # Option: the pictures it draws.
 PICTURES = {
     "png": (Picture.BEV, Picture.PERSPECTIVE),
@@ -144,7 +148,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
         failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
         sweeps = summaries(job, items, failed, report)
         for sequence in sequences:
-            segment_tracks.write_tracks(job, sequence, report, arguments.play)
+            segment_tracks.write_tracks(arguments, job, sequence, report)
     finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")

@@ -139,6 +139,9 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
         "--play", action="store_true", help="a page that plays the sequence in any browser"
     )
     tracking.add_argument(
+        "--rerun", type=Path, metavar="FILE.rrd", help="write the sequence for the Rerun viewer"
+    )
+    tracking.add_argument(
         "--poses",
         metavar="FILE|NAME",
         help="motion of the sensor: a file with a row of KITTI's 12 numbers per sweep (default: "

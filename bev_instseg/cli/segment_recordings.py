@@ -17,9 +17,11 @@ from bev_instseg.cli.segment import PICTURES, given_setup, new_segmenter
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.cli.segment_tracks import (
     TrackFiles,
+    require_one_for_rerun,
     require_own_tracks,
     track_files,
     tracking_settings,
+    write_shows,
     write_track_files,
 )
 from bev_instseg.exceptions import ScanError, explain, printable
@@ -28,7 +30,7 @@ from bev_instseg.export.labelled_recording import STOPPED, LabelledRecording, re
 from bev_instseg.export.read_back import tracked_of
 from bev_instseg.export.ros1_bag import bag_of, is_own_bag, require_own_bag, write_bag
 from bev_instseg.export.stored_sweeps import StoredSweep, stored_sweeps
-from bev_instseg.file_io import remove_leftovers, reserved, write_atomic
+from bev_instseg.file_io import remove_leftovers, reserved
 from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
 from bev_instseg.io.recordings.recording import Recording, Selection
@@ -38,7 +40,7 @@ from bev_instseg.jobs.job import Job, settings_fingerprint
 from bev_instseg.jobs.recording_job import RecordingJob
 from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.visualize import PlayedSweep, play_page
+from bev_instseg.visualize import PlayedSweep
 
 NOT_FOR_RECORDINGS = ("times", "shard", "ray", "view")
 
@@ -63,6 +65,7 @@ def segment_recordings(
     if arguments.smooth and _writes_files(arguments):
         raise ValueError("--smooth of recordings writes no files of single sweeps: leave it out")
     recordings = [path for path in recordings if path in arguments.inputs or not _is_own(path)]
+    require_one_for_rerun(arguments, len(recordings))
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
     selection = Selection(tuple(arguments.topic), arguments.frame, arguments.extrinsics)
@@ -171,9 +174,13 @@ def _write_beside(
     if not all(_is_newer(file, job.path) for file in (files.table, files.picture)):
         sweeps = ((s.index, f"{s.index:06}", s.result) for s in stored_sweeps(job.path))
         write_track_files(files, printable(job.name), sweeps)
-    if arguments.play and num_sweeps and not _is_newer(files.page, job.path):
-        played = ((f"{s.index:06}", partial(_played, s)) for s in stored_sweeps(job.path))
-        write_atomic(files.page, play_page(played, num_sweeps, printable(job.name)))
+    write_shows(
+        arguments,
+        files.page,
+        printable(job.name),
+        num_sweeps,
+        lambda: ((f"{s.index:06}", partial(_played, s)) for s in stored_sweeps(job.path)),
+    )
 
 
 def _track_files(job: RecordingJob) -> TrackFiles:

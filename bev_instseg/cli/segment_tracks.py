@@ -3,7 +3,7 @@
 import argparse
 from array import array
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # torch: not for --help
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raise ValueError if options do not go together."""
-    for option in ("smooth", "play", "poses", "times"):
+    for option in ("smooth", "play", "rerun", "poses", "times"):
         if getattr(arguments, option) and not arguments.track:
             raise ValueError(f"--{option} is about tracking: add --track, or leave it out")
     for option in ("tiles", "shard", "ray"):
@@ -45,6 +45,22 @@ def check_options(arguments: argparse.Namespace) -> None:
                 "--track follows objects from sweep to sweep on this machine: leave out "
                 f"--{option}, or add --no-track"
             )
+    path: Path | None = arguments.rerun
+    if path is None:
+        return
+    if path.suffix != ".rrd" or not path.parent.is_dir():
+        raise ValueError(f"--rerun {path}: must be a file NAME.rrd in a folder that exists")
+    if path.exists() and not is_rrd(path):
+        raise ValueError(f"--rerun {path}: already exists and is not a recording of Rerun; move it")
+
+
+def require_one_for_rerun(arguments: argparse.Namespace, num_sequences: int) -> None:
+    """Raise ValueError if several sequences would have to share a file."""
+    if arguments.rerun and num_sequences > 1:
+        raise ValueError(
+            f"--rerun {arguments.rerun}: is for one sequence, but there are {num_sequences}; give "
+            "them one by one"
+        )
 
 
 def tracking_settings(arguments: argparse.Namespace) -> str:
@@ -93,17 +109,17 @@ def run_tracked(
                 yield from outcomes
 
 
-def write_tracks(job: "Job", sequence: "SweepSequence", report: Report, play: bool) -> None:
+def write_tracks(
+    arguments: argparse.Namespace, job: "Job", sequence: "SweepSequence", report: Report
+) -> None:
     """Write what shows all tracks of a sequence, from the results of its sweeps.
 
     Args:
+        arguments: The parsed command line.
         job: What was written.
         sequence: The sweeps.
         report: Says what there is to say.
-        play: Whether to write the page, too.
     """
-    from bev_instseg.visualize import play_page
-
     results = ((printable(item.name), _result(job, item)) for item in sequence.items)
     sweeps = ((i, name, result) for i, (name, result) in enumerate(results) if result is not None)
     folder = _folder(job, sequence)
@@ -116,9 +132,32 @@ def write_tracks(job: "Job", sequence: "SweepSequence", report: Report, play: bo
             f"so after {MAX_LABEL_ID} they begin anew at 1 there"
         )
     items = [item for item in sequence.items if _result(job, item) is not None]
-    if play and items:
-        played = ((printable(item.name), partial(_played, job, item)) for item in items)
-        write_atomic(files.page, play_page(played, len(items), title))
+    sweeps_shown = [(printable(item.name), partial(_played, job, item)) for item in items]
+    write_shows(arguments, files.page, title, len(items), lambda: sweeps_shown)
+
+
+def write_shows(
+    arguments: argparse.Namespace,
+    page: Path,
+    title: str,
+    num_sweeps: int,
+    sweeps: "Callable[[], Iterable[tuple[str, Callable[[], PlayedSweep]]]]",
+) -> None:
+    """Write the page that plays a sequence, and the file for Rerun, if they were asked for.
+
+    Args:
+        arguments: The parsed command line.
+        page: Where the page goes.
+        title: What the sequence is called.
+        num_sweeps: How many sweeps it has; without any, nothing is written.
+        sweeps: Returns the name of each sweep and what reads it, in the order of time.
+    """
+    from bev_instseg.visualize import play_page, write_rrd
+
+    if arguments.play and num_sweeps:
+        write_atomic(page, play_page(sweeps(), num_sweeps, title))
+    if arguments.rerun and num_sweeps:
+        write_rrd(arguments.rerun, sweeps(), title)
 
 
 class TrackFiles(NamedTuple):
@@ -191,6 +230,12 @@ def require_own_tracks(files: TrackFiles) -> None:
             f"{foreign[0]}: already exists and was not written by bev-instseg; move it or choose "
             "another output folder"
         )
+
+
+def is_rrd(path: Path) -> bool:
+    """Return whether a file begins as those of Rerun do."""
+    with open(path, "rb") as file:
+        return file.read(3) == b"RRF"
 
 
 def _played(job: "Job", item: "Item") -> "PlayedSweep":

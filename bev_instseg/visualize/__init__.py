@@ -15,6 +15,7 @@ from bev_instseg.visualize.maps import draw_maps, maps_png
 from bev_instseg.visualize.play import play_page
 from bev_instseg.visualize.played import PlayedSweep
 from bev_instseg.visualize.render import Renderer, draw_3d
+from bev_instseg.visualize.rerun_file import write_rrd
 from bev_instseg.visualize.training_curves import draw_training
 from bev_instseg.visualize.web import web_page, write_html
 from bev_instseg.visualize.window import no_window, view_sweeps
@@ -37,4 +38,5 @@ __all__ = [
     "view_sweeps",
     "web_page",
     "write_html",
+    "write_rrd",
 ]
