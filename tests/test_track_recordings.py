@@ -248,6 +248,24 @@ def test_a_table_of_the_user_is_not_replaced(
     assert [one.name for one in out.iterdir()] == ["drive_tracks.csv"]
 
 
+@pytest.mark.parametrize("more", [(), ("--smooth",)])
+def test_a_sweep_without_objects_is_written(
+    more: tuple[str, ...], weights: str, tmp_path: Path
+) -> None:
+    nothing = np.zeros((7, 4), np.float32)
+    road = SWEEPS[0][SWEEPS[0][:, 2] < -1.6]
+    with writing(tmp_path, "mcap") as bag:
+        for i, points in enumerate((SWEEPS[0], nothing, nothing[:0], road, SWEEPS[1])):
+            bag.cloud("/points", points, i)
+    path, out = tmp_path / "drive.mcap", tmp_path / "out"
+    assert run(path, out, weights, *more, "--play") == 0
+    stored = list(stored_sweeps(out / "drive.mcap"))
+    assert [one.index for one in stored] == [0, 1, 2, 3, 4]
+    assert not len(parsed(stored[1], DETECTIONS).detections)
+    assert len(parsed(stored[4], DETECTIONS).detections)
+    assert [len(one.points.points) for one in stored[:3]] == [len(SWEEPS[0]), 7, 0]
+
+
 def transform(store: Any, when_ns: int, names: Sequence[str], pose: np.ndarray) -> Any:
     turn = Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()
     body = new(

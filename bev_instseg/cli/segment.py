@@ -26,14 +26,15 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
 A folder also gets summary.csv, with a row per sweep. With --track, each folder is a sequence of
 sweeps in the order of time: an object keeps its number in .label and its "track" in .json, with
-velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png. Where
-two sweeps would share a file, as a.bin and a.npy would share a.label, NAME keeps their suffix:
-a.bin.label.
+velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png, and
+tracks.html, which plays it (--play). Where two sweeps would share a file, as a.bin and a.npy would
+share a.label, NAME keeps their suffix: a.bin.label.
 
 Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
 DIR gets NAME.mcap with the points and their labels (/bev_instseg/points), detections and markers,
-with the stamps and frames of the recording; with --bag also NAME.bag. --files, or an option for any
-file above, writes the files of each sweep to DIR/NAME/000000 and so on.
+with the stamps and frames of the recording; with --bag also NAME.bag. Objects keep their ids from
+sweep to sweep (not with --no-track): NAME_tracks.csv, NAME_tracks.png, NAME_tracks.html (--play).
+--files, or an option for any file above, writes the files of each sweep to DIR/NAME/000000 and on.
 
 To continue after an interruption, give the same command again: it skips sweeps whose results were
 made from the same file with the same weights and settings. Only files that NAME.json lists, and

@@ -207,7 +207,8 @@ class RecordingRun:
         """Encode a sweep, and write files of its own."""
         assert found.segmented is not None
         segmented, item, job = found.segmented, step.item, self._job
-        sweep, objects = segmented.sweep, tracked or segmented.segmentation.instances
+        sweep = segmented.sweep
+        objects = segmented.segmentation.instances if tracked is None else tracked
         try:
             outcome = Outcome(item, sweep.notices, segmented.timing_ms)
             if job.writes_files:
