@@ -211,7 +211,7 @@ def _segment(
     if arguments.bag:
         require_own_bag(bag_of(job.path))
     if job.tracks:
-        require_own_tracks(_track_files(job))
+        require_own_tracks(arguments, _track_files(job))
     end = None if arguments.overwrite else job.earlier_end(recording)
     if end is not None:
         num_sweeps = end.get("sweeps", 0)

@@ -87,7 +87,7 @@ def chosen_sequences(
         for notice in sequence.notices:
             report.say(f"note: {notice}")
         folder = _folder(job, sequence)
-        require_own_tracks(track_files(folder))
+        require_own_tracks(arguments, track_files(folder))
     return sequences
 
 
@@ -131,9 +131,10 @@ def write_tracks(
             f"note: {sequence.folder}: ids go up to {last}; .label files have 16 bits for them, "
             f"so after {MAX_LABEL_ID} they begin anew at 1 there"
         )
-    items = [item for item in sequence.items if _result(job, item) is not None]
-    sweeps_shown = [(printable(item.name), partial(_played, job, item)) for item in items]
-    write_shows(arguments, files.page, title, len(items), lambda: sweeps_shown)
+    if arguments.play or arguments.rerun:
+        items = [item for item in sequence.items if _result(job, item) is not None]
+        shown = [(printable(item.name), partial(_played, job, item)) for item in items]
+        write_shows(arguments, files.page, title, len(items), lambda: shown)
 
 
 def write_shows(
@@ -221,10 +222,11 @@ def write_track_files(
     return max(places, default=0)
 
 
-def require_own_tracks(files: TrackFiles) -> None:
+def require_own_tracks(arguments: argparse.Namespace, files: TrackFiles) -> None:
     """Raise ScanError if something is in the way that bev-instseg did not write."""
     is_own = files.table.exists() and is_tracks_csv(files.table)
-    foreign = [] if is_own else [file for file in files if file.exists()]
+    written = files if arguments.play else files[:2]
+    foreign = [] if is_own else [file for file in written if file.exists()]
     if foreign:
         raise ScanError(
             f"{foreign[0]}: already exists and was not written by bev-instseg; move it or choose "

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bev_instseg.colours import colours_of_ids
+from bev_instseg.file_io import TEMPORARY
 from bev_instseg.visualize.played import PlayedSweep
 
 CLOCK = "stamp"
@@ -40,7 +41,7 @@ def write_rrd(
     except ImportError:
         raise ImportError(MISSING) from None
 
-    temporary = path.with_name(f"{path.name}.part")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[:100]}.tmp")
     stream = rr.RecordingStream("bev_instseg", recording_id=title)
     stream.set_log_time_enabled(False)  # the only clock is that of the sweeps
     trails: dict[int, list[list[float]]] = {}
