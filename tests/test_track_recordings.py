@@ -14,12 +14,22 @@ from bags import CLOUD, START_NS, TF, Bag, cloud, header, new, stamp, writing
 from conftest import CAR, PERSON, Thing, one_thread_environment, street
 from scipy.spatial.transform import Rotation
 from test_segment_recordings import KILLED, lines
-from tracks import pose_of
+from tracks import instances_of, pose_of
 
 from bev_instseg.cli import segment
-from bev_instseg.export.ros_messages import DETECTIONS, MARKERS, TOPICS, TRACKS, message_types
+from bev_instseg.export.ros_messages import (
+    DETECTIONS,
+    MARKERS,
+    TOPICS,
+    TRACKS,
+    SegmentedSweep,
+    message_types,
+)
 from bev_instseg.export.stored_sweeps import StoredSweep, stored_sweeps
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.recording import Recording
+from bev_instseg.io.sensor_setup import sensor_rotation
+from bev_instseg.tracking.tracker import Tracker
 
 NUM_SWEEPS = 8
 EGO_M = 0.4  # per sweep
@@ -141,6 +151,19 @@ def test_ids_and_velocities_are_in_all_messages(weights: str, tmp_path: Path) ->
                 text = next(m.text for m in markers if (m.ns, m.id) == ("names", one.id))
                 assert text.endswith(f" {speed:.1f} m/s")
     assert arrows == sum(row["moving"] == "1" for row in rows.values()) > 0
+
+
+def test_velocities_are_in_the_coordinates_of_the_points() -> None:
+    """The sensor has turned left by 90 degrees in the world, and its z axis points down."""
+    tracker = Tracker()
+    for i in range(8):  # drives along the world's x with 5 m/s: to the right of the sensor
+        row = [("vehicle", 6.0, 4 - 0.5 * i, np.pi / 2, 0.9)]
+        tracked = tracker.update_instances(instances_of(row), 0.1 * i, pose_of(0, 0, np.pi / 2))
+    np.testing.assert_allclose(tracked.tracks.velocity_mps, [(5, 0)], atol=0.1)
+    sweep = StampedSweep(0, "velodyne", "/points", np.zeros((1, 4), np.float32))
+    result = SegmentedSweep(sweep, tracked, sensor_rotation("frd", (0, 0)), np.zeros(3))
+    np.testing.assert_allclose(result.velocities_mps, [(0, 5, 0)], atol=0.1)
+    assert result.ids.tolist() == [1]
 
 
 def test_a_killed_job_goes_on_with_the_same_ids(
