@@ -226,23 +226,12 @@ def _segment(
         if writer.next_index:
             print(f"{path}: {writer.num_written} sweeps already have results")
         failed = writer.next_index - writer.num_written
-        objects: Counter[str] = Counter()
         num_before = writer.num_written
         with report.announced("preparing the network; on its first run it is compiled for 20 s"):
             segmenter.warm_up()
         start = time.perf_counter()
-        total = recording.num_sweeps
-        with (
-            closing(run.run(writer)) as steps,
-            tqdm(steps, "segmenting", total, unit="sweep", initial=writer.next_index) as bar,
-        ):
-            for done in bar:
-                if done.outcome.is_disk_error:
-                    raise OSError(f"{done.outcome.error}{STOPPED}")
-                report.outcome(done.outcome)
-                failed += bool(done.outcome.error)
-                names = segmenter.config.class_names
-                objects.update(dict(zip(names, done.num_instances, strict=False)))
+        num_failed, objects = _follow(report, run, recording, writer)
+        failed += num_failed
         seconds, num_new = time.perf_counter() - start, writer.num_written - num_before
         report.totals()
         losses = recording.losses
@@ -260,6 +249,30 @@ def _segment(
         f"in {job.path}"
     )
     if num_new:
-        found = ", ".join(f"{count} {name}" for name, count in objects.items())
+        counts = zip(objects, segmenter.config.class_names, strict=False)
+        found = ", ".join(f"{count} {name}" for count, name in counts)
         print(f"{num_new / seconds:.1f} sweeps per second; objects in all: {found}")
     return 2 if failed or losses else 0
+
+
+def _follow(
+    report: Report, run: RecordingRun, recording: Recording, writer: LabelledRecording
+) -> tuple[int, list[int]]:
+    """Segment what is missing; return how many sweeps failed, and the objects of each class.
+
+    Raises:
+        OSError: No more results can be written to the disk.
+    """
+    failed, objects = 0, Counter[int]()
+    first, total = writer.next_index, recording.num_sweeps
+    with (
+        closing(run.run(writer)) as steps,
+        tqdm(steps, "segmenting", total, unit="sweep", initial=first) as bar,
+    ):
+        for done in bar:
+            if done.outcome.is_disk_error:
+                raise OSError(f"{done.outcome.error}{STOPPED}")
+            report.outcome(done.outcome)
+            failed += bool(done.outcome.error)
+            objects.update(dict(enumerate(done.num_instances)))
+    return failed, [objects[kind] for kind in sorted(objects)]
