@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bev_instseg.config import Config, check_same_network
-from bev_instseg.engines.choose import engine_for_export, engine_for_network, packaged_weights
+from bev_instseg.engines.choose import engine_for_export, engine_for_network, pretrained_file
 from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBackendChoice
 from bev_instseg.model_files import EXPORTED_SUFFIXES, read_exported
 from bev_instseg.ops.assemble import AssemblyRules, assemble
@@ -85,15 +85,18 @@ class Segmenter:
     @classmethod
     def from_pretrained(
         cls,
+        name: str = "default",
         device: Device = "auto",
         sparse_backend: SparseBackendChoice = "auto",
         runtime: RuntimeChoice = "auto",
     ) -> "Segmenter":
-        """Load the network that comes with the package: vehicles, pedestrians and cyclists.
+        """Load a network that comes with the package: vehicles, pedestrians and cyclists.
 
         It comes as float weights for PyTorch and as an 8-bit model for the other runtimes.
 
         Args:
+            name: One of `bev_instseg.model_files.PRETRAINED`; the model card says what each has
+                seen and under which licence it may be used.
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
             runtime: ``auto`` is torch on a GPU; on a CPU the fastest that is installed: openvino,
@@ -101,9 +104,9 @@ class Segmenter:
 
         Raises:
             CheckpointError: The weights are damaged.
-            ValueError: As for `Segmenter`.
+            ValueError: There is no such network; or as for `Segmenter`.
         """
-        path = packaged_weights(device, sparse_backend, runtime)
+        path = pretrained_file(name, device, sparse_backend, runtime)
         return cls.from_checkpoint(path, device, sparse_backend, runtime)
 
     @classmethod

@@ -225,7 +225,11 @@ def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
         return with_weak_instances(make_segmenter(arguments))
     if arguments.ray is None:
         return make_segmenter(arguments)
-    if arguments.runtime == "auto" and arguments.device != "cpu" and arguments.weights is None:
+    if (
+        arguments.runtime == "auto"
+        and arguments.device != "cpu"
+        and isinstance(arguments.weights, str)
+    ):
         arguments.runtime = "torch"  # as on a GPU, which only workers may have
     return make_segmenter(
         argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "auto"})
