@@ -49,6 +49,8 @@ class ClassConfig:
     """Instances with fewer points are dropped."""
     max_height_m: Positive = 4.0
     """Points higher than this above the ground are left out of instances, metres."""
+    piece_m: NotNegative = 0.0
+    """Longer objects are learned in pieces of this length, metres, and joined; 0: never cut."""
 
 
 CLASSES = (

@@ -15,6 +15,7 @@ from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBack
 from bev_instseg.model_files import EXPORTED_SUFFIXES, read_exported
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.cluster import cluster
+from bev_instseg.ops.join import join_pieces
 from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import (
@@ -208,7 +209,7 @@ class Segmenter:
         clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
-        clusters = cluster_pillars(embeddings, self.config)
+        clusters = cluster_pillars(embeddings, pillars, self.config)
         clock.append(time.perf_counter())
         instances = assemble(points, pillars, clusters, assembly_rules(self.config))
         clock.append(time.perf_counter())
@@ -235,20 +236,27 @@ class Segmenter:
         self.segment(np.zeros((1, 4), np.float32))
 
 
-def cluster_pillars(embeddings: PillarEmbeddings, config: Config) -> Clusters:
-    """Group pillars into instances with the thresholds of a configuration; see `cluster`.
+def cluster_pillars(embeddings: PillarEmbeddings, pillars: Pillars, config: Config) -> Clusters:
+    """Group pillars into instances with the thresholds of a configuration.
+
+    See `cluster`, and `join_pieces` for classes that come in pieces.
 
     Args:
         embeddings: Embeddings of P pillars.
+        pillars: These pillars.
         config: Configuration with the thresholds.
     """
     thresholds = config.cluster
-    return cluster(
+    clusters = cluster(
         embeddings,
         thresholds.seed_threshold,
         thresholds.member_threshold,
         thresholds.min_free,
     )
+    in_pieces = np.array([kind.piece_m > 0 for kind in config.classes])
+    if not in_pieces.any():
+        return clusters
+    return join_pieces(clusters, embeddings, pillars.centres_m, in_pieces)
 
 
 def assembly_rules(config: Config) -> AssemblyRules:
@@ -261,6 +269,7 @@ def assembly_rules(config: Config) -> AssemblyRules:
         class_names=config.class_names,
         min_height_m=config.cluster.min_height_m,
         max_height_m=tuple(c.max_height_m for c in config.classes),
+        in_pieces=tuple(c.piece_m > 0 for c in config.classes),
         min_points=tuple(c.min_points for c in config.classes),
         calibration=config.cluster.calibration,
         score_threshold=config.cluster.score_threshold,

@@ -98,7 +98,7 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
     parts = [_predict(segmenter, points, own, place, timing_ms) for place in progress]
     clock = [time.perf_counter()]
     pillars, embeddings = _join(parts, len(points), first_cell, area)
-    clusters = cluster_pillars(embeddings, config)
+    clusters = cluster_pillars(embeddings, pillars, config)
     clock.append(time.perf_counter())
     instances = assemble(points, pillars, clusters, assembly_rules(config))
     clock.append(time.perf_counter())

@@ -324,6 +324,10 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
     "grid": (lambda text: text.replace("-51.2", "-51.25"), "not a whole number of cells"),
     "stride": (lambda text: text.replace("-51.2", "-51.0"), "not multiples of 16"),
     "class": (lambda text: text.replace('"label": 10', '"label": 0'), "label is not in 1..65535"),
+    "pieces": (
+        lambda text: text.replace('"label": 10', '"label": 10, "piece_m": 8'),
+        "joining pieces is not implemented in C++",
+    ),
     "coefficients": (without_coefficient, "calibration is not three numbers"),
     "hash": (other_hash, "its SHA-256 differs from"),
 }
