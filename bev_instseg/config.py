@@ -144,8 +144,9 @@ class LossConfig:
 
     instance: Literal["regression", "hinge", "lovasz"] = "lovasz"
     """Instance loss: `regression` (eq. 1), `hinge` (eq. 2 and 3) or `lovasz` (eq. 4 and 5)."""
-    center: Literal["centroid", "embedding", "box"] = "embedding"
-    """Where embeddings aim: the object's `centroid`, mean `embedding` (eq. 8) or `box` centre."""
+    center: Literal["centroid", "medoid", "embedding", "box"] = "embedding"
+    """Where embeddings aim: the object's `centroid`, `medoid` (of its pillars, the one with the
+    smallest sum of distances to the others), mean `embedding` (eq. 8) or `box` centre."""
     hinge_delta_m: NotNegative = 0.3
     """Margin of `instance: hinge` (eq. 2), metres."""
     instance_weight: NotNegative = 1.0
@@ -154,6 +155,8 @@ class LossConfig:
     """Weight of the loss that makes the precisions within an object equal (eq. 10)."""
     seed_weight: NotNegative = 10.0
     """Weight of the seed loss (eq. 11)."""
+    seed_target: Literal["phi", "one"] = "phi"
+    """What the seed of an object's pillar is taught: `phi` (eq. 11), or `one` everywhere on it."""
     foreground_weight: tuple[NotNegative, ...] = (2.0, 3.0, 3.0)
     """Weight of objects' pillars in the seed loss, one number per class; background has 1."""
 

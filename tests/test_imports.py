@@ -32,7 +32,7 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("jobs",),
-    ("benchmark",),
+    ("benchmark", "study"),
     ("cli",),  # last: may import everything
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
