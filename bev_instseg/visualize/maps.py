@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import instance_colours
+from bev_instseg.colours import colours_of
 from bev_instseg.file_io import write_atomic
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.cluster import MARGIN_SQUARED
@@ -89,7 +89,7 @@ def maps_png(points: Float32, segmentation: Segmentation, *, title: str) -> byte
     grid, instances = segmentation.pillars.grid, segmentation.instances
     middle = busiest_centre_m(instances, grid)
     number = instance_of_cluster(segmentation)
-    colours = np.vstack([NO_INSTANCE_RGB, instance_colours(len(instances))])[number]
+    colours = np.vstack([NO_INSTANCE_RGB, colours_of(instances)])[number]
     figure, maps = _new_maps(grid, middle)
     name = shorten(title, MAX_NAME_CHARS)
     headers = (
@@ -137,7 +137,7 @@ def instance_of_cluster(segmentation: Segmentation) -> NDArray[np.int32]:
     """Return (K + 1,) int32: the instance that each cluster 0..K became, 0 for none."""
     clusters, labels = segmentation.clusters, segmentation.instances.labels
     number = np.zeros(len(clusters.classes) + 1, np.int32)
-    inside = labels > 0
+    inside = (labels > 0) & ~np.append(False, segmentation.instances.is_unknown)[labels]
     number[clusters.labels[segmentation.pillars.point_to_pillar[inside]]] = labels[inside]
     return number
 
@@ -367,7 +367,7 @@ def _draw_instances(axes: "Axes", points: Float32, instances: Instances, middle:
     shown &= np.isfinite(points[:, 2:]).all(axis=1)
     points, labels = points[shown], instances.labels[shown]
     member = labels > 0
-    colours = instance_colours(len(instances))
+    colours = colours_of(instances)
     grey = np.clip(point_greys(points), 0, 1)[~member, None]
     _draw_dots(axes, points[~member, :2], 2, np.repeat(grey, 3, axis=1))
     _draw_dots(axes, points[member, :2], 4, colours[labels[member] - 1])
