@@ -5,7 +5,7 @@ Conventions: sensor frame, x forward, y left, z up; metres and radians. Instance
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -255,6 +255,11 @@ class Instances:
     def is_unknown(self) -> NDArray[np.bool_]:
         """Which of the instances are of the class `UNKNOWN`, (K,) bool."""
         return np.isin(self.classes, [c for c, n in enumerate(self.class_names) if n == UNKNOWN])
+
+    def known(self) -> "Instances":
+        """Return only the objects of the network's classes; the unknown things come after them."""
+        known = self.take(np.flatnonzero(~self.is_unknown))
+        return replace(known, class_names=tuple(n for n in self.class_names if n != UNKNOWN))
 
     def take(self, rows: NDArray[np.intp]) -> "Instances":
         """Return only some of the objects, numbered anew in this order.

@@ -4,13 +4,14 @@ Matplotlib is imported by the functions that draw with it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import colours_of
+from bev_instseg.colours import instance_colours
 from bev_instseg.file_io import write_atomic
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.cluster import MARGIN_SQUARED
@@ -62,7 +63,7 @@ def draw_maps(points: Float32, segmentation: Segmentation, path: str | Path, *, 
        at most `MAX_ARROWS` for each cluster;
     5. sigma: all pillars at their embeddings and, around those that opened a cluster, the margin
        phi = 0.5 (`margin_ellipses`) with its longer semi-axis;
-    6. points, boxes and scores of the instances.
+    6. points, boxes and scores of the instances, without unknown things.
 
     From map 4 on each instance has one colour; a cluster that became no instance is grey.
 
@@ -86,10 +87,11 @@ def maps_png(points: Float32, segmentation: Segmentation, *, title: str) -> byte
         segmentation: See `draw_maps`.
         title: See `draw_maps`.
     """
+    segmentation = replace(segmentation, instances=segmentation.instances.known())
     grid, instances = segmentation.pillars.grid, segmentation.instances
     middle = busiest_centre_m(instances, grid)
     number = instance_of_cluster(segmentation)
-    colours = np.vstack([NO_INSTANCE_RGB, colours_of(instances)])[number]
+    colours = np.vstack([NO_INSTANCE_RGB, instance_colours(len(instances))])[number]
     figure, maps = _new_maps(grid, middle)
     name = shorten(title, MAX_NAME_CHARS)
     headers = (
@@ -137,7 +139,7 @@ def instance_of_cluster(segmentation: Segmentation) -> NDArray[np.int32]:
     """Return (K + 1,) int32: the instance that each cluster 0..K became, 0 for none."""
     clusters, labels = segmentation.clusters, segmentation.instances.labels
     number = np.zeros(len(clusters.classes) + 1, np.int32)
-    inside = (labels > 0) & ~np.append(False, segmentation.instances.is_unknown)[labels]
+    inside = labels > 0
     number[clusters.labels[segmentation.pillars.point_to_pillar[inside]]] = labels[inside]
     return number
 
@@ -367,7 +369,7 @@ def _draw_instances(axes: "Axes", points: Float32, instances: Instances, middle:
     shown &= np.isfinite(points[:, 2:]).all(axis=1)
     points, labels = points[shown], instances.labels[shown]
     member = labels > 0
-    colours = colours_of(instances)
+    colours = instance_colours(len(instances))
     grey = np.clip(point_greys(points), 0, 1)[~member, None]
     _draw_dots(axes, points[~member, :2], 2, np.repeat(grey, 3, axis=1))
     _draw_dots(axes, points[member, :2], 4, colours[labels[member] - 1])
