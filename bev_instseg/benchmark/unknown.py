@@ -70,21 +70,26 @@ def compare_unknown(segmenter: Segmenter, root: Path, refs: Sequence[FrameRef]) 
 def _add_ours(
     segmenter: Segmenter, methods: dict[str, Method], points: Float32, words: Words
 ) -> None:
-    find, both = segmenter.segment_with_maps, segmenter.with_extras(True, True).segment_with_maps
-    methods[KNOWN].things.add(points, words, find(points).instances.labels)
-    instances = both(points).instances
+    extended = segmenter.with_extras(True, True)
+    segmentation = extended.segment_with_maps(points)
+    instances, pillars = segmentation.instances, segmentation.pillars
     methods[OURS].things.add(points, words, instances.labels)
+    methods[KNOWN].things.add(points, words, segmenter.segment_with_maps(points).instances.labels)
     assert instances.ground is not None
     methods[OURS].ground.add(points, words, instances.ground)
 
-    def find_ground_only() -> None:
+    def ground_only() -> None:
         find_ground(voxelize(points, segmenter.config.grid), instances.labels)
 
-    calls = find_ground_only, partial(find, points), partial(both, points)
-    ground_ms, find_ms, both_ms = _best_ms(*calls)
+    ground_ms, known_ms, plain_ms, extended_ms = _best_ms(
+        ground_only,
+        partial(segmenter.segment_with_maps, points),
+        partial(segmenter.assemble, points, pillars, segmentation.clusters),
+        partial(extended.assemble, points, pillars, segmentation.clusters),
+    )
     methods[OURS].ground_ms.append(ground_ms)
-    methods[KNOWN].things_ms.append(find_ms)
-    methods[OURS].things_ms.append(both_ms)
+    methods[KNOWN].things_ms.append(known_ms)
+    methods[OURS].things_ms.append(known_ms + extended_ms - plain_ms)
 
 
 def _add_peer(patchwork: object, method: Method, points: Float32, words: Words) -> None:
