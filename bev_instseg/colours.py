@@ -1,12 +1,16 @@
 """The colours of instances in pictures and files."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.structures import Instances
+
 NUM_COLOURS = 500
 FIRST_RGB = (0.93, 0.47, 0.0)  # orange
+UNKNOWN_RGB = (0.55, 0.48, 0.42)  # brownish grey: what is no known object
 RGB_TO_XYZ = np.array(
     [(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)]
 )
@@ -24,6 +28,22 @@ def instance_colours(k: int) -> NDArray[np.float64]:
         (k, 3) float64 sRGB 0..1.
     """
     return _palette()[np.arange(k) % NUM_COLOURS]
+
+
+def colours_of(instances: Instances, numbers: Sequence[int] | None = None) -> NDArray[np.float64]:
+    """Return the colour of each instance; all that is unknown has the same.
+
+    Args:
+        instances: K instances.
+        numbers: Their K numbers, from 1, if these are not 1..K.
+
+    Returns:
+        (K, 3) float64 sRGB 0..1.
+    """
+    rows = np.arange(len(instances)) if numbers is None else np.array(numbers, np.int64) - 1
+    colours = _palette()[rows % NUM_COLOURS]
+    colours[instances.is_unknown] = UNKNOWN_RGB
+    return colours
 
 
 @functools.cache

@@ -27,6 +27,7 @@ from bev_instseg.strict_yaml import (
     merge,
     read_yaml,
 )
+from bev_instseg.structures import UNKNOWN
 
 Layout = Literal["kitti", "semantickitti"]
 Bandwidth = Literal["fixed", "scalar", "elliptical", "oriented"]
@@ -60,6 +61,10 @@ CLASSES = (
     ClassConfig("pedestrian", 30, ("Pedestrian", "Person_sitting"), (30, 254), 8, 2.4),
     ClassConfig("cyclist", 31, ("Cyclist",), (31, 32, 253, 255), 8, 2.4),
 )
+
+# What a segmenter finds on request besides the classes of its network, as in SemanticKITTI.
+UNKNOWN_CLASS = ClassConfig(UNKNOWN, 99)  # other-object
+GROUND_LABEL = 40  # road
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -48,7 +48,7 @@ WITHOUT_TORCH = {
         f"evaluation/{name}"
         for name in (
             *("segments", "metrics", "error_study", "error_pictures", "reliability"),
-            "score_calibration",
+            *("score_calibration", "class_agnostic"),
         )
     ),
     *(f"training/{name}" for name in ("augment", "cutouts", "paste", "targets", "training_set")),

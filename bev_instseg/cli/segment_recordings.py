@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import make_segmenter
 from bev_instseg.cli.segment import PICTURES, given_setup
+from bev_instseg.cli.segment_options import make_segmenter_with_extras
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
@@ -54,7 +54,7 @@ def segment_recordings(
     if selection.extrinsics is not None and not selection.frame:
         raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
     with report.announced("loading the network"):
-        segmenter = make_segmenter(arguments)
+        segmenter = make_segmenter_with_extras(arguments)
     out.mkdir(parents=True, exist_ok=True)
     code = 0
     with reserved(out, f"recordings-{os.getpid()}"):
@@ -147,7 +147,7 @@ def _segment(
     if end is not None:
         print(f"{path}: already segmented, {end.get('sweeps', 0)} sweeps in {job.path}")
         if arguments.bag and not _is_newer(bag_of(job.path), job.path):
-            write_bag(job.path, segmenter.config.classes)
+            write_bag(job.path, segmenter.classes)
         return 2 if end.get("failed") or end.get("losses") else 0
     if arguments.bag:
         require_own_bag(bag_of(job.path))
@@ -171,7 +171,7 @@ def _segment(
                     raise OSError(f"{done.outcome.error}{STOPPED}")
                 report.outcome(done.outcome)
                 failed += bool(done.outcome.error)
-                names = segmenter.config.class_names
+                names = segmenter.class_names
                 objects.update(dict(zip(names, done.num_instances, strict=False)))
         seconds = time.perf_counter() - start
         report.totals()
@@ -180,7 +180,7 @@ def _segment(
             report.say(f"{path}: {loss}")
         writer.finish(failed, losses)
     if arguments.bag:
-        write_bag(job.path, segmenter.config.classes)
+        write_bag(job.path, segmenter.classes)
     if recording.num_alone:
         report.say(f"note: {path}: {recording.num_alone} sweeps lack a topic: not near in time")
     num_new = writer.num_written - num_before

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rosbags.typesys import get_types_from_msg
 from rosbags.typesys.store import Typestore
 
-from bev_instseg.colours import instance_colours
-from bev_instseg.config import ClassConfig
+from bev_instseg.colours import colours_of
+from bev_instseg.config import GROUND_LABEL, ClassConfig
 from bev_instseg.io.recordings.decode import ros2_types
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.transforms import to_quaternion
@@ -134,7 +134,7 @@ class Encoder:
 
     def _markers(self, header: Any, poses: Sequence[Any], instances: Instances) -> Any:
         markers = [self._marker(header, "", 0, DELETE_ALL, CUBE)]
-        colours = instance_colours(len(instances))
+        colours = colours_of(instances)
         for pose, one, colour in zip(poses, instances, colours, strict=True):
             rgba = self._new("std_msgs/ColorRGBA", *map(float, colour), ALPHA)
             cube = self._marker(header, "boxes", one.number, ADD, CUBE)
@@ -145,7 +145,7 @@ class Encoder:
             text.pose = self._new("geometry_msgs/Pose", place, text.pose.orientation)
             text.scale = self._new("geometry_msgs/Vector3", 0.0, 0.0, TEXT_M)
             text.color = self._new("std_msgs/ColorRGBA", *map(float, colour), 1.0)
-            text.text = f"{one.number} {one.name} {one.score:.2f}"
+            text.text = f"{one.number} {one.title}"
             markers += [cube, text]
         return self._new("visualization_msgs/MarkerArray", markers)
 
@@ -212,4 +212,6 @@ def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> N
     numbers = np.array([one.label for one in classes], np.uint16)
     kinds = np.concatenate([np.zeros(1, np.uint16), numbers[instances.classes]])
     records["score"], records["class"] = scores[instances.labels], kinds[instances.labels]
+    if instances.ground is not None:
+        records["class"][instances.ground] = GROUND_LABEL
     return records

@@ -126,7 +126,7 @@ def segment_recording(
     Raises:
         OSError: The labelled recording cannot be written any more.
     """
-    encoder = Encoder(segmenter.config.classes)
+    encoder = Encoder(segmenter.classes)
     numbered = islice(enumerate(recording), writer.next_index, None)
     count = MANY if recording.num_sweeps is None else recording.num_sweeps
     with new_renderer(job.job) as renderer:
