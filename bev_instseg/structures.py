@@ -5,7 +5,7 @@ Conventions: sensor frame, x forward, y left, z up; metres and radians. Instance
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from bev_instseg.grid import BEVGrid
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
+
+UNKNOWN = "unknown"  # class of what stands on the ground and is no known object
 
 
 def check_array(
@@ -189,6 +191,11 @@ class Instance:
     num_points: int
     box: Float32
 
+    @property
+    def title(self) -> str:
+        """What is written beside it: "vehicle 0.93"; what is unknown has no score."""
+        return self.name if self.name == UNKNOWN else f"{self.name} {self.score:.2f}"
+
 
 @dataclass(frozen=True, eq=False)
 class Instances:
@@ -200,6 +207,8 @@ class Instances:
         scores: (K,) float32 in 0..1.
         boxes: (K, 7) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
         class_names: The C names that ``classes`` indexes.
+        ground: (N,) bool: the points on the ground, none of them in an instance; None if the
+            segmenter was not asked for them.
 
     Raises:
         ValueError: An array has the wrong dtype or shape, or a label is out of range.
@@ -210,6 +219,7 @@ class Instances:
     scores: Float32
     boxes: Float32
     class_names: tuple[str, ...]
+    ground: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         k = len(self.classes)
@@ -217,6 +227,8 @@ class Instances:
         check_array("classes", self.classes, np.int32, k)
         check_array("scores", self.scores, np.float32, k)
         check_array("boxes", self.boxes, np.float32, k, 7)
+        if self.ground is not None:
+            check_array("ground", self.ground, np.bool_, len(self.labels))
         if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() <= k):
             raise ValueError(f"labels must be in 0..{k}, where {k} is the number of instances")
 
@@ -239,6 +251,16 @@ class Instances:
         """Number of points of each instance, (K,) int32."""
         return np.bincount(self.labels, minlength=len(self) + 1)[1:].astype(np.int32)
 
+    @property
+    def is_unknown(self) -> NDArray[np.bool_]:
+        """Which of the instances are of the class `UNKNOWN`, (K,) bool."""
+        return np.isin(self.classes, [c for c, n in enumerate(self.class_names) if n == UNKNOWN])
+
+    def known(self) -> "Instances":
+        """Return only the objects of the network's classes; the unknown things come after them."""
+        known = self.take(np.flatnonzero(~self.is_unknown))
+        return replace(known, class_names=tuple(n for n in self.class_names if n != UNKNOWN))
+
     def take(self, rows: NDArray[np.intp]) -> "Instances":
         """Return only some of the objects, numbered anew in this order.
 
@@ -253,6 +275,7 @@ class Instances:
             self.scores[rows],
             self.boxes[rows],
             self.class_names,
+            self.ground,
         )
 
 

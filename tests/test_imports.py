@@ -32,7 +32,7 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("jobs",),
-    ("benchmark",),
+    ("benchmark", "study"),
     ("cli",),  # last: may import everything
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
@@ -48,7 +48,7 @@ WITHOUT_TORCH = {
         f"evaluation/{name}"
         for name in (
             *("segments", "metrics", "error_study", "error_pictures", "reliability"),
-            "score_calibration",
+            *("score_calibration", "class_agnostic"),
         )
     ),
     *(f"training/{name}" for name in ("augment", "cutouts", "paste", "targets", "training_set")),

@@ -245,7 +245,7 @@ def test_what_tracks_have_no_files_for_is_refused(
 
 
 def test_what_was_seen_is_what_the_network_found_alone() -> None:
-    segmenter = Segmenter.from_pretrained("cpu")
+    segmenter = Segmenter.from_pretrained(device="cpu")
     points = read_scan(ROOT / "demo" / "sequences" / "00" / "velodyne" / "000000.bin")
     expected = segmenter.segment(points)
     tracker = Tracker(segmenter)

@@ -9,6 +9,7 @@ COMMANDS = {
     "segment": ("segment", "find the objects in LiDAR sweeps; write labels, boxes and pictures"),
     "train": ("train", "train a network on labelled sweeps, or fine-tune one"),
     "evaluate": ("evaluate", "score a network on labelled sweeps"),
+    "study": ("study", "train variants of a configuration with several seeds and compare them"),
     "calibrate": ("calibrate", "turn scores into probabilities and choose thresholds"),
     "simulate": ("simulate", "generate labelled sweeps of made-up streets"),
     "cut-objects": ("cut_objects", "collect objects from labelled sweeps to paste in training"),

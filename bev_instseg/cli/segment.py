@@ -14,8 +14,9 @@ from the points: unless it is x, give --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
-                 (vehicle 10, pedestrian 30, cyclist 31, no object 0), the high 16 bits the
-                 instance, numbered 1..K by descending score
+                 (vehicle 10, pedestrian 30, cyclist 31, no object 0; with --unknown, 99 for what
+                 stands on the ground and is none of these; with --ground, 40 for the ground), the
+                 high 16 bits the instance, numbered 1..K by descending score
   NAME.json      each instance's class, score, number of points and oriented box (x forward, y left,
                  z up; the origin is at "origin_m" in the file's coordinates); also the grid, the
                  weights, what was detected in the file, and size and hash of its other results
@@ -61,7 +62,11 @@ from tqdm import tqdm
 
 from bev_instseg.cli import segment_tracks
 from bev_instseg.cli.arguments import make_segmenter, new_parser, run
-from bev_instseg.cli.segment_options import add_options, refuse_recording_options
+from bev_instseg.cli.segment_options import (
+    add_options,
+    make_segmenter_with_extras,
+    refuse_recording_options,
+)
 from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import POINT_FORMATS, Picture, read_instances
@@ -156,12 +161,12 @@ def segment_all(arguments: argparse.Namespace) -> int:
         if timings:
             print(speed(timings, seconds))
         if sweeps:
-            print(summary_table(sweeps, segmenter.config.class_names))
+            print(summary_table(sweeps, segmenter.class_names))
     elif finished:
         print(f"{printable(items[0].name)}: {_read_instances(job, items[0])}", end="")
         print(f"; {_only_time(arguments, segmenter, job, outcomes[0])}" if outcomes else "")
     if csv_path:
-        write_atomic(csv_path, summary_csv(sweeps, segmenter.config.class_names).encode())
+        write_atomic(csv_path, summary_csv(sweeps, segmenter.class_names).encode())
     if arguments.view and finished:
         _view(job, finished)
     return 2 if found.errors or len(finished) < len(items) else 0
@@ -231,10 +236,14 @@ def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
 
         return with_weak_instances(make_segmenter(arguments))
     if arguments.ray is None:
-        return make_segmenter(arguments)
-    if arguments.runtime == "auto" and arguments.device != "cpu" and arguments.weights is None:
+        return make_segmenter_with_extras(arguments)
+    if (
+        arguments.runtime == "auto"
+        and arguments.device != "cpu"
+        and isinstance(arguments.weights, str)
+    ):
         arguments.runtime = "torch"  # as on a GPU, which only workers may have
-    return make_segmenter(
+    return make_segmenter_with_extras(
         argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "auto"})
     )
 
@@ -339,7 +348,7 @@ def _run(
     else:
         from bev_instseg.jobs.on_ray import segment_on_ray
 
-        new_segmenter = partial(make_segmenter, _with_absolute_paths(arguments))
+        new_segmenter = partial(make_segmenter_with_extras, _with_absolute_paths(arguments))
         steps = segment_on_ray(new_segmenter, job, todo, arguments.ray, arguments.device)
     with closing(steps):
         about = "segmenting and drawing" if job.pictures else "segmenting"

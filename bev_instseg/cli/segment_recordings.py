@@ -167,7 +167,7 @@ def _write_beside(
 ) -> None:
     """Write what is made from the labelled recording, unless it is there already."""
     if arguments.bag and not _is_newer(bag_of(job.path), job.path):
-        write_bag(job.path, segmenter.config.classes)
+        write_bag(job.path, segmenter.classes)
     if not job.tracks:
         return
     files = _track_files(job)
@@ -249,7 +249,7 @@ def _segment(
         f"in {job.path}"
     )
     if num_new:
-        counts = zip(objects, segmenter.config.class_names, strict=False)
+        counts = zip(objects, segmenter.class_names, strict=False)
         found = ", ".join(f"{count} {name}" for count, name in counts)
         print(f"{num_new / seconds:.1f} sweeps per second; objects in all: {found}")
     return 2 if failed or losses else 0

@@ -39,6 +39,11 @@ def check_options(arguments: argparse.Namespace) -> None:
     for option in ("smooth", "play", "rerun", "poses", "times"):
         if getattr(arguments, option) and not arguments.track:
             raise ValueError(f"--{option} is about tracking: add --track, or leave it out")
+    for option in ("unknown", "ground"):
+        if arguments.track and getattr(arguments, option):
+            raise ValueError(
+                f"--track follows the known objects only: leave out --{option}, or add --no-track"
+            )
     for option in ("tiles", "shard", "ray"):
         if arguments.track and getattr(arguments, option) not in (None, False):
             raise ValueError(

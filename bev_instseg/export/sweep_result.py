@@ -185,6 +185,7 @@ class SweepResult:
         provenance: What the result was computed from; None if the file does not record all of it.
         files: The other files of the sweep, which bev-instseg may replace and remove.
         sequence: The sweep's place in its sequence; None without tracking.
+        num_ground_points: Number of points on the ground; None if they were not asked for.
     """
 
     num_points: int
@@ -193,6 +194,7 @@ class SweepResult:
     provenance: Provenance | None = None
     files: tuple[FileRecord, ...] = ()
     sequence: SequenceRecord | None = None
+    num_ground_points: int | None = None
 
     @classmethod
     def of(
@@ -206,7 +208,15 @@ class SweepResult:
         """
         if isinstance(instances, Instances):
             records = tuple(map(InstanceRecord.of, instances))
-            return cls(len(instances.labels), instances.class_names, records, provenance)
+            ground = instances.ground
+            num_ground = None if ground is None else int(ground.sum())
+            return cls(
+                len(instances.labels),
+                instances.class_names,
+                records,
+                provenance,
+                num_ground_points=num_ground,
+            )
         sure = instances.tracks.confirmed
         ordered = instances.take(np.argsort(~sure, kind="stable"))  # the confirmed ones first
         records = tuple(
@@ -263,6 +273,8 @@ class SweepResult:
         if self.provenance is not None:
             tree |= asdict(self.provenance)
         tree |= {"num_points": self.num_points, "class_names": self.class_names}
+        if self.num_ground_points is not None:
+            tree["num_ground_points"] = self.num_ground_points
         tree["instances"] = [one.to_json() for one in self.instances]
         if self.sequence is not None:
             tree["sequence"] = {
@@ -347,7 +359,8 @@ def _parse(tree: Any) -> SweepResult:
     provenance = _parse_provenance(tree) if complete else None
     sequence = _parse_sequence(tree["sequence"]) if "sequence" in tree else None
     files = _parse_files(tree)
-    return SweepResult(num_points, class_names, instances, provenance, files, sequence)
+    ground = integer(tree["num_ground_points"]) if "num_ground_points" in tree else None
+    return SweepResult(num_points, class_names, instances, provenance, files, sequence, ground)
 
 
 def _parse_sequence(entry: Any) -> SequenceRecord:

@@ -51,6 +51,9 @@ class Tracker:
             segmenter: Finds the instances for `update`; None if they come from elsewhere.
             odometry: Finds the poses of sweeps that come without; by default KISS-ICP, or a sensor
                 that stands still, with a warning, if that is not installed.
+
+        Raises:
+            ValueError: The segmenter finds unknown things or the ground, which are not tracked.
         """
         self.segmenter = None if segmenter is None else with_weak_instances(segmenter)
         self._odometry = odometry
@@ -266,7 +269,12 @@ def with_weak_instances(segmenter: "Segmenter") -> "Segmenter":
 
     Args:
         segmenter: The segmenter.
+
+    Raises:
+        ValueError: It finds unknown things or the ground, which are not tracked.
     """
+    if segmenter.unknown or segmenter.ground:
+        raise ValueError("only known objects are tracked: take a segmenter without extras")
     config = segmenter.config
     threshold = min(config.cluster.score_threshold, WEAK_SCORE)
     cluster = replace(config.cluster, score_threshold=threshold)
