@@ -30,6 +30,18 @@ def instance_colours(k: int) -> NDArray[np.float64]:
     return _palette()[np.arange(k) % NUM_COLOURS]
 
 
+def colours_of_ids(ids: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the colours of objects by their ids, which count from 1 over a whole sequence.
+
+    Args:
+        ids: (K,) ids.
+
+    Returns:
+        (K, 3) float64 sRGB 0..1.
+    """
+    return _palette()[(ids.astype(np.int64) - 1) % NUM_COLOURS]
+
+
 def colours_of(instances: Instances, numbers: Sequence[int] | None = None) -> NDArray[np.float64]:
     """Return the colour of each instance; all that is unknown has the same.
 
@@ -40,8 +52,8 @@ def colours_of(instances: Instances, numbers: Sequence[int] | None = None) -> ND
     Returns:
         (K, 3) float64 sRGB 0..1.
     """
-    rows = np.arange(len(instances)) if numbers is None else np.array(numbers, np.int64) - 1
-    colours = _palette()[rows % NUM_COLOURS]
+    ids = np.arange(1, len(instances) + 1) if numbers is None else np.array(numbers, np.int64)
+    colours = colours_of_ids(ids)
     colours[instances.is_unknown] = UNKNOWN_RGB
     return colours
 

@@ -7,8 +7,9 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader, FileIO
+from io import BufferedReader, BufferedWriter, FileIO, TextIOWrapper
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -142,6 +143,29 @@ def staged(path: str | Path, data: bytes) -> Iterator[Callable[[], None]]:
             yield move
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing_text(path: str | Path) -> Iterator[TextIO]:
+    """Write a text piece by piece; it gets its name when the ``with`` block ends without an error.
+
+    Args:
+        path: The file; its folder must exist.
+
+    Raises:
+        OSError: Writing failed; ``filename`` is ``path``. An older file is then unchanged.
+    """
+    path = Path(path)
+    with _naming(path):
+        temporary, file = _open_temporary(path.parent)
+        try:
+            with TextIOWrapper(BufferedWriter(file), encoding="utf-8", newline="") as text:
+                yield text
+                text.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def _open_temporary(folder: Path) -> tuple[Path, FileIO]:

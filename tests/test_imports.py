@@ -65,6 +65,7 @@ INSIDE_FUNCTIONS = {
         "openvino",
         "open3d",
         "ray",
+        "rerun",
         "spconv",
         "tensorboard",
         "velodyne_decoder",

@@ -27,7 +27,9 @@ LABELLED = {"/bev_instseg/points", "/bev_instseg/detections", "/bev_instseg/mark
 
 
 def run(path: Path, out: Path, weights: str, *more: str) -> int:
-    return segment.main([str(path), "--out", str(out), "--weights", weights, *more])
+    """Without tracks: see test_track_recordings.py."""
+    tracking = () if path.suffix == "" and list(path.glob("*.bin")) else ("--no-track",)
+    return segment.main([str(path), "--out", str(out), "--weights", weights, *tracking, *more])
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -147,9 +149,9 @@ import os, signal, sys
 from bev_instseg.cli import segment
 from bev_instseg.export import labelled_recording
 usual = labelled_recording.LabelledRecording.write
-def write(self, index, *rest):
-    usual(self, index, *rest)
-    if index == int(sys.argv[1]):
+def write(self, sweep):
+    usual(self, sweep)
+    if sweep.index == int(sys.argv[1]):
         if os.environ.get("HALF"):  # the beginning of a chunk
             self._file.write(b"\\x06" + (1000).to_bytes(8, "little") + bytes(99))
             self._file.flush()
@@ -164,9 +166,9 @@ import resource, sys
 from bev_instseg.cli import segment
 from bev_instseg.export import labelled_recording
 usual, peaks = labelled_recording.LabelledRecording.write, {}
-def write(self, index, *rest):
-    usual(self, index, *rest)
-    peaks[index] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def write(self, sweep):
+    usual(self, sweep)
+    peaks[sweep.index] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 labelled_recording.LabelledRecording.write = write
 assert segment.main(sys.argv[1:]) == 0
 print(peaks[50], peaks[199])
@@ -175,7 +177,7 @@ print(peaks[50], peaks[199])
 
 def test_memory_does_not_grow_while_a_recording_is_segmented(weights: str, tmp_path: Path) -> None:
     path = write_drive(tmp_path / "in", "mcap_lz4", SWEEPS * 40)
-    command = [str(path), "--out", str(tmp_path / "out"), "--weights", weights]
+    command = [str(path), "--out", str(tmp_path / "out"), "--weights", weights, "--no-track"]
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, *command],
         env=one_thread_environment(),
@@ -195,7 +197,7 @@ def test_a_killed_job_leaves_a_readable_file_and_goes_on(
     path = write_drive(tmp_path / "in", "bag", SWEEPS * 2)
     assert run(path, tmp_path / "whole", weights) == 0
     out = tmp_path / "out"
-    command = [str(path), "--out", str(out), "--weights", weights]
+    command = [str(path), "--out", str(out), "--weights", weights, "--no-track"]
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, "3", *command],
         env={**one_thread_environment(), **({"HALF": half} if half else {})},
@@ -281,7 +283,9 @@ def test_foreign_files_are_left_alone(
     ("more", "complaint"),
     [
         (("--ray",), "--ray is for folders of sweeps"),
-        (("--track",), "--track is for folders of sweeps"),
+        (("--times", "x.txt", "--track"), "--times is for folders of sweeps"),
+        (("--tiles", "--track"), "leave out --tiles, or add --no-track"),
+        (("--smooth", "--track", "--ply"), "--smooth of recordings writes no files"),
         (("--shard", "1/2"), "--shard is for folders of sweeps"),
         (("--topic", "/nothing"), "no points on /nothing; it has /points (sensor_msgs/PointCloud2"),
         (("--extrinsics", "x.yaml"), "--extrinsics needs --frame"),

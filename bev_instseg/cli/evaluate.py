@@ -43,6 +43,8 @@ from bev_instseg.evaluation.error_study import (
 )
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.file_io import write_atomic
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize import draw_comparison
 
@@ -98,13 +100,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") -> "SequenceResult":
     """Track and score sequences; times and poses are those of ``times.txt`` and ``poses.txt``.
 
+    Where sweeps are levelled as they are read, the poses are turned with them.
+
     Args:
         data: Folder of a data set in SemanticKITTI layout.
         refs: Its frames.
         segmenter: The segmenter to be scored.
     """
     from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
+    from bev_instseg.io.survey import reading_of_folder
     from bev_instseg.jobs.find_items import Item
+    from bev_instseg.jobs.found import GivenPoses, to_sensor
     from bev_instseg.jobs.sequences import find_sequences
     from bev_instseg.tracking.tracker import Tracker
 
@@ -117,10 +123,15 @@ def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") ->
     with tqdm(total=len(refs), unit="frame") as progress:
         for sequence in find_sequences([Item(path(ref), ref.name) for ref in refs]):
             evaluator.begin()
-            tracker = Tracker(segmenter)
+            tracker, poses = Tracker(segmenter), GivenPoses()
             for i, item in enumerate(sequence.items):
                 frame = ref_of[item.name].read(config.classes, config.data)
-                pose = None if sequence.poses is None else sequence.poses[i]
+                pose = None
+                if sequence.poses is not None:  # read as the frame was
+                    reading = reading_of_folder(item.path.parent)
+                    sweep = read_sweep(item.path, SensorSetup(), reading)
+                    place = to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m)
+                    pose = poses.next(sequence.poses[i], place)
                 tracked = tracker.update(frame.points, float(sequence.stamps_s[i]), pose)
                 seen = tracked.as_seen()
                 enough = seen.scores >= np.float32(config.cluster.score_threshold)

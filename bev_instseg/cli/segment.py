@@ -27,14 +27,15 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
 A folder also gets summary.csv, with a row per sweep. With --track, each folder is a sequence of
 sweeps in the order of time: an object keeps its number in .label and its "track" in .json, with
-velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png. Where
-two sweeps would share a file, as a.bin and a.npy would share a.label, NAME keeps their suffix:
-a.bin.label.
+velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png, and
+tracks.html, which plays it (--play). Where two sweeps would share a file, as a.bin and a.npy would
+share a.label, NAME keeps their suffix: a.bin.label.
 
 Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
 DIR gets NAME.mcap with the points and their labels (/bev_instseg/points), detections and markers,
-with the stamps and frames of the recording; with --bag also NAME.bag. --files, or an option for any
-file above, writes the files of each sweep to DIR/NAME/000000 and so on.
+with the stamps and frames of the recording; with --bag also NAME.bag. Objects keep their ids from
+sweep to sweep (not with --no-track): NAME_tracks.csv, NAME_tracks.png, NAME_tracks.html (--play).
+--files, or an option for any file above, writes the files of each sweep to DIR/NAME/000000 and on.
 
 To continue after an interruption, give the same command again: it skips sweeps whose results were
 made from the same file with the same weights and settings. Only files that NAME.json lists, and
@@ -83,7 +84,11 @@ if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.segmenter import Segmenter
 
 # Option: the packages it imports, and the extra that installs them.
-EXTRAS = {"laz": (("laspy", "lazrs"), "las"), "html": (("viser",), "web")}
+EXTRAS = {
+    "laz": (("laspy", "lazrs"), "las"),
+    "html": (("viser",), "web"),
+    "rerun": (("rerun",), "rerun"),
+}
 # Option: the pictures it draws.
 PICTURES = {
     "png": (Picture.BEV, Picture.PERSPECTIVE),
@@ -122,8 +127,10 @@ def segment_all(arguments: argparse.Namespace) -> int:
         ImportError: An option needs a package that is not installed.
     """
     report = Report(arguments.program)
-    _check_options(arguments)
     recordings = find_recordings(arguments.inputs)
+    if arguments.track is None:
+        arguments.track = bool(recordings)
+    _check_options(arguments)
     if recordings:
         from bev_instseg.cli.segment_recordings import segment_recordings
 
@@ -131,7 +138,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
     refuse_recording_options(arguments)
     items, found = _find_share(arguments, report)
     with report.announced("loading the network"):
-        segmenter = _make_segmenter(arguments)
+        segmenter = new_segmenter(arguments)
     with report.announced("looking at some sweeps of each folder"):
         job = _make_job(arguments, segmenter, [item.path for item in found.items])
     sequences = segment_tracks.chosen_sequences(arguments, items, job, report)
@@ -147,7 +154,7 @@ def segment_all(arguments: argparse.Namespace) -> int:
         failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
         sweeps = summaries(job, items, failed, report)
         for sequence in sequences:
-            segment_tracks.write_tracks(job, sequence, report)
+            segment_tracks.write_tracks(arguments, job, sequence, report)
     finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")
@@ -222,7 +229,7 @@ def _summary_path(arguments: argparse.Namespace, job: "Job") -> Path | None:
     return path
 
 
-def _make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
+def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     """Load the network; with --ray only for its settings, as the workers do the computing."""
     if arguments.track:
         from bev_instseg.tracking.tracker import with_weak_instances

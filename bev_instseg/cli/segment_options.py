@@ -149,9 +149,9 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
     tracking = parser.add_argument_group("objects over time")
     tracking.add_argument(
         "--track",
-        action="store_true",
-        help="follow objects from sweep to sweep; the sweeps of each folder, by name, are in the "
-        "order of time",
+        action=argparse.BooleanOptionalAction,
+        help="follow objects from sweep to sweep (default: in recordings); the sweeps of each "
+        "folder, by name, are in the order of time",
     )
     tracking.add_argument(
         "--smooth",
@@ -159,11 +159,17 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
         help="judge each object by later sweeps, too; changed sweeps are segmented twice",
     )
     tracking.add_argument(
+        "--play", action="store_true", help="a page that plays the sequence in any browser"
+    )
+    tracking.add_argument(
+        "--rerun", type=Path, metavar="FILE.rrd", help="write the sequence for the Rerun viewer"
+    )
+    tracking.add_argument(
         "--poses",
-        type=Path,
-        metavar="FILE",
-        help="poses of the sensor, a row of KITTI's 12 numbers per sweep (default: poses.txt in "
-        "or above the folder, else KISS-ICP)",
+        metavar="FILE|NAME",
+        help="motion of the sensor: a file with a row of KITTI's 12 numbers per sweep (default: "
+        "poses.txt in or above the folder, else KISS-ICP); of a recording, a frame such as odom "
+        "or a topic of odometry (default: KISS-ICP)",
     )
     tracking.add_argument(
         "--times",

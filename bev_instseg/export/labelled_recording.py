@@ -7,21 +7,21 @@ so that whatever happens it can be read up to its last sweep. The same command g
 import fcntl
 import json
 import os
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from os.path import lexists
 from pathlib import Path
 from typing import Any
 
-from mcap.exceptions import McapError
-from mcap.records import Channel, Message, Metadata
+from mcap.records import Metadata
 from mcap.stream_reader import StreamReader
 from mcap.writer import CompressionType, Writer
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export.mark import MARK
-from bev_instseg.export.ros_messages import TOPICS, message_types
+from bev_instseg.export.ros_messages import message_types
+from bev_instseg.export.stored_sweeps import DAMAGED, StoredSweep, stored_sweeps
 from bev_instseg.file_io import TEMPORARY, open_regular
 
 ABOUT, END = "bev_instseg", "bev_instseg_end"  # names of metadata records
@@ -30,7 +30,6 @@ STOPPED = (
     "written"
 )
 NUM_FIRST = 3  # records before `ABOUT`, and itself: the header may be followed by others
-DAMAGED = (McapError, RuntimeError, ValueError, struct.error, KeyError, EOFError, MemoryError)
 
 
 def part_of(path: Path) -> Path:
@@ -70,22 +69,28 @@ def read_end(path: Path) -> dict[str, Any]:
 class LabelledRecording:
     """An MCAP file with the labels of a recording, which is written sweep by sweep."""
 
-    def __init__(self, path: Path, about: Mapping[str, str], goes_on: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        about: Mapping[str, str],
+        topics: Sequence[tuple[str, str]],
+        goes_on: bool = True,
+    ) -> None:
         """Begin a file, or go on with what an earlier process has left.
 
         Args:
             path: The file; its folder must exist.
             about: What it is made from. A part that was made from something else is dropped.
+            topics: Name and type of each topic; the last one is that of the points.
             goes_on: Whether to keep what an earlier process has left.
 
         Raises:
             ScanError: A file in the way was not written by bev-instseg.
             OSError: The folder cannot be written.
         """
-        self._path, self._part = path, part_of(path)
-        self.next_index = 0  # of the first sweep that is missing
-        self.num_written = 0
-        about = {**about, "about": MARK}
+        self._path, self._part, self._topics = path, part_of(path), topics
+        self._written_to = self._part
+        self._about = {**about, "about": MARK}
         earlier = [one for one in (path, self._part) if lexists(one)]
         for one in earlier:
             if read_about(one) is None:
@@ -93,53 +98,69 @@ class LabelledRecording:
                     f"{one}: already exists and was not written by bev-instseg; move it or choose "
                     "another output folder"
                 )
-        goes_on = goes_on and self._part in earlier and read_about(self._part) == about
-        temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[:100]}.tmp")
-        self._file = open(temporary, "wb")  # noqa: SIM115
+        goes_on = goes_on and self._part in earlier and read_about(self._part) == self._about
+        self._begin()
         try:
-            with suppress(OSError):  # not every file system has locks
-                fcntl.flock(self._file, fcntl.LOCK_EX)
-            self._begin(about)
             if goes_on:
-                for index, stamp_ns, messages in _whole_sweeps(self._part):
-                    self.write(index, stamp_ns, messages)
-            os.replace(temporary, self._part)
+                for sweep in stored_sweeps(self._part):
+                    self.write(sweep)
+            os.replace(self._written_to, self._part)
+            self._written_to = self._part
         except BaseException:
-            self._file.close()
-            temporary.unlink(missing_ok=True)
+            self.close()
             raise
 
-    def _begin(self, about: Mapping[str, str]) -> None:
+    def _begin(self) -> None:
+        """Begin an empty temporary file."""
+        name = f"{TEMPORARY}{os.getpid()}-{self._path.name[:100]}.tmp"
+        self._written_to = self._path.with_name(name)
+        self.next_index = 0  # of the first sweep that is missing
+        self.num_written: int = 0
+        self._file = open(self._written_to, "wb")  # noqa: SIM115
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(self._file, fcntl.LOCK_EX)
         store = message_types()
         self._writer: Any = Writer(self._file, compression=CompressionType.LZ4)
         self._writer.start(profile="ros2", library="bev-instseg")
-        self._writer.add_metadata(ABOUT, dict(about))
+        self._writer.add_metadata(ABOUT, self._about)
         self._channels = []
-        for topic, kind in TOPICS:
+        for topic, kind in self._topics:
             definition, _ = store.generate_msgdef(kind, ros_version=2)
             schema = self._writer.register_schema(kind, "ros2msg", definition.encode())
             self._channels.append(self._writer.register_channel(topic, "cdr", schema))
         self._file.flush()
 
-    def write(self, index: int, stamp_ns: int, messages: tuple[bytes, ...]) -> None:
-        """Add a sweep.
+    def stored(self) -> Iterator[StoredSweep]:
+        """Yield the sweeps that have been written so far."""
+        return islice(stored_sweeps(self._part), self.num_written)
+
+    def begin_again(self) -> Iterator[StoredSweep]:
+        """Begin an empty file in place of this one; yield the sweeps that were written so far.
+
+        Until it is finished, an interruption leaves what was there.
+        """
+        before = self.stored()
+        self._file.close()
+        self._begin()
+        return before
+
+    def write(self, sweep: StoredSweep) -> None:
+        """Add a sweep; indices must grow.
 
         Args:
-            index: Its place in the recording, which must grow.
-            stamp_ns: Its stamp.
-            messages: A message for each of `TOPICS`.
+            sweep: The sweep, with a message for each topic.
 
         Raises:
             OSError: The disk is full, or the like.
         """
-        when_ns = max(stamp_ns, 0)
+        when_ns = max(sweep.stamp_ns, 0)
         try:
-            for channel, data in zip(self._channels, messages, strict=True):
-                self._writer.add_message(channel, when_ns, data, when_ns, index)
+            for channel, data in zip(self._channels, sweep.messages, strict=True):
+                self._writer.add_message(channel, when_ns, data, when_ns, sweep.index)
             self._writer.flush()
         except OSError as error:
             raise OSError(error.errno, f"{error.strerror}{STOPPED}", str(self._part)) from None
-        self.next_index = index + 1
+        self.next_index = sweep.index + 1
         self.num_written += 1
 
     def finish(self, failed: int, losses: list[str]) -> None:
@@ -155,29 +176,12 @@ class LabelledRecording:
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
-        os.replace(self._part, self._path)
+        os.replace(self._written_to, self._path)
+        self._part.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Leave the file as it is, to go on later."""
         with suppress(OSError):  # of a full disk, which was reported
             self._file.close()
-
-
-def _whole_sweeps(path: Path) -> Iterator[tuple[int, int, tuple[bytes, ...]]]:
-    """Yield index, stamp and messages of the sweeps of a part up to where it is cut."""
-    topics = {topic: k for k, (topic, _) in enumerate(TOPICS)}
-    of_channel: dict[int, int] = {}
-    found: list[Message] = []
-    with suppress(*DAMAGED), open_regular(path, 1 << 62) as file:
-        size = os.fstat(file.fileno()).st_size
-        reader = StreamReader(file, validate_crcs=True, record_size_limit=size)
-        for record in reader.records:
-            if isinstance(record, Channel):
-                of_channel[record.id] = topics[record.topic]
-            elif isinstance(record, Message):
-                if of_channel[record.channel_id] != len(found):
-                    return
-                found.append(record)
-                if len(found) == len(TOPICS):
-                    yield record.sequence, record.log_time, tuple(one.data for one in found)
-                    found.clear()
+        if self._written_to != self._part:
+            self._written_to.unlink(missing_ok=True)

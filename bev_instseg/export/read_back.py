@@ -11,6 +11,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.export.sweep_result import InstanceRecord, SweepResult
 from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Instances, Int32
+from bev_instseg.tracking.tracked import TrackedInstances, Tracks
 
 
 def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
@@ -75,3 +76,40 @@ def instances_of(
         np.array(boxes, np.float32).reshape(-1, 7),
         class_names,
     )
+
+
+def tracked_of(result: SweepResult) -> TrackedInstances:
+    """Return the instances of a sweep's ``.json`` with their tracks, those in doubt last.
+
+    Which point belongs to which is not in the ``.json``: each has as many as it says, the first
+    points of the sweep belong to none.
+
+    Args:
+        result: The result, of a sweep that was tracked.
+    """
+    assert result.sequence is not None
+    records = (*result.instances, *result.sequence.tentative)
+    tracks = [one.track for one in records if one.track is not None]
+    seen = [track.seen for track in tracks]
+    counts = [one.num_points for one in records]
+    labels = np.repeat(
+        np.arange(len(counts) + 1, dtype=np.int32), [result.num_points - sum(counts), *counts]
+    )
+    columns = Tracks(
+        ids=np.array([track.id for track in tracks], np.uint32),
+        position_m=np.array([track.position_m for track in tracks]).reshape(-1, 3),
+        velocity_mps=np.array([track.velocity_mps for track in tracks]).reshape(-1, 2),
+        heading_rad=np.array([track.heading_rad for track in tracks]),
+        front_known=np.array([track.front_known for track in tracks], bool),
+        moving=np.array([track.moving for track in tracks], bool),
+        age_s=np.array([track.age_s for track in tracks]),
+        num_sweeps=np.array([track.num_sweeps for track in tracks], np.int32),
+        confirmed=np.arange(len(records)) < len(result.instances),
+        seen_numbers=np.array([one.number for one in seen], np.int32),
+        seen_classes=np.array([result.class_names.index(one.class_name) for one in seen], np.int32),
+        seen_scores=np.array([one.score for one in seen], np.float32),
+        seen_centres_m=np.array([one.centre_m for one in seen]).reshape(-1, 2),
+    )
+    pose = np.vstack([np.reshape(result.sequence.pose, (3, 4)), [0, 0, 0, 1]])
+    instances = instances_of(records, result.class_names, labels)
+    return TrackedInstances(instances, columns, result.sequence.stamp_s, pose)

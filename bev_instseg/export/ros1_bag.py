@@ -22,6 +22,7 @@ from bev_instseg.export.ros_messages import (
     MARKERS,
     POINTS,
     TOPICS,
+    TRACKS,
     message_types,
 )
 from bev_instseg.file_io import TEMPORARY
@@ -103,18 +104,19 @@ def write_bag(labelled: Path, classes: Sequence[ClassConfig]) -> Path:
     store, source = _types(), McapFile(labelled)
     try:
         with Writer(temporary) as bag:
+            written = {topic.name for topic in source.topics()}
+            kinds = {topic: kind for topic, kind in (TRACKS, *TOPICS) if topic in written}
             connections = {
                 topic: bag.add_connection(topic, kind, typestore=store)
-                for topic, kind in (ABOUT, *TOPICS)
+                for topic, kind in (ABOUT, *kinds.items())
             }
-            kinds = dict(TOPICS)
             about = bytes(store.serialize_ros1(SimpleNamespace(data=MARK), ABOUT[1]))
             for index, message in enumerate(source.messages(kinds)):
                 if index == 0:
                     bag.write(connections[ABOUT[0]], message.log_ns, about)
                 kind = kinds[message.topic]
                 parsed = message_types().deserialize_cdr(message.data, kind)
-                _adapt(parsed, message.topic, index // len(TOPICS), numbers)
+                _adapt(parsed, message.topic, index // len(kinds), numbers)
                 data = store.serialize_ros1(parsed, kind)
                 bag.write(connections[message.topic], message.log_ns, data)
         os.replace(temporary, path)

@@ -16,11 +16,13 @@ from bev_instseg.io.recordings.decode import ros2_types
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.transforms import to_quaternion
 from bev_instseg.structures import Instances
+from bev_instseg.tracking.tracked import TrackedInstances
 
 POINTS = "/bev_instseg/points", "sensor_msgs/msg/PointCloud2"
 DETECTIONS = "/bev_instseg/detections", "vision_msgs/msg/Detection3DArray"
 MARKERS = "/bev_instseg/markers", "visualization_msgs/msg/MarkerArray"
 TOPICS = (MARKERS, DETECTIONS, POINTS)  # small ones first: points complete a chunk of the file
+TRACKS = "/bev_instseg/tracks", "std_msgs/msg/String"  # what a .json holds, if there are tracks
 
 POINT = np.dtype(
     {
@@ -31,7 +33,8 @@ POINT = np.dtype(
     }
 )
 FLOAT32, UINT32, UINT16 = 7, 6, 4  # of PointField
-CUBE, TEXT, ADD, DELETE_ALL = 1, 9, 0, 3  # of Marker
+ARROW, CUBE, TEXT, ADD, DELETE_ALL = 0, 1, 9, 0, 3  # of Marker
+ARROW_S, ARROW_M = 1.0, (0.12, 0.3, 0.4)  # an arrow leads to the place after this time; its widths
 ALPHA, TEXT_M = 0.4, 0.6
 # vision_msgs is not part of ROS's core, so rosbags does not have it.
 DETECTION_TYPES = {
@@ -51,15 +54,38 @@ class SegmentedSweep:
 
     Attributes:
         sweep: Its points as they came.
-        instances: The objects among them, with boxes in the frame of the network.
+        objects: The objects among them, with boxes in the frame of the network. With tracks, the
+            number of each is its id.
         rotation: (3, 3) float64 from the sweep's coordinates to that frame, and
         origin_m: (3,) float64 the origin of that frame in the sweep's coordinates.
     """
 
     sweep: StampedSweep
-    instances: Instances
+    objects: Instances | TrackedInstances
     rotation: NDArray[np.float64]
     origin_m: NDArray[np.float64]
+
+    @property
+    def instances(self) -> Instances:
+        """The objects without tracks."""
+        return self.objects if isinstance(self.objects, Instances) else self.objects.instances
+
+    @property
+    def ids(self) -> NDArray[np.uint32]:
+        """Number of each object, (K,) uint32: its track, or by descending score from 1."""
+        if isinstance(self.objects, Instances):
+            return np.arange(1, len(self.objects) + 1, dtype=np.uint32)
+        return self.objects.tracks.ids
+
+    @property
+    def velocities_mps(self) -> NDArray[np.float64]:
+        """Velocity over the ground in the sweep's coordinates, (K, 3); NaN if it does not move."""
+        velocities = np.full((len(self.objects), 3), np.nan)
+        if isinstance(self.objects, TrackedInstances):
+            moving = self.objects.tracks.moving
+            along = self.objects.velocity_in_sensor_frame_mps[moving]
+            velocities[moving] = along @ self.rotation[:2]
+        return velocities
 
 
 @cache
@@ -88,10 +114,14 @@ class Encoder:
         header = self._header(result.sweep)
         poses = [self._pose(result, box) for box in result.instances.boxes]
         return (
-            self._serialise(self._markers(header, poses, result.instances), MARKERS[1]),
-            self._serialise(self._detections(header, poses, result.instances), DETECTIONS[1]),
+            self._serialise(self._markers(header, poses, result), MARKERS[1]),
+            self._serialise(self._detections(header, poses, result), DETECTIONS[1]),
             self._points(header, result),
         )
+
+    def encode_text(self, text: str) -> bytes:
+        """Return a serialised message for `TRACKS`."""
+        return self._serialise(self._new("std_msgs/String", text), TRACKS[1])
 
     def _new(self, name: str, *values: Any) -> Any:
         package, _, kind = name.partition("/")
@@ -121,33 +151,47 @@ class Encoder:
     def _size(self, box: NDArray[np.float32]) -> Any:
         return self._new("geometry_msgs/Vector3", *map(float, box[3:6]))
 
-    def _detections(self, header: Any, poses: Sequence[Any], instances: Instances) -> Any:
+    def _detections(self, header: Any, poses: Sequence[Any], result: SegmentedSweep) -> Any:
         detections = []
-        for pose, one in zip(poses, instances, strict=True):
+        for pose, one, number in zip(poses, result.instances, result.ids.tolist(), strict=True):
             covariance = self._new("geometry_msgs/PoseWithCovariance", pose, np.zeros(36))
             box = self._new("vision_msgs/BoundingBox3D", pose, self._size(one.box))
             hypothesis = self._new("vision_msgs/ObjectHypothesis", one.name, one.score)
             guess = self._new("vision_msgs/ObjectHypothesisWithPose", hypothesis, covariance)
-            number = str(one.number)
-            detections.append(self._new("vision_msgs/Detection3D", header, [guess], box, number))
+            values = header, [guess], box, str(number)
+            detections.append(self._new("vision_msgs/Detection3D", *values))
         return self._new("vision_msgs/Detection3DArray", header, detections)
 
-    def _markers(self, header: Any, poses: Sequence[Any], instances: Instances) -> Any:
+    def _markers(self, header: Any, poses: Sequence[Any], result: SegmentedSweep) -> Any:
         markers = [self._marker(header, "", 0, DELETE_ALL, CUBE)]
-        colours = colours_of(instances)
-        for pose, one, colour in zip(poses, instances, colours, strict=True):
-            rgba = self._new("std_msgs/ColorRGBA", *map(float, colour), ALPHA)
-            cube = self._marker(header, "boxes", one.number, ADD, CUBE)
-            cube.pose, cube.scale, cube.color = pose, self._size(one.box), rgba
-            text = self._marker(header, "names", one.number, ADD, TEXT)
+        colours = colours_of(result.instances, result.ids.tolist())
+        columns = result.ids.tolist(), colours, result.velocities_mps
+        for pose, one, number, colour, velocity in zip(
+            poses, result.instances, *columns, strict=True
+        ):
+            opaque = self._new("std_msgs/ColorRGBA", *map(float, colour), 1.0)
+            cube = self._marker(header, "boxes", number, ADD, CUBE)
+            cube.pose, cube.scale = pose, self._size(one.box)
+            cube.color = self._new("std_msgs/ColorRGBA", *map(float, colour), ALPHA)
+            text = self._marker(header, "names", number, ADD, TEXT)
             above = pose.position.z + float(one.box[5]) / 2 + TEXT_M
             place = self._new("geometry_msgs/Point", pose.position.x, pose.position.y, above)
             text.pose = self._new("geometry_msgs/Pose", place, text.pose.orientation)
-            text.scale = self._new("geometry_msgs/Vector3", 0.0, 0.0, TEXT_M)
-            text.color = self._new("std_msgs/ColorRGBA", *map(float, colour), 1.0)
-            text.text = f"{one.number} {one.title}"
+            text.scale, text.color = self._new("geometry_msgs/Vector3", 0.0, 0.0, TEXT_M), opaque
+            text.text = f"{number} {one.title}"
             markers += [cube, text]
+            if np.isfinite(velocity[0]):
+                text.text += f" {np.linalg.norm(velocity):.1f} m/s"
+                arrow = self._marker(header, "velocities", number, ADD, ARROW)
+                arrow.points = [pose.position, self._after(pose.position, velocity)]
+                arrow.scale, arrow.color = self._new("geometry_msgs/Vector3", *ARROW_M), opaque
+                markers.append(arrow)
         return self._new("visualization_msgs/MarkerArray", markers)
+
+    def _after(self, place: Any, velocity: NDArray[np.float64]) -> Any:
+        """Return the place after `ARROW_S`."""
+        x, y, z = (np.array([place.x, place.y, place.z]) + ARROW_S * velocity).tolist()
+        return self._new("geometry_msgs/Point", x, y, z)
 
     def _marker(self, header: Any, group: str, number: int, action: int, kind: int) -> Any:
         """Return a marker without place and size."""
@@ -207,7 +251,7 @@ def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> N
     records = np.zeros(len(points), POINT)
     for k, name in enumerate(("x", "y", "z", "intensity")):
         records[name] = points[:, k]
-    records["instance"] = instances.labels
+    records["instance"] = np.append(np.uint32(0), result.ids)[instances.labels]
     scores = np.concatenate([np.zeros(1, np.float32), instances.scores])
     numbers = np.array([one.label for one in classes], np.uint16)
     kinds = np.concatenate([np.zeros(1, np.uint16), numbers[instances.classes]])

@@ -240,12 +240,26 @@ class SweepResult:
             ScanError: The file cannot be read, or is not a complete result.
         """
         try:
-            return _parse(json.loads(read_bytes(path, MAX_BYTES)))
+            return cls.parse(read_bytes(path, MAX_BYTES), path)
         except OSError as error:
             raise ScanError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+
+    @classmethod
+    def parse(cls, data: bytes | str, name: str | Path) -> "SweepResult":
+        """Parse and check the content of a ``.json`` file.
+
+        Args:
+            data: The content.
+            name: What the error names.
+
+        Raises:
+            ScanError: It is not a complete result.
+        """
+        try:
+            return _parse(json.loads(data))
         except NOT_A_RESULT:
             raise ScanError(
-                f"{path}: not a complete result of bev-instseg; segment the sweep again"
+                f"{name}: not a complete result of bev-instseg; segment the sweep again"
             ) from None
 
     def to_bytes(self) -> bytes:

@@ -1,40 +1,48 @@
 """All tracks of a sequence as a table, ``tracks.csv``: a row per object and sweep."""
 
 import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 from bev_instseg.export.sweep_result import SweepResult
 
-TRACKS_CSV, TRACKS_PNG = "tracks.csv", "tracks.png"
+TRACKS_CSV, TRACKS_PNG, TRACKS_HTML = "tracks.csv", "tracks.png", "tracks.html"
 COLUMNS = (
     *("frame", "sweep", "stamp", "id", "class", "x", "y", "z", "vx", "vy", "heading"),
     *("length", "width", "height", "score", "moving"),
 )
 
 
-def tracks_csv(sweeps: Sequence[tuple[str, SweepResult | None]]) -> str:
-    """Format the confirmed objects of all sweeps.
+class TrackTable:
+    """Writes the confirmed objects of a sequence, sweep by sweep.
 
     Seconds, metres, metres per second and radians in the world; ``moving`` is 1 or 0.
-
-    Args:
-        sweeps: Name and result of each sweep in the order of time; None for those without one.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for frame, (name, result) in enumerate(sweeps):
-        if result is None or result.sequence is None:
-            continue
+
+    def __init__(self, file: TextIO) -> None:
+        """Write the heading.
+
+        Args:
+            file: The file.
+        """
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._writer.writerow(COLUMNS)
+
+    def add(self, frame: int, name: str, result: SweepResult) -> None:
+        """Write the objects of a sweep.
+
+        Args:
+            frame: Its place in the sequence.
+            name: Its name.
+            result: Its objects, with tracks.
+        """
+        assert result.sequence is not None
         for one in result.instances:
             if (t := one.track) is not None:
                 place = *t.position_m, *t.velocity_mps, t.heading_rad
                 size = one.length_m, one.width_m, one.height_m
                 row = (frame, name, result.sequence.stamp_s, t.id, one.class_name, *place, *size)
-                writer.writerow((*row, one.score, int(t.moving)))
-    return text.getvalue()
+                self._writer.writerow((*row, one.score, int(t.moving)))
 
 
 def is_tracks_csv(path: Path) -> bool:

@@ -1,10 +1,10 @@
 """Process several sweeps at once: a thread per sweep, rather than several threads for each."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from bev_instseg.engines.engine import Engine
 from bev_instseg.engines.threads import num_threads
@@ -57,3 +57,32 @@ def run_in_threads(
             yield item, outcome
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+class InOrder(Generic[Output]):
+    """A bounded queue of work in threads, whose outcomes come in order."""
+
+    def __init__(self, pool: ThreadPoolExecutor, max_pending: int) -> None:
+        """Queue nothing yet.
+
+        Args:
+            pool: Does the work.
+            max_pending: How many outcomes may be due.
+        """
+        self._pool, self._max_pending = pool, max_pending
+        self._pending: deque[Future[Output]] = deque()
+
+    def put(self, work: Callable[..., Output], *arguments: object) -> Iterator[Output]:
+        """Start work; yield the outcomes that have to be taken first."""
+        self._pending.append(self._pool.submit(work, *arguments))
+        while self._pending and (len(self._pending) > self._max_pending or self._pending[0].done()):
+            yield self._pending.popleft().result()
+
+    def put_done(self, outcome: Output) -> Iterator[Output]:
+        """Queue a finished outcome."""
+        return self.put(lambda: outcome)
+
+    def rest(self) -> Iterator[Output]:
+        """Yield all outcomes that are still due."""
+        while self._pending:
+            yield self._pending.popleft().result()

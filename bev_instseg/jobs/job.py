@@ -30,7 +30,6 @@ from bev_instseg.export import (
     write_result,
 )
 from bev_instseg.file_io import read_bytes
-from bev_instseg.grid import BEVGrid
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Survey
 from bev_instseg.io.sweep import Sweep, read_sweep, stem_of
@@ -333,7 +332,7 @@ def draw_and_write(
         image_size_px=segmenter.config.data.image_size_px,
         pictures=pictures,
     )
-    about = _about(segmenter, job, item, sweep, segmentation.pillars.grid)
+    about = provenance_of(segmenter, job, item, segmented)
     cloud = Cloud(sweep.xyz, sweep.points[:, 3])
     found = segmentation.instances if tracked is None else tracked
     write_result(job.target(item), cloud, found, segmenter.classes, about, files)
@@ -389,8 +388,16 @@ def _reason(error: BaseException, item: Item) -> str:
     return reason if name in reason else f"{name}: {reason}"
 
 
-def _about(segmenter: Segmenter, job: Job, item: Item, sweep: Sweep, grid: BEVGrid) -> Provenance:
-    """Return what a sweep's result was computed from."""
+def provenance_of(segmenter: Segmenter, job: Job, item: Item, segmented: Segmented) -> Provenance:
+    """Return what a sweep's result was computed from.
+
+    Args:
+        segmenter: Found the instances.
+        job: What was asked for.
+        item: The sweep's file.
+        segmented: The sweep.
+    """
+    sweep = segmented.sweep
     return Provenance(
         sweep=printable(item.path.name),
         sweep_bytes=item.path.stat().st_size,
@@ -398,7 +405,7 @@ def _about(segmenter: Segmenter, job: Job, item: Item, sweep: Sweep, grid: BEVGr
         origin_m=sweep.origin_m,
         level_deg=sweep.level_deg,
         notices=sweep.notices,
-        grid=grid,
+        grid=segmented.segmentation.pillars.grid,
         weights_sha256=segmenter.weights_sha256,
         settings=job.settings_of(item),
         calibration=job.calibration_sha256(item),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import NUM_COLOURS, instance_colours
+from bev_instseg.colours import colours_of_ids
 from bev_instseg.visualize.bev_map import DPI, PANEL_PX, encode_png
 
 MIN_SIDE_M = 20.0
@@ -47,7 +47,7 @@ def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title
     if len(sensor_m):
         axes.plot(*sensor_m[-1, ::-1], marker=(3, 0, 0), markersize=6, color="black", zorder=3)
     for path in paths:
-        colour = instance_colours(NUM_COLOURS)[(path.id - 1) % NUM_COLOURS]
+        [colour] = colours_of_ids(np.array([path.id]))
         if not path.moved:
             axes.plot(*np.median(path.xy_m, axis=0)[::-1], "o", ms=2.5, color=colour)
             continue

@@ -14,6 +14,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.io.recordings.merge import Merger
 from bev_instseg.io.recordings.open_recording import choose_topics, frame_of, open_source
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
+from bev_instseg.io.recordings.poses import RecordedPoses, find_poses
 from bev_instseg.io.recordings.source import Message, Source
 from bev_instseg.io.recordings.transforms import (
     REMEDY,
@@ -51,6 +52,11 @@ class RawSweep:
 
     stamp_ns: int
     parts: tuple[Message, ...] | StampedSweep
+
+    @property
+    def has_stamp(self) -> bool:
+        """Whether its stamp is from its messages, rather than the time of recording."""
+        return isinstance(self.parts, StampedSweep) or self.parts[0].header_ns != 0
 
 
 class Recording:
@@ -206,6 +212,20 @@ class Recording:
             ]
         middle: NDArray[np.float64] = np.mean(places, axis=0)
         return middle
+
+    def poses(self, name: str) -> RecordedPoses:
+        """Return where the frame of the points was over time.
+
+        Args:
+            name: A topic of odometry, or a frame such as ``odom``.
+
+        Raises:
+            ScanError: The recording does not say.
+        """
+        if self._source is None:
+            raise ScanError(f"{self.path}: a capture has no poses; leave out --poses")
+        frame = self.frame or frame_of(self._source, self._topics[0])
+        return find_poses(self._source, frame, name)
 
     def _to_frame(self, frame_id: str, topic: str) -> Transform:
         for name in (topic.lstrip("/"), frame_id):

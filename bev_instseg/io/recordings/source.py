@@ -52,12 +52,21 @@ class Message:
         Raises:
             ScanError: The message is too short to have a header.
         """
+        return self.header_ns or self.log_ns
+
+    @property
+    def header_ns(self) -> int:
+        """The stamp of the message's header, 0 if its writer left it out.
+
+        Raises:
+            ScanError: The message is too short to have a header.
+        """
         skipped, big = 4, not self.is_ros1 and self.data[:2] in (b"\x00\x00", b"\x00\x02")
         try:
             seconds, nanoseconds = struct.unpack_from(">iI" if big else "<iI", self.data, skipped)
         except struct.error:
             raise ScanError(f"{self.topic}: a message without a header; record it again") from None
-        return int(seconds) * 10**9 + int(nanoseconds) or self.log_ns
+        return int(seconds) * 10**9 + int(nanoseconds)
 
 
 class Source(Protocol):

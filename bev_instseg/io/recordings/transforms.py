@@ -113,25 +113,52 @@ class FrameTree:
         """Know no frames."""
         self._neighbours: dict[str, dict[str, Transform]] = {}
         self._moving: set[frozenset[str]] = set()
+        self._parents: set[tuple[str, str]] = set()
 
     def add(self, parent: str, child: str, to_parent: Transform) -> None:
         """Add a transform from a child's coordinates to its parent's; note it if it has changed."""
         earlier = self._neighbours.get(child, {}).get(parent)
         if earlier is not None and not earlier.is_near(to_parent):
             self._moving.add(frozenset((parent, child)))
+        self._parents.add((parent, child))
         self._neighbours.setdefault(child, {})[parent] = to_parent
         self._neighbours.setdefault(parent, {})[child] = to_parent.inverse()
 
     def find(self, source: str, target: str) -> Transform | None:
-        """Return the transform from one frame to another by the shortest chain; None if none."""
-        found, queue = {source: IDENTITY}, [source]
+        """Return the fixed transform from one frame to another by the shortest chain, or None."""
+        chain = self.chain(source, target, only_fixed=True)
+        if chain is None:
+            return None
+        found = IDENTITY
+        for pair in chain:
+            found = self.step(*pair).after(found)
+        return found
+
+    def chain(
+        self, source: str, target: str, only_fixed: bool = False
+    ) -> list[tuple[str, str]] | None:
+        """Return the shortest chain of pairs of frames from one frame to another; None if none."""
+        found: dict[str, list[tuple[str, str]]] = {source: []}
+        queue = [source]
         for frame in queue:  # grows while it is walked through
-            for neighbour, step in self._neighbours.get(frame, {}).items():
-                fixed = frozenset((frame, neighbour)) not in self._moving
-                if fixed and neighbour not in found:
-                    found[neighbour] = step.after(found[frame])
+            for neighbour in self._neighbours.get(frame, {}):
+                passable = not (only_fixed and self.is_moving(frame, neighbour))
+                if passable and neighbour not in found:
+                    found[neighbour] = [*found[frame], (frame, neighbour)]
                     queue.append(neighbour)
         return found.get(target)
+
+    def step(self, source: str, target: str) -> Transform:
+        """Return the transform between two neighbours of a chain as it was added last."""
+        return self._neighbours[source][target]
+
+    def is_moving(self, one: str, other: str) -> bool:
+        """Return whether the transform between two neighbours has changed."""
+        return frozenset((one, other)) in self._moving
+
+    def is_parent(self, one: str, other: str) -> bool:
+        """Return whether one frame was added as the parent of the other."""
+        return (one, other) in self._parents
 
     @property
     def frames(self) -> list[str]:

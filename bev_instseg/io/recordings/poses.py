@@ -1,0 +1,178 @@
+"""Where the sensor was at each moment, as the recording itself says: by transforms or odometry.
+
+A chain of links leads from the frame of the points to the one that is asked for. A link that
+changes is looked up at the stamp of the sweep, between the two samples around it.
+"""
+
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from bev_instseg.exceptions import ScanError, printable
+from bev_instseg.io.recordings.decode import parse
+from bev_instseg.io.recordings.point_cloud2 import stamp_text
+from bev_instseg.io.recordings.source import TRANSFORMS, Source
+from bev_instseg.io.recordings.transforms import Transform, recorded_frames
+
+ODOMETRY = "nav_msgs/Odometry"
+MAX_GAP_S = 1.0  # between two samples
+MAX_BEYOND_S = 0.2  # before the first sample and after the last one
+MAX_LISTED = 20
+OTHERWISE = "leave out --poses to find the motion from the points"
+
+
+@dataclass(frozen=True, eq=False)
+class MovingLink:
+    """A transform between two frames that changes over time.
+
+    Attributes:
+        name: Names it in messages.
+        stamps_ns: (S,) int64 increasing times of its samples, at least two.
+        translations_m: (S, 3) float64.
+        quaternions: (S, 4) float64 x, y, z, w.
+        is_inverse: Whether the chain goes through it from the parent to the child.
+    """
+
+    name: str
+    stamps_ns: NDArray[np.int64]
+    translations_m: NDArray[np.float64]
+    quaternions: NDArray[np.float64]
+    is_inverse: bool = False
+
+    def at(self, stamp_ns: int) -> Transform:
+        """Return the transform at a time; a little beyond the ends it goes on as before.
+
+        Raises:
+            ScanError: No samples are near enough.
+        """
+        stamps = self.stamps_ns
+        after = int(np.clip(np.searchsorted(stamps, stamp_ns), 1, len(stamps) - 1))
+        start_ns, end_ns = int(stamps[after - 1]), int(stamps[after])
+        beyond_ns = max(start_ns - stamp_ns, stamp_ns - end_ns)
+        if beyond_ns > 1e9 * MAX_BEYOND_S or end_ns - start_ns > 1e9 * MAX_GAP_S:
+            raise ScanError(
+                f"no pose at {stamp_text(stamp_ns)}: {self.name} has no samples around it; "
+                f"{OTHERWISE}"
+            )
+        share = (stamp_ns - start_ns) / (end_ns - start_ns)
+        first_m, last_m = self.translations_m[after - 1 : after + 1]
+        first, last = (Rotation.from_quat(q) for q in self.quaternions[after - 1 : after + 1])
+        turn = first * Rotation.from_rotvec(share * (first.inv() * last).as_rotvec())
+        found = Transform(turn.as_matrix(), first_m + share * (last_m - first_m))
+        return found.inverse() if self.is_inverse else found
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedPoses:
+    """The pose of a frame over time.
+
+    Attributes:
+        links: What leads to the common frame, the first one from the frame of the points.
+    """
+
+    links: tuple[Transform | MovingLink, ...]
+
+    def at(self, stamp_ns: int) -> NDArray[np.float64]:
+        """Return the (4, 4) pose at a time.
+
+        Raises:
+            ScanError: The recording does not say.
+        """
+        pose = np.eye(4)
+        for link in self.links:
+            step = link.at(stamp_ns) if isinstance(link, MovingLink) else link
+            matrix = np.eye(4)
+            matrix[:3, :3], matrix[:3, 3] = step.rotation, step.translation_m
+            pose = matrix @ pose
+        return pose
+
+
+class _Samples:
+    """The samples of a link, as they come."""
+
+    def __init__(self) -> None:
+        self._stamps, self._values = array("q"), array("d")
+
+    def add(self, header: object, place: object, turn: object) -> None:
+        """Add a ROS header, position and quaternion."""
+        stamp = header.stamp  # type: ignore[attr-defined]
+        self._stamps.append(stamp.sec * 10**9 + stamp.nanosec)
+        self._values.extend(getattr(place, axis) for axis in "xyz")
+        self._values.extend(getattr(turn, axis) for axis in "xyzw")
+
+    def link(self, source: Source, name: str, is_inverse: bool = False) -> MovingLink:
+        """Return the link; raises ScanError if it cannot be used."""
+        stamps, order = np.unique(np.array(self._stamps, np.int64), return_index=True)
+        values = np.array(self._values).reshape(-1, 7)[order]
+        if len(stamps) < 2 or not np.isfinite(values).all() or not values[:, 3:].any(axis=1).all():
+            raise ScanError(
+                f"{source.path}: {name} has fewer than two poses, or one that is no pose; "
+                f"{OTHERWISE}"
+            )
+        return MovingLink(name, stamps, values[:, :3], values[:, 3:], is_inverse)
+
+
+def find_poses(source: Source, frame: str, name: str) -> RecordedPoses:
+    """Read the motion of a frame from a recording; it is gone through once more for that.
+
+    Args:
+        source: The recording.
+        frame: The frame of the points.
+        name: A topic of `ODOMETRY`, or a frame that transforms lead to, such as ``odom``.
+
+    Raises:
+        ScanError: There is no such topic or frame, or nothing leads there.
+    """
+    topics = [topic.name for topic in source.topics() if topic.type == ODOMETRY]
+    if name in topics:
+        return _from_odometry(source, frame, name)
+    tree = recorded_frames(source)
+    chain = tree.chain(frame, name.lstrip("/"))
+    if chain is None:
+        raise ScanError(
+            f"{source.path}: --poses {name}: no transforms lead there from {frame or 'the points'} "
+            f"(frames: {_listing(tree.frames)}; odometry: {_listing(topics)})"
+        )
+    moving = {pair: _Samples() for pair in chain if tree.is_moving(*pair)}
+    offered = {topic.name for topic in source.topics() if topic.type in TRANSFORMS}
+    for message in source.messages(offered) if moving else ():
+        for one in parse(message).transforms:
+            parent, child = (
+                printable(text).lstrip("/") for text in (one.header.frame_id, one.child_frame_id)
+            )
+            for pair in ((child, parent), (parent, child)):
+                if pair in moving:
+                    body = one.transform
+                    moving[pair].add(one.header, body.translation, body.rotation)
+    links: list[Transform | MovingLink] = []
+    for pair in chain:
+        if pair in moving:
+            text = f"the transform from {pair[0]} to {pair[1]}"
+            links.append(moving[pair].link(source, text, tree.is_parent(*pair)))
+        else:
+            links.append(tree.step(*pair))
+    return RecordedPoses(tuple(links))
+
+
+def _from_odometry(source: Source, frame: str, topic: str) -> RecordedPoses:
+    samples, child = _Samples(), ""
+    for message in source.messages({topic}):
+        parsed = parse(message)
+        samples.add(parsed.header, parsed.pose.pose.position, parsed.pose.pose.orientation)
+        child = printable(parsed.child_frame_id).lstrip("/")
+    tree = recorded_frames(source)
+    mounted = tree.find(frame, child)
+    if mounted is None:
+        raise ScanError(
+            f"{source.path}: --poses {topic}: no fixed transform from {frame or 'the points'} to "
+            f"{child or 'an unnamed frame'}, whose odometry it is (frames: {_listing(tree.frames)})"
+        )
+    return RecordedPoses((mounted, samples.link(source, topic)))
+
+
+def _listing(names: Iterable[str]) -> str:
+    return ", ".join(list(names)[:MAX_LISTED]) or "none"

@@ -1,0 +1,177 @@
+"""What the tracker is given for a sweep, be it segmented now or finished earlier.
+
+It is what a ``.json`` holds, rounded as it is there. So a job that goes on after an interruption
+feeds the tracker the finished sweeps from their ``.json``, and ends with the same files as one that
+was never interrupted.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.export import SweepResult
+from bev_instseg.export.read_back import instances_of, tracked_of
+from bev_instseg.io.sensor_setup import sensor_rotation
+from bev_instseg.jobs.job import Segmented
+from bev_instseg.structures import Float32, Instances
+from bev_instseg.tracking.ego_motion import Odometry, default_odometry
+from bev_instseg.tracking.learned_centres import learned_centres
+from bev_instseg.tracking.tracked import TrackedInstances
+from bev_instseg.tracking.tracker import Tracker
+
+Float64 = NDArray[np.float64]
+POSE_DIGITS, STAMP_DIGITS = 6, 6  # of a .json
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The instances of a sweep, on their way to the tracker.
+
+    Attributes:
+        instances: The instances, rounded as in a ``.json``; of a finished sweep with as many
+            points, in no order.
+        centres_m: (K, 2) learned centres.
+        to_sensor: (4, 4) from the file's coordinates to the sensor frame.
+        points: The points for the odometry; None if it needs none.
+        segmented: Everything of a sweep that was segmented now.
+        stored: The ``.json`` of a finished sweep.
+    """
+
+    instances: Instances
+    centres_m: Float64
+    to_sensor: Float64
+    points: Float32 | None = None
+    segmented: Segmented | None = None
+    stored: SweepResult | None = None
+
+    @classmethod
+    def now(cls, segmented: Segmented, need_points: bool) -> "Found":
+        """Return what was found in a sweep; note the time in its ``timing_ms``.
+
+        Args:
+            segmented: The sweep.
+            need_points: Whether the odometry has to see its points.
+        """
+        segmentation, sweep = segmented.segmentation, segmented.sweep
+        start = time.perf_counter()
+        result = SweepResult.of(segmentation.instances)
+        labels = segmentation.instances.labels
+        instances = instances_of(result.instances, result.class_names, labels)
+        centres_m = learned_centres(segmentation).round(3)
+        segmented.timing_ms["track"] = 1000 * (time.perf_counter() - start)
+        return cls(
+            instances,
+            centres_m,
+            to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m),
+            sweep.points if need_points else None,
+            segmented,
+        )
+
+    @classmethod
+    def earlier(cls, result: SweepResult, points: Float32 | None = None) -> "Found":
+        """Return what was found in a finished sweep.
+
+        Args:
+            result: Its ``.json``, with tracks.
+            points: Its points for the odometry; None if it needs none.
+        """
+        assert result.provenance is not None
+        tracked, made = tracked_of(result), result.provenance
+        centres_m = tracked.tracks.seen_centres_m[np.argsort(tracked.tracks.seen_numbers)]
+        place = to_sensor(made.axes, made.level_deg, made.origin_m)
+        return cls(tracked.as_seen(), centres_m, place, points, stored=result)
+
+
+class GivenPoses:
+    """Brings given poses, which are those of the files' coordinates, to the sensor frame.
+
+    The world is the sensor frame of the first sweep.
+    """
+
+    def __init__(self) -> None:
+        """Begin a sequence."""
+        self._from_common: Float64 | None = None
+
+    def next(self, given: Float64, place: Float64) -> Float64:
+        """Return the (4, 4) pose of a sweep; to be called in order.
+
+        Args:
+            given: (4, 4) from the file's coordinates to a common frame.
+            place: (4, 4) from the file's coordinates to the sensor frame; see `to_sensor`.
+        """
+        if self._from_common is None:
+            self._from_common = place @ np.linalg.inv(given)
+        pose: Float64 = self._from_common @ given @ np.linalg.inv(place)
+        return pose
+
+
+class Poses:
+    """The pose of each sweep: from a given one, from its ``.json``, or by odometry."""
+
+    def __init__(self, are_given: bool, has_new_sweeps: bool) -> None:
+        """Begin a sequence.
+
+        Args:
+            are_given: Whether each sweep comes with a pose.
+            has_new_sweeps: Whether there are sweeps without a ``.json``.
+        """
+        self._odometry: Odometry | None = None
+        if not are_given and has_new_sweeps:
+            self._odometry = default_odometry()
+        self._given = GivenPoses()
+
+    @property
+    def need_points(self) -> bool:
+        """Whether the odometry has to see the points, those of finished sweeps, too."""
+        return self._odometry is not None
+
+    def next(self, found: Found, given: Float64 | None) -> Float64:
+        """Return the (4, 4) pose of a sweep, rounded; to be called in order.
+
+        Args:
+            found: The sweep.
+            given: (4, 4) from the file's coordinates to a common frame; None without.
+        """
+        if given is not None:
+            pose = self._given.next(given, found.to_sensor)
+        elif self._odometry is not None and found.points is not None:
+            pose = self._odometry.register(found.points)
+        if given is None and found.stored is not None:
+            assert found.stored.sequence is not None
+            pose = np.vstack([np.reshape(found.stored.sequence.pose, (3, 4)), [0, 0, 0, 1]])
+        rounded: Float64 = np.round(pose, POSE_DIGITS) + 0.0
+        return rounded
+
+
+def track(tracker: Tracker, stamp_s: float, pose: Float64, found: Found) -> TrackedInstances:
+    """Give a sweep to the tracker; see `Tracker.update_instances`."""
+    return tracker.update_instances(found.instances, stamp_s, pose, found.centres_m)
+
+
+def rounded_stamp(stamp_s: float) -> float:
+    """Return a time as a ``.json`` holds it."""
+    return round(float(stamp_s), STAMP_DIGITS)
+
+
+def to_sensor(
+    axes: str, level_deg: tuple[float, float], origin_m: tuple[float, float, float]
+) -> Float64:
+    """Return (4, 4) from a file's coordinates to the sensor frame.
+
+    Args:
+        axes: Directions of its axes, see `SensorSetup`.
+        level_deg: Pitch and roll, see `sensor_rotation`.
+        origin_m: Where the sensor is in these coordinates.
+    """
+    transform = np.eye(4)
+    transform[:3, :3] = sensor_rotation(axes, level_deg)
+    transform[:3, 3] = -transform[:3, :3] @ origin_m
+    return transform
+
+
+def without_points(tracked: TrackedInstances) -> TrackedInstances:
+    """Return the same without points, to be kept for many sweeps."""
+    no_labels = np.zeros(0, np.int32)
+    return replace(tracked, instances=replace(tracked.instances, labels=no_labels))

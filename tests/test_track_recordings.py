@@ -1,0 +1,388 @@
+"""The command segment on recordings: objects keep their ids, and motion comes from the bag."""
+
+import csv
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bags import CLOUD, START_NS, TF, Bag, cloud, header, new, stamp, writing
+from conftest import CAR, PERSON, Thing, one_thread_environment, street
+from scipy.spatial.transform import Rotation
+from test_segment_recordings import KILLED, lines
+from tracks import instances_of, pose_of
+
+from bev_instseg.cli import segment
+from bev_instseg.export.ros_messages import (
+    DETECTIONS,
+    MARKERS,
+    TOPICS,
+    TRACKS,
+    SegmentedSweep,
+    message_types,
+)
+from bev_instseg.export.stored_sweeps import StoredSweep, stored_sweeps
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep
+from bev_instseg.io.recordings.recording import Recording
+from bev_instseg.io.sensor_setup import sensor_rotation
+from bev_instseg.tracking.tracker import Tracker
+
+NUM_SWEEPS = 8
+EGO_M = 0.4  # per sweep
+
+
+def sweep(i: int) -> np.ndarray:
+    """Two parked cars, a car that drives ahead with 10 m/s, and a person who stands."""
+    x = EGO_M * i
+    things = (Thing(CAR, 9 - x, 3, 0.3), Thing(CAR, 5 + 0.6 * i, -4), Thing(PERSON, 7 - x, 0))
+    return street(things, seed=i)[0]
+
+
+SWEEPS = [sweep(i) for i in range(NUM_SWEEPS)]
+
+
+def moving(i: int, parent: str, child: str, store: Any) -> Any:
+    """A ``TFMessage`` with the place of the sensor at sweep ``i``."""
+    body = new(
+        store,
+        "geometry_msgs/Transform",
+        new(store, "geometry_msgs/Vector3", EGO_M * i, 0.0, 0.0),
+        new(store, "geometry_msgs/Quaternion", 0.0, 0.0, 0.0, 1.0),
+    )
+    at = header(store, stamp(i), parent)
+    return new(
+        store, "tf2_msgs/TFMessage", [new(store, "geometry_msgs/TransformStamped", at, child, body)]
+    )
+
+
+def write_drive(folder: Path, kind: str = "mcap") -> Path:
+    """A recording of the sweeps with ``/tf`` from ``odom`` to ``velodyne``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder, kind) as bag:
+        for i, points in enumerate(SWEEPS):
+            bag.write("/tf", TF, stamp(i), moving(i, "odom", "velodyne", bag.store))
+            bag.cloud("/points", points, i)
+    return folder / f"drive.{kind}"
+
+
+def run(path: Path, out: Path, weights: str, *more: str) -> int:
+    command = [str(path), "--out", str(out), "--weights", weights, "--runtime", "torch"]
+    return segment.main([*command, *more])
+
+
+def as_folder(tmp_path: Path, weights: str, *more: str) -> Path:
+    """The results of the same sweeps in a folder, with the same times and poses."""
+    folder = tmp_path / "bins"
+    folder.mkdir()
+    for i, points in enumerate(SWEEPS):
+        points.tofile(folder / f"{i:06}.bin")
+    (folder / "times.txt").write_text("".join(f"{stamp(i) / 1e9:.6f}\n" for i in range(NUM_SWEEPS)))
+    rows = [pose_of(EGO_M * i)[:3].ravel() for i in range(NUM_SWEEPS)]
+    np.savetxt(folder / "poses.txt", rows)
+    assert run(folder, tmp_path / "folder", weights, "--track", *more) == 0
+    return tmp_path / "folder"
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def parsed(stored: StoredSweep, topic: tuple[str, str]) -> Any:
+    data = stored.messages[(TRACKS, *TOPICS).index(topic)]
+    return message_types().deserialize_cdr(data, topic[1])
+
+
+def same_numbers(mine: dict[str, str], theirs: dict[str, str]) -> None:
+    """Rows of tables are the same but for rounding; a heading may be turned by half a turn."""
+    assert mine["class"] == theirs["class"]
+    for key in set(mine) - {"class", "sweep"}:
+        gap = float(mine[key]) - float(theirs[key])
+        assert abs(np.sin(gap) if key == "heading" else gap) < 2e-3, key
+
+
+@pytest.mark.parametrize("more", [(), ("--smooth",)])
+def test_a_recording_has_the_tracks_of_its_sweeps_as_files(
+    more: tuple[str, ...], weights: str, tmp_path: Path
+) -> None:
+    folder = as_folder(tmp_path, weights, *more)
+    path, out = write_drive(tmp_path / "in"), tmp_path / "out"
+    assert run(path, out, weights, "--poses", "odom", *more) == 0
+    assert {one.name for one in out.iterdir()} == {
+        *("drive.mcap", "drive_tracks.csv", "drive_tracks.png")
+    }
+    for i, stored in enumerate(stored_sweeps(out / "drive.mcap")):
+        words = np.fromfile(folder / f"{i:06}.label", np.uint32)
+        extras = stored.points.extras
+        np.testing.assert_array_equal(extras["instance"], words >> 16)
+        np.testing.assert_array_equal(extras["class"], words & 0xFFFF)
+    mine, theirs = table(out / "drive_tracks.csv"), table(folder / "tracks.csv")
+    assert len(mine) == len(theirs) > 2 * NUM_SWEEPS
+    for row, other in zip(mine, theirs, strict=True):
+        same_numbers(row, other)
+    assert max(list(row["id"] for row in mine).count(i) for i in {r["id"] for r in mine}) == 8
+
+
+def test_ids_and_velocities_are_in_all_messages(weights: str, tmp_path: Path) -> None:
+    path, out = write_drive(tmp_path / "in"), tmp_path / "out"
+    assert run(path, out, weights, "--poses", "odom") == 0
+    rows = {(int(r["frame"]), int(r["id"])): r for r in table(out / "drive_tracks.csv")}
+    arrows = 0
+    for stored in stored_sweeps(out / "drive.mcap"):
+        here = {number: row for (frame, number), row in rows.items() if frame == stored.index}
+        assert {int(one.id) for one in parsed(stored, DETECTIONS).detections} == set(here)
+        markers = parsed(stored, MARKERS).markers[1:]
+        assert {one.id for one in markers} == set(here)
+        for one in markers:
+            row = here[one.id]
+            speed = np.hypot(float(row["vx"]), float(row["vy"]))
+            if one.ns == "names":
+                assert one.text.startswith(f"{row['id']} {row['class']} ")
+                assert ("m/s" in one.text) == (row["moving"] == "1")
+            elif one.ns == "velocities":
+                arrows += 1
+                start, end = one.points
+                np.testing.assert_allclose(end.x - start.x, float(row["vx"]), atol=1e-3)
+                np.testing.assert_allclose(end.y - start.y, float(row["vy"]), atol=1e-3)
+                text = next(m.text for m in markers if (m.ns, m.id) == ("names", one.id))
+                assert text.endswith(f" {speed:.1f} m/s")
+    assert arrows == sum(row["moving"] == "1" for row in rows.values()) > 0
+
+
+def test_velocities_are_in_the_coordinates_of_the_points() -> None:
+    """The sensor has turned left by 90 degrees in the world, and its z axis points down."""
+    tracker = Tracker()
+    for i in range(8):  # drives along the world's x with 5 m/s: to the right of the sensor
+        row = [("vehicle", 6.0, 4 - 0.5 * i, np.pi / 2, 0.9)]
+        tracked = tracker.update_instances(instances_of(row), 0.1 * i, pose_of(0, 0, np.pi / 2))
+    np.testing.assert_allclose(tracked.tracks.velocity_mps, [(5, 0)], atol=0.1)
+    sweep = StampedSweep(0, "velodyne", "/points", np.zeros((1, 4), np.float32))
+    result = SegmentedSweep(sweep, tracked, sensor_rotation("frd", (0, 0)), np.zeros(3))
+    np.testing.assert_allclose(result.velocities_mps, [(0, 5, 0)], atol=0.1)
+    assert result.ids.tolist() == [1]
+
+
+def test_a_killed_job_goes_on_with_the_same_ids(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_drive(tmp_path / "in", "bag"), tmp_path / "out"
+    whole = tmp_path / "whole"
+    assert run(path, whole, weights) == 0
+    command = [str(path), "--out", str(out), "--weights", weights, "--runtime", "torch"]
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, "3", *command],
+        env=one_thread_environment(),
+        capture_output=True,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert [one.index for one in stored_sweeps(out / "drive.mcap.part")] == [0, 1, 2, 3]
+    capsys.readouterr()
+    assert run(path, out, weights) == 0
+    assert "4 sweeps already have results" in capsys.readouterr().out
+    before, after = (list(stored_sweeps(one / "drive.mcap")) for one in (whole, out))
+    assert after == before
+    name = "drive_tracks.csv"
+    assert (out / name).read_bytes() == (whole / name).read_bytes()
+    for one in out.glob("drive_tracks.*"):
+        one.unlink()
+    assert run(path, out, weights) == 0  # only what is missing
+    assert "already segmented" in capsys.readouterr().out
+    assert (out / name).read_bytes() == (whole / name).read_bytes()
+    assert run(path, out, weights, "--no-track") == 0  # other settings: anew
+    assert "already" not in capsys.readouterr().out
+
+
+def test_looking_both_ways_survives_an_interruption(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out, whole = write_drive(tmp_path / "in"), tmp_path / "out", tmp_path / "whole"
+    assert run(path, whole, weights, "--smooth") == 0
+    command = [str(path), "--out", str(out), "--weights", weights, "--runtime", "torch"]
+    arguments = segment.parse_arguments([*command, "--smooth"], "segment_scan")
+    with monkeypatch.context() as patched:
+        patched.setattr("bev_instseg.jobs.recording_run.smooth", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            segment.segment_all(arguments)
+    assert [one.name for one in out.glob("[!.]*")] == ["drive.mcap.part"]
+    assert run(path, out, weights, "--smooth") == 0
+    before, after = (list(stored_sweeps(one / "drive.mcap")) for one in (whole, out))
+    assert after == before
+    assert not (out / "drive.mcap.part").exists()
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_sweep_that_does_not_go_on_in_time_is_left_out(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        for i, when in enumerate((0, 1, 1, 2)):
+            bag.cloud("/points", SWEEPS[i], when)
+    path, out = tmp_path / "drive.mcap", tmp_path / "out"
+    assert run(path, out, weights) == 2
+    line = lines(capsys)[-1]
+    assert "drive.mcap: /points at 1700000000.100000000: not later than the sweep before" in line
+    assert line.endswith("left out; --no-track keeps it")
+    assert [one.index for one in stored_sweeps(out / "drive.mcap")] == [0, 1, 3]
+    assert run(path, out, weights, "--no-track") == 0
+    assert [one.index for one in stored_sweeps(out / "drive.mcap")] == [0, 1, 2, 3]
+
+
+def test_messages_without_stamps_have_the_time_of_recording(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        for i in range(3):
+            bag.write("/points", CLOUD, stamp(i), cloud(SWEEPS[i], 0))
+    assert run(tmp_path / "drive.mcap", tmp_path / "out", weights) == 0
+    assert any("messages have no stamps" in line for line in lines(capsys))
+    found = [one.stamp_ns for one in stored_sweeps(tmp_path / "out" / "drive.mcap")]
+    assert found == [stamp(i) for i in range(3)]
+
+
+def test_files_of_sweeps_and_a_ros_1_bag_have_the_ids(weights: str, tmp_path: Path) -> None:
+    from rosbags.highlevel import AnyReader
+
+    path, out = write_drive(tmp_path / "in"), tmp_path / "out"
+    assert run(path, out, weights, "--files", "--bag") == 0
+    with AnyReader([out / "drive.bag"]) as reader:
+        counts = {topic: one.msgcount for topic, one in reader.topics.items()}
+    assert counts[TRACKS[0]] == counts[DETECTIONS[0]] == NUM_SWEEPS
+    for stored in stored_sweeps(out / "drive.mcap"):
+        words = np.fromfile(out / f"drive/{stored.index:06}.label", np.uint32)
+        np.testing.assert_array_equal(stored.points.extras["instance"], words >> 16)
+
+
+def test_a_table_of_the_user_is_not_replaced(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_drive(tmp_path / "in"), tmp_path / "out"
+    out.mkdir()
+    (out / "drive_tracks.csv").write_text("mine\n")
+    assert run(path, out, weights) == 2
+    assert "drive_tracks.csv: already exists and was not written by" in lines(capsys)[-1]
+    assert [one.name for one in out.iterdir()] == ["drive_tracks.csv"]
+
+
+@pytest.mark.parametrize("more", [(), ("--smooth",)])
+def test_a_sweep_without_objects_is_written(
+    more: tuple[str, ...], weights: str, tmp_path: Path
+) -> None:
+    nothing = np.zeros((7, 4), np.float32)
+    road = SWEEPS[0][SWEEPS[0][:, 2] < -1.6]
+    with writing(tmp_path, "mcap") as bag:
+        for i, points in enumerate((SWEEPS[0], nothing, nothing[:0], road, SWEEPS[1])):
+            bag.cloud("/points", points, i)
+    path, out = tmp_path / "drive.mcap", tmp_path / "out"
+    assert run(path, out, weights, *more, "--play") == 0
+    stored = list(stored_sweeps(out / "drive.mcap"))
+    assert [one.index for one in stored] == [0, 1, 2, 3, 4]
+    assert not len(parsed(stored[1], DETECTIONS).detections)
+    assert len(parsed(stored[4], DETECTIONS).detections)
+    assert [len(one.points.points) for one in stored[:3]] == [len(SWEEPS[0]), 7, 0]
+
+
+def transform(store: Any, when_ns: int, names: Sequence[str], pose: np.ndarray) -> Any:
+    turn = Rotation.from_matrix(pose[:3, :3]).as_quat().tolist()
+    body = new(
+        store,
+        "geometry_msgs/Transform",
+        new(store, "geometry_msgs/Vector3", *pose[:3, 3].tolist()),
+        new(store, "geometry_msgs/Quaternion", *turn),
+    )
+    at = header(store, when_ns, names[0])
+    return new(store, "geometry_msgs/TransformStamped", at, names[1], body)
+
+
+def odometry(store: Any, when_ns: int, pose: np.ndarray) -> Any:
+    body = transform(store, when_ns, ("odom", "base_link"), pose).transform
+    place = new(store, "geometry_msgs/Point", *pose[:3, 3].tolist())
+    zeros = new(store, "geometry_msgs/Vector3", 0.0, 0.0, 0.0)
+    twist = new(store, "geometry_msgs/Twist", zeros, zeros)
+    return new(
+        store,
+        "nav_msgs/Odometry",
+        header(store, when_ns, "odom"),
+        "base_link",
+        new(
+            store,
+            "geometry_msgs/PoseWithCovariance",
+            new(store, "geometry_msgs/Pose", place, body.rotation),
+            np.zeros(36),
+        ),
+        new(store, "geometry_msgs/TwistWithCovariance", twist, np.zeros(36)),
+    )
+
+
+def driven(time_s: float) -> np.ndarray:
+    """A curve: 8 m/s, 0.5 rad/s."""
+    return pose_of(8 * time_s, 0.3, 0.5 * time_s)
+
+
+MOUNT = pose_of(1.2, 0.0, 0.3)
+MOUNT[2, 3] = 1.7
+
+
+def write_motion(folder: Path, kind: str) -> Path:
+    """A bag with transforms at 50 Hz and odometry at 20 Hz, not in step with the sweeps."""
+    folder.mkdir()
+    with writing(folder, kind) as bag:
+        message = [transform(bag.store, START_NS, ("base_link", "velodyne"), MOUNT)]
+        bag.write("/tf_static", TF, START_NS, new(bag.store, "tf2_msgs/TFMessage", message))
+        write_samples(bag)
+        for i in range(3):
+            bag.cloud("/points", SWEEPS[i], i)
+    return folder / f"drive.{kind}"
+
+
+def write_samples(bag: Bag) -> None:
+    for k in range(16):
+        time_s = 0.02 * k + 0.003
+        when_ns = START_NS + round(1e9 * time_s)
+        # Against its usual direction: the chain goes from child to parent and back.
+        upwards = transform(
+            bag.store, when_ns, ("base_link", "odom"), np.linalg.inv(driven(time_s))
+        )
+        drift = transform(bag.store, when_ns, ("map", "odom"), pose_of(time_s))
+        for one in (upwards, drift):
+            bag.write("/tf", TF, when_ns, new(bag.store, "tf2_msgs/TFMessage", [one]))
+    for k in range(6):
+        when_ns = START_NS + round(1e9 * 0.05 * k)
+        message = odometry(bag.store, when_ns, driven(0.05 * k))
+        bag.write("/odometry", "nav_msgs/msg/Odometry", when_ns, message)
+
+
+@pytest.mark.parametrize("kind", ["bag", "mcap"])
+def test_poses_are_those_of_the_recording(kind: str, tmp_path: Path) -> None:
+    path = write_motion(tmp_path / "in", kind)
+    with Recording(path) as recording:
+        for time_s in (0.0, 0.1, 0.2, 0.31):
+            when_ns = START_NS + round(1e9 * time_s)
+            sensor = driven(time_s) @ MOUNT
+            for name in ("odom", "/odometry"):
+                np.testing.assert_allclose(recording.poses(name).at(when_ns), sensor, atol=2e-3)
+            on_map = pose_of(time_s) @ sensor
+            np.testing.assert_allclose(recording.poses("map").at(when_ns), on_map, atol=2e-3)
+
+
+def test_poses_that_are_not_there_are_refused_in_a_line(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_motion(tmp_path / "in", "mcap"), tmp_path / "out"
+    assert run(path, out, weights, "--poses", "earth") == 2
+    [line] = lines(capsys)
+    assert line.endswith(
+        f"{path}: --poses earth: no transforms lead there from velodyne (frames: base_link, map, "
+        "odom, velodyne; odometry: /odometry)"
+    )
+    assert not list(out.glob("*.mcap*"))
+    path = write_drive(tmp_path / "short")
+    with Recording(path) as recording, pytest.raises(ValueError, match="no pose at 1700000002"):
+        recording.poses("odom").at(START_NS + 2 * 10**9)
