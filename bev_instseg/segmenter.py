@@ -22,6 +22,7 @@ from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBack
 from bev_instseg.model_files import EXPORTED_SUFFIXES, read_exported
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.cluster import cluster
+from bev_instseg.ops.course import with_courses
 from bev_instseg.ops.ground_points import find_ground
 from bev_instseg.ops.join import join_pieces
 from bev_instseg.ops.off_grid import off_grid_notice
@@ -285,7 +286,10 @@ class Segmenter:
             pillars: The pillars of these points.
             clusters: Instance of each pillar.
         """
-        instances = assemble(points, pillars, clusters, assembly_rules(self.config))
+        rules = assembly_rules(self.config)
+        instances = assemble(points, pillars, clusters, rules)
+        if any(rules.in_pieces):
+            instances = with_courses(instances, points, rules.in_pieces)
         if self.unknown:
             instances = add_unknown(instances, points, pillars)
         if self.ground:

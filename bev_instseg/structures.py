@@ -183,6 +183,7 @@ class Instance:
         score: 0..1; a probability if the weights are calibrated.
         num_points: The number of its points.
         box: (7,) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
+        course_m: (V, 3) float32 its course, if its class comes in pieces; see `Instances`.
     """
 
     number: int
@@ -190,6 +191,7 @@ class Instance:
     score: float
     num_points: int
     box: Float32
+    course_m: Float32 | None = None
 
     @property
     def title(self) -> str:
@@ -209,6 +211,8 @@ class Instances:
         class_names: The C names that ``classes`` indexes.
         ground: (N,) bool: the points on the ground, none of them in an instance; None if the
             segmenter was not asked for them.
+        courses_m: Of each instance the (V, 3) float32 points of the line through it, in order,
+            metres; None for one whose class does not come in pieces. Empty if no class does.
 
     Raises:
         ValueError: An array has the wrong dtype or shape, or a label is out of range.
@@ -220,6 +224,7 @@ class Instances:
     boxes: Float32
     class_names: tuple[str, ...]
     ground: NDArray[np.bool_] | None = None
+    courses_m: tuple[Float32 | None, ...] = ()
 
     def __post_init__(self) -> None:
         k = len(self.classes)
@@ -237,9 +242,10 @@ class Instances:
 
     def __iter__(self) -> Iterator[Instance]:
         """Iterate over the objects by descending score."""
-        columns = self.classes, self.scores, self.num_points, self.boxes
-        for number, (kind, score, count, box) in enumerate(zip(*columns, strict=True), 1):
-            yield Instance(number, self.class_names[kind], float(score), int(count), box)
+        courses_m = self.courses_m or (None,) * len(self)
+        columns = self.classes, self.scores, self.num_points, self.boxes, courses_m
+        for number, (kind, score, count, *shape) in enumerate(zip(*columns, strict=True), 1):
+            yield Instance(number, self.class_names[kind], float(score), int(count), *shape)
 
     def __str__(self) -> str:
         """Return the number of each class: ``3 vehicle, 0 pedestrian, 1 cyclist``."""
@@ -276,6 +282,7 @@ class Instances:
             self.boxes[rows],
             self.class_names,
             self.ground,
+            tuple(self.courses_m[row] for row in rows) if self.courses_m else (),
         )
 
 

@@ -1,13 +1,23 @@
 """Long objects: cut into pieces for training, joined again after clustering."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from bev_instseg.config import Config
+from bev_instseg.export.read_back import instances_of
+from bev_instseg.export.sweep_result import SweepResult
+from bev_instseg.models.network import BEVNet
+from bev_instseg.ops.boxes import oriented_boxes
+from bev_instseg.ops.course import course, with_courses
 from bev_instseg.ops.join import MAX_GAP_M, join_pieces
-from bev_instseg.structures import Clusters, PillarEmbeddings
+from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.structures import Clusters, Instances, PillarEmbeddings
 from bev_instseg.training.pieces import SHORTEST, cut_into_pieces
 from bev_instseg.training.targets import PillarTargets
 
@@ -149,3 +159,86 @@ def test_nothing_is_cut_without_a_length() -> None:
     cut = cut_into_pieces(targets, xy, np.zeros(2), np.random.default_rng(0))
     np.testing.assert_array_equal(cut.instance, targets.instance)
     np.testing.assert_array_equal(cut.centres_m, targets.centres_m)
+
+
+# ------------------------------------------------------------------------------ courses
+
+
+def along_curve(angles: NDArray[np.float64], radius_m: float, seed: int) -> NDArray[np.float32]:
+    """Return points on a circle about the origin, within 5 cm of it."""
+    rng = np.random.default_rng(seed)
+    radii = radius_m + rng.uniform(-0.05, 0.05, len(angles))
+    xyz = np.column_stack([radii * np.cos(angles), radii * np.sin(angles), 0.1 * angles])
+    return xyz.astype(np.float32)[rng.permutation(len(xyz))]
+
+
+@pytest.mark.parametrize("span", [0.5, 2.0, 3.5])
+def test_a_course_follows_a_curve_from_end_to_end(span: float) -> None:
+    angles = np.linspace(-span / 2, span / 2, 1500)
+    line = course(along_curve(angles, 20.0, 0))
+    assert line.dtype == np.float32
+    radii = np.hypot(*line[:, :2].T)
+    assert np.abs(radii - 20).max() < 0.1
+    assert np.hypot(*np.diff(line[:, :2], axis=0).T).sum() == pytest.approx(20 * span, rel=0.05)
+    angle = np.arctan2(line[:, 1], line[:, 0])
+    forward_m = 20 * np.diff(angle) * np.sign(angle[-1] - angle[0])
+    assert forward_m.min() > -0.1
+    np.testing.assert_allclose(line[:, 2], 0.1 * angle, atol=0.01)
+
+
+def test_a_course_bridges_the_gaps_between_dashes_and_leaves_out_branches() -> None:
+    x = np.concatenate([np.arange(start, start + 3, 0.05) for start in (0.0, 9.0, 18.0)])
+    dashes = np.column_stack([x, np.full(len(x), 2.1), np.zeros(len(x))])
+    branch = np.column_stack([np.full(20, 10.1), 2.1 + np.arange(20) * 0.05, np.zeros(20)])
+    line = course(np.concatenate([dashes, branch]).astype(np.float32))
+    assert line[0, 0] < 0.5
+    assert line[-1, 0] > 20.5
+    assert (np.diff(line[:, 0]) > 0).all()
+    np.testing.assert_allclose(line[:, 1], 2.1, atol=0.35)  # one vertex is shared with the branch
+
+
+def test_a_course_of_a_single_point_is_that_point() -> None:
+    point = np.array([[3.0, -2.0, 0.5, 0.9]], np.float32)
+    np.testing.assert_array_equal(course(point), point[:, :3])
+
+
+def test_courses_are_in_the_json_and_read_back() -> None:
+    points = np.zeros((60, 4), np.float32)
+    points[:, 0] = np.linspace(0, 12, 60)
+    labels = np.repeat([1, 2], 30).astype(np.int32)
+    classes = np.array([LONG, ROUND], np.int32)
+    boxes = oriented_boxes(points, labels, 2)
+    plain = Instances(labels, classes, np.ones(2, np.float32), boxes, ("line", "car"))
+    found = with_courses(plain, points, (True, False))
+    assert found.courses_m[1] is None
+    assert len(found.courses_m[0]) > 10
+    assert found.take(np.array([1])).courses_m == (None,)
+    result = SweepResult.parse(SweepResult.of(found).to_bytes(), "sweep.json")
+    assert result == SweepResult.of(found)
+    again = instances_of(result.instances, result.class_names, labels)
+    np.testing.assert_allclose(again.courses_m[0], found.courses_m[0], atol=1e-3)
+    assert again.courses_m[1] is None
+    assert b"course_m" not in SweepResult.of(plain).to_bytes()
+    assert instances_of(SweepResult.of(plain).instances, plain.class_names, labels).courses_m == ()
+
+
+def test_lines_may_pass_under_the_sensor_and_get_courses(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line through the sensor is no ego vehicle; without pieces it would be one."""
+    points = np.zeros((400, 4), np.float32)
+    points[:, 0] = np.linspace(-8, 8, 400)
+    points[:, 1] = np.where(np.arange(400) % 4 < 2, 0.1, -0.1)
+    points[:, 2] = np.where(np.arange(400) % 2, 0.3, 0)
+    pillars = voxelize(points, config.grid)
+    count = len(pillars.cells)
+    clusters = Clusters(
+        np.ones(count, np.int32), *(np.zeros(1, t) for t in (np.int32, np.float32, np.int32))
+    )
+    for piece_m, expected in ((0.0, 0), (8.0, 1)):
+        kind = replace(config.classes[0], piece_m=piece_m)
+        changed = replace(config, classes=(kind, *config.classes[1:]))
+        torch.manual_seed(0)
+        found = Segmenter(BEVNet(changed), changed, "cpu").assemble(points, pillars, clusters)
+        assert len(found) == expected
+        assert len(found.courses_m) == expected

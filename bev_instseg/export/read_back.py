@@ -69,12 +69,16 @@ def instances_of(
     boxes = [
         (*one.centre_m, one.length_m, one.width_m, one.height_m, one.yaw_rad) for one in records
     ]
+    courses_m = tuple(
+        None if one.course_m is None else np.array(one.course_m, np.float32) for one in records
+    )
     return Instances(
         labels,
         np.array([class_names.index(one.class_name) for one in records], np.int32),
         np.array([one.score for one in records], np.float32),
         np.array(boxes, np.float32).reshape(-1, 7),
         class_names,
+        courses_m=courses_m if any(course is not None for course in courses_m) else (),
     )
 
 

@@ -26,6 +26,7 @@ from bev_instseg.tracking.tracked import TrackedInstances
 # Suffixes of the files beside a ``.json``.
 SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value for p in Picture)}
 MAX_BYTES = 64 << 20  # 65,535 instances, the most that a .label can number, take half of it
+Point = tuple[float, float, float]  # x, y, z
 SEAL = b',\n "sha256": "'  # the last key of a file, before the hash of everything above it
 # What parsing something else than a result raises.
 NOT_A_RESULT = (
@@ -49,6 +50,8 @@ class InstanceRecord:
         width_m: Width of its box, metres.
         height_m: Height of its box, metres.
         yaw_rad: Heading of the length, radians.
+        course_m: Points x, y, z of the line through it, in order, metres, if its class comes in
+            pieces.
         track: The object over time, whose id is in the ``.label`` file; None without tracking.
     """
 
@@ -56,11 +59,12 @@ class InstanceRecord:
     class_name: str
     score: float
     num_points: int
-    centre_m: tuple[float, float, float]
+    centre_m: Point
     length_m: float
     width_m: float
     height_m: float
     yaw_rad: float
+    course_m: tuple[Point, ...] | None = None
     track: TrackRecord | None = None
 
     @classmethod
@@ -72,6 +76,7 @@ class InstanceRecord:
             track: What is known of it over time.
         """
         *metres, yaw_rad = one.box.tolist()
+        course = None if one.course_m is None else one.course_m.tolist()
         x, y, z, length, width, height = (round(v, 3) for v in metres)
         return cls(
             id=one.number,
@@ -83,6 +88,8 @@ class InstanceRecord:
             width_m=width,
             height_m=height,
             yaw_rad=round(yaw_rad, 4),
+            course_m=course
+            and tuple((round(u, 3), round(v, 3), round(w, 3)) for u, v, w in course),
             track=track,
         )
 
@@ -106,6 +113,8 @@ class InstanceRecord:
                 "yaw_rad": self.yaw_rad,
             },
         }
+        if self.course_m is not None:
+            entry["course_m"] = self.course_m
         return entry if self.track is None else entry | {"track": self.track.to_json()}
 
 
@@ -381,19 +390,24 @@ def _parse_files(tree: Any) -> tuple[FileRecord, ...]:
     return files
 
 
+def _point(values: Any) -> Point:
+    x, y, z = numbers(values, 3)
+    return x, y, z
+
+
 def _parse_instance(entry: Any) -> InstanceRecord:
-    x, y, z = entry["centre_m"]
     box = entry["box"]
     return InstanceRecord(
         id=integer(entry["id"]),
         class_name=text(entry["class"]),
         score=number(entry["score"]),
         num_points=integer(entry["num_points"]),
-        centre_m=(number(x), number(y), number(z)),
+        centre_m=_point(entry["centre_m"]),
         length_m=number(box["length_m"]),
         width_m=number(box["width_m"]),
         height_m=number(box["height_m"]),
         yaw_rad=number(box["yaw_rad"]),
+        course_m=tuple(map(_point, entry["course_m"])) if "course_m" in entry else None,
         track=TrackRecord.parse(entry["track"]) if "track" in entry else None,
     )
 

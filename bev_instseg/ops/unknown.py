@@ -67,6 +67,7 @@ def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Inst
         np.concatenate([instances.scores, np.zeros(len(kept), np.float32)]),
         np.concatenate([instances.boxes, principal_boxes(xyz, of_point, len(kept))]),
         (*instances.class_names, UNKNOWN),
+        courses_m=(*instances.courses_m, *[None] * len(kept)) if instances.courses_m else (),
     )
 
 
