@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
     from bev_instseg.io.survey import Reading, Survey, survey_sweeps
     from bev_instseg.io.sweep import Sweep, read_scan, read_sweep
-    from bev_instseg.model_files import default_weights
+    from bev_instseg.model_files import pretrained_weights
     from bev_instseg.segmenter import Segmenter
     from bev_instseg.tiles import segment_tiles
     from bev_instseg.tracking.tracked import TrackedInstance, TrackedInstances, Tracks
@@ -92,13 +92,13 @@ __all__ = [
     "Tracker",
     "Tracks",
     "TrainingError",
-    "default_weights",
     "draw_3d",
     "draw_bev",
     "draw_comparison",
     "draw_maps",
     "load_config",
     "override_config",
+    "pretrained_weights",
     "read_instances",
     "read_labels",
     "read_recording",
@@ -116,7 +116,7 @@ __all__ = [
 ]
 # The module of each name that is loaded at first use.
 _LAZY = {
-    "model_files": ("default_weights",),
+    "model_files": ("pretrained_weights",),
     "config": ("Config", "load_config", "override_config", "save_config"),
     "datasets.semantickitti": ("write_frame",),
     "evaluation.metrics": ("Evaluator",),

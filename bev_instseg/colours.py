@@ -1,12 +1,16 @@
 """The colours of instances in pictures and files."""
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.structures import Instances
+
 NUM_COLOURS = 500
 FIRST_RGB = (0.93, 0.47, 0.0)  # orange
+UNKNOWN_RGB = (0.55, 0.48, 0.42)  # brownish grey: what is no known object
 RGB_TO_XYZ = np.array(
     [(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)]
 )
@@ -36,6 +40,22 @@ def colours_of_ids(ids: NDArray[np.integer]) -> NDArray[np.float64]:
         (K, 3) float64 sRGB 0..1.
     """
     return _palette()[(ids.astype(np.int64) - 1) % NUM_COLOURS]
+
+
+def colours_of(instances: Instances, numbers: Sequence[int] | None = None) -> NDArray[np.float64]:
+    """Return the colour of each instance; all that is unknown has the same.
+
+    Args:
+        instances: K instances.
+        numbers: Their K numbers, from 1, if these are not 1..K.
+
+    Returns:
+        (K, 3) float64 sRGB 0..1.
+    """
+    ids = np.arange(1, len(instances) + 1) if numbers is None else np.array(numbers, np.int64)
+    colours = colours_of_ids(ids)
+    colours[instances.is_unknown] = UNKNOWN_RGB
+    return colours
 
 
 @functools.cache

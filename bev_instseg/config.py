@@ -27,6 +27,7 @@ from bev_instseg.strict_yaml import (
     merge,
     read_yaml,
 )
+from bev_instseg.structures import UNKNOWN
 
 Layout = Literal["kitti", "semantickitti"]
 Bandwidth = Literal["fixed", "scalar", "elliptical", "oriented"]
@@ -49,6 +50,8 @@ class ClassConfig:
     """Instances with fewer points are dropped."""
     max_height_m: Positive = 4.0
     """Points higher than this above the ground are left out of instances, metres."""
+    piece_m: NotNegative = 0.0
+    """Longer objects are learned in pieces of this length, metres, and joined; 0: never cut."""
 
 
 CLASSES = (
@@ -58,6 +61,10 @@ CLASSES = (
     ClassConfig("pedestrian", 30, ("Pedestrian", "Person_sitting"), (30, 254), 8, 2.4),
     ClassConfig("cyclist", 31, ("Cyclist",), (31, 32, 253, 255), 8, 2.4),
 )
+
+# What a segmenter finds on request besides the classes of its network, as in SemanticKITTI.
+UNKNOWN_CLASS = ClassConfig(UNKNOWN, 99)  # other-object
+GROUND_LABEL = 40  # road
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -142,8 +149,9 @@ class LossConfig:
 
     instance: Literal["regression", "hinge", "lovasz"] = "lovasz"
     """Instance loss: `regression` (eq. 1), `hinge` (eq. 2 and 3) or `lovasz` (eq. 4 and 5)."""
-    center: Literal["centroid", "embedding", "box"] = "embedding"
-    """Where embeddings aim: the object's `centroid`, mean `embedding` (eq. 8) or `box` centre."""
+    center: Literal["centroid", "medoid", "embedding", "box"] = "embedding"
+    """Where embeddings aim: the object's `centroid`, `medoid` (of its pillars, the one with the
+    smallest sum of distances to the others), mean `embedding` (eq. 8) or `box` centre."""
     hinge_delta_m: NotNegative = 0.3
     """Margin of `instance: hinge` (eq. 2), metres."""
     instance_weight: NotNegative = 1.0
@@ -152,6 +160,8 @@ class LossConfig:
     """Weight of the loss that makes the precisions within an object equal (eq. 10)."""
     seed_weight: NotNegative = 10.0
     """Weight of the seed loss (eq. 11)."""
+    seed_target: Literal["phi", "one"] = "phi"
+    """What the seed of an object's pillar is taught: `phi` (eq. 11), or `one` everywhere on it."""
     foreground_weight: tuple[NotNegative, ...] = (2.0, 3.0, 3.0)
     """Weight of objects' pillars in the seed loss, one number per class; background has 1."""
 

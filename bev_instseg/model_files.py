@@ -12,22 +12,39 @@ from bev_instseg.exceptions import CheckpointError, ConfigError
 from bev_instseg.file_io import read_bytes, write_atomic
 
 FORMAT = "bev_instseg/1"
+PRETRAINED = ("default",)  # networks that come with the package; see the model card
 EXPORTED_SUFFIXES = (".onnx", ".xml")  # of ONNX and of OpenVINO's own format
 SIDECAR_KEYS = ("format", "sha256", "class_names", "config")  # written by `write_sidecar`
 
 
-def default_weights() -> Path:
-    """Return the path of the ``.safetensors`` file that comes with the package."""
-    return _packaged("default.safetensors")
+def pretrained_weights(name: str = "default") -> Path:
+    """Return the path of float weights, ``.safetensors``, that come with the package.
+
+    Args:
+        name: Which; one of `PRETRAINED`.
+
+    Raises:
+        ValueError: The package has no such network.
+    """
+    return _packaged(name, "safetensors")
 
 
-def default_8_bit_model() -> Path:
-    """Return the path of the 8-bit ONNX model that comes with the package."""
-    return _packaged("default.int8.onnx")
+def pretrained_8_bit_model(name: str = "default") -> Path:
+    """Return the path of the same network as an 8-bit ONNX model.
+
+    Args:
+        name: As for `pretrained_weights`.
+
+    Raises:
+        ValueError: As for `pretrained_weights`.
+    """
+    return _packaged(name, "int8.onnx")
 
 
-def _packaged(name: str) -> Path:
-    return Path(str(resources.files("bev_instseg") / "weights" / name))
+def _packaged(name: str, suffix: str) -> Path:
+    if name not in PRETRAINED:
+        raise ValueError(f"the package has no network {name!r}; it has {', '.join(PRETRAINED)}")
+    return Path(str(resources.files("bev_instseg") / "weights" / f"{name}.{suffix}"))
 
 
 @dataclass(frozen=True)
@@ -52,9 +69,12 @@ class ExportedModel:
         return not self.weights
 
     @property
-    def is_packaged(self) -> bool:
-        """Whether it is the 8-bit model of the package."""
-        return bool(self.sha256 == read_sidecar(default_8_bit_model())["sha256"])
+    def pretrained_name(self) -> str:
+        """Which 8-bit model of the package this is; empty if it is another."""
+        for name in PRETRAINED:
+            if self.sha256 == read_sidecar(pretrained_8_bit_model(name))["sha256"]:
+                return name
+        return ""
 
     @staticmethod
     def from_parts(model: bytes, weights: bytes, config: Config) -> "ExportedModel":

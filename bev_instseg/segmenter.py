@@ -4,20 +4,32 @@ import copy
 import os
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bev_instseg.config import Config, check_same_network
-from bev_instseg.engines.choose import engine_for_export, engine_for_network, packaged_weights
+from bev_instseg.config import (
+    GROUND_LABEL,
+    UNKNOWN_CLASS,
+    ClassConfig,
+    Config,
+    check_same_network,
+)
+from bev_instseg.engines.choose import engine_for_export, engine_for_network, pretrained_file
 from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBackendChoice
 from bev_instseg.model_files import EXPORTED_SUFFIXES, read_exported
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.cluster import cluster
+from bev_instseg.ops.course import with_courses
+from bev_instseg.ops.ground_points import find_ground
+from bev_instseg.ops.join import join_pieces
 from bev_instseg.ops.off_grid import off_grid_notice
+from bev_instseg.ops.unknown import add_unknown
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import (
+    UNKNOWN,
     Clusters,
     Float32,
     Instances,
@@ -34,15 +46,20 @@ if TYPE_CHECKING:  # torch, which exported models do not need
 class Segmenter:
     """Segments sweeps with a trained network; several threads may share one.
 
-    A segmenter is never modified: `with_config` and `with_sparse_backend` return a new one. A
-    forked child may use its parent's segmenter: on a CPU with one thread, with CUDA not at all.
+    A segmenter is never modified: `with_config`, `with_extras` and `with_sparse_backend` return a
+    new one. A forked child may use its parent's segmenter: on a CPU with one thread, with CUDA not
+    at all.
 
     Attributes:
         weights_sha256: Hash of the weights or exported model; empty for a network made in memory.
         engine: Computes the network.
+        unknown: Whether it also groups what stands on the ground and is no object of its network.
+        ground: Whether it also finds the points on the ground.
     """
 
     engine: Engine
+    unknown: bool
+    ground: bool
 
     def __init__(
         self,
@@ -76,35 +93,53 @@ class Segmenter:
         self.engine = engine
         self._config = config
         self.weights_sha256 = weights_sha256
+        self.unknown = self.ground = False
 
     @property
     def config(self) -> Config:
         """Grid, classes and thresholds in use; `with_config` changes them."""
         return self._config
 
+    @property
+    def classes(self) -> tuple[ClassConfig, ...]:
+        """The classes of instances: those of the network, and the unknown if asked for."""
+        return (*self.config.classes, UNKNOWN_CLASS) if self.unknown else self.config.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of `classes`."""
+        return tuple(c.name for c in self.classes)
+
     @classmethod
     def from_pretrained(
         cls,
+        name: str = "default",
         device: Device = "auto",
         sparse_backend: SparseBackendChoice = "auto",
         runtime: RuntimeChoice = "auto",
+        unknown: bool = False,
+        ground: bool = False,
     ) -> "Segmenter":
-        """Load the network that comes with the package: vehicles, pedestrians and cyclists.
+        """Load a network that comes with the package: vehicles, pedestrians and cyclists.
 
         It comes as float weights for PyTorch and as an 8-bit model for the other runtimes.
 
         Args:
+            name: One of `bev_instseg.model_files.PRETRAINED`; the model card says what each has
+                seen and under which licence it may be used.
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
             runtime: ``auto`` is torch on a GPU; on a CPU the fastest that is installed: openvino,
                 torch, onnxruntime.
+            unknown: As for `with_extras`.
+            ground: As for `with_extras`.
 
         Raises:
             CheckpointError: The weights are damaged.
-            ValueError: As for `Segmenter`.
+            ValueError: There is no such network; or as for `Segmenter`.
         """
-        path = packaged_weights(device, sparse_backend, runtime)
-        return cls.from_checkpoint(path, device, sparse_backend, runtime)
+        path = pretrained_file(name, device, sparse_backend, runtime)
+        return cls.from_checkpoint(path, device, sparse_backend, runtime, unknown, ground)
 
     @classmethod
     def from_checkpoint(
@@ -113,6 +148,8 @@ class Segmenter:
         device: Device = "auto",
         sparse_backend: SparseBackendChoice = "auto",
         runtime: RuntimeChoice = "auto",
+        unknown: bool = False,
+        ground: bool = False,
     ) -> "Segmenter":
         """Load weights ``.safetensors``, a checkpoint ``.pt`` or an exported ``.onnx`` or ``.xml``.
 
@@ -122,6 +159,8 @@ class Segmenter:
             sparse_backend: As for `Segmenter`.
             runtime: As for `Segmenter`; ``auto`` takes openvino for an exported model if it is
                 installed, else onnxruntime.
+            unknown: As for `with_extras`.
+            ground: As for `with_extras`.
 
         Raises:
             CheckpointError: The file cannot be read, is damaged or is not a checkpoint.
@@ -132,11 +171,12 @@ class Segmenter:
             segmenter = cls.__new__(cls)
             engine = engine_for_export(exported, device, sparse_backend, runtime)
             segmenter._set(engine, exported.config, exported.sha256)
-            return segmenter
-        from bev_instseg.checkpoint import load_model
+        else:
+            from bev_instseg.checkpoint import load_model
 
-        model, config, sha256 = load_model(Path(path))
-        return cls(model, config, device, sha256, sparse_backend, runtime)
+            model, config, sha256 = load_model(Path(path))
+            segmenter = cls(model, config, device, sha256, sparse_backend, runtime)
+        return segmenter.with_extras(unknown, ground)
 
     def with_config(self, config: Config) -> "Segmenter":
         """Return a segmenter with the same network and different thresholds, names or range.
@@ -150,6 +190,31 @@ class Segmenter:
         check_same_network(self.config, config)
         other = copy.copy(self)
         other._config = config
+        return other.with_extras(self.unknown, self.ground)  # checks the classes
+
+    def with_extras(self, unknown: bool = False, ground: bool = False) -> "Segmenter":
+        """Return a segmenter with the same network that finds more than its objects.
+
+        Args:
+            unknown: Whether to group what stands on the ground and is no object; see `add_unknown`.
+            ground: Whether to find the points on the ground, `Instances.ground`.
+
+        Raises:
+            ValueError: A class of the network has the same name or label.
+        """
+        for c in self.config.classes:
+            if unknown and (c.name == UNKNOWN or c.label == UNKNOWN_CLASS.label):
+                raise ValueError(
+                    f"class {c.name} has the name or the label {UNKNOWN_CLASS.label} of what is "
+                    "unknown; change it in the configuration, or do without unknown"
+                )
+            if ground and c.label == GROUND_LABEL:
+                raise ValueError(
+                    f"class {c.name} has the label {GROUND_LABEL} of the ground; change it in the "
+                    "configuration, or do without ground"
+                )
+        other = copy.copy(self)
+        other.unknown, other.ground = unknown, ground
         return other
 
     def with_sparse_backend(self, sparse_backend: "SparseBackend") -> "Segmenter":
@@ -205,13 +270,31 @@ class Segmenter:
         clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
-        clusters = cluster_pillars(embeddings, self.config)
+        clusters = cluster_pillars(embeddings, pillars, self.config)
         clock.append(time.perf_counter())
-        instances = assemble(points, pillars, clusters, assembly_rules(self.config))
+        instances = self.assemble(points, pillars, clusters)
         clock.append(time.perf_counter())
         stages = ("voxelize", "network", "cluster", "assemble")
         timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return Segmentation(pillars, embeddings, clusters, instances, timing_ms)
+
+    def assemble(self, points: Float32, pillars: Pillars, clusters: Clusters) -> Instances:
+        """Go back from clustered pillars to points; see `assemble`, `add_unknown`, `find_ground`.
+
+        Args:
+            points: (N, 4) float32 points of the sweep.
+            pillars: The pillars of these points.
+            clusters: Instance of each pillar.
+        """
+        rules = assembly_rules(self.config)
+        instances = assemble(points, pillars, clusters, rules)
+        if any(rules.in_pieces):
+            instances = with_courses(instances, points, rules.in_pieces)
+        if self.unknown:
+            instances = add_unknown(instances, points, pillars)
+        if self.ground:
+            instances = replace(instances, ground=find_ground(pillars, instances.labels))
+        return instances
 
     def infer(self, pillars: Pillars) -> PillarEmbeddings:
         """Run the network.
@@ -232,20 +315,27 @@ class Segmenter:
         self.segment(np.zeros((1, 4), np.float32))
 
 
-def cluster_pillars(embeddings: PillarEmbeddings, config: Config) -> Clusters:
-    """Group pillars into instances with the thresholds of a configuration; see `cluster`.
+def cluster_pillars(embeddings: PillarEmbeddings, pillars: Pillars, config: Config) -> Clusters:
+    """Group pillars into instances with the thresholds of a configuration.
+
+    See `cluster`, and `join_pieces` for classes that come in pieces.
 
     Args:
         embeddings: Embeddings of P pillars.
+        pillars: These pillars.
         config: Configuration with the thresholds.
     """
     thresholds = config.cluster
-    return cluster(
+    clusters = cluster(
         embeddings,
         thresholds.seed_threshold,
         thresholds.member_threshold,
         thresholds.min_free,
     )
+    in_pieces = np.array([kind.piece_m > 0 for kind in config.classes])
+    if not in_pieces.any():
+        return clusters
+    return join_pieces(clusters, embeddings, pillars.centres_m, in_pieces)
 
 
 def assembly_rules(config: Config) -> AssemblyRules:
@@ -258,6 +348,7 @@ def assembly_rules(config: Config) -> AssemblyRules:
         class_names=config.class_names,
         min_height_m=config.cluster.min_height_m,
         max_height_m=tuple(c.max_height_m for c in config.classes),
+        in_pieces=tuple(c.piece_m > 0 for c in config.classes),
         min_points=tuple(c.min_points for c in config.classes),
         calibration=config.cluster.calibration,
         score_threshold=config.cluster.score_threshold,

@@ -5,7 +5,7 @@ Conventions: sensor frame, x forward, y left, z up; metres and radians. Instance
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from bev_instseg.grid import BEVGrid
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
+
+UNKNOWN = "unknown"  # class of what stands on the ground and is no known object
 
 
 def check_array(
@@ -181,6 +183,7 @@ class Instance:
         score: 0..1; a probability if the weights are calibrated.
         num_points: The number of its points.
         box: (7,) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
+        course_m: (V, 3) float32 its course, if its class comes in pieces; see `Instances`.
     """
 
     number: int
@@ -188,6 +191,12 @@ class Instance:
     score: float
     num_points: int
     box: Float32
+    course_m: Float32 | None = None
+
+    @property
+    def title(self) -> str:
+        """What is written beside it: "vehicle 0.93"; what is unknown has no score."""
+        return self.name if self.name == UNKNOWN else f"{self.name} {self.score:.2f}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +209,10 @@ class Instances:
         scores: (K,) float32 in 0..1.
         boxes: (K, 7) float32 oriented box: centre x, y, z, length, width, height (m), yaw (rad).
         class_names: The C names that ``classes`` indexes.
+        ground: (N,) bool: the points on the ground, none of them in an instance; None if the
+            segmenter was not asked for them.
+        courses_m: Of each instance the (V, 3) float32 points of the line through it, in order,
+            metres; None for one whose class does not come in pieces. Empty if no class does.
 
     Raises:
         ValueError: An array has the wrong dtype or shape, or a label is out of range.
@@ -210,6 +223,8 @@ class Instances:
     scores: Float32
     boxes: Float32
     class_names: tuple[str, ...]
+    ground: NDArray[np.bool_] | None = None
+    courses_m: tuple[Float32 | None, ...] = ()
 
     def __post_init__(self) -> None:
         k = len(self.classes)
@@ -217,6 +232,8 @@ class Instances:
         check_array("classes", self.classes, np.int32, k)
         check_array("scores", self.scores, np.float32, k)
         check_array("boxes", self.boxes, np.float32, k, 7)
+        if self.ground is not None:
+            check_array("ground", self.ground, np.bool_, len(self.labels))
         if len(self.labels) and not (self.labels.min() >= 0 and self.labels.max() <= k):
             raise ValueError(f"labels must be in 0..{k}, where {k} is the number of instances")
 
@@ -225,9 +242,10 @@ class Instances:
 
     def __iter__(self) -> Iterator[Instance]:
         """Iterate over the objects by descending score."""
-        columns = self.classes, self.scores, self.num_points, self.boxes
-        for number, (kind, score, count, box) in enumerate(zip(*columns, strict=True), 1):
-            yield Instance(number, self.class_names[kind], float(score), int(count), box)
+        courses_m = self.courses_m or (None,) * len(self)
+        columns = self.classes, self.scores, self.num_points, self.boxes, courses_m
+        for number, (kind, score, count, *shape) in enumerate(zip(*columns, strict=True), 1):
+            yield Instance(number, self.class_names[kind], float(score), int(count), *shape)
 
     def __str__(self) -> str:
         """Return the number of each class: ``3 vehicle, 0 pedestrian, 1 cyclist``."""
@@ -238,6 +256,16 @@ class Instances:
     def num_points(self) -> Int32:
         """Number of points of each instance, (K,) int32."""
         return np.bincount(self.labels, minlength=len(self) + 1)[1:].astype(np.int32)
+
+    @property
+    def is_unknown(self) -> NDArray[np.bool_]:
+        """Which of the instances are of the class `UNKNOWN`, (K,) bool."""
+        return np.isin(self.classes, [c for c, n in enumerate(self.class_names) if n == UNKNOWN])
+
+    def known(self) -> "Instances":
+        """Return only the objects of the network's classes; the unknown things come after them."""
+        known = self.take(np.flatnonzero(~self.is_unknown))
+        return replace(known, class_names=tuple(n for n in self.class_names if n != UNKNOWN))
 
     def take(self, rows: NDArray[np.intp]) -> "Instances":
         """Return only some of the objects, numbered anew in this order.
@@ -253,6 +281,8 @@ class Instances:
             self.scores[rows],
             self.boxes[rows],
             self.class_names,
+            self.ground,
+            tuple(self.courses_m[row] for row in rows) if self.courses_m else (),
         )
 
 

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
-from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS, voxelize
-from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
+from bev_instseg.segmenter import Segmenter, cluster_pillars
 from bev_instseg.structures import (
     Float32,
     Int32,
@@ -98,9 +97,9 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
     parts = [_predict(segmenter, points, own, place, timing_ms) for place in progress]
     clock = [time.perf_counter()]
     pillars, embeddings = _join(parts, len(points), first_cell, area)
-    clusters = cluster_pillars(embeddings, config)
+    clusters = cluster_pillars(embeddings, pillars, config)
     clock.append(time.perf_counter())
-    instances = assemble(points, pillars, clusters, assembly_rules(config))
+    instances = segmenter.assemble(points, pillars, clusters)
     clock.append(time.perf_counter())
     timing_ms["cluster"], timing_ms["assemble"] = (1000 * np.diff(clock)).tolist()
     return Segmentation(pillars, embeddings, clusters, instances, timing_ms)

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bev_instseg.config import Config, load_config, save_config
-from bev_instseg.model_files import default_weights
+from bev_instseg.model_files import pretrained_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 SIMULATED = (  # sequence, share of the sweeps, with layouts of real streets, sensor
@@ -62,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, required=True, help="time for everything")
     parser.add_argument("--config", type=Path, default=ROOT / "configs" / "further.yaml")
     parser.add_argument(
-        "--init", type=Path, default=default_weights(), help="weights to start from"
+        "--init", type=Path, default=pretrained_weights(), help="weights to start from"
     )
     parser.add_argument("--layouts", type=Path, help="KITTI label files for the simulator")
     parser.add_argument("--sweeps", type=int, default=600, help="sweeps to simulate (default: 600)")

@@ -1,19 +1,21 @@
 #!/bin/sh
-# Export the shipped weights in 8 bits again: sh scripts/quantize_shipped.sh DATA OUT
-# DATA holds kitti, semantickitti, pandaset and nuscenes; only training sweeps are used.
+# Export shipped weights in 8 bits again: sh scripts/quantize_shipped.sh default|clean DATA OUT
+# DATA holds pandaset, and for `default` kitti, semantickitti and nuscenes, too. Only sweeps that
+# the weights were trained on are used, and simulated ones.
 set -eu
-data=$1 out=$2
+name=$1 data=$2 out=$3
 sim=$(mktemp -d)
 trap 'rm -rf "$sim"' EXIT
 bev-instseg simulate --out "$sim" --count 16 --sequence 1 --sensor any --seed 77
-sweeps=$(
-	for name in $(awk 'NR % 10 == 1' "$data/kitti/ImageSets/train.txt"); do
-		ls "$data"/kitti/training/velodyne*/"$name.bin" | head -1
+sweeps=
+[ "$name" = clean ] || sweeps=$(
+	for stem in $(awk 'NR % 10 == 1' "$data/kitti/ImageSets/train.txt"); do
+		ls "$data"/kitti/training/velodyne*/"$stem.bin" | head -1
 	done
 	ls "$data"/semantickitti/sequences/0[0-5]/velodyne/*.bin | awk 'NR % 4 == 1' | head -16
 	ls "$data"/nuscenes/sequences/r*/velodyne/*.bin | awk 'NR % 5 == 1' | head -8
 )
 # shellcheck disable=SC2086 # one argument per sweep
-bev-instseg export --format onnx --precision int8 --out "$out" --sweeps $sweeps \
+bev-instseg export --weights "$name" --format onnx --precision int8 --out "$out" --sweeps $sweeps \
 	"$data/pandaset/sequences/001/velodyne" "$data/pandaset/sequences/002/velodyne" "$sim"
-echo "copy $out/model.onnx and .json to bev_instseg/weights/default.int8.onnx and .json"
+echo "copy $out/model.onnx and .json to bev_instseg/weights/$name.int8.onnx and .json"

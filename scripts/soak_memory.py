@@ -43,7 +43,7 @@ def measure_memory(work: Path, count: int, sensor: SensorConfig) -> tuple[str, b
 def _segment_many(work: Path, count: int, sweeps: list[np.ndarray]) -> np.ndarray:
     """Return (n, 2) int64 resident megabytes and open files of this process, evenly spread."""
     rng = np.random.default_rng(0)
-    segmenter = Segmenter.from_pretrained("cpu")
+    segmenter = Segmenter.from_pretrained(device="cpu")
     path, samples = work / "sweep.bin", []
     for number in range(count):
         _varied(sweeps[number % len(sweeps)], rng).tofile(path)

@@ -6,7 +6,15 @@ import math
 import numpy as np
 
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
+from bev_instseg.ops.ground_points import FOOT_M, GROUND_M, TALL_M
 from bev_instseg.ops.neighbours import CellNeighbours
+from bev_instseg.ops.unknown import (
+    CLEARANCE_M,
+    MIN_HEIGHT_M,
+    MIN_POINTS,
+    REACH_M,
+    REACH_PER_M,
+)
 from bev_instseg.ops.voxelize import FEATURES, FIRST_SLICE_EDGE_M, NUM_SLICES, SLICE_M
 from bev_instseg.structures import Clusters, Pillars
 from bev_instseg.training.paste import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
@@ -233,3 +241,75 @@ def occlusion(start, low, high, near, scene):
     inside = (across <= ahead) & (slope >= low[column]) & (slope <= high[column])
     behind, front = range_m > near[column], range_m < near[column] - IN_FRONT_M
     return np.flatnonzero(inside & behind), np.flatnonzero(inside & front), np.flatnonzero(~clear)
+
+
+def connect(cells, range_m, grid):
+    """Return the group of each cell: those that reach each other, directly or through others."""
+    at = np.stack(np.divmod(cells, grid.shape[1]), axis=1)
+    reach = np.maximum((REACH_M + REACH_PER_M * range_m) / grid.cell_m, 1).astype(int)
+    groups, count = np.full(len(cells), -1, np.int32), 0
+    for k in range(len(cells)):
+        if groups[k] < 0:
+            waiting = [k]
+            while waiting:
+                i = waiting.pop()
+                groups[i] = count
+                apart = abs(at - at[i]).max(axis=1)
+                near = (apart <= np.maximum(reach, reach[i])) & (groups < 0)
+                groups[near] = count
+                waiting += np.flatnonzero(near).tolist()
+            count += 1
+    return groups
+
+
+def add_unknown(known, points, pillars):
+    """Return (N,) labels and (G, 7) boxes of the unknown things, after the known instances."""
+    height, pillar = pillars.point_height_m, pillars.point_to_pillar
+    standing_point = (pillar >= 0) & (known.labels == 0) & (height >= np.float32(MIN_HEIGHT_M))
+    standing = [
+        p
+        for p in np.unique(pillar[standing_point])
+        if height[standing_point & (pillar == p)].min() <= np.float32(CLEARANCE_M)
+    ]
+    range_m = pillars.features[standing, FEATURES.index("range_m")].astype(np.float64)
+    groups = connect(pillars.cells[standing], range_m, pillars.grid)
+    members = [
+        np.flatnonzero(standing_point & np.isin(pillar, np.array(standing)[groups == g]))
+        for g in range(groups.max(initial=-1) + 1)
+    ]
+    members = sorted((m for m in members if len(m) >= MIN_POINTS), key=len, reverse=True)
+    labels, boxes = known.labels.copy(), []
+    for number, own in enumerate(members, len(known) + 1):
+        labels[own] = number
+        boxes.append(principal_box(points[own, :3].astype(np.float64)))
+    return labels, np.array(boxes, np.float32).reshape(-1, 7)
+
+
+def principal_box(xyz):
+    """Return the box of (n, 3) float64 points along their principal axis, to a degree."""
+    x, y, z = xyz.T
+    n = float(len(xyz))
+
+    def total(values):
+        return np.cumsum(values)[-1]  # point after point
+
+    sxx, syy = total(x * x) - total(x) ** 2 / n, total(y * y) - total(y) ** 2 / n
+    sxy = total(x * y) - total(x) * total(y) / n
+    degrees = round(np.degrees(0.5 * np.arctan2(2 * sxy, sxx - syy))) % 180
+    c, s = math.cos(math.radians(degrees % 90)), math.sin(math.radians(degrees % 90))
+    c, s = (c, s) if degrees < 90 else (-s, c)
+    u, v = x * c + y * s, y * c - x * s
+    along, across = u.max() - u.min(), v.max() - v.min()
+    um, vm = (u.min() + u.max()) / 2, (v.min() + v.max()) / 2
+    yaw = np.deg2rad((degrees + (0 if along >= across else 90) + 90) % 180 - 90)
+    middle = (um * c - vm * s, um * s + vm * c, (z.min() + z.max()) / 2)
+    return (*middle, max(along, across), min(along, across), z.max() - z.min(), yaw)
+
+
+def find_ground(pillars, labels):
+    """Return (N,) bool: which points are on the ground."""
+    height, pillar = pillars.point_height_m, pillars.point_to_pillar
+    highest = {p: height[pillar == p].max() for p in np.unique(pillar[pillar >= 0])}
+    tall = np.array([highest.get(p, 0) > np.float32(TALL_M) for p in pillar])
+    limit = np.where(tall, np.float32(FOOT_M), np.float32(GROUND_M))
+    return (pillar >= 0) & (labels == 0) & (height < limit)

@@ -30,7 +30,7 @@ from bev_instseg.checkpoint import load_model
 from bev_instseg.config import Config, load_config
 from bev_instseg.datasets.kitti import read_boxes, read_calibration
 from bev_instseg.exceptions import CheckpointError, ConfigError, KittiError, ObjectsError
-from bev_instseg.model_files import default_weights
+from bev_instseg.model_files import pretrained_weights
 from bev_instseg.training.cutouts import load_objects
 
 SWEEP = np.fromfile(ROOT / "demo/sequences/00/velodyne/000000.bin", np.float32).reshape(-1, 4)
@@ -374,21 +374,21 @@ def sidecar(**changes: object) -> Callable[[Path], object]:
     """Write the shipped weights with changes to the configuration beside them."""
 
     def make(path: Path) -> None:
-        text = default_weights().with_suffix(".json").read_text()
+        text = pretrained_weights().with_suffix(".json").read_text()
         for key, value in changes.items():
             text, count = re.subn(
                 rf'"{key}": (\[[^\]]*\]|[^,\n]*)', f'"{key}": {value}', text, count=1
             )
             assert count
         path.with_suffix(".json").write_text(text)
-        path.write_bytes(default_weights().read_bytes())
+        path.write_bytes(pretrained_weights().read_bytes())
 
     return make
 
 
 def nested(path: Path) -> None:
     path.with_suffix(".json").write_text("[" * 100_000)
-    path.write_bytes(default_weights().read_bytes())
+    path.write_bytes(pretrained_weights().read_bytes())
 
 
 class Runs:
@@ -426,7 +426,7 @@ BAD_OTHERS = {
         "a.safetensors", nested, "or damaged; copy a.safetensors and it again", **to_weights
     ),
     "no sidecar": Bad(
-        "a.safetensors", default_weights().read_bytes(), "have a .json beside them", **to_weights
+        "a.safetensors", pretrained_weights().read_bytes(), "have a .json beside them", **to_weights
     ),
     "loop as weights": Bad("a.pt", link_to("a.pt"), "cannot be read", **to_weights),
     "pickle in objects": Bad("a.npz", npz(points=np.array(["x"])), "make it again", **to_objects),

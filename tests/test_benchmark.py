@@ -17,7 +17,7 @@ from bev_instseg.benchmark.report import compare_results, number_table
 from bev_instseg.benchmark.setup import Setup
 from bev_instseg.cli import benchmark
 from bev_instseg.grid import BEVGrid
-from bev_instseg.model_files import default_8_bit_model, default_weights
+from bev_instseg.model_files import pretrained_8_bit_model, pretrained_weights
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
 
@@ -30,7 +30,7 @@ def constant(ms):
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return Segmenter.from_pretrained("cpu")
+    return Segmenter.from_pretrained(device="cpu")
 
 
 def hide(monkeypatch, *packages):
@@ -217,7 +217,7 @@ def test_runtimes_are_measured_with_their_quality(segmenter, monkeypatch):
     pytest.importorskip("onnx")
     setup = Setup(
         segmenter,
-        default_weights(),
+        pretrained_weights(),
         [DEMO],
         ROOT / "demo",
         1,
@@ -234,7 +234,7 @@ def test_runtimes_are_measured_with_their_quality(segmenter, monkeypatch):
     for outcome in found.values():
         assert 0 < outcome.network.median_ms < outcome.whole.median_ms
         assert all(80 < pq <= 100 for pq in outcome.pq.values())
-    exported = dataclasses.replace(setup, weights=default_8_bit_model())
+    exported = dataclasses.replace(setup, weights=pretrained_8_bit_model())
     assert "default.int8.onnx has one precision" in runtimes.report(exported).text
     text = runtimes.report(setup).text
     assert "openvino, 8 bits, AVX2" in text

@@ -23,7 +23,7 @@ from bev_instseg.checkpoint import (
 )
 from bev_instseg.config import ClusterConfig, Config, config_to_dict
 from bev_instseg.exceptions import CheckpointError
-from bev_instseg.model_files import default_weights
+from bev_instseg.model_files import pretrained_weights
 from bev_instseg.models.network import BEVNet
 
 
@@ -168,8 +168,8 @@ def test_configuration_of_weights_can_be_replaced(
 
 
 def test_default_weights_are_in_the_package():
-    assert default_weights().parent.name == "weights"
-    assert default_weights().suffix == ".safetensors"
+    assert pretrained_weights().parent.name == "weights"
+    assert pretrained_weights().suffix == ".safetensors"
 
 
 # Damage

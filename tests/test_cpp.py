@@ -20,7 +20,7 @@ from bev_instseg import Segmenter
 from bev_instseg.cli.export import main as export
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.model_files import default_8_bit_model, read_exported
+from bev_instseg.model_files import pretrained_8_bit_model, read_exported
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.simulate import simulate_sweep
@@ -164,8 +164,8 @@ def around_a_car() -> Float32:
 def edited_model(folder: Path, **cluster: object) -> tuple[Path, dict]:
     """A copy of the package's 8-bit model with other thresholds, and its .json to edit further."""
     model = folder / "edited.onnx"
-    shutil.copy(default_8_bit_model(), model)
-    sidecar = json.loads(default_8_bit_model().with_suffix(".json").read_text())
+    shutil.copy(pretrained_8_bit_model(), model)
+    sidecar = json.loads(pretrained_8_bit_model().with_suffix(".json").read_text())
     sidecar["config"]["cluster"] |= cluster
     return model, sidecar
 
@@ -173,20 +173,20 @@ def edited_model(folder: Path, **cluster: object) -> tuple[Path, dict]:
 def test_the_bundled_simulated_and_random_sweeps(assert_equal) -> None:
     sweeps = [demo(), around_a_car(), *(simulate_sweep(seed, None)[0] for seed in range(2))]
     sweeps += [random_sweep(seed) for seed in range(6)] + [noisy_demo(seed) for seed in range(3)]
-    assert assert_equal(default_8_bit_model(), sweeps) > 50
+    assert assert_equal(pretrained_8_bit_model(), sweeps) > 50
 
 
 def test_sweeps_of_no_one_and_unusable_points(assert_equal) -> None:
     nan, far = np.full((3, 4), np.nan), np.full((2, 4), 1e9)
     sweeps = [np.float32(points) for points in (np.empty((0, 4)), np.zeros((1, 4)), nan, far)]
-    assert assert_equal(default_8_bit_model(), sweeps) == 0
+    assert assert_equal(pretrained_8_bit_model(), sweeps) == 0
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no KITTI below KITTI_ROOT ({REAL})")
 def test_real_sweeps(assert_equal) -> None:
     files = sorted(REAL.glob("*.bin"))[::3]
     sweeps = [np.fromfile(file, np.float32).reshape(-1, 4) for file in files]
-    assert assert_equal(default_8_bit_model(), sweeps) > 10 * len(files)
+    assert assert_equal(pretrained_8_bit_model(), sweeps) > 10 * len(files)
 
 
 def test_thresholds_at_which_everything_counts(assert_equal, tmp_path: Path) -> None:
@@ -211,10 +211,10 @@ def test_thresholds_at_which_everything_counts(assert_equal, tmp_path: Path) -> 
 @pytest.mark.parametrize("seed", range(6))
 def test_voxelize_is_equal_to_the_bit(kernels: Path, tmp_path: Path, seed: int) -> None:
     points = noisy_demo(seed) if seed % 2 else random_sweep(seed)
-    sidecar = default_8_bit_model().with_suffix(".json")
+    sidecar = pretrained_8_bit_model().with_suffix(".json")
     points.tofile(tmp_path / "points")
     assert run(kernels, "voxelize", sidecar, tmp_path / "points", tmp_path / "out").returncode == 0
-    expected = voxelize(points, read_exported(default_8_bit_model()).config.grid)
+    expected = voxelize(points, read_exported(pretrained_8_bit_model()).config.grid)
     arrays = (expected.features, expected.point_height_m)
     assert (tmp_path / "out").read_bytes() == b"".join(array.tobytes() for array in arrays)
 
@@ -281,7 +281,7 @@ def test_the_program_of_the_documentation(prefix: Path, tmp_path: Path) -> None:
     ):
         ran = run(*command)
         assert ran.returncode == 0, ran.stdout + ran.stderr
-    ran = run(tmp_path / "build/app", default_8_bit_model())
+    ran = run(tmp_path / "build/app", pretrained_8_bit_model())
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "1 labels\n", "")
 
 
@@ -324,6 +324,10 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
     "grid": (lambda text: text.replace("-51.2", "-51.25"), "not a whole number of cells"),
     "stride": (lambda text: text.replace("-51.2", "-51.0"), "not multiples of 16"),
     "class": (lambda text: text.replace('"label": 10', '"label": 0'), "label is not in 1..65535"),
+    "pieces": (
+        lambda text: text.replace('"label": 10', '"label": 10, "piece_m": 8'),
+        "joining pieces is not implemented in C++",
+    ),
     "coefficients": (without_coefficient, "calibration is not three numbers"),
     "hash": (other_hash, "its SHA-256 differs from"),
 }
@@ -350,7 +354,7 @@ def test_damaged_models_and_sweeps_are_refused(prefix: Path, tmp_path: Path) -> 
     assert_refused(
         prefix, [tmp_path / "model.pt", DEMO], "is not an exported model; give the .onnx"
     )
-    whole = default_8_bit_model()
+    whole = pretrained_8_bit_model()
     assert_refused(prefix, [whole, tmp_path / "none.bin"], "none.bin: cannot be read (No such file")
     assert_refused(prefix, [whole, tmp_path], f"{tmp_path}: cannot be read (Is a directory)")
     (tmp_path / "odd.bin").write_bytes(b"12345")

@@ -22,7 +22,7 @@ from bev_instseg.engines.engine import Runtime, has_runtime
 from bev_instseg.engines.onnx_engine import OnnxEngine
 from bev_instseg.engines.openvino_engine import OpenVINOEngine
 from bev_instseg.engines.threads import cpu_quota, num_threads
-from bev_instseg.model_files import default_8_bit_model, default_weights
+from bev_instseg.model_files import pretrained_8_bit_model, pretrained_weights
 from bev_instseg.models.onnx_export import export_float32, to_onnx
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.quantize import quantize
@@ -55,7 +55,7 @@ def exact() -> Segmenter:
     """The shipped weights in PyTorch and float32."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_engine, "native_dtype", lambda device: torch.float32)
-        return Segmenter.from_pretrained("cpu", runtime="torch")
+        return Segmenter.from_pretrained(device="cpu", runtime="torch")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_openvinos_own_format(exact: Segmenter, tmp_path: Path) -> None:
 
 def test_the_sidecar_says_what_was_exported(exported: Path) -> None:
     sidecar = json.loads(exported.with_suffix(".json").read_text())
-    source = json.loads(default_weights().with_suffix(".json").read_text())
+    source = json.loads(pretrained_weights().with_suffix(".json").read_text())
     assert sidecar["precision"] == "fp32"
     assert sidecar["exported_from_sha256"] == source["sha256"]
     assert sidecar["config"] == source["config"]
@@ -143,12 +143,12 @@ def test_inputs_and_outputs_have_their_names(exported: Path) -> None:
 
 
 def test_the_packaged_8_bit_model_fits_the_weights() -> None:
-    sidecar = json.loads(default_8_bit_model().with_suffix(".json").read_text())
-    source = json.loads(default_weights().with_suffix(".json").read_text())
+    sidecar = json.loads(pretrained_8_bit_model().with_suffix(".json").read_text())
+    source = json.loads(pretrained_weights().with_suffix(".json").read_text())
     assert sidecar["exported_from_sha256"] == source["sha256"], "export it again"
     assert sidecar["config"] == source["config"]
     assert sidecar["precision"] == "int8"
-    assert default_8_bit_model().stat().st_size < 1.5e6
+    assert pretrained_8_bit_model().stat().st_size < 1.5e6
 
 
 def test_the_packaged_8_bit_model_finds_the_same_objects(exact, runtime: Runtime) -> None:
@@ -212,41 +212,41 @@ def test_the_fastest_runtime_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(choose, "has_runtime", lambda name: name in installed)
     monkeypatch.setattr("bev_instseg.engines.engine.has_runtime", lambda name: name in installed)
     monkeypatch.setattr(choose, "_has_gpu", lambda: False)
-    assert choose.packaged_weights("auto", "auto", "auto") == default_8_bit_model()
-    assert choose.packaged_weights("auto", "auto", "torch") == default_weights()
-    assert choose.packaged_weights("auto", "torch", "auto") == default_weights()
-    assert choose.packaged_weights("cuda", "auto", "auto") == default_weights()
+    assert choose.pretrained_file("default", "auto", "auto", "auto") == pretrained_8_bit_model()
+    assert choose.pretrained_file("default", "auto", "auto", "torch") == pretrained_weights()
+    assert choose.pretrained_file("default", "auto", "torch", "auto") == pretrained_weights()
+    assert choose.pretrained_file("default", "cuda", "auto", "auto") == pretrained_weights()
     monkeypatch.setattr(choose, "_has_gpu", lambda: True)
-    assert choose.packaged_weights("auto", "auto", "auto") == default_weights()
-    assert choose.packaged_weights("cpu", "auto", "auto") == default_8_bit_model()
+    assert choose.pretrained_file("default", "auto", "auto", "auto") == pretrained_weights()
+    assert choose.pretrained_file("default", "cpu", "auto", "auto") == pretrained_8_bit_model()
     installed.remove("openvino")
-    assert choose.packaged_weights("cpu", "auto", "auto") == default_weights()
+    assert choose.pretrained_file("default", "cpu", "auto", "auto") == pretrained_weights()
     installed.remove("torch")
-    assert choose.packaged_weights("cpu", "auto", "auto") == default_8_bit_model()
+    assert choose.pretrained_file("default", "cpu", "auto", "auto") == pretrained_8_bit_model()
     installed.clear()
     with pytest.raises(ValueError, match="torch is not installed: pip install torch"):
-        choose.packaged_weights("cuda", "auto", "auto")
+        choose.pretrained_file("default", "cuda", "auto", "auto")
     with pytest.raises(ValueError, match="no runtime is installed: pip install openvino"):
-        choose.packaged_weights("cpu", "auto", "auto")
+        choose.pretrained_file("default", "cpu", "auto", "auto")
     with pytest.raises(ValueError, match="openvino is not installed: pip install openvino"):
-        choose.packaged_weights("cpu", "auto", "openvino")
+        choose.pretrained_file("default", "cpu", "auto", "openvino")
 
 
 def test_options_that_do_not_go_together_raise(model, config, runtime: Runtime) -> None:
     with pytest.raises(ValueError, match="runtime must be one of auto, torch, openvino"):
         Segmenter(model, config, runtime="tensorrt")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got 'cuda:0'"):
-        Segmenter.from_pretrained("cuda:0", runtime=runtime)  # type: ignore[arg-type]
+        Segmenter.from_pretrained(device="cuda:0", runtime=runtime)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got 'gpu'"):
-        Segmenter.from_pretrained("gpu")  # type: ignore[arg-type]
+        Segmenter.from_pretrained(device="gpu")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=f"device cuda: {runtime} computes on the CPU"):
         Segmenter(model, config, "cuda", runtime=runtime)
     with pytest.raises(ValueError, match="has no sparse backends"):
         Segmenter.from_pretrained(sparse_backend="torch", runtime=runtime)
     with pytest.raises(ValueError, match="torch does not run exported models"):
-        Segmenter.from_checkpoint(default_8_bit_model(), runtime="torch")
+        Segmenter.from_checkpoint(pretrained_8_bit_model(), runtime="torch")
     with pytest.raises(ValueError, match="has no sparse backends"):
-        Segmenter.from_pretrained("cpu", runtime=runtime).with_sparse_backend("torch")
+        Segmenter.from_pretrained(device="cpu", runtime=runtime).with_sparse_backend("torch")
 
 
 # ------------------------------------------------------------------------------ threads
@@ -324,7 +324,7 @@ def test_8_bits_from_given_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--weights", str(default_8_bit_model())], "is exported already"),
+        (["--weights", str(pretrained_8_bit_model())], "is exported already"),
         (["--sweeps", str(DEMO)], "--sweeps is for --precision int8"),
         (["--precision", "int8", "--sweeps", str(ROOT / "configs")], "no sweeps here"),
     ],

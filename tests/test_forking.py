@@ -31,7 +31,7 @@ class Work(Dataset[bool]):
     def __init__(self, runtime: Runtime) -> None:
         path = ROOT / "demo/sequences/00/velodyne/000000.bin"
         self.points: Float32 = np.fromfile(path, np.float32).reshape(-1, 4)
-        self.segmenter = Segmenter.from_pretrained("cpu", runtime=runtime)
+        self.segmenter = Segmenter.from_pretrained(device="cpu", runtime=runtime)
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as in the child
         self.labels = self.segmenter.segment(self.points).labels
@@ -124,11 +124,11 @@ def test_openvino_in_a_forked_child_is_replaced_or_an_error(
         ({"openvino", "torch"}, "torch"),
     ):
         monkeypatch.setattr(choose, "has_runtime", lambda name, names=installed: name in names)
-        segmenter = Segmenter.from_pretrained("cpu", runtime="openvino")
+        segmenter = Segmenter.from_pretrained(device="cpu", runtime="openvino")
         monkeypatch.setattr(openvino_engine, "_core", lambda: (None, 0))  # as in a child
         with pytest.warns(UserWarning, match=f"this forked process computes with {expected}"):
             segmenter.segment(points)
     monkeypatch.setattr(choose, "has_runtime", lambda name: name == "openvino")
-    segmenter = Segmenter.from_pretrained("cpu", runtime="openvino")
+    segmenter = Segmenter.from_pretrained(device="cpu", runtime="openvino")
     with pytest.raises(RuntimeError, match="OpenVINO cannot be used in a forked process"):
         segmenter.segment(points)

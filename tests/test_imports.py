@@ -33,7 +33,7 @@ LAYERS = (
     ("training",),
     ("jobs",),
     ("live",),
-    ("benchmark",),
+    ("benchmark", "study"),
     ("cli",),  # last: may import everything
 )
 LAYER_OF = {module: layer for layer, modules in enumerate(LAYERS) for module in modules}
@@ -60,7 +60,7 @@ WITHOUT_TORCH = {
         f"evaluation/{name}"
         for name in (
             *("segments", "metrics", "error_study", "error_pictures", "reliability"),
-            "score_calibration",
+            *("score_calibration", "class_agnostic"),
         )
     ),
     *(f"training/{name}" for name in ("augment", "cutouts", "paste", "targets", "training_set")),
@@ -78,6 +78,7 @@ INSIDE_FUNCTIONS = {
         "openvino",
         "open3d",
         "ray",
+        "rerun",
         "spconv",
         "tensorboard",
         "velodyne_decoder",

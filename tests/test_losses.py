@@ -30,7 +30,7 @@ from bev_instseg.training.targets import PillarTargets
 
 Float = NDArray[np.float64]
 InstanceLoss = Literal["regression", "hinge", "lovasz"]
-Centre = Literal["centroid", "embedding", "box"]
+Centre = Literal["centroid", "medoid", "embedding", "box"]
 
 CHANNELS = {"fixed": 0, "scalar": 1, "elliptical": 2, "oriented": 3}
 FIXED_SIGMA_M = 0.7
@@ -146,6 +146,7 @@ def frame_reference(case: Case, loss: LossConfig) -> dict[str, float]:
         own = np.flatnonzero(label == k)
         centre = {
             "centroid": x[own].mean(0),
+            "medoid": x[own][np.argmin([np.hypot(*(x[own] - at).T).sum() for at in x[own]])],
             "embedding": e[own].mean(0),
             "box": case.targets.centres_m[k - 1],
         }[loss.center]
@@ -165,7 +166,7 @@ def frame_reference(case: Case, loss: LossConfig) -> dict[str, float]:
             spread = spread * [1, 2, 1]  # [[a, r], [r, b]]: r counts twice
         smoothness.append(spread.sum(1).mean())
         c = case.targets.classes[k - 1]
-        target[own, c] = phi[own]
+        target[own, c] = phi[own] if loss.seed_target == "phi" else 1
         weight[own, c] = loss.foreground_weight[c]
     squares = weight * (seed - target) ** 2
     return {
@@ -342,6 +343,14 @@ def test_gradients_of_a_frame(instance: InstanceLoss, bandwidth: Bandwidth, cent
     assert gradcheck(parts, inputs)
 
 
+def test_seeds_may_be_taught_one_on_the_whole_object() -> None:
+    case = Case("oriented")
+    loss = replace(config(), seed_target="one")
+    expected = frame_reference(case, loss)
+    assert case.losses(loss)["seed"].item() == pytest.approx(expected["seed"])
+    assert expected["seed"] != pytest.approx(frame_reference(case, config())["seed"])
+
+
 def test_seed_loss_does_not_move_phi() -> None:
     case = Case()
     gradients = torch.autograd.grad(case.losses(config())["seed"], case.predictions)
@@ -403,6 +412,7 @@ def test_losses_of_extreme_predictions_are_finite(bandwidth: Bandwidth) -> None:
     ("center", "expected"),
     [
         ("centroid", (3 + 4) / 2),  # from (1, 0)
+        ("medoid", (4 + np.hypot(1, 4)) / 2),  # from (0, 0), the first of two
         ("embedding", 2.5),  # from (2.5, 2): half of the 5 m between the embeddings
         ("box", (5 + 0) / 2),  # from the box, (1, 4)
     ],

@@ -11,9 +11,10 @@ from conftest import ROOT
 from bev_instseg import Segmenter, read_scan
 from bev_instseg.datasets.frames import list_frames
 from bev_instseg.evaluation.score_frames import score_frames
-from bev_instseg.model_files import default_weights
+from bev_instseg.model_files import PRETRAINED, pretrained_8_bit_model, pretrained_weights
 
 DEMO = ROOT / "demo"
+LICENCES = {"default": ("CC-BY-NC-SA-4.0", "Treat these weights as CC BY-NC-SA 4.0")}
 GOLDEN = {  # class: (TP, FP, FN), PQ
     "vehicle": ((17, 0, 2), 0.896),
     "pedestrian": ((6, 0, 0), 0.970),
@@ -21,14 +22,23 @@ GOLDEN = {  # class: (TP, FP, FN), PQ
 }
 
 
-def test_weights_come_with_their_hash_names_and_card() -> None:
-    path = default_weights()
+@pytest.mark.parametrize("name", PRETRAINED)
+def test_weights_come_with_their_hash_names_and_card(name: str) -> None:
+    path = pretrained_weights(name)
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert card["class_names"] == ["vehicle", "pedestrian", "cyclist"]
     assert path.stat().st_size < 8e6
-    assert card["license"] == "CC-BY-NC-SA-4.0"
-    assert "CC BY-NC-SA" in (path.parent / "MODEL_CARD.md").read_text()
+    spdx, text = LICENCES[name]
+    assert card["license"] == spdx
+    assert text in (path.parent / "MODEL_CARD.md").read_text()
+    rounded = json.loads(pretrained_8_bit_model(name).with_suffix(".json").read_text())
+    assert rounded["exported_from_sha256"] == card["sha256"]
+
+
+def test_an_unknown_network_is_refused() -> None:
+    with pytest.raises(ValueError, match="has no network 'cpu'; it has default"):
+        Segmenter.from_pretrained("cpu")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -39,7 +49,7 @@ def test_result_on_the_bundled_sweep(dtype: torch.dtype, monkeypatch: pytest.Mon
     and in bfloat16 they differ by at most 0.011.
     """
     monkeypatch.setattr("bev_instseg.engines.torch_engine.native_dtype", lambda device: dtype)
-    segmenter = Segmenter.from_pretrained("cpu", runtime="torch")
+    segmenter = Segmenter.from_pretrained(device="cpu", runtime="torch")
     assert {p.dtype for p in segmenter.engine.network.backbone.parameters()} == {dtype}
     refs = list_frames(DEMO, "semantickitti", ["00"])
     result = score_frames(segmenter, refs, segmenter.config).result().per_class
@@ -51,7 +61,7 @@ def test_result_on_the_bundled_sweep(dtype: torch.dtype, monkeypatch: pytest.Mon
 
 def test_raised_sensor_sees_the_same_objects() -> None:
     """Raising the sensor by 0.75 m shifts all heights of the same street."""
-    segmenter = Segmenter.from_pretrained("cpu")
+    segmenter = Segmenter.from_pretrained(device="cpu")
     points = read_scan(DEMO / "sequences" / "00" / "velodyne" / "000000.bin")
     raised = points - np.array([0, 0, 0.75, 0], np.float32)
     one, other = segmenter.segment(points), segmenter.segment(raised)
@@ -62,7 +72,7 @@ def test_raised_sensor_sees_the_same_objects() -> None:
 
 def test_objects_are_found_without_intensities() -> None:
     """Recordings whose intensities say nothing are read with intensity 0."""
-    segmenter = Segmenter.from_pretrained("cpu")
+    segmenter = Segmenter.from_pretrained(device="cpu")
     points = read_scan(DEMO / "sequences" / "00" / "velodyne" / "000000.bin")
     usual = segmenter.segment(points)
     points[:, 3] = 0

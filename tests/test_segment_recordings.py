@@ -86,6 +86,28 @@ def test_a_recording_has_the_labels_of_its_sweeps_as_files(
     assert sorted(one.name for one in (tmp_path / "out").iterdir()) == ["drive.mcap"]
 
 
+def test_unknown_things_and_the_ground_are_in_every_message(weights: str, tmp_path: Path) -> None:
+    path = write_drive(tmp_path / "in", "mcap", SWEEPS[:2])
+    config = tmp_path / "config.yaml"
+    config.write_text("cluster: {score_threshold: 1.0}\n")  # nothing is known
+    extras = ("--unknown", "--ground", "--files", "--bag", "--config", str(config))
+    assert run(path, tmp_path / "out", weights, *extras) == 0
+    result = tmp_path / "out" / "drive.mcap"
+    for i, found in enumerate(words(result)):
+        file = np.fromfile(tmp_path / "out" / "drive" / f"{i:06}.label", np.uint32)
+        np.testing.assert_array_equal(found, file)
+        assert {40, 99} <= set((found & 0xFFFF).tolist())
+    detected = messages(result)["/bev_instseg/detections"][0].detections
+    assert {one.results[0].hypothesis.class_id for one in detected} == {"unknown"}
+    texts = [one.text for one in messages(result)["/bev_instseg/markers"][0].markers if one.text]
+    assert texts[0] == "1 unknown"
+    with AnyReader([tmp_path / "out" / "drive.bag"]) as bag:
+        connections = [c for c in bag.connections if c.topic == "/bev_instseg/detections"]
+        _, _, raw = next(bag.messages(connections=connections))
+        of_bag = bag.deserialize(raw, connections[0].msgtype)
+    assert {one.results[0].id for one in of_bag.detections} == {99}
+
+
 def test_the_labelled_recording_is_read_by_both_libraries(weights: str, tmp_path: Path) -> None:
     path = write_drive(tmp_path / "in", "mcap", SWEEPS)
     assert run(path, tmp_path / "out", weights, "--files") == 0

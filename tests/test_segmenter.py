@@ -113,7 +113,7 @@ def test_segmentation_holds_the_result_of_each_stage(segmenter, points):
     pillars = voxelize(points, segmenter.config.grid)
     np.testing.assert_array_equal(found.pillars.features, pillars.features)
     np.testing.assert_array_equal(found.embeddings.seed, segmenter.infer(pillars).seed)
-    clusters = cluster_pillars(found.embeddings, segmenter.config)
+    clusters = cluster_pillars(found.embeddings, pillars, segmenter.config)
     np.testing.assert_array_equal(found.clusters.labels, clusters.labels)
     np.testing.assert_array_equal(found.clusters.openers, clusters.openers)
     assert (clusters.labels[clusters.openers] == np.arange(1, len(clusters.openers) + 1)).all()

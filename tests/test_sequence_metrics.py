@@ -5,13 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT
-from tracks import instances_of
+from tracks import instances_of, pose_of
 
 from bev_instseg import Segmenter, read_scan
 from bev_instseg.cli import evaluate
 from bev_instseg.config import Config
+from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
 from bev_instseg.evaluation.sequence_metrics import Lstq, Step, track_scores
+from bev_instseg.io.sensor_setup import sensor_rotation
 from bev_instseg.structures import Frame
 from bev_instseg.tracking.tracker import Tracker
 
@@ -188,6 +190,38 @@ def test_the_command_scores_sequences(
     assert "HOTA" in capsys.readouterr().out
 
 
+def test_poses_are_turned_with_sweeps_that_are_levelled(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sensor that looks down by 15 degrees drives ahead: the poses in the world are level."""
+    to_file = np.eye(4)
+    to_file[:3, :3] = sensor_rotation("flu", (15.0, 0.0)).T
+    points = read_scan(ROOT / "demo" / "sequences" / "00" / "velodyne" / "000000.bin")
+    words = np.fromfile(ROOT / "demo" / "sequences" / "00" / "labels" / "000000.label", np.uint32)
+    folder, rows = tmp_path / "sequences" / "00", []
+    for i in range(3):
+        ahead = points - np.float32([0.5 * i, 0, 0, 0])
+        ahead[:, :3] = ahead[:, :3] @ to_file[:3, :3].T
+        write_frame(tmp_path, "00", i, ahead, words)
+        rows.append((pose_of(0.5 * i) @ np.linalg.inv(to_file))[:3].ravel())
+    np.savetxt(folder / "poses.txt", rows)
+    np.savetxt(folder / "times.txt", [0, 0.1, 0.2])
+    used = []
+    update = Tracker.update
+
+    def noted(self: Tracker, points: np.ndarray, stamp_s: float, pose: np.ndarray) -> object:
+        used.append(pose)
+        return update(self, points, stamp_s, pose)
+
+    monkeypatch.setattr(Tracker, "update", noted)
+    command = ["--data", str(tmp_path), "--sequences", "00", "--weights", weights]
+    assert evaluate.main([*command, "--runtime", "torch", "--sequence"]) == 0
+    for i, pose in enumerate(used):
+        np.testing.assert_allclose(
+            pose, pose_of(0.5 * i), atol=0.05
+        )  # its ground is not quite level
+
+
 def test_ids_of_objects_are_those_of_the_label_file(semantickitti_root: Path) -> None:
     from bev_instseg.datasets.semantickitti import read_frame
 
@@ -211,7 +245,7 @@ def test_what_tracks_have_no_files_for_is_refused(
 
 
 def test_what_was_seen_is_what_the_network_found_alone() -> None:
-    segmenter = Segmenter.from_pretrained("cpu")
+    segmenter = Segmenter.from_pretrained(device="cpu")
     points = read_scan(ROOT / "demo" / "sequences" / "00" / "velodyne" / "000000.bin")
     expected = segmenter.segment(points)
     tracker = Tracker(segmenter)

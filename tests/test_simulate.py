@@ -15,6 +15,7 @@ from bev_instseg.io.labels import read_labels
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.simulate import HDL64, SENSOR_MODELS, THINGS, read_layouts, simulate_sweep
 from bev_instseg.simulate.kitti_layouts import place_layout
+from bev_instseg.simulate.markings import KERB, LANE_MARKING
 from bev_instseg.simulate.meshes import fitted
 from bev_instseg.simulate.people import pedestrian
 from bev_instseg.simulate.street_builder import PERSON, StreetBuilder
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COARSE = replace(HDL64, azimuths=260)
 ROAD, SIDEWALK, TERRAIN = 40, 48, 72
 PARKED_CYCLES = (11, 15)
+LINES = LANE_MARKING, KERB
 PRAMS = 0  # unlabelled
 BACKGROUND = (PRAMS, ROAD, SIDEWALK, TERRAIN, 50, 51, 52, 70, 71, 80, 81, 99)
 SEEDS = (0, 1, 2)
@@ -41,8 +43,8 @@ def sweeps() -> list[Sweep]:
 def check_labels(labels: NDArray[np.uint32]) -> None:
     """Check that classes are known and exactly the things have instances, each of one class."""
     classes, instances = labels & 0xFFFF, labels >> 16
-    assert set(np.unique(classes)) <= {*THINGS, *BACKGROUND, *PARKED_CYCLES}
-    np.testing.assert_array_equal(instances > 0, np.isin(classes, THINGS))
+    assert set(np.unique(classes)) <= {*THINGS, *LINES, *BACKGROUND, *PARKED_CYCLES}
+    np.testing.assert_array_equal(instances > 0, np.isin(classes, (*THINGS, *LINES)))
     words = np.unique(labels[instances > 0])
     assert len(np.unique(words >> 16)) == len(words)
 
@@ -94,7 +96,7 @@ def test_the_road_is_the_sensors_height_below_it(sweeps: list[Sweep]) -> None:
 def test_an_instance_is_one_compact_object(sweeps: list[Sweep]) -> None:
     """No point of an instance is far from the rest; people have the size of people."""
     for points, labels in sweeps:
-        for word in np.unique(labels[labels >> 16 > 0]):
+        for word in np.unique(labels[np.isin(labels & 0xFFFF, THINGS)]):
             reach = np.ptp(points[labels == word, :3], axis=0)
             assert np.hypot(*reach[:2]) < (2.0 if word & 0xFFFF == PERSON else 20.0)
             assert reach[2] < (2.3 if word & 0xFFFF == PERSON else 4.5)

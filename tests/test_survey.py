@@ -476,6 +476,15 @@ def test_other_units_are_refused(tmp_path: Path, factor: float, reason: str) -> 
     assert "\n" not in str(caught.value)
 
 
+def test_a_sweep_that_ends_after_a_few_metres_is_read_and_said_to_be_small(tmp_path: Path) -> None:
+    points = street()
+    extent_m = np.quantile(np.linalg.norm(points[:, :3], axis=1), 0.99)
+    points[:, :3] *= np.float32(2.5 / extent_m)
+    sweep = read(tmp_path, points)
+    np.testing.assert_array_equal(sweep.points, points)
+    assert any("within 2.5 m: a small room, or not in metres" in text for text in sweep.notices)
+
+
 @pytest.mark.parametrize("share", [0.02, 0.6, 0.9])
 @pytest.mark.parametrize("sentinel", [1e30, 99999.0, -9999.0])
 def test_sentinels_are_counted_and_ignored(tmp_path: Path, share: float, sentinel: float) -> None:

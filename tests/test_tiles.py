@@ -41,7 +41,7 @@ def town(*, seed=0):
 
 
 def test_a_tile_shows_more_than_half_a_lorry_around_each_of_its_points():
-    grid = Segmenter.from_pretrained("cpu").config.grid
+    grid = Segmenter.from_pretrained(device="cpu").config.grid
     step = np.array(tile_step_cells(grid))
     assert (((np.array(grid.shape) - step) * grid.cell_m) >= MIN_OVERLAP_M).all()
     assert MIN_OVERLAP_M > 18.75  # the longest vehicles on European roads
@@ -122,7 +122,7 @@ def trained():
     """The shipped weights in float32, the same on every processor up to the last bits."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bev_instseg.engines.torch_engine.native_dtype", lambda device: torch.float32)
-        return Segmenter.from_pretrained("cpu")
+        return Segmenter.from_pretrained(device="cpu")
 
 
 def bundled_street(shift_m):

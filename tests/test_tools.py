@@ -16,7 +16,7 @@ from bev_instseg.cli import calibrate, evaluate
 from bev_instseg.cli import segment as segment_command
 from bev_instseg.config import override_config
 from bev_instseg.jobs import job as job_module
-from bev_instseg.model_files import default_8_bit_model
+from bev_instseg.model_files import pretrained_8_bit_model
 from bev_instseg.segmenter import Segmenter
 
 
@@ -419,7 +419,11 @@ def test_calibrate_reports_wrong_arguments(
         (tmp_path, ["--simulated", str(tmp_path / "gone")], "gone/sequences: No such file"),
         (tmp_path, ["--simulated", str(twice)], "another data set has the name 'kitti'"),
         (tmp_path, ["--config", str(tmp_path / "none.yaml")], "no training frames"),
-        (tmp_path, ["--weights", str(default_8_bit_model())], "torch does not run exported models"),
+        (
+            tmp_path,
+            ["--weights", str(pretrained_8_bit_model())],
+            "torch does not run exported models",
+        ),
     ):
         arguments = ["--data", str(data), "--weights", weights, "--out", str(tmp_path / "c.yaml")]
         assert calibrate.main([*arguments, *more]) == 2

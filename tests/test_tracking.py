@@ -17,8 +17,10 @@ from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
 from bev_instseg.tracking.kalman import correct, predict, squared_distance
 from bev_instseg.tracking.smooth import smooth
+from bev_instseg.tracking.state import BEHAVIOURS
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
+from bev_instseg.tracking.whole_path import Sightings, whole_path
 
 
 def drive(paths, sweeps=20, score=0.9, pose=None, hidden=(), noise_m=0.0):
@@ -311,3 +313,62 @@ def test_looking_both_ways() -> None:
     assert both[0].instances.scores[0] > causal[0].instances.scores[0]
     np.testing.assert_array_equal(both[5].tracks.seen_scores, causal[5].tracks.seen_scores)
     assert smooth({}) == {}
+
+
+def test_a_smoothed_path_is_the_most_probable_one() -> None:
+    """The same as the solution of all equations of motion and measurement at once."""
+    rng = np.random.default_rng(3)
+    stamps_s = np.cumsum(rng.uniform(0.05, 0.3, 9))
+    xy_m = np.column_stack([4 * stamps_s, 2 - stamps_s]) + rng.normal(0, 0.2, (9, 2))
+    roots = rng.normal(0, 0.2, (9, 2, 2)) + 0.3 * np.eye(2)
+    noise = roots @ np.swapaxes(roots, 1, 2)
+    seen = Sightings(stamps_s, xy_m, noise, np.zeros(9), 1.7, "cyclist")
+    path = whole_path(seen)
+
+    start, push = BEHAVIOURS["cyclist"].start_mps, BEHAVIOURS["cyclist"].acceleration_mps2
+    rows, values = [], []  # unknowns: a state at the start, then an acceleration for each step
+    to_state = np.zeros((4, 4 + 2 * 8))
+    to_state[:, :4] = np.eye(4)
+    for k in range(9):
+        if k:
+            t = stamps_s[k] - stamps_s[k - 1]
+            to_state[:2] += t * to_state[2:]
+            for axis in (0, 1):
+                to_state[axis, 4 + 2 * (k - 1) + axis] += t**2 / 2
+                to_state[2 + axis, 4 + 2 * (k - 1) + axis] += t
+        white = np.linalg.inv(np.linalg.cholesky(noise[k]))
+        rows.append(white @ to_state[:2])
+        values.append(white @ xy_m[k])
+    prior = np.diag([0, 0, 1 / start, 1 / start, *np.full(16, 1 / push)])
+    solved = np.linalg.lstsq(
+        np.concatenate([*rows, prior]), np.concatenate([*values, np.zeros(20)]), rcond=None
+    )[0]
+    np.testing.assert_allclose(path.xy_m[0], solved[:2], atol=1e-6)
+    np.testing.assert_allclose(path.velocity_mps[0], solved[2:4], atol=1e-6)
+    np.testing.assert_allclose(path.xy_m[-1], (to_state @ solved)[:2], atol=1e-6)
+    np.testing.assert_allclose(path.velocity_mps[-1], (to_state @ solved)[2:], atol=1e-6)
+
+
+def test_looking_both_ways_knows_velocities_from_the_first_sweep_on() -> None:
+    rng = np.random.default_rng(0)
+    tracker, causal = Tracker(), {}
+    for i in range(20):
+        x, y = 5 + 0.5 * i + rng.normal(0, 0.1), rng.normal(0, 0.1)
+        parked = ("vehicle", 12 + rng.normal(0, 0.1), 7.0, 0.0, 0.9)
+        causal[i] = tracker.update_instances(
+            instances_of([("cyclist", x, y, 0.1, 0.9), parked]), 0.1 * i
+        )
+
+    def errors(sweeps: dict[int, TrackedInstances]) -> np.ndarray:
+        found = [one for sweep in sweeps.values() for one in sweep if one.id == cyclist]
+        return np.array([np.hypot(one.velocity_mps[0] - 5, one.velocity_mps[1]) for one in found])
+
+    [cyclist] = [one.id for one in causal[0] if one.instance.name == "cyclist"]
+    both = smooth(causal)
+    assert errors(causal)[0] == pytest.approx(5)  # nothing is known yet
+    assert errors(both).max() < 0.8
+    assert np.sqrt((errors(both) ** 2).mean()) < 0.5 * np.sqrt((errors(causal)[3:] ** 2).mean())
+    for one in (one for sweep in both.values() for one in sweep):
+        assert one.moving == (one.id == cyclist)
+    assert all(abs(one.heading_rad) < 0.3 for one in both[0] if one.id == cyclist)
+    assert both[0].tracks.front_known.sum() == 1

@@ -12,7 +12,7 @@ import sys, time
 start = time.perf_counter()
 import bev_instseg.segmenter
 import_s = time.perf_counter()
-segmenter = bev_instseg.segmenter.Segmenter.from_pretrained("cpu")
+segmenter = bev_instseg.segmenter.Segmenter.from_pretrained(device="cpu")
 loaded_s = time.perf_counter()
 segmenter.segment(bev_instseg.read_scan(sys.argv[1]))
 first_s = time.perf_counter()

@@ -14,8 +14,9 @@ from bev_instseg.benchmark.report import TIMING_COLUMNS, Report, number_table, t
 from bev_instseg.benchmark.setup import Setup
 from bev_instseg.grid import BEVGrid
 from bev_instseg.io.sweep import read_scan
+from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.segmenter import Segmenter, cluster_pillars
+from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32, PillarEmbeddings
 
 POINT_COUNTS = (10_000, 30_000, 120_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
@@ -73,7 +74,8 @@ def measure_growth(segmenter: Segmenter, sweep: Float32, repeats: int) -> list[G
         sweep: (N, 4) points of a real sweep.
         repeats: Calls per measurement.
     """
-    config, grid = segmenter.config, segmenter.config.grid
+    own, grid = segmenter.config.cluster, segmenter.config.grid
+    thresholds = own.seed_threshold, own.member_threshold, own.min_free
     cells = [side * side for side in CELLS_PER_SIDE]
 
     def finer(num_cells: int) -> BEVGrid:
@@ -85,7 +87,7 @@ def measure_growth(segmenter: Segmenter, sweep: Float32, repeats: int) -> list[G
             "cluster",
             "instances",
             INSTANCE_COUNTS,
-            lambda n: partial(cluster_pillars, crowd(n), config),
+            lambda n: partial(cluster, crowd(n), *thresholds),
         ),
         ("voxelize, finer cells", "cells", cells, lambda n: partial(voxelize, sweep, finer(n))),
         (

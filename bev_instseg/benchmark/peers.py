@@ -94,9 +94,14 @@ def remove_ground(patchwork: Any, points: Float32) -> Float32:
         patchwork: See `new_patchwork`.
         points: (N, 4) float32.
     """
-    patchwork.estimateGround(points)
-    rest: Float32 = points[np.asarray(patchwork.getNongroundIndices())]
+    rest: Float32 = points[non_ground(patchwork, points)]
     return rest
+
+
+def non_ground(patchwork: Any, points: Float32) -> Int32:
+    """Return the numbers of the points that `remove_ground` keeps."""
+    patchwork.estimateGround(points)
+    return np.asarray(patchwork.getNongroundIndices(), np.int32)
 
 
 def dbscan(points: Float32) -> Int32:

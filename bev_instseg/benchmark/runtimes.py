@@ -18,9 +18,10 @@ from bev_instseg.checkpoint import load_model
 from bev_instseg.engines.engine import Runtime, has_runtime
 from bev_instseg.model_files import (
     EXPORTED_SUFFIXES,
+    PRETRAINED,
     ExportedModel,
-    default_8_bit_model,
-    default_weights,
+    pretrained_8_bit_model,
+    pretrained_weights,
 )
 from bev_instseg.models.onnx_export import export_float32
 
@@ -93,8 +94,9 @@ def _files(weights: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     model.write(exported, {})
     yield "native", weights
     yield "float32", exported
-    if weights == default_weights():
-        yield "8 bits", default_8_bit_model()
+    for name in PRETRAINED:
+        if weights == pretrained_weights(name):
+            yield "8 bits", pretrained_8_bit_model(name)
 
 
 def _combinations(files: Mapping[str, Path]) -> Iterator[tuple[str, Runtime, Path, dict[str, str]]]:

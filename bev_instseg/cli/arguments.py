@@ -18,6 +18,7 @@ from bev_instseg.cli.segment_report import Report
 from bev_instseg.config import override_config
 from bev_instseg.engines.engine import RuntimeChoice
 from bev_instseg.exceptions import BevInstsegError, explain
+from bev_instseg.model_files import PRETRAINED, pretrained_weights
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
@@ -159,9 +160,11 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the network; `make_segmenter` uses them."""
     parser.add_argument(
         "--weights",
-        type=Path,
-        metavar="FILE",
-        help=".safetensors, .pt, or an exported .onnx or .xml (default: the package's network)",
+        type=name_or_file,
+        default=PRETRAINED[0],
+        metavar="NAME|FILE",
+        help=f"a network of the package ({', '.join(PRETRAINED)}; see the model card), or a file: "
+        ".safetensors, .pt, or an exported .onnx or .xml (default: %(default)s)",
     )
     parser.add_argument(
         "--config",
@@ -218,13 +221,23 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     from bev_instseg.segmenter import Segmenter
 
     options = arguments.device, arguments.sparse, arguments.runtime
-    if arguments.weights is None:
-        segmenter = Segmenter.from_pretrained(*options)
+    if isinstance(arguments.weights, str):
+        segmenter = Segmenter.from_pretrained(arguments.weights, *options)
     else:
         segmenter = Segmenter.from_checkpoint(arguments.weights, *options)
     if arguments.config is not None:
         segmenter = segmenter.with_config(override_config(segmenter.config, arguments.config))
     return segmenter
+
+
+def name_or_file(text: str) -> str | Path:
+    """Parse the name of a network of the package, or else a path."""
+    return text if text in PRETRAINED else Path(text)
+
+
+def weights_file(weights: str | Path) -> Path:
+    """Return a path; for the name of a network of the package, that of its float weights."""
+    return pretrained_weights(str(weights)) if weights in PRETRAINED else Path(weights)
 
 
 def positive_or_zero(text: str) -> int:

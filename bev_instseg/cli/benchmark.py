@@ -33,6 +33,7 @@ from bev_instseg.cli.arguments import (
     new_parser,
     positive,
     run,
+    weights_file,
 )
 from bev_instseg.exceptions import BevInstsegError, ScanError, explain
 from bev_instseg.file_io import write_atomic
@@ -68,7 +69,6 @@ def benchmark(arguments: argparse.Namespace) -> int:
     from bev_instseg.benchmark.measure import Machine
     from bev_instseg.benchmark.report import compare_results, read_json, to_json
     from bev_instseg.benchmark.setup import Setup
-    from bev_instseg.model_files import default_weights
 
     sweeps = sorted(arguments.data.glob("*.bin"))
     if not sweeps:
@@ -88,7 +88,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     segmenter.warm_up()
     setup = Setup(
         segmenter=segmenter,
-        weights=arguments.weights or default_weights(),
+        weights=weights_file(arguments.weights),
         sweeps=sweeps,
         truth=arguments.truth,
         repeats=arguments.repeats,

@@ -27,7 +27,13 @@ from typing import TYPE_CHECKING
 import yaml
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.cli.arguments import (
+    add_network_arguments,
+    make_segmenter,
+    new_parser,
+    run,
+    weights_file,
+)
 from bev_instseg.cli.check_labels import check_evaluation
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef, list_frames
@@ -81,7 +87,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
     print(f"\n{reliability_table(before, after)}")
     write_calibration(arguments.out, best, {name: len(refs) for name, refs in refs_of.items()})
     if arguments.save:
-        save_calibrated(arguments.weights, arguments.save, best)
+        save_calibrated(weights_file(arguments.weights), arguments.save, best)
     return 0
 
 
@@ -189,18 +195,16 @@ def write_calibration(path: Path, config: Config, num_frames: Mapping[str, int])
     write_atomic(path, text.encode())
 
 
-def save_calibrated(weights: Path | None, path: Path, calibrated: Config) -> None:
+def save_calibrated(weights: Path, path: Path, calibrated: Config) -> None:
     """Save a copy of the weights with the thresholds and the calibration.
 
     Args:
-        weights: The weights that were calibrated; None for the package's own.
+        weights: The weights that were calibrated.
         path: The new ``.safetensors`` file.
         calibrated: Holds the thresholds and the calibration.
     """
     from bev_instseg.checkpoint import load_model, save_with_config  # imports torch
-    from bev_instseg.model_files import default_weights
 
-    weights = weights or default_weights()
     own = load_model(weights)[1]  # keeps the sources it was trained on, whatever --config names
     config = replace(own, cluster=calibrated.cluster, classes=calibrated.classes)
     save_with_config(weights, path, config)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import add_data_arguments, new_parser, run
+from bev_instseg.cli.arguments import add_data_arguments, new_parser, run, weights_file
 from bev_instseg.cli.check_labels import by_path, check_cutting
 from bev_instseg.config import Config, load_config
 from bev_instseg.tables import markdown_table
@@ -94,8 +94,8 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     add_data_arguments(parser)
     parser.add_argument(
         "--distractors",
-        type=Path,
-        metavar="WEIGHTS",
+        type=weights_file,
+        metavar="NAME|WEIGHTS",
         help="also cut out this network's false positives on background",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="NPZ", help="the file to write")

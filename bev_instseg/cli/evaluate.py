@@ -4,6 +4,7 @@ Examples:
   %(prog)s --data ~/kitti --split val --json scores.json
   %(prog)s --data ~/semantickitti --sequences 06 10 --errors errors
   %(prog)s --data ~/drives --sequences 00 01 --sequence
+  %(prog)s --data ~/semantickitti --sequences 06 10 --unknown
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
@@ -11,6 +12,10 @@ Before the scores comes a table of what the labels hold and what each kind is ta
 
 --sequence tracks the objects of each sequence (as segment --track does) and prints PQ without and
 with tracking, and HOTA, MOTA, IDF1, id switches and LSTQ.
+
+--unknown prints how well the ground is found, and the recall of all labelled things, whatever their
+class, with and without unknown things (as segment --unknown finds them), beside ground removal +
+DBSCAN, with times. The classes of the labels must be SemanticKITTI's.
 
 --errors DIR writes a list of all missed objects and false alarms (errors.csv), statistics of them
 (errors.md), pictures of the frames with the most errors (worst_1.png, ...) and a reliability
@@ -38,6 +43,8 @@ from bev_instseg.evaluation.error_study import (
 )
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.file_io import write_atomic
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize import draw_comparison
 
@@ -60,6 +67,11 @@ def evaluate(arguments: argparse.Namespace) -> int:
     segmenter = make_segmenter(arguments)
     check_evaluation({arguments.data.name: refs}, segmenter.config)
     if arguments.check:
+        return 0
+    if arguments.unknown:
+        from bev_instseg.benchmark.unknown import compare_unknown
+
+        print(compare_unknown(segmenter, arguments.data, refs))
         return 0
     if arguments.sequence:
         print(score_sequences(arguments.data, refs, segmenter).table())
@@ -88,13 +100,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") -> "SequenceResult":
     """Track and score sequences; times and poses are those of ``times.txt`` and ``poses.txt``.
 
+    Where sweeps are levelled as they are read, the poses are turned with them.
+
     Args:
         data: Folder of a data set in SemanticKITTI layout.
         refs: Its frames.
         segmenter: The segmenter to be scored.
     """
     from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
+    from bev_instseg.io.survey import reading_of_folder
     from bev_instseg.jobs.find_items import Item
+    from bev_instseg.jobs.found import GivenPoses, to_sensor
     from bev_instseg.jobs.sequences import find_sequences
     from bev_instseg.tracking.tracker import Tracker
 
@@ -107,10 +123,15 @@ def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") ->
     with tqdm(total=len(refs), unit="frame") as progress:
         for sequence in find_sequences([Item(path(ref), ref.name) for ref in refs]):
             evaluator.begin()
-            tracker = Tracker(segmenter)
+            tracker, poses = Tracker(segmenter), GivenPoses()
             for i, item in enumerate(sequence.items):
                 frame = ref_of[item.name].read(config.classes, config.data)
-                pose = None if sequence.poses is None else sequence.poses[i]
+                pose = None
+                if sequence.poses is not None:  # read as the frame was
+                    reading = reading_of_folder(item.path.parent)
+                    sweep = read_sweep(item.path, SensorSetup(), reading)
+                    place = to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m)
+                    pose = poses.next(sequence.poses[i], place)
                 tracked = tracker.update(frame.points, float(sequence.stamps_s[i]), pose)
                 seen = tracked.as_seen()
                 enough = seen.scores >= np.float32(config.cluster.score_threshold)
@@ -158,9 +179,16 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
         )
     if layout == "kitti" and arguments.sequence:
         raise ValueError(f"{arguments.data}: --sequence needs SemanticKITTI layout, with ids")
-    for option in ("png", "errors", "json"):
-        if arguments.sequence and getattr(arguments, option):
-            raise ValueError(f"--sequence prints a table only: leave out --{option}")
+    if layout == "kitti" and arguments.unknown:
+        raise ValueError(
+            f"{arguments.data}: --unknown needs SemanticKITTI layout, with a class for each point"
+        )
+    for table in ("sequence", "unknown"):
+        for option in ("png", "errors", "json"):
+            if getattr(arguments, table) and getattr(arguments, option):
+                raise ValueError(f"--{table} prints a table only: leave out --{option}")
+    if arguments.sequence and arguments.unknown:
+        raise ValueError("--sequence and --unknown print different tables: choose one")
     if layout == "semantickitti" and arguments.split:
         raise ValueError(
             f"{arguments.data}: this is SemanticKITTI layout, use --sequences, not --split"
@@ -190,6 +218,11 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument(
         "--sequence", action="store_true", help="track through each sequence, and score the tracks"
+    )
+    parser.add_argument(
+        "--unknown",
+        action="store_true",
+        help="score the ground and the recall of labelled things of any kind",
     )
     parser.add_argument(
         "--check", action="store_true", help="print the table of what the labels hold and stop"

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import new_parser, run
+from bev_instseg.cli.arguments import new_parser, run, weights_file
 from bev_instseg.io.formats import SUFFIXES
-from bev_instseg.model_files import EXPORTED_SUFFIXES, ExportedModel, default_weights
+from bev_instseg.model_files import EXPORTED_SUFFIXES, PRETRAINED, ExportedModel
 from bev_instseg.structures import Float32
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def export(arguments: argparse.Namespace) -> int:
     from bev_instseg.checkpoint import load_model  # imports torch
     from bev_instseg.models.onnx_export import export_float32, to_openvino
 
-    weights = arguments.weights or default_weights()
+    weights = arguments.weights
     if weights.suffix in EXPORTED_SUFFIXES:
         raise ValueError(f"{weights}: is exported already; give .safetensors or .pt")
     if arguments.sweeps and arguments.precision != "int8":
@@ -117,9 +117,11 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument(
         "--weights",
-        type=Path,
-        metavar="FILE",
-        help=".safetensors or .pt (default: the weights of the package)",
+        type=weights_file,
+        default=PRETRAINED[0],
+        metavar="NAME|FILE",
+        help=f"a network of the package ({', '.join(PRETRAINED)}), or a .safetensors or .pt file "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--sweeps",

@@ -11,6 +11,7 @@ COMMANDS = {
     "play": ("play", "send recorded sweeps as a running sensor would"),
     "train": ("train", "train a network on labelled sweeps, or fine-tune one"),
     "evaluate": ("evaluate", "score a network on labelled sweeps"),
+    "study": ("study", "train variants of a configuration with several seeds and compare them"),
     "calibrate": ("calibrate", "turn scores into probabilities and choose thresholds"),
     "simulate": ("simulate", "generate labelled sweeps of made-up streets"),
     "cut-objects": ("cut_objects", "collect objects from labelled sweeps to paste in training"),

@@ -14,8 +14,9 @@ from the points: unless it is x, give --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
-                 (vehicle 10, pedestrian 30, cyclist 31, no object 0), the high 16 bits the
-                 instance, numbered 1..K by descending score
+                 (vehicle 10, pedestrian 30, cyclist 31, no object 0; with --unknown, 99 for what
+                 stands on the ground and is none of these; with --ground, 40 for the ground), the
+                 high 16 bits the instance, numbered 1..K by descending score
   NAME.json      each instance's class, score, number of points and oriented box (x forward, y left,
                  z up; the origin is at "origin_m" in the file's coordinates); also the grid, the
                  weights, what was detected in the file, and size and hash of its other results
@@ -26,14 +27,15 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
 A folder also gets summary.csv, with a row per sweep. With --track, each folder is a sequence of
 sweeps in the order of time: an object keeps its number in .label and its "track" in .json, with
-velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png. Where
-two sweeps would share a file, as a.bin and a.npy would share a.label, NAME keeps their suffix:
-a.bin.label.
+velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png, and
+tracks.html, which plays it (--play). Where two sweeps would share a file, as a.bin and a.npy would
+share a.label, NAME keeps their suffix: a.bin.label.
 
 Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
 DIR gets NAME.mcap with the points and their labels (/bev_instseg/points), detections and markers,
-with the stamps and frames of the recording; with --bag also NAME.bag. --files, or an option for any
-file above, writes the files of each sweep to DIR/NAME/000000 and so on.
+with the stamps and frames of the recording; with --bag also NAME.bag. Objects keep their ids from
+sweep to sweep (not with --no-track): NAME_tracks.csv, NAME_tracks.png, NAME_tracks.html (--play).
+--files, or an option for any file above, writes the files of each sweep to DIR/NAME/000000 and on.
 
 To continue after an interruption, give the same command again: it skips sweeps whose results were
 made from the same file with the same weights and settings. Only files that NAME.json lists, and
@@ -60,7 +62,11 @@ from tqdm import tqdm
 
 from bev_instseg.cli import segment_tracks
 from bev_instseg.cli.arguments import make_segmenter, new_parser, run
-from bev_instseg.cli.segment_options import add_options, refuse_recording_options
+from bev_instseg.cli.segment_options import (
+    add_options,
+    make_segmenter_with_extras,
+    refuse_recording_options,
+)
 from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import POINT_FORMATS, Picture, read_instances
@@ -78,7 +84,11 @@ if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.segmenter import Segmenter
 
 # Option: the packages it imports, and the extra that installs them.
-EXTRAS = {"laz": (("laspy", "lazrs"), "las"), "html": (("viser",), "web")}
+EXTRAS = {
+    "laz": (("laspy", "lazrs"), "las"),
+    "html": (("viser",), "web"),
+    "rerun": (("rerun",), "rerun"),
+}
 # Option: the pictures it draws.
 PICTURES = {
     "png": (Picture.BEV, Picture.PERSPECTIVE),
@@ -144,19 +154,19 @@ def segment_all(arguments: argparse.Namespace) -> int:
         failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
         sweeps = summaries(job, items, failed, report)
         for sequence in sequences:
-            segment_tracks.write_tracks(job, sequence, report)
+            segment_tracks.write_tracks(arguments, job, sequence, report)
     finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")
         if timings:
             print(speed(timings, seconds))
         if sweeps:
-            print(summary_table(sweeps, segmenter.config.class_names))
+            print(summary_table(sweeps, segmenter.class_names))
     elif finished:
         print(f"{printable(items[0].name)}: {_read_instances(job, items[0])}", end="")
         print(f"; {_only_time(arguments, segmenter, job, outcomes[0])}" if outcomes else "")
     if csv_path:
-        write_atomic(csv_path, summary_csv(sweeps, segmenter.config.class_names).encode())
+        write_atomic(csv_path, summary_csv(sweeps, segmenter.class_names).encode())
     if arguments.view and finished:
         _view(job, finished)
     return 2 if found.errors or len(finished) < len(items) else 0
@@ -226,10 +236,14 @@ def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
 
         return with_weak_instances(make_segmenter(arguments))
     if arguments.ray is None:
-        return make_segmenter(arguments)
-    if arguments.runtime == "auto" and arguments.device != "cpu" and arguments.weights is None:
+        return make_segmenter_with_extras(arguments)
+    if (
+        arguments.runtime == "auto"
+        and arguments.device != "cpu"
+        and isinstance(arguments.weights, str)
+    ):
         arguments.runtime = "torch"  # as on a GPU, which only workers may have
-    return make_segmenter(
+    return make_segmenter_with_extras(
         argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "auto"})
     )
 
@@ -334,7 +348,7 @@ def _run(
     else:
         from bev_instseg.jobs.on_ray import segment_on_ray
 
-        new_segmenter = partial(make_segmenter, _with_absolute_paths(arguments))
+        new_segmenter = partial(make_segmenter_with_extras, _with_absolute_paths(arguments))
         steps = segment_on_ray(new_segmenter, job, todo, arguments.ray, arguments.device)
     with closing(steps):
         about = "segmenting and drawing" if job.pictures else "segmenting"

@@ -3,10 +3,14 @@
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_network_arguments
+from bev_instseg.cli.arguments import add_network_arguments, make_segmenter
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS
+
+if TYPE_CHECKING:  # torch: not for --help
+    from bev_instseg.segmenter import Segmenter
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -23,16 +27,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add_network_arguments(parser)
     _add_reading_options(parser)
-    parser.add_argument_group("what to segment").add_argument(
+    _add_extent_options(parser)
+    _add_recording_options(parser)
+    _add_tracking_options(parser)
+    _add_writing_options(parser)
+    _add_folder_options(parser)
+
+
+def make_segmenter_with_extras(arguments: argparse.Namespace) -> "Segmenter":
+    """Create the segmenter that the options describe; raises as `make_segmenter`."""
+    return make_segmenter(arguments).with_extras(arguments.unknown, arguments.ground)
+
+
+def _add_extent_options(parser: argparse.ArgumentParser) -> None:
+    extent = parser.add_argument_group("what to segment")
+    extent.add_argument(
         "--tiles",
         action="store_true",
         help="maps and sweeps larger than the grid as a whole, tile by tile, not only what is "
         "around the sensor",
     )
-    _add_recording_options(parser)
-    _add_tracking_options(parser)
-    _add_writing_options(parser)
-    _add_folder_options(parser)
+    extent.add_argument(
+        "--unknown",
+        action="store_true",
+        help="also group what stands on the ground and is no known object: class 99, numbered "
+        "after the known ones",
+    )
+    extent.add_argument(
+        "--ground", action="store_true", help="give the points on the ground class 40"
+    )
 
 
 def _add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -139,6 +162,12 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
         "--smooth",
         action="store_true",
         help="judge each object by later sweeps, too; changed sweeps are segmented twice",
+    )
+    tracking.add_argument(
+        "--play", action="store_true", help="a page that plays the sequence in any browser"
+    )
+    tracking.add_argument(
+        "--rerun", type=Path, metavar="FILE.rrd", help="write the sequence for the Rerun viewer"
     )
     tracking.add_argument(
         "--poses",

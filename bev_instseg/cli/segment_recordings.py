@@ -7,31 +7,40 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli.segment import PICTURES, given_setup, new_segmenter
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.cli.segment_tracks import (
+    TrackFiles,
+    require_one_for_rerun,
     require_own_tracks,
+    track_files,
     tracking_settings,
+    write_shows,
     write_track_files,
 )
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.export.labelled_recording import STOPPED, LabelledRecording, read_about
+from bev_instseg.export.read_back import tracked_of
 from bev_instseg.export.ros1_bag import bag_of, is_own_bag, require_own_bag, write_bag
-from bev_instseg.export.stored_sweeps import stored_sweeps
+from bev_instseg.export.stored_sweeps import StoredSweep, stored_sweeps
 from bev_instseg.file_io import remove_leftovers, reserved
 from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.io.survey import Survey
+from bev_instseg.jobs.found import to_sensor
 from bev_instseg.jobs.job import Job, settings_fingerprint
 from bev_instseg.jobs.recording_job import RecordingJob
 from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter
+from bev_instseg.visualize import PlayedSweep
 
 NOT_FOR_RECORDINGS = ("times", "shard", "ray", "view")
 
@@ -56,6 +65,7 @@ def segment_recordings(
     if arguments.smooth and _writes_files(arguments):
         raise ValueError("--smooth of recordings writes no files of single sweeps: leave it out")
     recordings = [path for path in recordings if path in arguments.inputs or not _is_own(path)]
+    require_one_for_rerun(arguments, len(recordings))
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
     selection = Selection(tuple(arguments.topic), arguments.frame, arguments.extrinsics)
@@ -152,13 +162,41 @@ def _is_newer(path: Path, other: Path) -> bool:
     return path.is_file() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
 
 
-def _write_beside(arguments: argparse.Namespace, job: RecordingJob, segmenter: Segmenter) -> None:
+def _write_beside(
+    arguments: argparse.Namespace, job: RecordingJob, segmenter: Segmenter, num_sweeps: int
+) -> None:
     """Write what is made from the labelled recording, unless it is there already."""
     if arguments.bag and not _is_newer(bag_of(job.path), job.path):
-        write_bag(job.path, segmenter.config.classes)
-    if job.tracks and not all(_is_newer(one, job.path) for one in job.track_paths):
+        write_bag(job.path, segmenter.classes)
+    if not job.tracks:
+        return
+    files = _track_files(job)
+    if not all(_is_newer(file, job.path) for file in (files.table, files.picture)):
         sweeps = ((s.index, f"{s.index:06}", s.result) for s in stored_sweeps(job.path))
-        write_track_files(*job.track_paths, printable(job.name), sweeps)
+        write_track_files(files, printable(job.name), sweeps)
+    write_shows(
+        arguments,
+        files.page,
+        printable(job.name),
+        num_sweeps,
+        lambda: ((f"{s.index:06}", partial(_played, s)) for s in stored_sweeps(job.path)),
+    )
+
+
+def _track_files(job: RecordingJob) -> TrackFiles:
+    return track_files(job.job.out, f"{job.name}_")
+
+
+def _played(stored: StoredSweep) -> PlayedSweep:
+    """Return a sweep of a labelled recording to show it."""
+    result, points = stored.result, stored.points
+    assert result.provenance is not None
+    made = result.provenance
+    place = to_sensor(made.axes, made.level_deg, made.origin_m)
+    xyz_m = points.points[:, :3] @ place[:3, :3].T + place[:3, 3]
+    xyz_m[points.is_missing] = np.nan
+    ids = points.extras["instance"].astype(np.int64)
+    return PlayedSweep(xyz_m.astype(np.float32), ids, tracked_of(result).confirmed())
 
 
 def _segment(
@@ -173,11 +211,12 @@ def _segment(
     if arguments.bag:
         require_own_bag(bag_of(job.path))
     if job.tracks:
-        require_own_tracks(*job.track_paths)
+        require_own_tracks(arguments, _track_files(job))
     end = None if arguments.overwrite else job.earlier_end(recording)
     if end is not None:
-        print(f"{path}: already segmented, {end.get('sweeps', 0)} sweeps in {job.path}")
-        _write_beside(arguments, job, segmenter)
+        num_sweeps = end.get("sweeps", 0)
+        print(f"{path}: already segmented, {num_sweeps} sweeps in {job.path}")
+        _write_beside(arguments, job, segmenter, num_sweeps)
         return 2 if end.get("failed") or end.get("losses") else 0
     poses = recording.poses(job.poses) if job.poses else None
     run = RecordingRun(segmenter, job, recording, poses)
@@ -187,23 +226,12 @@ def _segment(
         if writer.next_index:
             print(f"{path}: {writer.num_written} sweeps already have results")
         failed = writer.next_index - writer.num_written
-        objects: Counter[str] = Counter()
         num_before = writer.num_written
         with report.announced("preparing the network; on its first run it is compiled for 20 s"):
             segmenter.warm_up()
         start = time.perf_counter()
-        total = recording.num_sweeps
-        with (
-            closing(run.run(writer)) as steps,
-            tqdm(steps, "segmenting", total, unit="sweep", initial=writer.next_index) as bar,
-        ):
-            for done in bar:
-                if done.outcome.is_disk_error:
-                    raise OSError(f"{done.outcome.error}{STOPPED}")
-                report.outcome(done.outcome)
-                failed += bool(done.outcome.error)
-                names = segmenter.config.class_names
-                objects.update(dict(zip(names, done.num_instances, strict=False)))
+        num_failed, objects = _follow(report, run, recording, writer)
+        failed += num_failed
         seconds, num_new = time.perf_counter() - start, writer.num_written - num_before
         report.totals()
         losses = recording.losses
@@ -213,7 +241,7 @@ def _segment(
             with report.announced("looking both ways"):
                 smooth_recording(segmenter, writer)
         writer.finish(failed, losses)
-    _write_beside(arguments, job, segmenter)
+    _write_beside(arguments, job, segmenter, writer.num_written)
     if recording.num_alone:
         report.say(f"note: {path}: {recording.num_alone} sweeps lack a topic: not near in time")
     print(
@@ -221,6 +249,30 @@ def _segment(
         f"in {job.path}"
     )
     if num_new:
-        found = ", ".join(f"{count} {name}" for name, count in objects.items())
+        counts = zip(objects, segmenter.class_names, strict=False)
+        found = ", ".join(f"{count} {name}" for count, name in counts)
         print(f"{num_new / seconds:.1f} sweeps per second; objects in all: {found}")
     return 2 if failed or losses else 0
+
+
+def _follow(
+    report: Report, run: RecordingRun, recording: Recording, writer: LabelledRecording
+) -> tuple[int, list[int]]:
+    """Segment what is missing; return how many sweeps failed, and the objects of each class.
+
+    Raises:
+        OSError: No more results can be written to the disk.
+    """
+    failed, objects = 0, Counter[int]()
+    first, total = writer.next_index, recording.num_sweeps
+    with (
+        closing(run.run(writer)) as steps,
+        tqdm(steps, "segmenting", total, unit="sweep", initial=first) as bar,
+    ):
+        for done in bar:
+            if done.outcome.is_disk_error:
+                raise OSError(f"{done.outcome.error}{STOPPED}")
+            report.outcome(done.outcome)
+            failed += bool(done.outcome.error)
+            objects.update(dict(enumerate(done.num_instances)))
+    return failed, [objects[kind] for kind in sorted(objects)]

@@ -3,19 +3,27 @@
 import argparse
 from array import array
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.exceptions import ScanError, printable
-from bev_instseg.export import SweepResult
+from bev_instseg.export import SweepResult, read_instances
+from bev_instseg.export.read_back import tracked_of
 from bev_instseg.export.track_record import MAX_LABEL_ID
-from bev_instseg.export.track_table import TRACKS_CSV, TRACKS_PNG, TrackTable, is_tracks_csv
+from bev_instseg.export.track_table import (
+    TRACKS_CSV,
+    TRACKS_HTML,
+    TRACKS_PNG,
+    TrackTable,
+    is_tracks_csv,
+)
 from bev_instseg.file_io import write_atomic, writing_text
 
 if TYPE_CHECKING:  # torch: not for --help
@@ -23,19 +31,41 @@ if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.job import Job, Outcome
     from bev_instseg.jobs.sequences import SweepSequence
     from bev_instseg.segmenter import Segmenter
+    from bev_instseg.visualize import PlayedSweep
 
 
 def check_options(arguments: argparse.Namespace) -> None:
     """Raise ValueError if options do not go together."""
-    for option in ("smooth", "poses", "times"):
+    for option in ("smooth", "play", "rerun", "poses", "times"):
         if getattr(arguments, option) and not arguments.track:
             raise ValueError(f"--{option} is about tracking: add --track, or leave it out")
+    for option in ("unknown", "ground"):
+        if arguments.track and getattr(arguments, option):
+            raise ValueError(
+                f"--track follows the known objects only: leave out --{option}, or add --no-track"
+            )
     for option in ("tiles", "shard", "ray"):
         if arguments.track and getattr(arguments, option) not in (None, False):
             raise ValueError(
                 "--track follows objects from sweep to sweep on this machine: leave out "
                 f"--{option}, or add --no-track"
             )
+    path: Path | None = arguments.rerun
+    if path is None:
+        return
+    if path.suffix != ".rrd" or not path.parent.is_dir():
+        raise ValueError(f"--rerun {path}: must be a file NAME.rrd in a folder that exists")
+    if path.exists() and not is_rrd(path):
+        raise ValueError(f"--rerun {path}: already exists and is not a recording of Rerun; move it")
+
+
+def require_one_for_rerun(arguments: argparse.Namespace, num_sequences: int) -> None:
+    """Raise ValueError if several sequences would have to share a file."""
+    if arguments.rerun and num_sequences > 1:
+        raise ValueError(
+            f"--rerun {arguments.rerun}: is for one sequence, but there are {num_sequences}; give "
+            "them one by one"
+        )
 
 
 def tracking_settings(arguments: argparse.Namespace) -> str:
@@ -62,7 +92,7 @@ def chosen_sequences(
         for notice in sequence.notices:
             report.say(f"note: {notice}")
         folder = _folder(job, sequence)
-        require_own_tracks(folder / TRACKS_CSV, folder / TRACKS_PNG)
+        require_own_tracks(arguments, track_files(folder))
     return sequences
 
 
@@ -84,28 +114,90 @@ def run_tracked(
                 yield from outcomes
 
 
-def write_tracks(job: "Job", sequence: "SweepSequence", report: Report) -> None:
-    """Write table and picture of a sequence's tracks from the results of its sweeps."""
+def write_tracks(
+    arguments: argparse.Namespace, job: "Job", sequence: "SweepSequence", report: Report
+) -> None:
+    """Write what shows all tracks of a sequence, from the results of its sweeps.
+
+    Args:
+        arguments: The parsed command line.
+        job: What was written.
+        sequence: The sweeps.
+        report: Says what there is to say.
+    """
     results = ((printable(item.name), _result(job, item)) for item in sequence.items)
     sweeps = ((i, name, result) for i, (name, result) in enumerate(results) if result is not None)
     folder = _folder(job, sequence)
     title = printable("/".join(sequence.folder.parts[-2:]))
-    last = write_track_files(folder / TRACKS_CSV, folder / TRACKS_PNG, title, sweeps)
+    files = track_files(folder)
+    last = write_track_files(files, title, sweeps)
     if last > MAX_LABEL_ID:
         report.say(
             f"note: {sequence.folder}: ids go up to {last}; .label files have 16 bits for them, "
             f"so after {MAX_LABEL_ID} they begin anew at 1 there"
         )
+    if arguments.play or arguments.rerun:
+        items = [item for item in sequence.items if _result(job, item) is not None]
+        shown = [(printable(item.name), partial(_played, job, item)) for item in items]
+        write_shows(arguments, files.page, title, len(items), lambda: shown)
+
+
+def write_shows(
+    arguments: argparse.Namespace,
+    page: Path,
+    title: str,
+    num_sweeps: int,
+    sweeps: "Callable[[], Iterable[tuple[str, Callable[[], PlayedSweep]]]]",
+) -> None:
+    """Write the page that plays a sequence, and the file for Rerun, if they were asked for.
+
+    Args:
+        arguments: The parsed command line.
+        page: Where the page goes.
+        title: What the sequence is called.
+        num_sweeps: How many sweeps it has; without any, nothing is written.
+        sweeps: Returns the name of each sweep and what reads it, in the order of time.
+    """
+    from bev_instseg.visualize import play_page, write_rrd
+
+    if arguments.play and num_sweeps:
+        write_atomic(page, play_page(sweeps(), num_sweeps, title))
+    if arguments.rerun and num_sweeps:
+        write_rrd(arguments.rerun, sweeps(), title)
+
+
+class TrackFiles(NamedTuple):
+    """The files of a sequence: all tracks as a table and as a picture, and the page.
+
+    Attributes:
+        table: The table; the others are replaced only if it is ours.
+        picture: The picture.
+        page: The page that plays the sequence.
+    """
+
+    table: Path
+    picture: Path
+    page: Path
+
+
+def track_files(folder: Path, prefix: str = "") -> TrackFiles:
+    """Return the files of a sequence.
+
+    Args:
+        folder: Their folder.
+        prefix: How their names begin.
+    """
+    names = TRACKS_CSV, TRACKS_PNG, TRACKS_HTML
+    return TrackFiles(*(folder / f"{prefix}{name}" for name in names))
 
 
 def write_track_files(
-    csv_path: Path, png_path: Path, title: str, sweeps: Iterable[tuple[int, str, SweepResult]]
+    files: TrackFiles, title: str, sweeps: Iterable[tuple[int, str, SweepResult]]
 ) -> int:
     """Write table and picture of tracks, and print how many there are.
 
     Args:
-        csv_path: The table.
-        png_path: The picture.
+        files: Where they go.
         title: What the sequence is called.
         sweeps: Place, name and result of each sweep, in the order of time.
 
@@ -117,7 +209,7 @@ def write_track_files(
     places: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
     names = dict[int, str]()
     moved, sensor = set[int](), array("d")
-    with writing_text(csv_path) as file:
+    with writing_text(files.table) as file:
         table = TrackTable(file)
         for place, name, result in sweeps:
             if result.sequence is None:
@@ -130,21 +222,37 @@ def write_track_files(
                     names[one.track.id] = one.class_name
                     moved |= {one.track.id} if one.track.moving else set()
     paths = [ObjectPath(i, names[i], _pairs(xy), i in moved) for i, xy in places.items()]
-    write_atomic(png_path, tracks_png(paths, _pairs(sensor), title))
+    write_atomic(files.picture, tracks_png(paths, _pairs(sensor), title))
     print(f"{title}: {len(paths)} objects, {len(moved)} of them moved")
     return max(places, default=0)
 
 
-def require_own_tracks(csv_path: Path, png_path: Path) -> None:
+def require_own_tracks(arguments: argparse.Namespace, files: TrackFiles) -> None:
     """Raise ScanError if something is in the way that bev-instseg did not write."""
-    if (csv_path.exists() and not is_tracks_csv(csv_path)) or (
-        png_path.exists() and not csv_path.exists()
-    ):
-        foreign = csv_path if csv_path.exists() else png_path
+    is_own = files.table.exists() and is_tracks_csv(files.table)
+    written = files if arguments.play else files[:2]
+    foreign = [] if is_own else [file for file in written if file.exists()]
+    if foreign:
         raise ScanError(
-            f"{foreign}: already exists and was not written by bev-instseg; move it or choose "
+            f"{foreign[0]}: already exists and was not written by bev-instseg; move it or choose "
             "another output folder"
         )
+
+
+def is_rrd(path: Path) -> bool:
+    """Return whether a file begins as those of Rerun do."""
+    with open(path, "rb") as file:
+        return file.read(3) == b"RRF"
+
+
+def _played(job: "Job", item: "Item") -> "PlayedSweep":
+    """Read a finished sweep to show it."""
+    from bev_instseg.visualize import PlayedSweep
+
+    tracked = tracked_of(job.read_result(item)).confirmed()
+    numbers = read_instances(job.label_path(item), job.json_path(item)).labels
+    ids = np.append(0, tracked.tracks.ids.astype(np.int64))[numbers]
+    return PlayedSweep(job.read(item).points[:, :3], ids, tracked)
 
 
 def _pairs(numbers: "array[float]") -> NDArray[np.float64]:

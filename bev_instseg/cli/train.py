@@ -31,9 +31,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_data_arguments, new_parser, run
+from bev_instseg.cli.arguments import add_data_arguments, new_parser, run, weights_file
 from bev_instseg.cli.check_labels import by_path, check_training
 from bev_instseg.config import Config, load_config
+from bev_instseg.model_files import PRETRAINED
 from bev_instseg.training.cutouts import Cutout, load_objects
 from bev_instseg.training.training_set import TrainingSet, list_sources
 
@@ -154,7 +155,11 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--resume", action="store_true", help="continue from RUN_DIR/last.pt")
     start.add_argument(
-        "--init", type=Path, metavar="WEIGHTS", help="start from these weights (fine-tune)"
+        "--init",
+        type=weights_file,
+        metavar="NAME|WEIGHTS",
+        help=f"start from these weights (fine-tune): {' or '.join(PRETRAINED)} of the package, or "
+        "a file",
     )
     parser.add_argument(
         "--tensorboard",

@@ -110,9 +110,7 @@ def count_labels(
     Raises:
         ScanError: The label file is missing or malformed.
     """
-    sequence, _, name = frame.name.partition("/")
-    path = Path(root) / "sequences" / sequence / "labels" / f"{name}.label"
-    labels = read_labels(path, len(frame.points))
+    labels = read_words(root, frame)
     name_of = {number: c.name for c in classes for number in c.semantickitti}
     name_of |= dict.fromkeys(data.void_semantickitti, VOID)
     counts = LabelCounts.of_points(frame)
@@ -131,6 +129,21 @@ def count_labels(
     for word in word_of[usable].tolist():
         counts.kinds[str(word & 0xFFFF)].usable += 1
     return counts
+
+
+def read_words(root: str | Path, frame: Frame) -> NDArray[np.uint32]:
+    """Read the ``.label`` file of a frame: class and instance id of each point, as `read_labels`.
+
+    Args:
+        root: Folder of the data set.
+        frame: The frame as `read_frame` returns it.
+
+    Raises:
+        ScanError: The label file is missing or malformed.
+    """
+    sequence, _, name = frame.name.partition("/")
+    path = Path(root) / "sequences" / sequence / "labels" / f"{name}.label"
+    return read_labels(path, len(frame.points))
 
 
 def frame_paths(root: Path, sequence: str, frame: int) -> tuple[Path, Path]:

@@ -19,7 +19,7 @@ from bev_instseg.engines.engine import (
 from bev_instseg.engines.onnx_engine import OnnxEngine
 from bev_instseg.engines.openvino_engine import OpenVINOEngine, refuse_fork
 from bev_instseg.grid import BEVGrid
-from bev_instseg.model_files import ExportedModel, default_8_bit_model, default_weights
+from bev_instseg.model_files import ExportedModel, pretrained_8_bit_model, pretrained_weights
 
 if TYPE_CHECKING:
     from bev_instseg.models.network import BEVNet
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
 GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")  # of Linux, and of Linux in Windows
 
 
-def packaged_weights(
-    device: Device, sparse_backend: SparseBackendChoice, runtime: RuntimeChoice
+def pretrained_file(
+    name: str, device: Device, sparse_backend: SparseBackendChoice, runtime: RuntimeChoice
 ) -> Path:
     """Return the packaged file for the runtime that `engine_for_export` or a network will take.
 
     Args:
+        name: As for `Segmenter.from_pretrained`.
         device: As for `Segmenter`.
         sparse_backend: As for `Segmenter`.
         runtime: As for `Segmenter.from_pretrained`.
 
     Raises:
-        ValueError: The device or runtime is unknown, or the runtime is not installed.
+        ValueError: The network, device or runtime is unknown, or the runtime is not installed.
     """
     check_device(device)
     check_runtime(runtime)
@@ -47,7 +48,7 @@ def packaged_weights(
         use_torch = wants_torch or (device == "auto" and _has_gpu())
         runtime = "torch" if use_torch else _fastest_on_cpu()
         check_runtime(runtime)
-    return default_weights() if runtime == "torch" else default_8_bit_model()
+    return pretrained_weights(name) if runtime == "torch" else pretrained_8_bit_model(name)
 
 
 def engine_for_network(
@@ -80,7 +81,7 @@ def engine_for_network(
     body = export_float32(model, grid)
     if runtime == "onnxruntime":
         return OnnxEngine(body, model.sparse_levels)
-    return _openvino_engine(body, b"", model.sparse_levels, is_packaged=False)
+    return _openvino_engine(body, b"", model.sparse_levels, pretrained_name="")
 
 
 def engine_for_export(
@@ -116,24 +117,26 @@ def engine_for_export(
         exported.model,
         exported.weights,
         exported.config.model.sparse_levels,
-        exported.is_packaged,
+        exported.pretrained_name,
     )
 
 
-def _openvino_engine(model: bytes, weights: bytes, sparse_levels: int, is_packaged: bool) -> Engine:
+def _openvino_engine(
+    model: bytes, weights: bytes, sparse_levels: int, pretrained_name: str
+) -> Engine:
     """Return an engine that another runtime replaces in a forked process, if one can."""
     after_fork: Callable[[], Engine] = refuse_fork
     if not weights and has_runtime("onnxruntime"):
         after_fork = partial(OnnxEngine, model, sparse_levels)
-    elif is_packaged and has_runtime("torch"):
-        after_fork = _packaged_torch_engine
+    elif pretrained_name and has_runtime("torch"):
+        after_fork = partial(_pretrained_torch_engine, pretrained_name)
     return OpenVINOEngine(model, weights, sparse_levels, after_fork)
 
 
-def _packaged_torch_engine() -> Engine:
+def _pretrained_torch_engine(name: str) -> Engine:
     from bev_instseg.checkpoint import load_model
 
-    model, config, _ = load_model(default_weights())
+    model, config, _ = load_model(pretrained_weights(name))
     return engine_for_network(model, config.grid, "cpu", "auto", "torch")
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import Config
+from bev_instseg.datasets.semantickitti import read_words
 from bev_instseg.evaluation.metrics import Evaluator, Result
 from bev_instseg.evaluation.segments import overlap_table
 from bev_instseg.evaluation.sequence_metrics import Lstq, Step, TrackScores, track_scores
-from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.tables import markdown_table
 from bev_instseg.tracking.tracked import TrackedInstances
@@ -144,10 +144,8 @@ def object_ids(root: Path, frame: Frame) -> Int64:
     Raises:
         ScanError: The label file cannot be read.
     """
-    sequence, _, name = frame.name.partition("/")
-    path = root / "sequences" / sequence / "labels" / f"{name}.label"
     ids = np.zeros(len(frame.classes) + 1, np.int64)
     inside = frame.instance > 0
-    words = read_labels(path, len(frame.points))[inside] >> 16
+    words = read_words(root, frame)[inside] >> 16
     ids[frame.instance[inside]] = words
     return ids[1:] + (1 << 16) * frame.classes.astype(np.int64)

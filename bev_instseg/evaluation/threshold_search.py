@@ -43,7 +43,7 @@ class InferredFrame:
 
     def instances(self, config: Config) -> Instances:
         """Find the instances under the thresholds of a configuration."""
-        clusters = cluster_pillars(self.embeddings, config)
+        clusters = cluster_pillars(self.embeddings, self.pillars, config)
         return assemble(self.frame.points, self.pillars, clusters, assembly_rules(config))
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import NUM_COLOURS, instance_colours
-from bev_instseg.config import ClassConfig
+from bev_instseg.colours import colours_of
+from bev_instseg.config import GROUND_LABEL, ClassConfig
 from bev_instseg.structures import Float32, Instances, check_array
 
 POINT_FORMATS = ("ply", "pcd", "laz")  # the files that can hold the points
@@ -47,7 +47,8 @@ def point_records(
 
     Fields: ``x y z`` in the dtype of ``cloud.xyz``; ``intensity`` float32; ``instance`` int32;
     ``class`` int32, the SemanticKITTI class; ``score`` float32; ``red green blue`` uint8, a colour
-    for each instance. Background points have instance, class and score 0, and are grey.
+    for each instance. Background points have instance, class and score 0, and are grey; those of
+    ``instances.ground`` have class `GROUND_LABEL`.
 
     Args:
         cloud: N points.
@@ -70,9 +71,11 @@ def point_records(
     records["instance"] = np.append(0, numbers)[labels]
     codes = np.array([c.label for c in classes], np.int32)
     records["class"] = np.append(np.int32(0), codes[instances.classes])[labels]
+    if instances.ground is not None:
+        records["class"][instances.ground] = GROUND_LABEL
     records["score"] = np.append(np.float32(0), instances.scores)[labels]
     grey = np.rint(DARKEST_GREY + (BRIGHTEST_GREY - DARKEST_GREY) * cloud.intensity)
-    own = np.rint(255 * instance_colours(NUM_COLOURS)[(numbers - 1) % NUM_COLOURS])
+    own = np.rint(255 * colours_of(instances, ids))
     rgb = np.vstack([np.zeros((1, 3)), own])
     for channel, column in zip(("red", "green", "blue"), rgb.T, strict=True):
         records[channel] = np.where(labels > 0, column[labels], grey)

@@ -1,10 +1,12 @@
 """Read the instances of a sweep back from its ``.label`` and ``.json``."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from bev_instseg.config import GROUND_LABEL
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export.sweep_result import InstanceRecord, SweepResult
 from bev_instseg.io.labels import read_labels
@@ -15,7 +17,7 @@ from bev_instseg.tracking.tracked import TrackedInstances, Tracks
 def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
     """Read the instances that `write_result` wrote.
 
-    Labels and classes are exact; scores and boxes are rounded as in the ``.json``.
+    Labels, classes and ground are exact; scores and boxes are rounded as in the ``.json``.
 
     Args:
         label_path: The sweep's ``.label`` file.
@@ -23,7 +25,7 @@ def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
 
     Raises:
         ScanError: A file cannot be read or was not written by `write_result`, or the two differ in
-            the number of points, in the points of an instance, or in the classes.
+            the number of points, in the points of an instance or the ground, or in the classes.
     """
     result = SweepResult.read(json_path)
     words = read_labels(label_path, result.num_points)
@@ -35,6 +37,12 @@ def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
     mismatch = f"{label_path}: does not match {json_path}"
     remedy = "segment the sweep again"
 
+    ground = None
+    if result.num_ground_points is not None:
+        ground = words == GROUND_LABEL
+        codes[ground] = 0
+        if ground.sum() != result.num_ground_points:
+            raise ScanError(f"{mismatch}: different numbers of points on the ground; {remedy}")
     counts = np.bincount(labels, minlength=len(result.instances) + 1)[1:]
     if counts.tolist() != [one.num_points for one in result.instances]:
         raise ScanError(f"{mismatch}: different numbers of points per instance; {remedy}")
@@ -45,7 +53,7 @@ def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
     code_of_class[class_of_point] = codes
     if code_of_class[-1] or (code_of_class[class_of_point] != codes).any():
         raise ScanError(f"{mismatch}: different classes; {remedy}")
-    return instances_of(result.instances, result.class_names, labels)
+    return replace(instances_of(result.instances, result.class_names, labels), ground=ground)
 
 
 def instances_of(
@@ -61,12 +69,16 @@ def instances_of(
     boxes = [
         (*one.centre_m, one.length_m, one.width_m, one.height_m, one.yaw_rad) for one in records
     ]
+    courses_m = tuple(
+        None if one.course_m is None else np.array(one.course_m, np.float32) for one in records
+    )
     return Instances(
         labels,
         np.array([class_names.index(one.class_name) for one in records], np.int32),
         np.array([one.score for one in records], np.float32),
         np.array(boxes, np.float32).reshape(-1, 7),
         class_names,
+        courses_m=courses_m if any(course is not None for course in courses_m) else (),
     )
 
 

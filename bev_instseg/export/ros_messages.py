@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rosbags.typesys import get_types_from_msg
 from rosbags.typesys.store import Typestore
 
-from bev_instseg.colours import colours_of_ids
-from bev_instseg.config import ClassConfig
+from bev_instseg.colours import colours_of
+from bev_instseg.config import GROUND_LABEL, ClassConfig
 from bev_instseg.io.recordings.decode import ros2_types
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.transforms import to_quaternion
@@ -164,7 +164,8 @@ class Encoder:
 
     def _markers(self, header: Any, poses: Sequence[Any], result: SegmentedSweep) -> Any:
         markers = [self._marker(header, "", 0, DELETE_ALL, CUBE)]
-        columns = result.ids.tolist(), colours_of_ids(result.ids), result.velocities_mps
+        colours = colours_of(result.instances, result.ids.tolist())
+        columns = result.ids.tolist(), colours, result.velocities_mps
         for pose, one, number, colour, velocity in zip(
             poses, result.instances, *columns, strict=True
         ):
@@ -177,7 +178,7 @@ class Encoder:
             place = self._new("geometry_msgs/Point", pose.position.x, pose.position.y, above)
             text.pose = self._new("geometry_msgs/Pose", place, text.pose.orientation)
             text.scale, text.color = self._new("geometry_msgs/Vector3", 0.0, 0.0, TEXT_M), opaque
-            text.text = f"{number} {one.name} {one.score:.2f}"
+            text.text = f"{number} {one.title}"
             markers += [cube, text]
             if np.isfinite(velocity[0]):
                 text.text += f" {np.linalg.norm(velocity):.1f} m/s"
@@ -255,4 +256,6 @@ def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> N
     numbers = np.array([one.label for one in classes], np.uint16)
     kinds = np.concatenate([np.zeros(1, np.uint16), numbers[instances.classes]])
     records["score"], records["class"] = scores[instances.labels], kinds[instances.labels]
+    if instances.ground is not None:
+        records["class"][instances.ground] = GROUND_LABEL
     return records

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.config import GROUND_LABEL
 from bev_instseg.structures import Instances
 
 MAX_UINT16 = 0xFFFF
@@ -14,6 +15,8 @@ def semantickitti_labels(
     instances: Instances, class_labels: Sequence[int], ids: Sequence[int] | None = None
 ) -> NDArray[np.uint32]:
     """Return each point's class in the low and instance 1..K in the high 16 bits; 0: no object.
+
+    Points of ``instances.ground`` get `GROUND_LABEL` and instance 0.
 
     Args:
         instances: The objects of a sweep of N points.
@@ -42,4 +45,7 @@ def semantickitti_labels(
     words[1:] = np.asarray(class_labels, np.uint32)[instances.classes]
     numbers = range(1, len(words)) if ids is None else ids
     words[1:] |= np.array(numbers, np.uint32) << np.uint32(16)
-    return words[instances.labels]
+    of_point: NDArray[np.uint32] = words[instances.labels]
+    if instances.ground is not None:
+        of_point[instances.ground] = GROUND_LABEL
+    return of_point

@@ -26,6 +26,7 @@ from bev_instseg.tracking.tracked import TrackedInstances
 # Suffixes of the files beside a ``.json``.
 SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value for p in Picture)}
 MAX_BYTES = 64 << 20  # 65,535 instances, the most that a .label can number, take half of it
+Point = tuple[float, float, float]  # x, y, z
 SEAL = b',\n "sha256": "'  # the last key of a file, before the hash of everything above it
 # What parsing something else than a result raises.
 NOT_A_RESULT = (
@@ -49,6 +50,8 @@ class InstanceRecord:
         width_m: Width of its box, metres.
         height_m: Height of its box, metres.
         yaw_rad: Heading of the length, radians.
+        course_m: Points x, y, z of the line through it, in order, metres, if its class comes in
+            pieces.
         track: The object over time, whose id is in the ``.label`` file; None without tracking.
     """
 
@@ -56,11 +59,12 @@ class InstanceRecord:
     class_name: str
     score: float
     num_points: int
-    centre_m: tuple[float, float, float]
+    centre_m: Point
     length_m: float
     width_m: float
     height_m: float
     yaw_rad: float
+    course_m: tuple[Point, ...] | None = None
     track: TrackRecord | None = None
 
     @classmethod
@@ -72,6 +76,7 @@ class InstanceRecord:
             track: What is known of it over time.
         """
         *metres, yaw_rad = one.box.tolist()
+        course = None if one.course_m is None else one.course_m.tolist()
         x, y, z, length, width, height = (round(v, 3) for v in metres)
         return cls(
             id=one.number,
@@ -83,6 +88,8 @@ class InstanceRecord:
             width_m=width,
             height_m=height,
             yaw_rad=round(yaw_rad, 4),
+            course_m=course
+            and tuple((round(u, 3), round(v, 3), round(w, 3)) for u, v, w in course),
             track=track,
         )
 
@@ -106,6 +113,8 @@ class InstanceRecord:
                 "yaw_rad": self.yaw_rad,
             },
         }
+        if self.course_m is not None:
+            entry["course_m"] = self.course_m
         return entry if self.track is None else entry | {"track": self.track.to_json()}
 
 
@@ -185,6 +194,7 @@ class SweepResult:
         provenance: What the result was computed from; None if the file does not record all of it.
         files: The other files of the sweep, which bev-instseg may replace and remove.
         sequence: The sweep's place in its sequence; None without tracking.
+        num_ground_points: Number of points on the ground; None if they were not asked for.
     """
 
     num_points: int
@@ -193,6 +203,7 @@ class SweepResult:
     provenance: Provenance | None = None
     files: tuple[FileRecord, ...] = ()
     sequence: SequenceRecord | None = None
+    num_ground_points: int | None = None
 
     @classmethod
     def of(
@@ -206,7 +217,15 @@ class SweepResult:
         """
         if isinstance(instances, Instances):
             records = tuple(map(InstanceRecord.of, instances))
-            return cls(len(instances.labels), instances.class_names, records, provenance)
+            ground = instances.ground
+            num_ground = None if ground is None else int(ground.sum())
+            return cls(
+                len(instances.labels),
+                instances.class_names,
+                records,
+                provenance,
+                num_ground_points=num_ground,
+            )
         sure = instances.tracks.confirmed
         ordered = instances.take(np.argsort(~sure, kind="stable"))  # the confirmed ones first
         records = tuple(
@@ -263,6 +282,8 @@ class SweepResult:
         if self.provenance is not None:
             tree |= asdict(self.provenance)
         tree |= {"num_points": self.num_points, "class_names": self.class_names}
+        if self.num_ground_points is not None:
+            tree["num_ground_points"] = self.num_ground_points
         tree["instances"] = [one.to_json() for one in self.instances]
         if self.sequence is not None:
             tree["sequence"] = {
@@ -347,7 +368,8 @@ def _parse(tree: Any) -> SweepResult:
     provenance = _parse_provenance(tree) if complete else None
     sequence = _parse_sequence(tree["sequence"]) if "sequence" in tree else None
     files = _parse_files(tree)
-    return SweepResult(num_points, class_names, instances, provenance, files, sequence)
+    ground = integer(tree["num_ground_points"]) if "num_ground_points" in tree else None
+    return SweepResult(num_points, class_names, instances, provenance, files, sequence, ground)
 
 
 def _parse_sequence(entry: Any) -> SequenceRecord:
@@ -368,19 +390,24 @@ def _parse_files(tree: Any) -> tuple[FileRecord, ...]:
     return files
 
 
+def _point(values: Any) -> Point:
+    x, y, z = numbers(values, 3)
+    return x, y, z
+
+
 def _parse_instance(entry: Any) -> InstanceRecord:
-    x, y, z = entry["centre_m"]
     box = entry["box"]
     return InstanceRecord(
         id=integer(entry["id"]),
         class_name=text(entry["class"]),
         score=number(entry["score"]),
         num_points=integer(entry["num_points"]),
-        centre_m=(number(x), number(y), number(z)),
+        centre_m=_point(entry["centre_m"]),
         length_m=number(box["length_m"]),
         width_m=number(box["width_m"]),
         height_m=number(box["height_m"]),
         yaw_rad=number(box["yaw_rad"]),
+        course_m=tuple(map(_point, entry["course_m"])) if "course_m" in entry else None,
         track=TrackRecord.parse(entry["track"]) if "track" in entry else None,
     )
 

@@ -6,7 +6,7 @@ from typing import TextIO
 
 from bev_instseg.export.sweep_result import SweepResult
 
-TRACKS_CSV, TRACKS_PNG = "tracks.csv", "tracks.png"
+TRACKS_CSV, TRACKS_PNG, TRACKS_HTML = "tracks.csv", "tracks.png", "tracks.html"
 COLUMNS = (
     *("frame", "sweep", "stamp", "id", "class", "x", "y", "z", "vx", "vy", "heading"),
     *("length", "width", "height", "score", "moving"),

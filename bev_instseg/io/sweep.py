@@ -209,7 +209,7 @@ def _tidy(
     num_possible, num_far = (len(points), 0) if is_usual else _count_far(values, points)
     if len(points) and not len(xyz) and not num_far and not _has_returns(values):
         raise ScanError(f"{path}: every point is a missing return (zero, NaN or infinite)")
-    check_units(path, xyz, num_possible, num_far)
+    notices += check_units(path, xyz, num_possible, num_far)
     if num_far:
         notices.append(f"{num_far} of {len(points)} points are over 9 km away: they get no label")
     return tuple(notices)

@@ -11,7 +11,8 @@ from bev_instseg.io.infer_frame import AROUND_M, MIN_AROUND_SHARE
 
 MIN_SAMPLE = 50  # fewer points say too little,
 MIN_FAR_SAMPLE = 10  # or if others are beyond any sensor's range, this many
-MIN_EXTENT_M = 3.0  # a sweep in metres has points beyond
+MIN_EXTENT_M = 1.8  # normalised coordinates end at the square root of 3
+SMALL_EXTENT_M = 3.0  # only a sweep of a small room ends here
 MAX_MEDIAN_M = 300.0  # a sweep's points are mostly closer than this
 HEIGHT_M = (0.3, 5.0)  # of a sensor above the ground
 MAX_FAR_SHARE = 0.01  # if more points are beyond any sensor's range, the others must be plausible
@@ -20,7 +21,7 @@ SMALLER_UNITS = {100: "centimetres", 1000: "millimetres"}
 
 def check_units(
     path: str | Path, xyz: NDArray[np.float64], num_possible: int, num_far: int
-) -> None:
+) -> tuple[str, ...]:
     """Check that the coordinates of a sweep are in metres.
 
     Args:
@@ -29,13 +30,16 @@ def check_units(
         num_possible: Number of points that a sensor could see.
         num_far: Number of points beyond any sensor's range.
 
+    Returns:
+        What is odd about them, if they may still be metres.
+
     Raises:
         ScanError: They are not.
     """
     if num_far and not num_possible:
         raise ScanError(f"{path}: all points are over 9 km away: x, y, z must be in metres")
     if len(xyz) < (MIN_FAR_SAMPLE if num_far else MIN_SAMPLE):
-        return
+        return ()
     distance_m = np.sort(np.sqrt(np.einsum("ij,ij->i", xyz, xyz)))
     extent_m = distance_m[int(0.99 * len(xyz))]
     if extent_m == 0:
@@ -45,11 +49,13 @@ def check_units(
             f"{path}: 99 % of the points are within {extent_m:.2g} m of the sensor: the "
             "coordinates are normalised or in another unit; multiply them to get metres"
         )
+    if extent_m < SMALL_EXTENT_M:
+        return (f"99 % of the points are within {extent_m:.2g} m: a small room, or not in metres",)
     if (
         distance_m[len(xyz) // 2] < MAX_MEDIAN_M
         or distance_m[int(MIN_AROUND_SHARE * len(xyz))] < AROUND_M
     ):
-        return
+        return ()
     for factor, unit in SMALLER_UNITS.items():
         ground = fit_ground_plane(xyz / factor)
         if ground is not None and HEIGHT_M[0] <= ground.height_m <= HEIGHT_M[1]:
@@ -63,3 +69,4 @@ def check_units(
             f"{path}: {far_share:.0%} of the points are more than 9 km away and hardly any is "
             "near the sensor: the file does not hold x, y, z in metres; convert it"
         )
+    return ()

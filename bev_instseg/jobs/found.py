@@ -84,6 +84,29 @@ class Found:
         return cls(tracked.as_seen(), centres_m, place, points, stored=result)
 
 
+class GivenPoses:
+    """Brings given poses, which are those of the files' coordinates, to the sensor frame.
+
+    The world is the sensor frame of the first sweep.
+    """
+
+    def __init__(self) -> None:
+        """Begin a sequence."""
+        self._from_common: Float64 | None = None
+
+    def next(self, given: Float64, place: Float64) -> Float64:
+        """Return the (4, 4) pose of a sweep; to be called in order.
+
+        Args:
+            given: (4, 4) from the file's coordinates to a common frame.
+            place: (4, 4) from the file's coordinates to the sensor frame; see `to_sensor`.
+        """
+        if self._from_common is None:
+            self._from_common = place @ np.linalg.inv(given)
+        pose: Float64 = self._from_common @ given @ np.linalg.inv(place)
+        return pose
+
+
 class Poses:
     """The pose of each sweep: from a given one, from its ``.json``, or by odometry."""
 
@@ -97,7 +120,7 @@ class Poses:
         self._odometry: Odometry | None = None
         if not are_given and has_new_sweeps:
             self._odometry = default_odometry()
-        self._from_first: Float64 | None = None
+        self._given = GivenPoses()
 
     @property
     def need_points(self) -> bool:
@@ -112,9 +135,7 @@ class Poses:
             given: (4, 4) from the file's coordinates to a common frame; None without.
         """
         if given is not None:
-            if self._from_first is None:
-                self._from_first = found.to_sensor @ np.linalg.inv(given)
-            pose: Float64 = self._from_first @ given @ np.linalg.inv(found.to_sensor)
+            pose = self._given.next(given, found.to_sensor)
         elif self._odometry is not None and found.points is not None:
             pose = self._odometry.register(found.points)
         if given is None and found.stored is not None:

@@ -214,8 +214,9 @@ def settings_fingerprint(
     """
     config = segmenter.config
     hashed: list[Any] = [segmenter.weights_sha256, asdict(setup), asdict(config.grid)]
-    hashed += [asdict(config.cluster), [asdict(c) for c in config.classes], tiles]
+    hashed += [asdict(config.cluster), [asdict(c) for c in segmenter.classes], tiles]
     hashed += [tracking] if tracking else []
+    hashed += ["ground"] if segmenter.ground else []
     return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]
 
 
@@ -334,7 +335,7 @@ def draw_and_write(
     about = provenance_of(segmenter, job, item, segmented)
     cloud = Cloud(sweep.xyz, sweep.points[:, 3])
     found = segmentation.instances if tracked is None else tracked
-    write_result(job.target(item), cloud, found, segmenter.config.classes, about, files)
+    write_result(job.target(item), cloud, found, segmenter.classes, about, files)
     timing_ms["write"] = 1000 * (time.perf_counter() - start)
     return Outcome(item, (*sweep.notices, *notices), timing_ms)
 

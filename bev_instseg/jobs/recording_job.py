@@ -4,10 +4,10 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bev_instseg.export.labelled_recording import read_about, read_end
 from bev_instseg.export.ros_messages import TOPICS, TRACKS
-from bev_instseg.export.track_table import TRACKS_CSV, TRACKS_PNG
 from bev_instseg.io.recordings.own_vehicle import OwnVehicle
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.jobs.find_items import Item
@@ -48,12 +48,6 @@ class RecordingJob:
         return self.job.out / f"{self.name}.mcap"
 
     @property
-    def track_paths(self) -> tuple[Path, Path]:
-        """Table and picture of its tracks."""
-        table, picture = (self.job.out / f"{self.name}_{one}" for one in (TRACKS_CSV, TRACKS_PNG))
-        return table, picture
-
-    @property
     def topics(self) -> tuple[tuple[str, str], ...]:
         """Topics and types of the labelled recording."""
         return (TRACKS, *TOPICS) if self.tracks else TOPICS
@@ -75,7 +69,7 @@ class RecordingJob:
             "settings": hashlib.sha256(hashed).hexdigest()[:16],
         }
 
-    def earlier_end(self, recording: Recording) -> dict[str, object] | None:
+    def earlier_end(self, recording: Recording) -> dict[str, Any] | None:
         """Return how an earlier process finished the same job; None if it is to be done."""
         if not self.path.is_file():
             return None

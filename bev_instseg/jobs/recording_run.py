@@ -104,7 +104,7 @@ class RecordingRun:
             poses: Where the sensor was; None to find it from the points.
         """
         self._segmenter, self._job, self._recording = segmenter, job, recording
-        self._encoder = Encoder(segmenter.config.classes)
+        self._encoder = Encoder(segmenter.classes)
         self._given = poses
         self._poses = Poses(poses is not None, has_new_sweeps=job.tracks)
         self._tracker, self._last_ns = Tracker(), -1 << 63
@@ -207,7 +207,8 @@ class RecordingRun:
         """Encode a sweep, and write files of its own."""
         assert found.segmented is not None
         segmented, item, job = found.segmented, step.item, self._job
-        sweep, objects = segmented.sweep, tracked or segmented.segmentation.instances
+        sweep = segmented.sweep
+        objects = segmented.segmentation.instances if tracked is None else tracked
         try:
             outcome = Outcome(item, sweep.notices, segmented.timing_ms)
             if job.writes_files:
@@ -249,7 +250,7 @@ def smooth_recording(segmenter: Segmenter, writer: LabelledRecording) -> None:
         segmenter: Found the instances.
         writer: Has written all sweeps; it is not finished here.
     """
-    encoder = Encoder(segmenter.config.classes)
+    encoder = Encoder(segmenter.classes)
     found = {one.index: without_points(tracked_of(one.result)) for one in writer.stored()}
     smoothed = smooth(found)
     for stored in writer.begin_again():

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from bev_instseg.export import InstanceRecord, SweepResult
+from bev_instseg.structures import UNKNOWN
 from bev_instseg.tables import markdown_table
 
 DOUBTFUL_SCORE = 0.6  # flags a class of a sweep if its median score there is lower
@@ -53,7 +54,11 @@ class SweepSummary:
             {n: len(some) for n, some in by_class.items()},
             {n: sum(one.num_points for one in some) for n, some in by_class.items()},
             {n: [_range_m(one) for one in some] for n, some in by_class.items()},
-            tuple(n for n, some in by_class.items() if _is_doubtful([one.score for one in some])),
+            tuple(
+                n
+                for n, some in by_class.items()
+                if n != UNKNOWN and _is_doubtful([one.score for one in some])
+            ),
         )
 
     @classmethod

@@ -22,6 +22,7 @@ class AssemblyRules:
         min_points: Per class; instances with fewer points are dropped.
         calibration: (a, b, c) per class, see `probability`; empty to keep the clusters' scores.
         score_threshold: Instances with a lower score are dropped.
+        in_pieces: Per class; these may curve around the sensor, others cannot hold it. Empty: none.
     """
 
     class_names: tuple[str, ...]
@@ -30,6 +31,7 @@ class AssemblyRules:
     min_points: tuple[int, ...]
     calibration: tuple[tuple[float, float, float], ...] = ()
     score_threshold: float = 0.0
+    in_pieces: tuple[bool, ...] = ()
 
 
 def assemble(
@@ -37,7 +39,8 @@ def assemble(
 ) -> Instances:
     """Give each point the instance of its pillar, if its height above the ground allows.
 
-    A box that contains the sensor is the ego vehicle; its instance is dropped.
+    A box that contains the sensor is the ego vehicle, unless its class comes in pieces; its
+    instance is dropped.
 
     Args:
         points: (N, 4) float32 points of the sweep; the sensor is at x = y = 0.
@@ -65,6 +68,8 @@ def assemble(
     _renumber(labels, _new_numbers(kept, len(clusters.classes)))
     boxes = oriented_boxes(points, labels, len(kept))
     ego = _contains_sensor(boxes)
+    if rules.in_pieces:
+        ego &= ~np.asarray(rules.in_pieces)[clusters.classes[kept]]
     if ego.any():
         _renumber(labels, _new_numbers(np.flatnonzero(~ego), len(kept)))
         kept, boxes = kept[~ego], boxes[~ego]

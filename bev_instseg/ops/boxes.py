@@ -83,6 +83,65 @@ def oriented_boxes(points: Float32, labels: Int32, num_instances: int) -> Float3
     return boxes.astype(np.float32)
 
 
+def principal_boxes(xyz: Float32, labels: Int32, num_groups: int) -> Float32:
+    """Fit an upright box around each group of points, along the principal axis seen from above.
+
+    Much faster than `oriented_boxes`. Moments are float64, summed in the order of the points; the
+    heading is rounded to a degree. A group without a longer direction has heading 0.
+
+    Args:
+        xyz: (n, 3) float32 finite points, metres.
+        labels: (n,) int32 group of each, 1..K; each has a point.
+        num_groups: The number of groups, K.
+
+    Returns:
+        (K, 7) float32 boxes as those of `oriented_boxes`.
+    """
+    n, x, y, xx, xy, yy = _moments(xyz, labels, num_groups)
+    with np.errstate(invalid="ignore"):
+        axis_rad = 0.5 * np.arctan2(2 * (xy - x * y / n), (xx - x * x / n) - (yy - y * y / n))
+    heading = np.rint(np.degrees(axis_rad)).astype(np.int64) % 180
+    low, high = _bounds_along(xyz, labels, heading, num_groups)
+    (along, across, height), (u, v, z) = (high - low).T, ((low + high) / 2).T
+    cos, sin = _AXIS_X[heading], _AXIS_Y[heading]
+    heading = np.where(along >= across, heading, heading + 90)
+    yaw_rad = np.deg2rad((heading + 90) % 180 - 90)
+    length, width = np.maximum(along, across), np.minimum(along, across)
+    centre = (u * cos - v * sin, u * sin + v * cos, z)
+    return np.stack([*centre, length, width, height, yaw_rad], axis=1).astype(np.float32)
+
+
+@kernel
+def _moments(xyz, labels, count):  # type: ignore[no-untyped-def]
+    """Return (6, K): number and sums of x, y, x^2, xy and y^2 of each group's points."""
+    sums = np.zeros((count, 6))
+    for i in range(len(labels)):
+        own = sums[labels[i] - 1]
+        x, y = np.float64(xyz[i, 0]), np.float64(xyz[i, 1])
+        own[0] += 1
+        own[1] += x
+        own[2] += y
+        own[3] += x * x
+        own[4] += x * y
+        own[5] += y * y
+    return sums.T
+
+
+@kernel
+def _bounds_along(xyz, labels, heading, count):  # type: ignore[no-untyped-def]
+    """Return (K, 3) the least and largest place along and across each group's heading, and z."""
+    low, high = np.full((count, 3), np.inf), np.full((count, 3), -np.inf)
+    for i in range(len(labels)):
+        k = labels[i] - 1
+        cos, sin = _AXIS_X[heading[k]], _AXIS_Y[heading[k]]
+        x, y = np.float64(xyz[i, 0]), np.float64(xyz[i, 1])
+        place = (x * cos + y * sin, y * cos - x * sin, np.float64(xyz[i, 2]))
+        for axis in range(3):
+            low[k, axis] = min(low[k, axis], place[axis])
+            high[k, axis] = max(high[k, axis], place[axis])
+    return low, high
+
+
 @kernel
 def _count(labels, count):  # type: ignore[no-untyped-def]
     """Return (K,) the number of points of each instance, and whether all labels are in 0..K."""

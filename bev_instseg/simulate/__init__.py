@@ -3,7 +3,8 @@
 `simulate_sweep` builds a street out of triangles and casts a sensor's rays into it. Every point
 is labelled with the class and instance of the triangle that its ray hits.
 
-- `street_kinds`: what each kind of street is made of; `street_plan`: its roads, kerbs and ground.
+- `street_kinds`: what each kind of street is made of; `street_plan`: its roads, kerbs and ground;
+  `markings`: the lines on its roads.
 - `populate`: which objects are placed where, by way of `frontages`, `traffic`, `crowds` and
   `gatherings`; `kitti_layouts` takes positions from real scenes.
 - `street_builder`: placing objects without overlaps, labels and instance numbers.

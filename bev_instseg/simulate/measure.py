@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from bev_instseg.simulate.raycast import cast_rays
 from bev_instseg.simulate.sensor import SensorConfig, turned
 from bev_instseg.simulate.street_builder import StreetScene
+from bev_instseg.simulate.street_plan import ROAD, SIDEWALK
 
 OUTLIER = 1  # SemanticKITTI's class of points from rain, void in training and evaluation
 _DROP_SHINE = 0.15
@@ -24,22 +25,28 @@ def measure(
     Returns:
         points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam;
             last come those from rain.
-        labels: (N,) uint32, SemanticKITTI class in the low 16 bits, instance in the high 16. Points
-            from rain are `OUTLIER`, without an instance.
+        labels: (N,) uint32, SemanticKITTI class in the low 16 bits, instance in the high 16: first
+            come the scene's objects, then the lines on its roads. Points from rain are `OUTLIER`,
+            without an instance.
     """
     origins, directions = sensor.rays(rng)
-    level = (turned(vectors, sensor.turn_deg) for vectors in (origins, directions))
+    level = [turned(vectors, sensor.turn_deg) for vectors in (origins, directions)]
     distance_m, triangle, cosine = cast_rays(scene, *level)
     hit = np.flatnonzero(np.isfinite(distance_m))
     surface = scene.mesh.surface[triangle[hit]].astype(np.float32)
+    labels = scene.labels[triangle[hit]]
+    ground = np.flatnonzero(np.isin(labels, (ROAD, SIDEWALK)))
+    xy = (level[0][hit] + level[1][hit] * distance_m[hit, None])[ground, :2]
+    labels[ground], reflectivity = _painted(scene, xy, labels[ground])
+    surface[ground, 0] = np.where(np.isnan(reflectivity), surface[ground, 0], reflectivity)
     noise_m = rng.normal(0, sensor.range_noise_m, len(hit))
     range_m = (distance_m[hit] + noise_m).astype(np.float32)
     kept = sensor.detects(rng, range_m, cosine[hit], returns=surface[:, 2])
-    hit, range_m, surface = hit[kept], range_m[kept], surface[kept]
+    hit, range_m, surface, labels = hit[kept], range_m[kept], surface[kept], labels[kept]
     shine = surface[:, 0] * cosine[hit] ** surface[:, 1]
     intensity = sensor.intensity(rng, range_m, shine)
     points = np.column_stack([origins[hit] + directions[hit] * range_m[:, None], intensity])
-    points, labels = points.astype(np.float32), scene.labels[triangle[hit]]
+    points = points.astype(np.float32)
     if sensor.rain_per_m:
         pulse, range_m = sensor.drops(rng, distance_m)
         intensity = sensor.intensity(rng, range_m, np.full_like(range_m, _DROP_SHINE))
@@ -47,3 +54,14 @@ def measure(
         points = np.concatenate([points, drops])
         labels = np.concatenate([labels, np.full(len(drops), OUTLIER, dtype=np.uint32)])
     return points, labels
+
+
+def _painted(
+    scene: StreetScene, xy: NDArray[np.float32], ground: NDArray[np.uint32]
+) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
+    """Return labels and reflectivities, see `Markings.find`, of (N, 2) points around the sensor."""
+    c, s = np.cos(scene.yaw_rad), np.sin(scene.yaw_rad)
+    world = xy @ np.array([[c, s], [-s, c]]) + scene.origin[:2]
+    label, reflectivity = scene.markings.find(np.column_stack(scene.plan.to_plan(world)), ground)
+    label[label >> 16 > 0] += np.uint32(len(scene.headings_rad) << 16)
+    return label, reflectivity

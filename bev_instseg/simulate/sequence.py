@@ -277,7 +277,8 @@ def write_sequence(
         write_frame(out, sequence, frame, sweep.points, sweep.labels)
         poses.append(" ".join(f"{value:.9g}" for value in sweep.pose[:3].ravel()))
         stamps.append(f"{sweep.stamp_s:.6f}")
-        for k in np.unique(sweep.labels[sweep.labels >> 16 > 0] >> 16).tolist():
+        number = np.unique(sweep.labels >> 16)
+        for k in number[(number > 0) & (number <= len(sweep.classes))].tolist():
             state = sweep.objects[k - 1].round(4).tolist()
             writer.writerow([frame, k, sweep.classes[k - 1], *state])
     calibration = "Tr: 1 0 0 0 0 1 0 0 0 0 1 0\n"  # from the sensor to the poses' frame

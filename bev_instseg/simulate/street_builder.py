@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.simulate.markings import Markings
 from bev_instseg.simulate.meshes import Mesh, join
 from bev_instseg.simulate.street_plan import Kerb, StreetPlan
 from bev_instseg.simulate.surroundings import VEGETATION, Group, Parts
@@ -31,6 +32,7 @@ class StreetScene:
         plan: Plan of the street.
         headings_rad: (K,) heading in the world of each instance 1..K.
         in_group: (K,) bool, which instances were placed together with other objects.
+        markings: What is painted on the roads, and the kerbs.
     """
 
     mesh: Mesh
@@ -40,6 +42,7 @@ class StreetScene:
     plan: StreetPlan
     headings_rad: NDArray[np.float64]
     in_group: NDArray[np.bool_]
+    markings: Markings
 
 
 class StreetBuilder:
@@ -139,6 +142,7 @@ class StreetBuilder:
             self.plan,
             np.array(self._headings_rad),
             np.array(self._in_group, dtype=bool),
+            Markings.random(self.rng.spawn(1)[0], self.plan),
         )
 
     def _add(

@@ -50,6 +50,8 @@ class StreetKind:
     """Probability of a side road or junction."""
     paved: float = 0.4
     """Probability that the ground behind the pavements is paved."""
+    markings: float = 0.75
+    """Probability that lines are painted on the roads."""
 
     setback_m: Range = (1.2, 7.0)
     """Distance of the houses from the pavement, metres."""
@@ -115,7 +117,8 @@ class StreetKind:
 
 RESIDENTIAL = StreetKind()
 OLD_TOWN = StreetKind(
-    name="old town", share=1.3, lane_m=(1.7, 2.6), parking=0.15, pavement_m=(0.3, 1.4),
+    name="old town", markings=0.25,
+    share=1.3, lane_m=(1.7, 2.6), parking=0.15, pavement_m=(0.3, 1.4),
     kerb_m=(0.0, 0.1), paved=1.0, setback_m=(0.0, 0.5), gap_m=(0.0, 0.4),
     frontages=Frontages(house=0.85, lot=0.0, garden=0.02, wall=0.08, fence=0.0, hedge=0.02,
                         thicket=0.0),
@@ -124,7 +127,7 @@ OLD_TOWN = StreetKind(
     stalls=0.3, uprights=5.0, rows=0.2, roadside=1.0, backdrop=10,
 )  # fmt: skip
 PLAZA = StreetKind(
-    name="plaza", share=1.4, lane_m=(2.8, 4.5), parking=0.0, pavement_m=(5.0, 14.0),
+    name="plaza", markings=0.3, share=1.4, lane_m=(2.8, 4.5), parking=0.0, pavement_m=(5.0, 14.0),
     kerb_m=(0.0, 0.03), paved=1.0, setback_m=(0.0, 2.0), gap_m=(0.0, 1.5),
     frontages=Frontages(house=0.75, lot=0.0, garden=0.05, wall=0.05, fence=0.0, hedge=0.05,
                         thicket=0.02),
@@ -134,14 +137,15 @@ PLAZA = StreetKind(
     roadside=1.0, backdrop=10,
 )  # fmt: skip
 BOULEVARD = StreetKind(
-    name="boulevard", share=1.3, num_lanes=(1, 2, 2), parking=0.7, median=1.0,
+    name="boulevard", markings=0.95, share=1.3, num_lanes=(1, 2, 2), parking=0.7, median=1.0,
     pavement_m=(2.5, 6.0), paved=0.8, setback_m=(0.0, 4.0),
     frontages=Frontages(house=0.5, hedge=0.12, thicket=0.08), spacing_m=(15, 70), queues=0.4,
     avenue=0.7, walkers=(3, 14), companions=1.5, terraces=0.6, benches=0.7, stops=0.5,
     uprights=5.0, rows=3.0, backdrop=20,
 )  # fmt: skip
 ARTERIAL = StreetKind(
-    name="arterial", share=1.2, lane_m=(3.2, 3.8), num_lanes=(2, 2, 3), parking=0.05, median=0.7,
+    name="arterial", markings=0.95,
+    share=1.2, lane_m=(3.2, 3.8), num_lanes=(2, 2, 3), parking=0.05, median=0.7,
     pavement_m=(0.8, 3.0), side_road=0.25, paved=0.15, setback_m=(4.0, 15.0),
     frontages=Frontages(house=0.1, garden=0.1, wall=0.08, hedge=0.1, thicket=0.3, noise_wall=0.3),
     spacing_m=(14, 60), heavy=0.3, queues=0.5, riders=(0, 3), motored=0.6, racks=0.2,
@@ -159,7 +163,7 @@ YARD = StreetKind(
     stops=0.8, uprights=5.0, rows=0.2, roadside=12.0, backdrop=16,
 )  # fmt: skip
 PARK = StreetKind(
-    name="park", share=0.9, lane_m=(1.4, 2.6), parking=0.0, pavement_m=(0.3, 1.5),
+    name="park", markings=0.15, share=0.9, lane_m=(1.4, 2.6), parking=0.0, pavement_m=(0.3, 1.5),
     kerb_m=(0.0, 0.05), paved=0.0,
     frontages=Frontages(house=0.02, lot=0.0, garden=0.35, wall=0.03, fence=0.05, hedge=0.15,
                         thicket=0.4),
@@ -169,7 +173,8 @@ PARK = StreetKind(
     roadside=4.0,
 )  # fmt: skip
 JUNCTION = replace(
-    RESIDENTIAL, name="junction", share=1.2, num_lanes=(1, 2), side_road=1.0, paved=0.8,
+    RESIDENTIAL, name="junction", markings=0.9,
+    share=1.2, num_lanes=(1, 2), side_road=1.0, paved=0.8,
     setback_m=(0.0, 5.0), frontages=Frontages(house=0.45), spacing_m=(15, 60), heavy=0.18,
     queues=2.2, swarms=0.3, riders=(2, 9), motored=0.4, walkers=(5, 16), companions=2.0,
     crowds=1.2, backdrop=20,

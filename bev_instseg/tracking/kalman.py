@@ -53,6 +53,31 @@ def correct(
     return mean, rest @ covariance @ turned + gain @ noise @ np.swapaxes(gain, 1, 2)
 
 
+def look_back(
+    before: tuple[Float64, Float64],
+    predicted: tuple[Float64, Float64],
+    after: tuple[Float64, Float64],
+    duration_s: float,
+) -> tuple[Float64, Float64]:
+    """Correct states by what came later (Rauch, Tung and Striebel).
+
+    Args:
+        before: The (T, 4) states and (T, 4, 4) covariances at a time, from what came before.
+        predicted: What `predict` made of them for the next time.
+        after: Those of the next time, from all that was seen.
+        duration_s: Time between the two.
+
+    Returns:
+        Those of the first time, from all that was seen.
+    """
+    transition = np.eye(4)
+    transition[0, 2] = transition[1, 3] = duration_s
+    gain = np.swapaxes(np.linalg.solve(predicted[1], transition @ before[1]), 1, 2)
+    mean = before[0] + np.einsum("tij,tj->ti", gain, after[0] - predicted[0])
+    covariance = before[1] + gain @ (after[1] - predicted[1]) @ np.swapaxes(gain, 1, 2)
+    return mean, covariance
+
+
 def squared_distance(
     mean: Float64, covariance: Float64, measured_m: Float64, noise: Float64
 ) -> Float64:

@@ -10,6 +10,7 @@ Float64 = NDArray[np.float64]
 
 SURE = 9.0  # squared Mahalanobis distance of a velocity from zero (98.9 %)
 MIN_WAY_M, WAY_PER_LENGTH = 0.5, 0.3  # a box's centre wanders while its object comes into view
+MIN_SWEEPS_MOVING = 3  # two places alone may be those of two objects
 AXIS_KEPT = 0.9  # share of the axis that remains from one sweep to the next
 ALONG_AXIS = np.cos(np.radians(25))  # who moves along the axis of the box has its heading
 

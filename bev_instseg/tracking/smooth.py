@@ -1,6 +1,6 @@
 """Looking both ways: what later sweeps show counts for earlier ones, too."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.tracking import evidence
-from bev_instseg.tracking.tracked import TrackedInstances
+from bev_instseg.tracking.seen import Seen
+from bev_instseg.tracking.tracked import TrackedInstances, Tracks
+from bev_instseg.tracking.whole_path import Sightings, whole_path
 
 Key = TypeVar("Key")
 
@@ -21,7 +23,7 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     computed in the same way backwards in time. So the first sweeps of an object that is confirmed
     later are accepted, and an object that was taken for one and never seen again is not.
 
-    Ids, positions, velocities and headings stay as they are.
+    Positions, velocities, headings and who moves are those of `whole_path`. Ids stay as they are.
 
     Args:
         sweeps: The results of a `Tracker` for all sweeps of a sequence, in order, unconfirmed
@@ -38,6 +40,8 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     classes = [result.instances.classes.copy() for result in results]
     beliefs = [np.zeros(len(result)) for result in results]
     sures = [np.zeros(len(result), bool) for result in results]
+    measured = [Seen(one.instances, one.pose, one.tracks.seen_centres_m) for one in results]
+    moved = [_copied(result.tracks) for result in results]
     for sightings in tracks.values():
         scores = np.array([results[i].tracks.seen_scores[row] for i, row in sightings])
         seen = np.array([results[i].tracks.seen_classes[row] for i, row in sightings])
@@ -49,8 +53,43 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
         confirmed = evidence.confirmed(total, known)
         for (i, row), belief, sure in zip(sightings, total, confirmed, strict=True):
             classes[i][row], beliefs[i][row], sures[i][row] = winner, belief, sure
-    judged = map(_judged, results, classes, beliefs, sures)
+        path = whole_path(_sightings(results, measured, sightings, int(winner)))
+        for k, (i, row) in enumerate(sightings):
+            t = moved[i]
+            t.position_m[row, :2], t.velocity_mps[row] = path.xy_m[k], path.velocity_mps[k]
+            t.moving[row], t.front_known[row] = path.moving[k], path.front_known
+            t.heading_rad[row] = path.heading_rad[k]
+    judged = map(_judged, results, moved, classes, beliefs, sures)
     return dict(zip(sweeps, judged, strict=True))
+
+
+def _copied(tracks: Tracks) -> Tracks:
+    """Return a copy, to be filled."""
+    return tracks.take(np.arange(len(tracks)))
+
+
+def _sightings(
+    results: Sequence[TrackedInstances],
+    measured: Sequence[Seen],
+    at: Sequence[tuple[int, int]],
+    winner: int,
+) -> Sightings:
+    """Collect the sightings of an object.
+
+    Args:
+        results: The sweeps.
+        measured: What was measured in them.
+        at: Sweep and row of each sighting.
+        winner: Its class.
+    """
+    return Sightings(
+        np.array([results[i].stamp_s for i, _ in at]),
+        np.array([measured[i].xy_m[row] for i, row in at]),
+        np.array([measured[i].noise[row] for i, row in at]),
+        np.array([results[i].tracks.heading_rad[row] for i, row in at]),
+        max(measured[i].size_m[row, 0] for i, row in at),
+        results[0].instances.class_names[winner],
+    )
 
 
 def _beliefs(at: NDArray[np.intp], scores: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -71,13 +110,14 @@ def _beliefs(at: NDArray[np.intp], scores: NDArray[np.float32]) -> NDArray[np.fl
 
 def _judged(
     result: TrackedInstances,
+    moved: Tracks,
     classes: NDArray[np.int32],
     belief: NDArray[np.float64],
     confirmed: NDArray[np.bool_],
 ) -> TrackedInstances:
-    """Return a result with other classes, log odds and confirmations."""
+    """Return a result with other motion, classes, log odds and confirmations."""
     scores = evidence.probability(belief)
     instances = replace(result.instances, classes=classes, scores=scores)
-    tracks = replace(result.tracks, confirmed=confirmed)
+    tracks = replace(moved, confirmed=confirmed)
     order = np.argsort(-scores, kind="stable")
     return replace(result, instances=instances, tracks=tracks).take(order)

@@ -119,3 +119,14 @@ def empty_state(num_classes: int) -> State:
         seen_s=none,
         num_sweeps=np.zeros(0, np.int32),
     )
+
+
+def behaviour(class_name: str, name: str) -> float:
+    """Return a property of how the objects of a class behave.
+
+    Args:
+        class_name: The class.
+        name: An attribute of `Behaviour`.
+    """
+    value: float = getattr(BEHAVIOURS.get(class_name, ANY), name)
+    return value

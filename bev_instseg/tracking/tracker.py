@@ -13,8 +13,9 @@ from bev_instseg.tracking.association import associate
 from bev_instseg.tracking.ego_motion import Odometry, default_odometry
 from bev_instseg.tracking.kalman import correct, predict
 from bev_instseg.tracking.learned_centres import learned_centres
-from bev_instseg.tracking.motion import AXIS_KEPT, axis_of, heading, is_moving
-from bev_instseg.tracking.state import ANY, BEHAVIOURS, State, empty_state
+from bev_instseg.tracking.motion import AXIS_KEPT, MIN_SWEEPS_MOVING, heading, is_moving
+from bev_instseg.tracking.seen import Seen
+from bev_instseg.tracking.state import State, behaviour, empty_state
 from bev_instseg.tracking.tracked import TrackedInstances, Tracks
 
 if TYPE_CHECKING:  # torch
@@ -25,10 +26,8 @@ Index = NDArray[np.intp]
 
 WEAK_SCORE = 0.3  # instances that score less are not even considered
 SIZE_KEPT = 0.99  # share of the largest size that remains from one sweep to the next
-CENTRE_NOISE_M, NOISE_PER_M = 0.08, 0.06  # of a measured centre, along a side of the box
 RANGE_M = 45.0  # what is farther away may leave the grid: that it is not seen says nothing
 TENTATIVE_S = 0.35  # how long an unseen object that is not confirmed is expected back
-MIN_SWEEPS_MOVING = 3  # two places alone may be those of two objects
 MIN_MISSES = 1.5  # sweeps without an object before it is given up, however slow the sensor
 
 
@@ -52,6 +51,9 @@ class Tracker:
             segmenter: Finds the instances for `update`; None if they come from elsewhere.
             odometry: Finds the poses of sweeps that come without; by default KISS-ICP, or a sensor
                 that stands still, with a warning, if that is not installed.
+
+        Raises:
+            ValueError: The segmenter finds unknown things or the ground, which are not tracked.
         """
         self.segmenter = None if segmenter is None else with_weak_instances(segmenter)
         self._odometry = odometry
@@ -115,7 +117,7 @@ class Tracker:
             self._class_names = instances.class_names
         elif instances.class_names != self._class_names:
             raise ValueError("the classes have changed: begin a new sequence with a new tracker")
-        seen = _Seen(instances, pose, centres_m)
+        seen = Seen(instances, pose, centres_m)
         self._predict(stamp_s)
         tracks, found = associate(self._state, seen.xy_m, seen.noise, seen.size_m, seen.classes)
         row = np.full(len(instances), -1)
@@ -151,7 +153,7 @@ class Tracker:
                 state.mean, state.covariance, duration_s, acceleration
             )
 
-    def _renew(self, rows: Index, found: Index, seen: "_Seen", stamp_s: float) -> None:
+    def _renew(self, rows: Index, found: Index, seen: Seen, stamp_s: float) -> None:
         """Correct the tracks in these rows by the instances that were found for them."""
         s = self._state
         s.mean[rows], s.covariance[rows] = correct(
@@ -180,7 +182,7 @@ class Tracker:
         s.heading_rad = heading(s.axis, velocity, s.moving, s.front_known, s.heading_rad)
         s.anchor_m[s.moving] = s.mean[s.moving, :2]
 
-    def _miss(self, missed: NDArray[np.bool_], seen: "_Seen", stamp_s: float) -> None:
+    def _miss(self, missed: NDArray[np.bool_], seen: Seen, stamp_s: float) -> None:
         """Lower the belief in tracks that were missed and should have been seen."""
         s = self._state
         at = s.mean[:, :2] - seen.pose[:2, 3]
@@ -191,12 +193,12 @@ class Tracker:
         in_view = missed & ~self._is_hidden
         s.belief[in_view] = evidence.missed(s.belief[in_view])
 
-    def _births(self, rows: Index, seen: "_Seen", stamp_s: float) -> State:
+    def _births(self, rows: Index, seen: Seen, stamp_s: float) -> State:
         """Return new tracks for these instances."""
         k = len(rows)
         ids = (self._num_ids + 1 + np.arange(k)).astype(np.uint32)
         self._num_ids += k
-        start = np.array([_behaviour(n, "start_mps") for n in seen.instances.class_names])
+        start = np.array([behaviour(n, "start_mps") for n in seen.instances.class_names])
         covariance = np.zeros((k, 4, 4))
         covariance[:, :2, :2] = seen.noise[rows]
         speed = start[seen.classes[rows]] ** 2 if k else np.zeros(0)
@@ -222,7 +224,7 @@ class Tracker:
             num_sweeps=np.ones(k, np.int32),
         )
 
-    def _result(self, row: Index, seen: "_Seen", stamp_s: float) -> TrackedInstances:
+    def _result(self, row: Index, seen: Seen, stamp_s: float) -> TrackedInstances:
         s = self._state
         s.confirmed = evidence.confirmed(s.belief, s.confirmed)
         one = seen.instances
@@ -246,7 +248,7 @@ class Tracker:
         order = np.argsort(-scores, kind="stable")
         return TrackedInstances(judged, tracks, stamp_s, seen.pose).take(order)
 
-    def _alive(self, stamp_s: float, seen: "_Seen") -> NDArray[np.bool_]:
+    def _alive(self, stamp_s: float, seen: Seen) -> NDArray[np.bool_]:
         """Return which tracks to keep until the next sweep."""
         s = self._state
         behind = np.zeros(len(s), bool)
@@ -259,30 +261,7 @@ class Tracker:
     def _behaviour(self, name: str) -> Float64:
         """Return (T,) a property of the behaviour of each track's class."""
         s = self._state
-        return np.array([_behaviour(n, name) for n in self._class_names])[s.classes]
-
-
-class _Seen:
-    """The instances of one sweep, seen from the world."""
-
-    def __init__(self, instances: Instances, pose: Float64, centres_m: Float64 | None) -> None:
-        boxes = instances.boxes.astype(np.float64)
-        middle = boxes[:, :3].copy()
-        if centres_m is not None:
-            middle[:, :2] = centres_m
-        self.instances, self.pose, self.middle_m = instances, pose, middle
-        self.classes = instances.classes.astype(np.intp)
-        self.position_m = middle @ pose[:3, :3].T + pose[:3, 3]
-        self.xy_m = self.position_m[:, :2]
-        self.size_m = boxes[:, 3:5]
-        yaw = boxes[:, 6] + np.arctan2(pose[1, 0], pose[0, 0])
-        self.axis = axis_of(boxes, yaw)
-        variance = (CENTRE_NOISE_M + NOISE_PER_M * self.size_m) ** 2
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        turn = np.moveaxis(np.array([[cos, -sin], [sin, cos]]), 2, 0)
-        self.noise = np.einsum("kij,kj,klj->kil", turn, variance, turn)
-        self.class_evidence = np.zeros((len(boxes), len(instances.class_names)))
-        self.class_evidence[np.arange(len(boxes)), self.classes] = instances.scores
+        return np.array([behaviour(n, name) for n in self._class_names])[s.classes]
 
 
 def with_weak_instances(segmenter: "Segmenter") -> "Segmenter":
@@ -290,7 +269,12 @@ def with_weak_instances(segmenter: "Segmenter") -> "Segmenter":
 
     Args:
         segmenter: The segmenter.
+
+    Raises:
+        ValueError: It finds unknown things or the ground, which are not tracked.
     """
+    if segmenter.unknown or segmenter.ground:
+        raise ValueError("only known objects are tracked: take a segmenter without extras")
     config = segmenter.config
     threshold = min(config.cluster.score_threshold, WEAK_SCORE)
     cluster = replace(config.cluster, score_threshold=threshold)
@@ -304,8 +288,3 @@ def is_pose(pose: Float64) -> bool:
     turn = np.asarray(pose)[:3, :3]
     rigid = np.allclose(turn @ turn.T, np.eye(3), atol=1e-3) and np.linalg.det(turn) > 0
     return bool(rigid and np.allclose(pose[3], (0, 0, 0, 1)))
-
-
-def _behaviour(class_name: str, name: str) -> float:
-    value: float = getattr(BEHAVIOURS.get(class_name, ANY), name)
-    return value

@@ -118,7 +118,7 @@ def object_centres(
         centre_m: (M, 2) embeddings e_i of the pillars on objects.
         cell_centres_m: (M, 2) cell centres x_i of the same pillars.
         targets: Owner of each of these pillars, and the boxes.
-        config: ``center`` chooses embeddings, cell centres or boxes.
+        config: ``center`` chooses embeddings, cell centres (their mean or medoid) or boxes.
 
     Returns:
         (K, 2) centres, metres.
@@ -128,8 +128,25 @@ def object_centres(
             return mean_per_object(centre_m, targets.owner, len(targets.classes))
         case "centroid":
             return mean_per_object(cell_centres_m, targets.owner, len(targets.classes))
+        case "medoid":
+            return medoids(cell_centres_m, targets.owner, len(targets.classes))
         case "box":
             return targets.centres_m
+
+
+def medoids(values: Tensor, owner: Tensor, num_objects: int) -> Tensor:
+    """Return the value of each object with the smallest sum of distances to its other values.
+
+    Args:
+        values: (M, 2) values of the pillars on objects.
+        owner: (M,) int64 object of each pillar, 0..K-1; every object has one.
+        num_objects: K.
+
+    Returns:
+        (K, 2); of equal sums the first value wins.
+    """
+    found = [values[owner == k] for k in range(num_objects)]
+    return torch.stack([own[torch.cdist(own, own).sum(1).argmin()] for own in found])
 
 
 def object_precision(
@@ -243,6 +260,8 @@ def batch_losses(
         instance = _instance_loss(centre_m, own_centre_m, centres_m, precision, targets, config)
         smoothness = smoothness_loss(own_log, owner, num_objects, targets.object_weight)
         own_phi = _own_membership(own_centre_m, centres_m, precision, owner)
+        if config.seed_target == "one":
+            own_phi = torch.ones_like(own_phi)
         phi = phi.index_copy(0, on_object, own_phi.detach().to(phi.dtype))
         pillar_class = pillar_class.index_copy(0, on_object, targets.classes.index_select(0, owner))
     if len(targets.judged):

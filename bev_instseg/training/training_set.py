@@ -14,6 +14,7 @@ from bev_instseg.structures import Float32, Frame, Pillars
 from bev_instseg.training import augment
 from bev_instseg.training.cutouts import Cutout, cut_objects, group_by_class, hash_databases
 from bev_instseg.training.paste import NO_POINTS, OBSTACLE_M, paste_some
+from bev_instseg.training.pieces import cut_into_pieces
 from bev_instseg.training.targets import PillarTargets, make_targets
 
 
@@ -152,4 +153,6 @@ class TrainingSet:
             frame = augment.thin_beams(frame, config.augment, rng)
             frame = augment.jitter(frame, config.augment, rng)
         pillars = voxelize(frame.points, grid)
-        return pillars, make_targets(frame, pillars, train.min_object_points)
+        targets = make_targets(frame, pillars, train.min_object_points)
+        lengths = np.array([kind.piece_m for kind in config.classes])
+        return pillars, cut_into_pieces(targets, pillars.centres_m, lengths, rng)

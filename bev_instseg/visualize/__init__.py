@@ -12,13 +12,17 @@ from bev_instseg.visualize.bev import (
 )
 from bev_instseg.visualize.box_corners import box_corners
 from bev_instseg.visualize.maps import draw_maps, maps_png
+from bev_instseg.visualize.play import play_page
+from bev_instseg.visualize.played import PlayedSweep
 from bev_instseg.visualize.render import Renderer, draw_3d
+from bev_instseg.visualize.rerun_file import write_rrd
 from bev_instseg.visualize.training_curves import draw_training
 from bev_instseg.visualize.web import web_page, write_html
 from bev_instseg.visualize.window import no_window, view_sweeps
 
 __all__ = [
     "AROUND_SENSOR",
+    "PlayedSweep",
     "Renderer",
     "bev_png",
     "box_corners",
@@ -29,8 +33,10 @@ __all__ = [
     "draw_training",
     "maps_png",
     "no_window",
+    "play_page",
     "square_around",
     "view_sweeps",
     "web_page",
     "write_html",
+    "write_rrd",
 ]

@@ -8,10 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import Float32, Instances
+from bev_instseg.structures import UNKNOWN, Float32, Instances
 
 FULL_HEIGHT_M = 3.5  # above the lowest points; everything taller has the same colour
-CLASS_COLOURS = {"vehicle": "#1d4ed8", "pedestrian": "#c81e3a", "cyclist": "#0f7b3a"}
+CLASS_COLOURS = {
+    "vehicle": "#1d4ed8",
+    "pedestrian": "#c81e3a",
+    "cyclist": "#0f7b3a",
+    UNKNOWN: "#6b6258",
+}
 OTHER_CLASS_COLOURS = ("#7e22ce", "#a16207", "#0e7490", "#9d174d")
 
 
@@ -62,4 +67,4 @@ def class_rgb(class_names: Sequence[str]) -> NDArray[np.float64]:
 
 def instance_texts(instances: Instances) -> list[str]:
     """Return class and score of each instance, such as "vehicle 0.93"."""
-    return [f"{instance.name} {instance.score:.2f}" for instance in instances]
+    return [instance.title for instance in instances]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import instance_colours
+from bev_instseg.colours import colours_of, instance_colours
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Frame, Instances, Pillars
 from bev_instseg.visualize.appearance import instance_texts
@@ -90,7 +90,7 @@ def bev_png(
         middle_m: See `draw_bev`.
     """
     figure, (axes,) = new_maps(1, range_m, middle_m)
-    colours = instance_colours(len(instances))
+    colours = colours_of(instances)
     fill_map(axes, MapContent(title, points, instances, colours, instance_texts(instances)))
     return encode_png(figure)
 
@@ -138,7 +138,7 @@ def draw_comparison(
         OSError: The file cannot be written.
     """
     figure, maps = new_maps(2, range_m)
-    colours = instance_colours(len(instances))
+    colours = colours_of(instances)
     present = np.unique(frame.instance[frame.instance > 0]) - 1
     objects = _true_objects(frame, present, instances.class_names)
     reasons = {k: errors.missed[i] for k, i in enumerate(present.tolist()) if i in errors.missed}

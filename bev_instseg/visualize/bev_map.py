@@ -188,14 +188,16 @@ def _view(axes: "Axes") -> tuple[float, Float]:
 def _write_texts(axes: "Axes", content: MapContent) -> None:
     """Write the texts beside the boxes or, if a box is ringed, beside its ring.
 
-    On a map so large that texts would hide it, there are none.
+    On a map so large that texts would hide it, there are none. Unknown things, which come last and
+    are many, get none either.
     """
     from matplotlib.collections import LineCollection
 
     range_m, middle = _view(axes)
     if range_m > MAX_RANGE_WITH_TEXTS_M:
         return
-    instances, texts = content.instances, content.texts
+    instances = content.instances.known()
+    texts = content.texts[: len(instances)]
     corners = box_corners(instances.boxes)[:, :4, 1::-1]  # y, x
     low, high = corners.min(1, initial=np.inf), corners.max(1, initial=-np.inf)
     for rings in content.rings:

@@ -4,6 +4,7 @@ Matplotlib is imported by the functions that draw with it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ def draw_maps(points: Float32, segmentation: Segmentation, path: str | Path, *, 
        at most `MAX_ARROWS` for each cluster;
     5. sigma: all pillars at their embeddings and, around those that opened a cluster, the margin
        phi = 0.5 (`margin_ellipses`) with its longer semi-axis;
-    6. points, boxes and scores of the instances.
+    6. points, boxes and scores of the instances, without unknown things.
 
     From map 4 on each instance has one colour; a cluster that became no instance is grey.
 
@@ -86,6 +87,7 @@ def maps_png(points: Float32, segmentation: Segmentation, *, title: str) -> byte
         segmentation: See `draw_maps`.
         title: See `draw_maps`.
     """
+    segmentation = replace(segmentation, instances=segmentation.instances.known())
     grid, instances = segmentation.pillars.grid, segmentation.instances
     middle = busiest_centre_m(instances, grid)
     number = instance_of_cluster(segmentation)

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import instance_colours
+from bev_instseg.colours import colours_of
 from bev_instseg.structures import Float32, Instances, Int32
 from bev_instseg.visualize.appearance import (
     class_rgb,
@@ -96,7 +96,7 @@ def point_colours(
 
         return colormaps["viridis"](relative_height(points), bytes=True)[:, :3]
     if colouring == "instance":
-        colours = instance_colours(len(instances))
+        colours = colours_of(instances)
     elif colouring == "class":
         colours = class_rgb(instances.class_names)[instances.classes]
     else:

@@ -63,6 +63,11 @@ ClassConfig read_class(const Json& json, const std::string& name) {
   const int label = whole("label");
   if (label < 1 || label > 0xFFFF) throw std::runtime_error(name + ".label is not in 1..65535");
   const double max_height_m = json.at("max_height_m").number(name + ".max_height_m");
+  for (const auto& [key, value] : std::get<Json::Object>(json.value)) {
+    if (key == "piece_m" && value.number(name + ".piece_m") > 0) {
+      throw std::runtime_error(name + ".piece_m: joining pieces is not implemented in C++");
+    }
+  }
   return {json.at("name").text(name + ".name"), label, whole("min_points"),
           static_cast<float>(max_height_m)};
 }

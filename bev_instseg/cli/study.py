@@ -1,0 +1,121 @@
+r"""Train variants of a configuration alike, with several seeds each, and compare them.
+
+Examples:
+  %(prog)s --config configs/study/claims.yaml --data ~/data --out runs/claims \
+      --variants configs/study/scalar.yaml configs/study/fixed.yaml
+  %(prog)s --config mine.yaml --data ~/data --out runs/mine --seeds 5
+
+Every variant is a YAML file that overrides the configuration; the configuration itself is the
+variant `base`. All see the same training windows in the same order and are scored on the
+validation frames of the configuration's sources. Each network gets the seed threshold that is best
+for it on every second frame of the first of these sources; the table counts the other frames.
+
+Interrupt it at any time: the same command goes on where it was, and prints the table again when
+everything is there.
+
+Files in --out:
+  VARIANT-SEED/   the run, as of bev-instseg train, and its scores.json
+  study.json      the scores of all runs
+  study.md        the tables: mean and standard deviation over the seeds
+  study.png       quality by size of the objects, a dot per run
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bev_instseg.cli.arguments import add_data_arguments, new_parser, positive, run
+from bev_instseg.config import Config, load_config
+from bev_instseg.file_io import write_atomic
+
+if TYPE_CHECKING:
+    from bev_instseg.study.run import Run, Scores  # imports torch, which --help does not need
+
+BASE = "base"
+
+
+def main(argv: list[str] | None = None, prog: str = "python tools/study.py") -> int:
+    """Run the command and return its exit code."""
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(study, arguments))
+
+
+def study(arguments: argparse.Namespace) -> int:
+    """Train and score every run, write the report and return the exit code."""
+    runs = list(list_runs(arguments))
+    scores: dict[str, list[Scores]] = {}
+    for number, one in enumerate(runs, 1):
+        print(f"{number} of {len(runs)}: {one.out.name}", flush=True)
+        if stopped_by := one.train():
+            print("stopped; the same command goes on")
+            return 128 + stopped_by
+        scores.setdefault(one.variant, []).append(one.score())
+    report(scores, arguments.out)
+    return 0
+
+
+def list_runs(arguments: argparse.Namespace) -> "Iterator[Run]":
+    """Yield the runs, all variants of a seed before the next seed.
+
+    Raises:
+        ConfigError: A file is not a configuration.
+        ValueError: Two variants have one name, or no source has validation frames.
+    """
+    from bev_instseg.study.run import Run
+
+    names = [BASE, *(path.stem for path in arguments.variants)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"--variants: names must differ from each other and from {BASE}")
+    configs = [load_config(*arguments.config)]
+    configs += [load_config(*arguments.config, path) for path in arguments.variants]
+    if not any(source.val for source in configs[0].data.sources):
+        raise ValueError(f"{arguments.config[0]}: no source has val frames to compare variants on")
+    for seed in range(arguments.seeds):
+        for name, config in zip(names, configs, strict=True):
+            yield Run(
+                name, with_seed(config, seed), arguments.out / f"{name}-{seed}", arguments.data
+            )
+
+
+def with_seed(config: Config, seed: int) -> Config:
+    """Return the configuration with another seed."""
+    return replace(config, train=replace(config.train, seed=seed))
+
+
+def report(scores: "dict[str, list[Scores]]", out: Path) -> None:
+    """Print the tables, and write them, the plot and all scores.
+
+    Args:
+        scores: By variant, the scores of each seed.
+        out: The study's folder.
+    """
+    from bev_instseg.study.report import draw_study, quality_table, size_table
+
+    text = f"{quality_table(scores)}\n\nBy length of the object:\n\n{size_table(scores)}\n"
+    print(f"\n{text}")
+    write_atomic(out / "study.md", text.encode())
+    write_atomic(out / "study.json", (json.dumps(scores, indent=1) + "\n").encode())
+    draw_study(scores, out / "study.png")
+
+
+def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = new_parser(__doc__, prog)
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="YAML",
+        help="overrides of the configuration; each file is a variant named like the file",
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--seeds", type=positive, default=3, help="runs of each variant (default: %(default)s)"
+    )
+    return parser.parse_args(argv)

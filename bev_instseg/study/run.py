@@ -1,0 +1,123 @@
+"""One run of a study: a variant trained with one seed and scored on every validation source."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from bev_instseg.config import Config
+from bev_instseg.datasets.frames import FrameRef
+from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.evaluation.threshold_search import SEED_THRESHOLDS, InferredFrame, infer_frames
+from bev_instseg.file_io import write_atomic
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.study.sizes import SizedComparison, quality_by_size
+from bev_instseg.training.run_folder import RunFolder
+from bev_instseg.training.trainer import Trainer
+from bev_instseg.training.training_set import TrainingSet, list_sources
+
+Scores = dict[str, Any]  # of one run, as in its scores.json
+
+
+@dataclass(frozen=True)
+class Run:
+    """A variant with one of its seeds.
+
+    Attributes:
+        variant: Name of the variant.
+        config: Its configuration, with the seed.
+        out: Folder of the run.
+        data: Folder that the sources' paths are relative to.
+    """
+
+    variant: str
+    config: Config
+    out: Path
+    data: Path
+
+    @property
+    def scores_path(self) -> Path:
+        """The file that a finished run leaves."""
+        return self.out / "scores.json"
+
+    def train(self) -> int:
+        """Train, or go on where an earlier call stopped.
+
+        Returns:
+            0, or the number of the signal that stopped it.
+
+        Raises:
+            TrainingError: As for `Trainer`.
+        """
+        folder = RunFolder(self.out)
+        if folder.weights.exists():
+            return 0
+        training_set = TrainingSet(list_sources(self.config, self.data, "train"), self.config)
+        resume = folder.last.exists()
+        trainer = Trainer(self.config, training_set, (), self.out, resume)
+        trainer.run()
+        return trainer.stopped_by
+
+    def score(self) -> Scores:
+        """Score the trained network, or read the scores of an earlier call.
+
+        The lowest seed that opens an instance suits each network on its own: of `SEED_THRESHOLDS`
+        the one with the highest mean PQ on every second frame of the first source, which does not
+        count.
+
+        Raises:
+            ScanError: A frame cannot be read.
+            KittiError: A frame in KITTI layout cannot be read.
+        """
+        if self.scores_path.exists():
+            scores: Scores = json.loads(self.scores_path.read_text())
+            return scores
+        segmenter = Segmenter.from_checkpoint(RunFolder(self.out).weights)
+        sources = self._validation()
+        (first, refs), *others = sources.items()
+        trial = infer_frames(segmenter, tqdm(refs[::2], desc="thresholds", unit="frame"))
+        threshold = max(SEED_THRESHOLDS, key=lambda seed: _mean_pq(trial, segmenter.config, seed))
+        segmenter = segmenter.with_config(_with_seed_threshold(segmenter.config, threshold))
+        scores = {"variant": self.variant, "seed_threshold": threshold, "sources": {}}
+        for name, own in ((first, refs[1::2]), *others):
+            scores["sources"][name] = _score(segmenter, name, own)
+        write_atomic(self.scores_path, (json.dumps(scores, indent=1) + "\n").encode())
+        return scores
+
+    def _validation(self) -> dict[str, list[FrameRef]]:
+        """Return the validation frames by the path of their source; one path may have several."""
+        frames: dict[str, list[FrameRef]] = {}
+        listed = list_sources(self.config, self.data, "val")
+        for source, (_, refs) in zip(self.config.data.sources, listed, strict=True):
+            if refs:
+                frames.setdefault(source.path, []).extend(refs)
+        return frames
+
+
+def _score(segmenter: Segmenter, name: str, refs: Sequence[FrameRef]) -> Scores:
+    """Return the measures by class and by size."""
+    config = segmenter.config
+    evaluator, sized = Evaluator(config.class_names), []
+    for ref in tqdm(refs, desc=name, unit="frame"):
+        frame = ref.read(config.classes, config.data)
+        instances = segmenter.segment(frame.points)
+        evaluator.add(frame, instances)
+        sized.append(SizedComparison.of(evaluator.comparisons[-1], frame, instances))
+    by_class = evaluator.result().to_dict()
+    by_size = {label: asdict(result) for label, result in quality_by_size(sized).items()}
+    return {"frames": len(refs), **by_class, "per_size": by_size}
+
+
+def _mean_pq(frames: Sequence[InferredFrame], config: Config, seed_threshold: float) -> float:
+    evaluator = Evaluator(config.class_names)
+    chosen = _with_seed_threshold(config, seed_threshold)
+    for inferred in frames:
+        evaluator.add(inferred.frame, inferred.instances(chosen))
+    return evaluator.result().mean_pq
+
+
+def _with_seed_threshold(config: Config, value: float) -> Config:
+    return replace(config, cluster=replace(config.cluster, seed_threshold=value))

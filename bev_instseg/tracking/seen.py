@@ -1,0 +1,54 @@
+"""The instances of one sweep, seen from the world."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.structures import Instances
+from bev_instseg.tracking.motion import axis_of
+
+Float64 = NDArray[np.float64]
+
+CENTRE_NOISE_M, NOISE_PER_M = 0.08, 0.06  # of a measured centre, along a side of the box
+
+
+class Seen:
+    """What a sweep measures of its K instances.
+
+    Attributes:
+        instances: The instances.
+        pose: (4, 4) from the sensor frame to the world.
+        middle_m: (K, 3) their centres in the sensor frame, and
+        position_m: (K, 3) in the world.
+        xy_m: (K, 2) x and y of these.
+        noise: (K, 2, 2) covariances of these.
+        size_m: (K, 2) length and width.
+        axis: (K, 2) see `axis_of`.
+        classes: (K,) class of each.
+        class_evidence: (K, C) its score in the column of its class.
+    """
+
+    def __init__(self, instances: Instances, pose: Float64, centres_m: Float64 | None) -> None:
+        """Measure.
+
+        Args:
+            instances: The instances.
+            pose: (4, 4) from the sensor frame to the world.
+            centres_m: (K, 2) their centres in the sensor frame; by default those of the boxes.
+        """
+        boxes = instances.boxes.astype(np.float64)
+        middle = boxes[:, :3].copy()
+        if centres_m is not None:
+            middle[:, :2] = centres_m
+        self.instances, self.pose, self.middle_m = instances, pose, middle
+        self.classes = instances.classes.astype(np.intp)
+        self.position_m = middle @ pose[:3, :3].T + pose[:3, 3]
+        self.xy_m = self.position_m[:, :2]
+        self.size_m = boxes[:, 3:5]
+        yaw = boxes[:, 6] + np.arctan2(pose[1, 0], pose[0, 0])
+        self.axis = axis_of(boxes, yaw)
+        variance = (CENTRE_NOISE_M + NOISE_PER_M * self.size_m) ** 2
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        turn = np.moveaxis(np.array([[cos, -sin], [sin, cos]]), 2, 0)
+        self.noise = np.einsum("kij,kj,klj->kil", turn, variance, turn)
+        self.class_evidence = np.zeros((len(boxes), len(instances.class_names)))
+        self.class_evidence[np.arange(len(boxes)), self.classes] = instances.scores

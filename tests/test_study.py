@@ -1,0 +1,147 @@
+"""Studies: variants trained alike and compared."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_tiny_config, write_semantickitti
+from scenes import frame_of
+
+from bev_instseg.cli import study
+from bev_instseg.config import Config, DataConfig, SourceConfig, save_config
+from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.structures import Instances
+from bev_instseg.study.report import quality_table, size_table
+from bev_instseg.study.sizes import SIZES, SizedComparison, quality_by_size
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def prediction(frame, labels, boxes_m: list[float]) -> Instances:
+    """Return instances of class 0 with boxes of the given lengths."""
+    boxes = np.zeros((len(boxes_m), 7), np.float32)
+    boxes[:, 3] = boxes_m
+    none = np.zeros(len(boxes_m), np.int32)
+    scores = np.ones(len(boxes_m), np.float32)
+    return Instances(labels.astype(np.int32), none, scores, boxes, ("vehicle", "a", "b"))
+
+
+def test_quality_is_counted_by_the_length_of_objects_and_false_alarms() -> None:
+    sizes, centres = [(1.6, 1.0), (7.5, 2.4)], [(10.0, 0.0), (20.0, 5.0)]
+    rng = np.random.default_rng(0)
+    parts = [rng.uniform(-30, -10, (40, 4))]  # background
+    for size, centre in zip(sizes, centres, strict=True):
+        xy = rng.uniform(-0.5, 0.5, (200, 2)) * size + centre
+        parts.append(np.column_stack([xy, np.zeros((200, 2))]))
+    instance = np.repeat([0, 1, 2], [40, 200, 200])
+    frame = frame_of(np.concatenate(parts), instance, [0, 0], centres)
+    found = prediction(frame, np.where(frame.instance == 2, 1, 0), [7.4])
+    missed = prediction(frame, np.where(frame.instance == 0, 1, 0), [12.0])  # only background
+    sized = []
+    for instances in (found, missed):
+        comparison = Evaluator(instances.class_names).compare(frame, instances)
+        sized.append(SizedComparison.of(comparison, frame, instances))
+    result = quality_by_size(sized)
+    counts = {name: (r.tp, r.fp, r.fn) for name, r in result.items()}
+    assert counts["1.2 to 2.5 m"] == (0, 0, 2)
+    assert counts["6 to 10 m"] == (1, 0, 1)
+    assert counts["below 1.2 m"] == counts["2.5 to 6 m"] == (0, 0, 0)
+    assert result["6 to 10 m"].pq == pytest.approx(1 / 1.5)
+    assert result["1.2 to 2.5 m"].pq == 0
+    assert np.isnan(result["below 1.2 m"].pq)
+    assert counts["10 m or more"] == (0, 1, 0)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Config:
+    """A study on three streets, two of them for validation."""
+    write_semantickitti(tmp_path / "data", {"00": ["a", "b"], "01": ["c", "a"], "02": ["b"]})
+    sources = (
+        SourceConfig(".", "semantickitti", ("00",), ("01",)),
+        SourceConfig("../data", "semantickitti", (), ("02",)),
+    )
+    tiny = make_tiny_config()
+    config = dataclasses.replace(tiny, data=DataConfig(sources=sources))
+    save_config(config, tmp_path / "base.yaml")
+    (tmp_path / "box.yaml").write_text("loss: {center: box}\n")
+    return config
+
+
+def command(tmp_path: Path, *options: str) -> list[str]:
+    paths = "--config", tmp_path / "base.yaml", "--variants", tmp_path / "box.yaml"
+    places = "--data", tmp_path / "data", "--out", tmp_path / "out"
+    return [*map(str, paths + places), *options]
+
+
+def test_a_study_trains_scores_and_reports_every_variant(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.main(command(tmp_path, "--seeds", "2")) == 0
+    printed = capsys.readouterr().out
+    scores = json.loads((tmp_path / "out" / "study.json").read_text())
+    assert {name: len(runs) for name, runs in scores.items()} == {"base": 2, "box": 2}
+    assert (tmp_path / "out" / "study.md").read_text() in printed
+    assert (tmp_path / "out" / "study.png").stat().st_size > 5000
+    for name, center in (("base", "embedding"), ("box", "box")):
+        for seed in range(2):
+            text = (tmp_path / "out" / f"{name}-{seed}" / "config.yaml").read_text()
+            assert f"center: {center}" in text
+            assert f"seed: {seed}" in text
+    sources = scores["base"][0]["sources"]
+    assert {name: found["frames"] for name, found in sources.items()} == {".": 1, "../data": 1}
+    assert set(sources["."]["per_size"]) == set(SIZES)
+
+
+def test_a_stopped_study_goes_on_and_finished_runs_are_kept(
+    base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert study.main(command(tmp_path, "--seeds", "1")) == 0
+    weights = tmp_path / "out" / "base-0" / "weights.safetensors"
+    before = weights.stat().st_mtime_ns
+    (tmp_path / "out" / "box-0" / "scores.json").unlink()
+    monkeypatch.setattr("bev_instseg.study.run.Trainer.run", lambda self: pytest.fail("trained"))
+    assert study.main(command(tmp_path, "--seeds", "1")) == 0
+    assert weights.stat().st_mtime_ns == before
+    assert (tmp_path / "out" / "box-0" / "scores.json").exists()
+
+
+def test_a_signal_stops_the_study(
+    base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bev_instseg.study.run.Run.train", lambda self: 15)
+    assert study.main(command(tmp_path)) == 143
+    assert not (tmp_path / "out" / "study.md").exists()
+
+
+def test_a_study_without_validation_or_with_equal_names_is_refused(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = tmp_path / "base" / "box.yaml"
+    again.parent.mkdir()
+    again.write_text("loss: {center: centroid}\n")
+    same = command(tmp_path)
+    same.insert(4, str(again))
+    assert study.main(same) == 2
+    assert "names must differ" in capsys.readouterr().err
+    sources = tuple(dataclasses.replace(source, val=()) for source in base.data.sources)
+    save_config(dataclasses.replace(base, data=DataConfig(sources=sources)), tmp_path / "base.yaml")
+    assert study.main(command(tmp_path)) == 2
+    assert "no source has val frames" in capsys.readouterr().err
+
+
+def run_scores(pq: float | None, size_pq: float | None) -> dict:
+    per_size = {name: {"pq": size_pq, "tp": 2, "fp": 0, "fn": 1} for name in SIZES}
+    return {"sources": {"streets": {"per_class": {"car": {"pq": pq}}, "per_size": per_size}}}
+
+
+def test_tables_show_mean_and_standard_deviation() -> None:
+    scores = {
+        "base": [run_scores(0.5, 0.3), run_scores(0.7, None)],
+        "other": [run_scores(None, None), run_scores(None, None)],
+    }
+    assert "| base    | 60.0 ± 14.1 |" in quality_table(scores)
+    assert "| other   |           - |" in quality_table(scores)
+    assert size_table(scores).splitlines()[2].split("|")[2].strip() == "30.0"
+    assert "(3)" in size_table(scores).splitlines()[0]
