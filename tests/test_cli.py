@@ -71,7 +71,7 @@ def test_the_script_in_tools_runs_the_command(tool: str) -> None:
     [
         (["segmnt"], "unknown command segmnt; did you mean segment?"),
         (["self_label"], "did you mean self-label?"),
-        (["xyz"], "unknown command xyz; choose from segment, train, "),
+        (["xyz"], "unknown command xyz; choose from segment, live, "),
     ],
 )
 def test_an_unknown_command_is_reported(

@@ -32,6 +32,7 @@ LAYERS = (
     ("evaluation",),
     ("training",),
     ("jobs",),
+    ("live",),
     ("benchmark", "study"),
     ("cli",),  # last: may import everything
 )
@@ -42,7 +43,18 @@ ONLY = {"ops": {"ops", "grid", "structures"}}
 # These never import torch, in whatever function.
 WITHOUT_TORCH = {
     *LAYERS[0],
-    *("ops", "io", "datasets", "simulate", "visualize", "export", "tiles", "jobs", "tracking"),
+    *(
+        "ops",
+        "io",
+        "datasets",
+        "simulate",
+        "visualize",
+        "export",
+        "tiles",
+        "jobs",
+        "tracking",
+        "live",
+    ),
     *(f"engines/{name}" for name in ("engine", "threads", "onnx_engine", "openvino_engine")),
     *(
         f"evaluation/{name}"
@@ -60,6 +72,7 @@ INSIDE_FUNCTIONS = {
         "lazrs",
         "matplotlib",
         "onnx",
+        "cyclonedds",
         "kiss_icp",
         "onnxruntime",
         "openvino",

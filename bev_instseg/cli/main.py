@@ -7,6 +7,8 @@ from importlib import import_module, metadata
 # Command: its module in bev_instseg.cli, and what it does.
 COMMANDS = {
     "segment": ("segment", "find the objects in LiDAR sweeps; write labels, boxes and pictures"),
+    "live": ("live", "find the objects in the sweeps of a running sensor, by ROS 2 or UDP"),
+    "play": ("play", "send recorded sweeps as a running sensor would"),
     "train": ("train", "train a network on labelled sweeps, or fine-tune one"),
     "evaluate": ("evaluate", "score a network on labelled sweeps"),
     "study": ("study", "train variants of a configuration with several seeds and compare them"),

@@ -70,24 +70,29 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
         help="floats of a point in .bin files: their number, or a letter each, as in xyzi, xyz_i "
         "or xyzirt (i is the intensity, _ and others are ignored); also kitti, nuscenes or auto",
     )
-    reading.add_argument(
+    add_frame_options(reading)
+
+
+def add_frame_options(group: "argparse._ArgumentGroup") -> None:
+    """Add the options that say how a sensor is mounted and what its intensities mean."""
+    group.add_argument(
         "--axes",
         metavar="XYZ",
         type=str.lower,
         help="directions of the file's x, y and z: three of f(orward), b(ack), l(eft), r(ight), "
         "u(p), d(own); KITTI is flu, nuScenes rfu, a camera rdf (default: x forward, up detected)",
     )
-    reading.add_argument(
+    group.add_argument(
         "--height", type=float, metavar="M", help="sensor height above ground, metres"
     )
-    reading.add_argument(
+    group.add_argument(
         "--origin",
         type=float,
         nargs=3,
         metavar=("X", "Y", "Z"),
         help="where the sensor is in the file's coordinates, metres",
     )
-    reading.add_argument(
+    group.add_argument(
         "--level",
         type=float,
         nargs=2,
@@ -95,7 +100,7 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
         help="how far the sensor is tilted, degrees: front down, left side up; 0 0 leaves the "
         "sweeps as they are",
     )
-    reading.add_argument(
+    group.add_argument(
         "--intensity",
         type=float,
         metavar="FULL",

@@ -1,5 +1,6 @@
 """Bring the sweeps of a recording to the network's frame, all in the way the first ones suggest."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -48,13 +49,26 @@ def survey_recording(recording: Recording, setup: SensorSetup) -> RecordingSurve
         if sweep.num_missing < len(sweep.points):
             sweeps.append(sweep)
     path = recording.path
-    clouds = ((name_of(path, one.stamp_ns), stored_points(one).values) for one in sweeps)
-    reading = survey_points(clouds, setup)
+    reading = survey_stamped(path, sweeps, setup)
     interpreted = []
     for sweep in sweeps:
         with suppress(ScanError):
             interpreted.append(interpret_sweep(path, sweep, setup, reading).points)
     return RecordingSurvey(reading, find_own_vehicle(interpreted))
+
+
+def survey_stamped(
+    path: Path, sweeps: Iterable[StampedSweep], setup: SensorSetup
+) -> Reading | None:
+    """Decide how all sweeps of a sensor are read from some of them; None without any.
+
+    Args:
+        path: Where they come from, for messages.
+        sweeps: Sweeps with points.
+        setup: What is known about the sensor; it is not questioned.
+    """
+    clouds = ((name_of(path, one.stamp_ns), stored_points(one).values) for one in sweeps)
+    return survey_points(clouds, setup)
 
 
 def name_of(recording: Path, stamp_ns: int) -> Path:

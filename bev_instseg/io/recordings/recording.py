@@ -17,9 +17,9 @@ from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
 from bev_instseg.io.recordings.poses import RecordedPoses, find_poses
 from bev_instseg.io.recordings.source import Message, Source
 from bev_instseg.io.recordings.transforms import (
-    REMEDY,
     FrameTree,
     Transform,
+    find_transform,
     read_extrinsics,
     recorded_frames,
 )
@@ -79,8 +79,7 @@ class Recording:
         self._source: Source | None = None
         self._topics: tuple[str, ...] = ()
         self._merger: Merger | None = None
-        self._tree: FrameTree | None = None
-        self._extrinsics: Mapping[str, Transform] = {}
+        self._transforms: Mapping[str, Transform] | FrameTree = {}
         self._capture_loss = ""
         if self.path.suffix.lower() == ".pcap" and not self.path.is_dir():
             self._open_capture(selection)
@@ -98,7 +97,7 @@ class Recording:
         if self.frame and selection.extrinsics is None:
             raise ScanError(f"{self.path}: a capture has no transforms; give --extrinsics FILE")
         if selection.extrinsics is not None:
-            self._extrinsics = read_extrinsics(selection.extrinsics)
+            self._transforms = read_extrinsics(selection.extrinsics)
         next(iter(self), None)  # raises an error here if it is no capture
         if self._capture_loss:
             raise ScanError(self._capture_loss)
@@ -113,9 +112,9 @@ class Recording:
                 "base_link"
             )
         if selection.extrinsics is not None:
-            self._extrinsics = read_extrinsics(selection.extrinsics)
+            self._transforms = read_extrinsics(selection.extrinsics)
         elif self.frame:
-            self._tree = recorded_frames(source)
+            self._transforms = recorded_frames(source)
         if self.frame:
             for name in self._topics:
                 self._to_frame(frame_of(source, name), name)  # raises an error now
@@ -228,22 +227,10 @@ class Recording:
         return find_poses(self._source, frame, name)
 
     def _to_frame(self, frame_id: str, topic: str) -> Transform:
-        for name in (topic.lstrip("/"), frame_id):
-            if name in self._extrinsics:
-                return self._extrinsics[name]
-        if self._extrinsics:
-            raise ScanError(
-                f"{self.path}: --extrinsics has neither the topic {topic} nor the frame "
-                f"{frame_id}; it has {', '.join(self._extrinsics)}"
-            )
-        found = self._tree.find(frame_id, self.frame) if self._tree is not None else None
-        if found is None:
-            frames = ", ".join(self._tree.frames[:20]) if self._tree is not None else ""
-            raise ScanError(
-                f"{self.path}: no fixed transform from {frame_id or 'an unnamed frame'} to "
-                f"{self.frame} (frames: {frames or 'none'}); choose another --frame {REMEDY}"
-            )
-        return found
+        try:
+            return find_transform(self._transforms, frame_id, topic, self.frame)
+        except ScanError as error:
+            raise ScanError(f"{self.path}: {error}") from None
 
 
 def read_recording(

@@ -182,11 +182,12 @@ def recorded_frames(recording: Source) -> FrameTree:
         for number, message in enumerate(recording.messages({name})):
             if number >= MAX_MESSAGES:
                 break
-            _add(tree, message)
+            add_transforms(tree, message)
     return tree
 
 
-def _add(tree: FrameTree, message: Message) -> None:
+def add_transforms(tree: FrameTree, message: Message) -> None:
+    """Add the transforms of a ``TFMessage``; raises ScanError if it is damaged."""
     for one in parse(message).transforms:
         shift, turn = one.transform.translation, one.transform.rotation
         try:
@@ -242,3 +243,35 @@ def _extrinsic(path: Path, name: str, entry: Any) -> Transform:
         return from_quaternion(translation, [float(entry.get(key, 0)) for key in quaternion])
     except ValueError:
         raise ScanError(f"{path}: {printable(name)} has a quaternion of length 0") from None
+
+
+def find_transform(
+    known: Mapping[str, Transform] | FrameTree, frame_id: str, topic: str, target: str
+) -> Transform:
+    """Return the transform from a sensor's coordinates to a frame.
+
+    Args:
+        known: What `read_extrinsics` has read, or the transforms of the robot.
+        frame_id: Frame of the sensor.
+        topic: Topic of its points, which `read_extrinsics` may name instead.
+        target: The frame that is wanted.
+
+    Raises:
+        ScanError: There is none.
+    """
+    if isinstance(known, FrameTree):
+        found = known.find(frame_id, target)
+        if found is None:
+            frames = ", ".join(known.frames[:20]) or "none"
+            raise ScanError(
+                f"no fixed transform from {frame_id or 'an unnamed frame'} to {target} (frames: "
+                f"{frames}); choose another --frame {REMEDY}"
+            )
+        return found
+    for name in (topic.lstrip("/"), frame_id):
+        if name in known:
+            return known[name]
+    raise ScanError(
+        f"--extrinsics has neither the topic {topic} nor the frame {frame_id}; it has "
+        f"{', '.join(known)}"
+    )

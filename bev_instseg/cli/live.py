@@ -1,0 +1,264 @@
+"""Find vehicles, pedestrians and cyclists in the sweeps of a running sensor.
+
+Examples:
+  %(prog)s --ros2 /velodyne_points
+      subscribe to a topic of ROS 2, by DDS: no ROS is needed here
+  %(prog)s --ros2 /velodyne_points --frame base_link --out drives
+      in another frame, by /tf_static, and recorded
+  %(prog)s --pcap-udp 2368 --out drives
+      receive a Velodyne's packets
+
+Results are published by DDS with --ros2 or --publish, under the name NAME (bev_instseg):
+  /NAME/points       PointCloud2: all points as they came, with instance, class and score
+  /NAME/detections   Detection3DArray: class, score and oriented box of each object
+  /NAME/markers      MarkerArray: the same for RViz and Foxglove, with velocities
+With --out, they are written to DIR as an MCAP file with the same messages. An object keeps its
+number from sweep to sweep; --no-track numbers those of each sweep anew.
+
+The newest sweep is always the next: if they come faster than they are segmented, those in between
+are dropped and counted. A line a second tells the rate, the latencies and what was dropped. Axes,
+tilt and intensities are decided by the first eight sweeps, which get no results. The domain is that
+of ROS_DOMAIN_ID, and settings of Cyclone DDS in CYCLONEDDS_URI are respected. Ctrl-C, SIGTERM and
+SIGHUP finish the sweep in progress and close the file; the exit codes are 130, 143 and 129.
+"""
+
+import argparse
+import math
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from bev_instseg.cli.arguments import (
+    add_network_arguments,
+    make_segmenter,
+    new_parser,
+    positive,
+    run,
+)
+from bev_instseg.cli.segment import given_setup
+from bev_instseg.cli.segment_options import add_frame_options
+from bev_instseg.cli.segment_report import Report
+
+if TYPE_CHECKING:  # torch, rosbags: not for --help
+    from bev_instseg.io.recordings.transforms import Transform
+    from bev_instseg.live.dds import RosTopics
+    from bev_instseg.live.outputs import LiveRecording
+    from bev_instseg.live.pipeline import LiveOptions
+    from bev_instseg.live.session import LiveSession, Output
+    from bev_instseg.live.source import Source
+
+NAME = "bev_instseg"  # of the topics that results are published on
+MAX_PORT = 0xFFFF
+ADVICE_S = 3.0  # if nothing arrives for so long, a line says why that may be
+
+
+def main(argv: list[str] | None = None, prog: str = "python tools/live.py") -> int:
+    """Run the command and return its exit code."""
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(segment_live, arguments))
+
+
+def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
+    """Parse the command line; see `main`."""
+    parser = new_parser(__doc__, prog)
+    parser.set_defaults(sensor=None, format=None)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--ros2", metavar="TOPIC", help="a PointCloud2 topic of ROS 2")
+    source.add_argument(
+        "--pcap-udp", type=int, metavar="PORT", help="UDP port that a Velodyne sends to (2368)"
+    )
+    parser.add_argument(
+        "--model", default="", help="the Velodyne, such as VLP-16 (default: its packets tell)"
+    )
+    parser.add_argument(
+        "--publish",
+        nargs="?",
+        const=NAME,
+        metavar="NAME",
+        help="publish by DDS under this name (default: bev_instseg; with --ros2 always)",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the recording")
+    parser.add_argument(
+        "--seconds", type=positive, metavar="S", help="end after so long (default: never)"
+    )
+    add_network_arguments(parser)
+    _add_sensor_options(parser)
+    return parser.parse_args(argv)
+
+
+def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
+    sensor = parser.add_argument_group("the sensor (default: detected)")
+    add_frame_options(sensor)
+    sensor.add_argument(
+        "--frame",
+        default="",
+        metavar="NAME",
+        help="bring the points to this frame, such as base_link, by /tf_static",
+    )
+    sensor.add_argument(
+        "--extrinsics", type=Path, metavar="YAML", help="where the sensor is in that frame"
+    )
+    sensor.add_argument(
+        "--ego-box",
+        type=float,
+        nargs=4,
+        metavar=("X0", "X1", "Y0", "Y1"),
+        help="the vehicle itself, metres in the coordinates of the points: gets no label",
+    )
+    sensor.add_argument(
+        "--standing", action="store_true", help="the sensor does not move: needs no odometry"
+    )
+    sensor.add_argument("--no-track", action="store_true", help="number each sweep's objects anew")
+
+
+def segment_live(arguments: argparse.Namespace) -> int:
+    """Segment sweeps until told to stop, and return the exit code.
+
+    Args:
+        arguments: The parsed command line.
+
+    Raises:
+        ValueError: The options cannot be used.
+        OSError: The network cannot be used, or the recording not be written.
+        ImportError: An option needs a package that is not installed.
+    """
+    from bev_instseg.live.outputs import PublishedTopics
+    from bev_instseg.live.pipeline import Pipeline
+    from bev_instseg.live.session import LiveSession
+
+    report = Report(arguments.program)
+    _check_options(arguments)
+    topics = _join(arguments)
+    source, options = _listen(arguments, topics)
+    with report.announced("loading the network"):
+        segmenter = make_segmenter(arguments)
+    with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+        pipeline = Pipeline(segmenter, options, report.notice)
+    with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
+        outputs: list[Output] = []
+        if topics is not None:
+            published = PublishedTopics(topics, arguments.publish or NAME)
+            outputs.append(published)
+            print(f"publishing {', '.join(published.names)}", flush=True)
+        if arguments.out is not None:
+            recording = stack.enter_context(_begin_recording(arguments.out, source.name))
+            outputs.append(recording)
+            print(f"recording {recording.path}", flush=True)
+        session = LiveSession(source, pipeline, outputs)
+        try:
+            with session:
+                _watch(arguments.seconds, report, session, source)
+        finally:
+            print(session.line())
+            if topics is not None and published.num_late:
+                report.say(f"note: {published.num_late} messages were not taken in time")
+    return 0 if session.state.num_sweeps else 2
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    """Raise ValueError for options that do not go together."""
+    by_udp = arguments.pcap_udp is not None
+    if by_udp and not 0 < arguments.pcap_udp <= MAX_PORT:
+        raise ValueError(f"--pcap-udp must be 1..{MAX_PORT}, got {arguments.pcap_udp}")
+    if by_udp and arguments.publish is None and arguments.out is None:
+        raise ValueError("results go nowhere: add --publish, or --out DIR to record them")
+    if arguments.model and not by_udp:
+        raise ValueError("--model is about a Velodyne's packets: leave it out, or give --pcap-udp")
+    if arguments.extrinsics is not None and not arguments.frame:
+        raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
+    if by_udp and arguments.frame and arguments.extrinsics is None:
+        raise ValueError("packets have no transforms: --frame needs --extrinsics FILE")
+    if arguments.standing and arguments.no_track:
+        raise ValueError("--standing is about tracking: leave it out, or --no-track")
+
+
+def _join(arguments: argparse.Namespace) -> "RosTopics | None":
+    """Return the topics of the domain; None if nothing is subscribed to or published."""
+    if arguments.ros2 is None and arguments.publish is None:
+        return None
+    from bev_instseg.live.dds import RosTopics
+
+    return RosTopics()
+
+
+def _listen(
+    arguments: argparse.Namespace, topics: "RosTopics | None"
+) -> "tuple[Source, LiveOptions]":
+    """Return where sweeps come from, and how they are read."""
+    from bev_instseg.io.recordings.transforms import find_transform, read_extrinsics
+    from bev_instseg.live.dds import RosFrames, RosPoints
+    from bev_instseg.live.pipeline import LiveOptions
+    from bev_instseg.live.velodyne_udp import VelodynePackets
+
+    frame: str = arguments.frame.lstrip("/")
+    to_frame: Callable[[str, str], Transform] | None = None
+    if arguments.extrinsics is not None:
+        known = read_extrinsics(arguments.extrinsics)
+        to_frame = partial(find_transform, known, target=frame)
+    elif frame and topics is not None:
+        to_frame = RosFrames(topics, frame).find
+    if arguments.pcap_udp is not None:
+        source: Source = VelodynePackets(arguments.pcap_udp, arguments.model)
+    else:
+        assert topics is not None
+        source = RosPoints(topics, arguments.ros2)
+    options = LiveOptions(
+        name=source.name,
+        setup=given_setup(arguments),
+        frame=frame,
+        to_frame=to_frame,
+        ego_box=arguments.ego_box and tuple(arguments.ego_box),
+        tracks=not arguments.no_track,
+        stands=arguments.standing,
+    )
+    return source, options
+
+
+def _begin_recording(out: Path, source: str) -> "LiveRecording":
+    """Begin a recording that is named after its source and the time."""
+    from bev_instseg.live.outputs import LiveRecording
+
+    out.mkdir(parents=True, exist_ok=True)
+    name = re.sub(r"\W+", "_", source).strip("_")
+    now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    return LiveRecording(out.resolve() / f"{name}_{now}.mcap", {"live": source})
+
+
+def _watch(seconds: int | None, report: Report, session: "LiveSession", source: "Source") -> None:
+    """Show the state once a second, until the time is over or something goes wrong.
+
+    After Ctrl-C another one is ignored, so that what is being written is finished.
+    """
+    try:
+        _show_states(seconds, report, session, source)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise
+
+
+def _show_states(
+    seconds: int | None, report: Report, session: "LiveSession", source: "Source"
+) -> None:
+    start_s, advised = time.monotonic(), False
+    is_terminal = sys.stderr.isatty()
+    with tqdm(bar_format="{desc}", disable=not is_terminal, leave=False) as bar:
+        while (passed_s := time.monotonic() - start_s) < (seconds or math.inf):
+            session.wait(min(1.0, (seconds or math.inf) - passed_s))
+            if not session.num_arrived and not advised and passed_s > ADVICE_S:
+                report.say(f"note: {source.advice()}")
+                advised = True
+            line = session.line(1.0)
+            if is_terminal:
+                bar.set_description_str(line[: shutil.get_terminal_size().columns - 1])
+            else:
+                report.say(line)

@@ -1,0 +1,107 @@
+"""Send recorded sweeps as a running sensor would, to try bev-instseg live or anything else.
+
+Examples:
+  %(prog)s drive.mcap --ros2 /velodyne_points
+      publish the sweeps on a topic of ROS 2, as fast as they were recorded
+  %(prog)s drives/sequences/00/velodyne --ros2 /velodyne_points --rate 10 --loop
+      a folder of sweeps, ten a second, over and over
+  %(prog)s drive.pcap --udp 2368
+      send the packets of a Velodyne's capture to a port of this machine
+
+Sweeps are stamped with the time at which they are sent. The domain is that of ROS_DOMAIN_ID, and
+settings of Cyclone DDS in CYCLONEDDS_URI are respected. Ctrl-C ends it.
+"""
+
+import argparse
+import math
+import time
+from functools import partial
+from pathlib import Path
+
+from bev_instseg.cli.arguments import new_parser, run
+
+START_S = 1.0  # for subscribers and publisher to find each other
+
+
+def main(argv: list[str] | None = None, prog: str = "python tools/play.py") -> int:
+    """Run the command and return its exit code."""
+    arguments = parse_arguments(argv, prog)
+    return run(arguments.program, partial(play, arguments))
+
+
+def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
+    """Parse the command line; see `main`."""
+    parser = new_parser(__doc__, prog)
+    parser.add_argument(
+        "input", type=Path, metavar="INPUT", help="a recording, or a folder of sweeps"
+    )
+    target = parser.add_mutually_exclusive_group(required=True)
+    target.add_argument("--ros2", metavar="TOPIC", help="publish on this topic of ROS 2")
+    target.add_argument(
+        "--udp", type=int, metavar="PORT", help="send a capture's packets to this port"
+    )
+    parser.add_argument(
+        "--topic", default="", metavar="NAME", help="topic to read, if several have points"
+    )
+    parser.add_argument(
+        "--rate", type=_rate, metavar="HZ", help="sweeps a second (default: as recorded, or 10)"
+    )
+    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    return parser.parse_args(argv)
+
+
+def play(arguments: argparse.Namespace) -> int:
+    """Send everything and return the exit code.
+
+    Args:
+        arguments: The parsed command line.
+
+    Raises:
+        ValueError: The input or the options cannot be used.
+        OSError: A file or the network cannot be used.
+        ImportError: A package is not installed.
+    """
+    if arguments.udp is None:
+        return _publish(arguments)
+    for option in ("rate", "topic"):
+        if getattr(arguments, option):
+            raise ValueError(f"--{option} is for --ros2: packets are sent as they were captured")
+    from bev_instseg.live.replay import send_packets
+
+    while True:
+        num_sent = send_packets(arguments.input, arguments.udp)
+        if not arguments.loop:
+            print(f"{num_sent} packets sent")
+            return 0 if num_sent else 2
+
+
+def _publish(arguments: argparse.Namespace) -> int:
+    from bev_instseg.live.dds import RosTopics
+    from bev_instseg.live.replay import CLOUD_TYPE, cloud_message, recorded_sweeps, wait_until
+
+    writer = RosTopics().writer(arguments.ros2, CLOUD_TYPE)
+    start_s, num_sent, last_s = time.monotonic() + START_S, 0, 0.0
+    while True:
+        for due_s, frame_id, points in recorded_sweeps(
+            arguments.input, arguments.topic, arguments.rate
+        ):
+            wait_until(start_s + due_s)
+            writer.write(cloud_message(time.time_ns(), frame_id, points))
+            num_sent, last_s = num_sent + 1, due_s
+        if not arguments.loop:
+            break
+        start_s += last_s + 1 / (arguments.rate or 10.0)
+    time.sleep(START_S)  # the last sweep may be on its way
+    print(f"{num_sent} sweeps sent, {writer.num_late} of them not taken in time")
+    return 0 if num_sent else 2
+
+
+def _rate(text: str) -> float:
+    """Parse a number above 0."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text}")
+    return rate

@@ -1,0 +1,11 @@
+"""Sweeps that arrive now: from ROS 2's topics or a sensor's packets, to labels at once.
+
+- `slot`: hands the newest sweep from the thread that receives to the one that computes.
+- `source`: what sources offer; `dds`: ROS 2's topics without ROS; `velodyne_udp`: a Velodyne's
+  packets.
+- `pipeline`: from a sweep to its messages; `follow`: its objects and their ids; `own_search`: the
+  vehicle that carries the sensor.
+- `outputs`: where results go; `replay`: sends recorded sweeps, to try it.
+- `state`: how fast it goes, how late the results are, and what was dropped.
+- `session`: all of these at work.
+"""

@@ -1,0 +1,71 @@
+"""Where the results of live sweeps go: ROS 2's topics, and a recording."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from bev_instseg.export.labelled_recording import LabelledRecording
+from bev_instseg.export.ros_messages import TOPICS
+from bev_instseg.export.stored_sweeps import StoredSweep
+from bev_instseg.live.dds import RosTopics
+from bev_instseg.live.pipeline import LiveResult
+
+
+class PublishedTopics:
+    """Publishes the topics of a labelled recording, under a name of their own."""
+
+    def __init__(self, topics: RosTopics, name: str) -> None:
+        """Prepare to publish.
+
+        Args:
+            topics: The topics of the domain.
+            name: What comes before ``/points``, ``/detections`` and ``/markers``.
+        """
+        self.names = [f"/{name.strip('/')}/{topic.rpartition('/')[2]}" for topic, _ in TOPICS]
+        kinds = [kind for _, kind in TOPICS]
+        self._writers = [topics.writer(*one) for one in zip(self.names, kinds, strict=True)]
+
+    def write(self, result: LiveResult) -> None:
+        """Publish the messages of a sweep."""
+        for writer, data in zip(self._writers, result.messages, strict=True):
+            writer.write(data)
+
+    @property
+    def num_late(self) -> int:
+        """How many messages a subscriber did not take in time, and did not get."""
+        return sum(writer.num_late for writer in self._writers)
+
+
+class LiveRecording:
+    """Writes results to an MCAP file, which is complete when the ``with`` block ends."""
+
+    def __init__(self, path: Path, about: Mapping[str, str]) -> None:
+        """Begin a file; see `LabelledRecording` for errors.
+
+        Args:
+            path: The file; its folder must exist.
+            about: What it is made from.
+        """
+        self.path = path
+        self._file = LabelledRecording(path, about, TOPICS, goes_on=False)
+
+    def write(self, result: LiveResult) -> None:
+        """Add a sweep."""
+        self._file.write(StoredSweep(self._file.next_index, result.stamp_ns, result.messages))
+
+    def __enter__(self) -> Self:
+        """Return the recording."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Complete the file; after a full disk, leave it as it is."""
+        if isinstance(error, OSError):
+            self._file.close()
+        else:
+            self._file.finish(failed=0, losses=[])

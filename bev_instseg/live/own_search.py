@@ -1,0 +1,53 @@
+"""Look for the vehicle that carries the sensor, while sweeps go by."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bev_instseg.io.recordings.interpret import SURVEY_STEP
+from bev_instseg.io.recordings.own_vehicle import OwnVehicle, find_own_vehicle
+from bev_instseg.io.survey import MAX_SWEEPS
+
+MIN_WAY_M = 1.0  # between two sweeps that are looked at
+
+
+class OwnVehicleSearch:
+    """Compares `MAX_SWEEPS` sweeps once, in a thread of its own."""
+
+    def __init__(self) -> None:
+        """Look at nothing yet."""
+        self._kept: list[NDArray[np.float32]] = []
+        self._last_m: NDArray[np.float64] | None = None
+        self._num_sweeps = 0
+        self._found: Future[OwnVehicle | None] | None = None
+
+    def look(self, points: NDArray[np.float32], place_m: NDArray[np.float64] | None) -> None:
+        """Keep a sweep if it may show something new, until there are enough.
+
+        Args:
+            points: (N, 4) the sweep in the sensor frame; it is not copied.
+            place_m: (3,) where the sensor was, in the world; None if that is unknown: then every
+                `SURVEY_STEP`-th sweep is kept.
+        """
+        if self._found is not None:
+            return
+        if place_m is None:
+            is_new = self._num_sweeps % SURVEY_STEP == 0
+        else:
+            way_m = np.inf if self._last_m is None else np.linalg.norm(place_m - self._last_m)
+            is_new = bool(way_m >= MIN_WAY_M)
+        self._num_sweeps += 1
+        if is_new:
+            self._last_m = place_m
+            self._kept.append(points)
+        if len(self._kept) == MAX_SWEEPS:
+            pool = ThreadPoolExecutor(1)
+            self._found = pool.submit(find_own_vehicle, self._kept)
+            pool.shutdown(wait=False)
+            self._kept = []
+
+    @property
+    def vehicle(self) -> OwnVehicle | None:
+        """The vehicle, once it has been found."""
+        return self._found.result() if self._found is not None and self._found.done() else None

@@ -1,0 +1,121 @@
+"""Send recorded sweeps as if a sensor sent them now."""
+
+import socket
+import time
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.export.ros_messages import FLOAT32, POINTS, message_types
+from bev_instseg.io.find_recordings import is_recording
+from bev_instseg.io.formats import SUFFIXES
+from bev_instseg.io.recordings.recording import Recording, Selection
+from bev_instseg.io.recordings.velodyne import FRAME, import_decoder
+from bev_instseg.io.sweep import read_scan
+from bev_instseg.structures import Float32
+
+CLOUD_TYPE = POINTS[1]
+USUAL_HZ = 10.0
+
+
+class Replayed(NamedTuple):
+    """A sweep to send.
+
+    Attributes:
+        due_s: When, seconds after the first.
+        frame_id: Its coordinate frame.
+        points: (N, 4) float32 x, y, z and intensity as recorded.
+    """
+
+    due_s: float
+    frame_id: str
+    points: Float32
+
+
+def recorded_sweeps(
+    path: Path, topic: str = "", rate_hz: float | None = None
+) -> Iterator[Replayed]:
+    """Yield the sweeps of a recording or of a folder, in their order.
+
+    Args:
+        path: The recording, or a folder of sweeps in files.
+        topic: Topic of the recording; if empty, the only one with points.
+        rate_hz: Sweeps a second; None for that of the recording, for folders `USUAL_HZ`.
+
+    Raises:
+        ScanError: Something cannot be read.
+    """
+    if not is_recording(path):
+        files = sorted(one for one in path.glob("*") if one.suffix.lower() in SUFFIXES)
+        if not files:
+            raise ScanError(f"{path}: no recording, and no folder with sweeps; check the path")
+        for i, file in enumerate(files):
+            yield Replayed(i / (rate_hz or USUAL_HZ), FRAME, read_scan(file))
+        return
+    with Recording(path, Selection((topic,) if topic else ())) as recording:
+        first_ns = 0
+        for i, raw in enumerate(recording):
+            first_ns = first_ns or raw.stamp_ns
+            due_s = i / rate_hz if rate_hz else (raw.stamp_ns - first_ns) / 1e9
+            sweep = recording.sweep(raw)
+            yield Replayed(due_s, sweep.frame_id, sweep.points)
+
+
+def cloud_message(stamp_ns: int, frame_id: str, points: Float32) -> bytes:
+    """Return a serialised ``PointCloud2`` of ROS 2.
+
+    Args:
+        stamp_ns: Its stamp.
+        frame_id: Its coordinate frame.
+        points: (N, 4) float32 x, y, z and intensity.
+    """
+    types = message_types().types
+    stamp = types["builtin_interfaces/msg/Time"](*divmod(stamp_ns, 10**9))
+    header = types["std_msgs/msg/Header"](stamp, frame_id)
+    field = types["sensor_msgs/msg/PointField"]
+    fields = [field(name, 4 * k, FLOAT32, 1) for k, name in enumerate(("x", "y", "z", "intensity"))]
+    size, data = 16, points.astype("<f4").reshape(-1).view(np.uint8)
+    sizes = False, size, size * len(points), data, False
+    cloud = types[CLOUD_TYPE](header, 1, len(points), fields, *sizes)
+    return bytes(message_types().serialize_cdr(cloud, CLOUD_TYPE))
+
+
+def send_packets(path: Path, port: int) -> int:
+    """Send the packets of a Velodyne's capture to a port of this machine, as fast as they came.
+
+    Args:
+        path: The ``.pcap``.
+        port: The UDP port.
+
+    Returns:
+        How many were sent.
+
+    Raises:
+        ScanError: It is not a capture.
+        ImportError: ``velodyne-decoder`` is not installed.
+    """
+    size = import_decoder("--udp").PACKET_SIZE
+    dpkt = import_module("dpkt")
+    num_sent, start_s, first_s = 0, time.monotonic(), None
+    with open(path, "rb") as file, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        try:
+            for stamp_s, frame in dpkt.pcap.UniversalReader(file):
+                data = getattr(dpkt.ethernet.Ethernet(frame).data.data, "data", b"")
+                if len(data) != size:
+                    continue
+                first_s = stamp_s if first_s is None else first_s
+                wait_until(start_s + stamp_s - first_s)
+                sender.sendto(data, ("127.0.0.1", port))
+                num_sent += 1
+        except (ValueError, AttributeError, dpkt.UnpackError) as error:
+            raise ScanError(f"{path}: not a whole capture: {error}") from None
+    return num_sent
+
+
+def wait_until(moment_s: float) -> None:
+    """Sleep until a moment of ``time.monotonic``."""
+    time.sleep(max(0.0, moment_s - time.monotonic()))

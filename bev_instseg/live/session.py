@@ -1,0 +1,120 @@
+"""Receive, segment and pass on, each at its own pace."""
+
+import threading
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Protocol, Self
+
+from bev_instseg.exceptions import ScanError
+from bev_instseg.live.pipeline import LiveResult, Pipeline
+from bev_instseg.live.slot import NewestSlot
+from bev_instseg.live.source import Arrival, Source
+from bev_instseg.live.state import LiveState
+
+WAIT_S = 0.2
+
+
+class Output(Protocol):
+    """Where results go."""
+
+    def write(self, result: LiveResult) -> None:
+        """Pass on the results of a sweep; raises OSError if that is not possible any more."""
+        ...
+
+
+class LiveSession:
+    """Runs while its ``with`` block does, in two threads; one receives, one computes.
+
+    Attributes:
+        state: Rate and latencies, from the first result on.
+        num_failed: How many sweeps could not be used.
+        error: What ended a thread; None if all goes well.
+    """
+
+    def __init__(self, source: Source, pipeline: Pipeline, outputs: Sequence[Output]) -> None:
+        """Begin nothing yet.
+
+        Args:
+            source: Where sweeps come from.
+            pipeline: What is done with each.
+            outputs: Where the results go, in this order.
+        """
+        self.state = LiveState()
+        self.num_failed = 0
+        self.error: Exception | None = None
+        self._source, self._pipeline, self._outputs = source, pipeline, outputs
+        self._slot = NewestSlot[Arrival]()
+        self._before = 0, 0  # dropped and lost before the first result
+        self._stop = threading.Event()
+        works = self._receive, self._compute
+        self._threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finish the sweep in progress and end."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait(self, seconds: float) -> None:
+        """Wait; raises what has ended a thread, as soon as that happens."""
+        self._stop.wait(seconds)
+        if self.error is not None:
+            raise self.error
+
+    @property
+    def num_arrived(self) -> int:
+        """How many sweeps have arrived."""
+        return self._slot.num_put
+
+    def line(self, window_s: float | None = None) -> str:
+        """Return the state in one line.
+
+        Args:
+            window_s: The rate is that of so many seconds before now; None for all.
+        """
+        if not self.state.num_sweeps:
+            return f"no results yet: {self.num_arrived} sweeps arrived, {self.num_failed} unusable"
+        dropped = self._slot.num_dropped - self._before[0]
+        lost = self._source.num_lost - self._before[1]
+        failed = f", {self.num_failed} unusable" if self.num_failed else ""
+        counts = f"{self.state.rate(window_s)}, {dropped} dropped, {lost} lost{failed}"
+        return f"{counts}; {self.state.latencies()}; {self.state.num_objects} objects"
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:
+            self.error = self.error or error
+            self._stop.set()
+
+    def _receive(self) -> None:
+        self._source.listen(self._slot.put, self._stop)
+
+    def _compute(self) -> None:
+        while not self._stop.is_set():
+            arrival = self._slot.take(WAIT_S)
+            if arrival is None:
+                continue
+            try:
+                result = self._pipeline.process(arrival.raw)
+            except ScanError as error:
+                self.num_failed += 1
+                self._pipeline.notice(str(error))
+                continue
+            if result is None:
+                self._before = self._slot.num_dropped, self._source.num_lost
+                continue
+            for output in self._outputs:
+                output.write(result)
+            self.state.add(result.stamp_ns, arrival.arrived_s, result.num_objects)

@@ -1,0 +1,69 @@
+"""How fast live sweeps are segmented, and how late their results are."""
+
+import threading
+import time
+from collections import deque
+
+import numpy as np
+
+MAX_KEPT = 1000  # latencies that the median and the 99 % are those of
+MAX_CLOCK_GAP_S = 60.0  # stamps that are farther from now are those of another clock
+
+
+class LiveState:
+    """Rate and latencies; filled by one thread and read by another."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        self.num_sweeps = self.num_objects = 0
+        self._from_arrival_s: deque[float] = deque(maxlen=MAX_KEPT)
+        self._from_stamp_s: deque[float] = deque(maxlen=MAX_KEPT)
+        self._ends_s: deque[float] = deque(maxlen=MAX_KEPT)
+        self._first_s = 0.0
+        self._lock = threading.Lock()
+
+    def add(self, stamp_ns: int, arrived_s: float, num_objects: int) -> None:
+        """Count a sweep whose results were published just now.
+
+        Args:
+            stamp_ns: Its stamp.
+            arrived_s: When it arrived, by ``time.perf_counter``.
+            num_objects: How many objects were found.
+        """
+        now_s = time.perf_counter()
+        late_s = (time.time_ns() - stamp_ns) / 1e9
+        with self._lock:
+            self._first_s = self._first_s or now_s
+            self.num_sweeps += 1
+            self.num_objects = num_objects
+            self._ends_s.append(now_s)
+            self._from_arrival_s.append(now_s - arrived_s)
+            if 0 <= late_s < MAX_CLOCK_GAP_S:
+                self._from_stamp_s.append(late_s)
+
+    def rate(self, window_s: float | None = None) -> str:
+        """Return the rate; there must be results.
+
+        Args:
+            window_s: Of so many seconds before now; None for all.
+        """
+        with self._lock:
+            ends_s, count = np.array(self._ends_s), self.num_sweeps
+        if window_s is not None:
+            recent = np.count_nonzero(ends_s > time.perf_counter() - window_s)
+            return f"{recent / window_s:.1f} sweeps/s"
+        span_s = ends_s[-1] - self._first_s if count > 1 else np.inf
+        return f"{count} sweeps, {(count - 1) / span_s:.1f} a second"
+
+    def latencies(self) -> str:
+        """Return how late the results of the last `MAX_KEPT` sweeps were."""
+        with self._lock:
+            arrival, stamp = (np.array(q) for q in (self._from_arrival_s, self._from_stamp_s))
+        from_stamp = f"from stamp {_spread(stamp)}" if len(stamp) else "stamps of another clock"
+        return f"from arrival {_spread(arrival)}, {from_stamp}"
+
+
+def _spread(latencies_s: np.ndarray) -> str:
+    """Return median and 99 % in milliseconds; there must be some."""
+    median, most = 1000 * np.quantile(latencies_s, (0.5, 0.99))
+    return f"{median:.0f} ms (99 %: {most:.0f})"

@@ -1,0 +1,130 @@
+"""A Velodyne's packets on a UDP port as a source of live sweeps, by ``velodyne-decoder``."""
+
+import socket
+import time
+import warnings
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+from bev_instseg.exceptions import explain, printable
+from bev_instseg.io.recordings.velodyne import decoded_sweep, import_decoder
+from bev_instseg.live.source import Arrival
+
+WAIT_S = 0.2
+RECEIVE_BYTES = 4 << 20  # packets that wait while a turn is decoded; the system may allow less
+MAX_PACKET = 1 << 16
+
+
+class VelodynePackets:
+    """Receives packets and puts them together to turns of the sensor.
+
+    The first sensor that sends is listened to; packets of others are left out.
+    """
+
+    def __init__(self, port: int, model: str = "") -> None:
+        """Open the port.
+
+        Args:
+            port: Where the sensor sends to; Velodyne's default is 2368.
+            model: Such as ``VLP-16``; if empty, the packets tell.
+
+        Raises:
+            ImportError: ``velodyne-decoder`` is not installed.
+            ValueError: The model is unknown, or each sensor has its own calibration.
+            OSError: The port is taken, or not allowed.
+        """
+        self._decoder = import_decoder("--pcap-udp")
+        chosen = chosen_model(self._decoder, model)
+        try:
+            self._stream = self._decoder.StreamDecoder(self._decoder.Config(model=chosen))
+        except RuntimeError as error:  # each HDL-64E has a calibration of its own
+            raise ValueError(
+                f"--model {model}: {explain(error)}; use the sensor's ROS driver and --ros2"
+            ) from None
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        self._socket.settimeout(WAIT_S)
+        try:
+            self._socket.bind(("", port))
+        except OSError as error:
+            self._socket.close()
+            raise OSError(error.errno, error.strerror, f"UDP port {port}") from None
+        self.name = f"UDP port {self._socket.getsockname()[1]}"
+        self._sensor = ""
+        self._num_other = 0
+        self._trouble = ""
+
+    @property
+    def port(self) -> int:
+        """The port: the one that was given, or a free one for 0."""
+        return int(self._socket.getsockname()[1])
+
+    def listen(self, put: Callable[[Arrival], None], stop: Event) -> None:
+        """Pass on each turn as soon as it is complete; see `Source`."""
+        with self._socket:
+            while not stop.is_set():
+                try:
+                    data, sender = self._socket.recvfrom(MAX_PACKET)
+                except TimeoutError:
+                    continue
+                found = self._decode(data, sender[0])
+                if found is not None:
+                    put(Arrival(decoded_sweep(*found), time.perf_counter()))
+
+    def _decode(self, data: bytes, sender: str) -> tuple[Any, Any] | None:
+        """Return stamp and points of a turn if a packet completes one."""
+        if len(data) != self._decoder.PACKET_SIZE:  # the sensor's position, or something else
+            self._num_other += 1
+            return None
+        self._sensor = self._sensor or sender
+        if sender != self._sensor:
+            warnings.warn(
+                f"{self.name}: packets of {sender} are left out, those of {self._sensor} came "
+                "first; send them to a port of their own",
+                stacklevel=1,
+            )
+            return None
+        try:
+            found: tuple[Any, Any] | None = self._stream.decode(time.time(), data)
+        except (ValueError, RuntimeError) as error:
+            self._trouble = explain(error)
+            return None
+        return found
+
+    @property
+    def num_lost(self) -> int:
+        """Lost packets leave gaps in sweeps, but lose none; see `Source`."""
+        return 0
+
+    def advice(self) -> str:
+        """Return what has arrived instead of sweeps; see `Source`."""
+        if self._trouble:
+            return f"packets on {self.name} cannot be decoded: {printable(self._trouble)}"
+        if self._num_other:
+            size = self._decoder.PACKET_SIZE
+            return f"{self._num_other} packets on {self.name} are no Velodyne's: not {size} bytes"
+        return f"no packets on {self.name} yet; check the sensor's destination port and address"
+
+
+def chosen_model(decoder: Any, name: str) -> Any:
+    """Return the decoder's model of a name such as ``VLP-16`` or ``hdl32e``; None for no name.
+
+    Args:
+        decoder: The module ``velodyne_decoder``.
+        name: As the user typed it.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if not name:
+        return None
+    models = decoder.Model.__members__
+    plain = {_plain(known): model for known, model in models.items()}
+    if _plain(name) not in plain:
+        raise ValueError(f"--model {printable(name)}: choose from {', '.join(models)}")
+    return plain[_plain(name)]
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "").replace("_", "").replace(" ", "").casefold()
