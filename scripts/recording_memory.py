@@ -64,7 +64,7 @@ def write_recording(path: Path, sweeps: list[np.ndarray], count: int) -> None:
             stamp_ns = (i + 1) * PERIOD_NS
             message = cloud(there_and_back[i % len(there_and_back)], stamp_ns)
             writer.add_message(channel, stamp_ns, bytes(store.serialize_cdr(message, CLOUD)), 0)
-        writer.finish()
+        writer.finish()  # type: ignore[no-untyped-call]
 
 
 def cloud(values: np.ndarray, stamp_ns: int) -> object:

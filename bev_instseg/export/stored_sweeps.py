@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mcap.exceptions import McapError
 from mcap.records import Channel, Message
@@ -44,8 +45,8 @@ class StoredSweep:
     @property
     def result(self) -> SweepResult:
         """The objects with their tracks; the file must have `TRACKS`."""
-        text = message_types().deserialize_cdr(self.messages[0], TRACKS[1]).data
-        return SweepResult.parse(text, TRACKS[0])
+        message: Any = message_types().deserialize_cdr(self.messages[0], TRACKS[1])
+        return SweepResult.parse(message.data, TRACKS[0])
 
 
 def stored_sweeps(path: Path) -> Iterator[StoredSweep]:
