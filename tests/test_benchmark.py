@@ -3,6 +3,7 @@
 import builtins
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,10 +17,12 @@ from bev_instseg.benchmark.measure import Machine, Timing, measure
 from bev_instseg.benchmark.report import compare_results, number_table
 from bev_instseg.benchmark.setup import Setup
 from bev_instseg.cli import benchmark
+from bev_instseg.config import ClusterConfig
 from bev_instseg.grid import BEVGrid
 from bev_instseg.model_files import pretrained_8_bit_model, pretrained_weights
 from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.structures import PillarEmbeddings
 
 DEMO = ROOT / "demo" / "sequences" / "00" / "velodyne" / "000000.bin"
 
@@ -105,6 +108,55 @@ def test_clusters_without_a_seed_are_dropped():
     assert labels.tolist() == [1, 1, 0, 2, 2]
 
 
+def pillars_and_embeddings(*centres_m, seeds=None):
+    """A row of pillars that point to these centres, surely by default."""
+    count = len(centres_m)
+    seed = np.ones(count) if seeds is None else seeds
+    cells = np.arange(count, dtype=np.int32)
+    pillars = SimpleNamespace(cells=cells, grid=BEVGrid())
+    embeddings = PillarEmbeddings(
+        np.array(centres_m, np.float32).reshape(count, 2),
+        np.ones((count, 3), np.float32),
+        np.array(seed, np.float32).reshape(count, 1),
+    )
+    return pillars, embeddings
+
+
+ON_EMBEDDINGS = [
+    decoders.dbscan_on_embeddings,
+    decoders.mean_shift_on_embeddings,
+    decoders.hdbscan_on_embeddings,
+]
+
+
+@pytest.mark.parametrize("decode", ON_EMBEDDINGS)
+def test_blobs_of_embeddings_come_out_as_instances(decode):
+    pytest.importorskip("sklearn")
+    noise_m = np.random.default_rng(0).uniform(-0.1, 0.1, (40, 2))
+    blob = np.repeat([0, 1], 20)
+    centres_m = np.array([[3, 4], [9, -5]])[blob] + noise_m
+    sure = np.where(np.arange(40) % 5, 0.5, 0.9)
+    config = ClusterConfig(seed_threshold=0.8, member_threshold=0.2)
+    seeds = np.append(sure, [0.1] * 10)  # ten pillars of the background in between
+    found = decode(*pillars_and_embeddings(*centres_m, *np.full((10, 2), 6), seeds=seeds), config)
+    assert len(found.classes) == 2
+    first = found.labels[0]
+    assert found.labels.tolist() == [first] * 20 + [3 - first] * 20 + [0] * 10
+    unseeded = np.where(blob == 1, 0.5, sure)
+    found = decode(*pillars_and_embeddings(*centres_m, seeds=unseeded), config)
+    assert found.labels.tolist() == [1] * 20 + [0] * 20
+
+
+@pytest.mark.filterwarnings("ignore:Binning data failed")  # with so few: harmless
+@pytest.mark.parametrize("decode", ON_EMBEDDINGS)
+@pytest.mark.parametrize("count", [0, 1, 2, 6, 20])
+def test_few_or_equal_embeddings_are_at_most_one_instance(decode, count):
+    pytest.importorskip("sklearn")
+    found = decode(*pillars_and_embeddings(*np.full((count, 2), 5.0)), ClusterConfig())
+    fewest = decoders.HDBSCAN_MIN_PILLARS if decode is decoders.hdbscan_on_embeddings else 1
+    assert found.labels.tolist() == [int(count >= fewest)] * count
+
+
 def test_missing_packages_are_reported(segmenter, monkeypatch):
     hide(monkeypatch, "pypatchworkpp", "sklearn", "scipy")
     [(name, reason)] = peers.time_peers([DEMO]).items()
@@ -113,7 +165,10 @@ def test_missing_packages_are_reported(segmenter, monkeypatch):
     assert "pip install 'bev-instseg[peers]'" in reason
     refs = decoders.list_labelled_frames(ROOT / "demo")
     found = decoders.compare_decoders(segmenter, refs, 1)
-    assert [isinstance(outcome, str) for outcome in found.values()] == [False, False, True, True]
+    measured = [name for name, outcome in found.items() if not isinstance(outcome, str)]
+    assert measured == list(decoders.DECODERS)[:2]
+    assert "No module named 'sklearn" in found["mean shift on shifted pillars"]
+    assert "pip install 'bev-instseg[peers]'" in found["HDBSCAN on shifted pillars"]
 
 
 def test_throughput_measures_rate_and_memory(segmenter):
@@ -192,6 +247,9 @@ def test_folder_without_sweeps_is_reported(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--only", "sparse", "--plot", "a.png"], "--plot needs the part growth"),
+        (["--only", "sparse", "--sequences", "06"], "--sequences needs the part decoders or"),
+        (["--truth", "boxed", "--sequences", "06"], "boxed: this is KITTI layout"),
+        (["--sequences", "00/000009"], "00/000009"),
         (["--truth", "absent"], "absent: not a data set"),
         (
             ["--truth", "absent"],
@@ -204,6 +262,7 @@ def test_folder_without_sweeps_is_reported(tmp_path, capsys):
 def test_errors_are_reported_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text("[1]")
+    (tmp_path / "boxed" / "training").mkdir(parents=True)
     assert benchmark.main(arguments) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("benchmark: ")
@@ -220,6 +279,7 @@ def test_runtimes_are_measured_with_their_quality(segmenter, monkeypatch):
         pretrained_weights(),
         [DEMO],
         ROOT / "demo",
+        ["00"],
         1,
         Machine.measure(torch.device("cpu")),
         None,

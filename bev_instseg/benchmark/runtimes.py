@@ -112,9 +112,10 @@ def _measure(
     setup: Setup, runtime: Runtime, file: Path, environment: Mapping[str, str]
 ) -> Outcome | str:
     worker = [sys.executable, "-m", "bev_instseg.benchmark.runtime_worker"]
+    truth = [str(setup.truth), ",".join(setup.sequences)]
     sweeps = [str(path) for path in setup.sweeps]
     done = subprocess.run(
-        [*worker, runtime, str(file), str(setup.truth), str(setup.repeats), *sweeps],
+        [*worker, runtime, str(file), *truth, str(setup.repeats), *sweeps],
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

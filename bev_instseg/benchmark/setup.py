@@ -17,7 +17,8 @@ class Setup:
         segmenter: The segmenter, warmed up.
         weights: File of its weights.
         sweeps: ``.bin`` files, at least one.
-        truth: A labelled data set, for the quality of decoders.
+        truth: A labelled data set, for the quality of decoders and runtimes.
+        sequences: Which sequences or frames of it, see `list_labelled_frames`.
         repeats: Calls per measurement; slow parts make fewer.
         machine: The rates that lower bounds are computed from.
         growth_plot: PNG file for the plot of growth; None for no plot.
@@ -27,6 +28,7 @@ class Setup:
     weights: Path
     sweeps: Sequence[Path]
     truth: Path
+    sequences: Sequence[str]
     repeats: int
     machine: Machine
     growth_plot: Path | None

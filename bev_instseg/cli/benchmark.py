@@ -75,9 +75,12 @@ def benchmark(arguments: argparse.Namespace) -> int:
         raise ScanError(f"{arguments.data}: no .bin files in this folder; choose one with --data")
     if arguments.plot and "growth" not in arguments.only:
         raise ValueError("--plot needs the part growth: add it to --only")
-    if {"decoders", "runtimes"} & set(arguments.only):  # now rather than after minutes
+    scored = {"decoders", "runtimes"} & set(arguments.only)
+    if arguments.sequences and not scored:
+        raise ValueError("--sequences needs the part decoders or runtimes: add one to --only")
+    if scored:  # now rather than after minutes
         try:
-            list_labelled_frames(arguments.truth)
+            list_labelled_frames(arguments.truth, arguments.sequences)
         except (BevInstsegError, ValueError, OSError) as error:
             raise ValueError(
                 f"{explain(error)}; the parts decoders and runtimes need labelled frames: "
@@ -91,6 +94,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
         weights=weights_file(arguments.weights),
         sweeps=sweeps,
         truth=arguments.truth,
+        sequences=arguments.sequences,
         repeats=arguments.repeats,
         machine=Machine.measure(torch.device(segmenter.engine.device)),
         growth_plot=arguments.plot,
@@ -126,8 +130,16 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         default=DEMO,
-        help="labelled data set for the PQ of decoders: split val of a KITTI layout, or all of a "
-        "SemanticKITTI layout (default: the bundled sweep)",
+        help="labelled data set for the PQ of decoders and runtimes: split val of a KITTI layout, "
+        "or a SemanticKITTI layout (default: the bundled sweep)",
+    )
+    parser.add_argument(
+        "--sequences",
+        nargs="+",
+        default=[],
+        metavar="SEQ",
+        help="sequences or frames of --truth in SemanticKITTI layout, such as 06 or 06/000003 "
+        "(default: all)",
     )
     parser.add_argument(
         "--only",
