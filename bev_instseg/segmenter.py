@@ -125,8 +125,8 @@ class Segmenter:
         It comes as float weights for PyTorch and as an 8-bit model for the other runtimes.
 
         Args:
-            name: One of `bev_instseg.model_files.PRETRAINED`; the model card says what each has
-                seen and under which licence it may be used.
+            name: ``default``, for non-commercial use, or ``clean``, trained only on data that
+                allows commercial use; see the model card.
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
             runtime: ``auto`` is torch on a GPU; on a CPU the fastest that is installed: openvino,

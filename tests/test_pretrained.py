@@ -14,7 +14,10 @@ from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.model_files import PRETRAINED, pretrained_8_bit_model, pretrained_weights
 
 DEMO = ROOT / "demo"
-LICENCES = {"default": ("CC-BY-NC-SA-4.0", "Treat these weights as CC BY-NC-SA 4.0")}
+LICENCES = {
+    "default": ("CC-BY-NC-SA-4.0", "Treat these weights as CC BY-NC-SA 4.0"),
+    "clean": ("Apache-2.0", "licence | Apache-2.0"),
+}
 GOLDEN = {  # class: (TP, FP, FN), PQ
     "vehicle": ((17, 0, 2), 0.896),
     "pedestrian": ((6, 0, 0), 0.970),
@@ -37,7 +40,7 @@ def test_weights_come_with_their_hash_names_and_card(name: str) -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="has no network 'cpu'; it has default"):
+    with pytest.raises(ValueError, match="has no network 'cpu'; it has default, clean"):
         Segmenter.from_pretrained("cpu")
 
 

@@ -5,8 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
-from scipy.spatial.distance import cdist
 
 from bev_instseg.structures import Float32, Instances
 
@@ -44,6 +42,9 @@ def course(points: Float32) -> Float32:
     Returns:
         (V, 3) float32 vertices in order, metres; the end with the smaller x, then y, comes first.
     """
+    from scipy.sparse.csgraph import minimum_spanning_tree  # not needed for other classes
+    from scipy.spatial.distance import cdist
+
     xyz = points[:, :3].astype(np.float64)
     square, size = np.unique(
         np.floor(xyz[:, :2] / STEP_M), axis=0, return_inverse=True, return_counts=True
@@ -66,5 +67,7 @@ def _distances(
     tree: NDArray[np.float64], start: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Return the distance of each vertex from one of them, along the tree, and the one before."""
+    from scipy.sparse.csgraph import dijkstra
+
     distance, before = dijkstra(tree, directed=False, indices=start, return_predecessors=True)
     return distance, before

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.csgraph import connected_components
 
 from bev_instseg.structures import Clusters, Float32, PillarEmbeddings
 
@@ -34,6 +33,8 @@ def join_pieces(
         The objects, in the order of their first pieces. A joined object has the mean score of its
         pieces, weighted by their pillars, and the opener of the first.
     """
+    from scipy.sparse.csgraph import connected_components  # not needed for classes without pieces
+
     pieces = np.flatnonzero(in_pieces[clusters.classes])
     if len(pieces) < 2:
         return clusters
