@@ -325,7 +325,7 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
     "stride": (lambda text: text.replace("-51.2", "-51.0"), "not multiples of 16"),
     "class": (lambda text: text.replace('"label": 10', '"label": 0'), "label is not in 1..65535"),
     "pieces": (
-        lambda text: text.replace('"label": 10', '"label": 10, "piece_m": 8'),
+        lambda text: text.replace('"piece_m": 0.0', '"piece_m": 8.0'),
         "joining pieces is not implemented in C++",
     ),
     "coefficients": (without_coefficient, "calibration is not three numbers"),
