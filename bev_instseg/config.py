@@ -322,6 +322,11 @@ class Config:
             )
 
     @property
+    def in_pieces(self) -> tuple[bool, ...]:
+        """Per class, whether its objects are learned in pieces and joined."""
+        return tuple(kind.piece_m > 0 for kind in self.classes)
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The C class names, in the order of the seed maps."""
         return tuple(c.name for c in self.classes)

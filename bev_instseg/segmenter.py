@@ -53,7 +53,7 @@ class Segmenter:
     Attributes:
         weights_sha256: Hash of the weights or exported model; empty for a network made in memory.
         engine: Computes the network.
-        unknown: Whether it also groups what stands on the ground and is no object of its network.
+        unknown: Whether it also groups the other things that stand on the ground.
         ground: Whether it also finds the points on the ground.
     """
 
@@ -332,10 +332,9 @@ def cluster_pillars(embeddings: PillarEmbeddings, pillars: Pillars, config: Conf
         thresholds.member_threshold,
         thresholds.min_free,
     )
-    in_pieces = np.array([kind.piece_m > 0 for kind in config.classes])
-    if not in_pieces.any():
+    if not any(config.in_pieces):
         return clusters
-    return join_pieces(clusters, embeddings, pillars.centres_m, in_pieces)
+    return join_pieces(clusters, embeddings, pillars.centres_m, np.array(config.in_pieces))
 
 
 def assembly_rules(config: Config) -> AssemblyRules:
@@ -348,7 +347,7 @@ def assembly_rules(config: Config) -> AssemblyRules:
         class_names=config.class_names,
         min_height_m=config.cluster.min_height_m,
         max_height_m=tuple(c.max_height_m for c in config.classes),
-        in_pieces=tuple(c.piece_m > 0 for c in config.classes),
+        in_pieces=config.in_pieces,
         min_points=tuple(c.min_points for c in config.classes),
         calibration=config.cluster.calibration,
         score_threshold=config.cluster.score_threshold,

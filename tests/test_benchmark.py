@@ -248,7 +248,7 @@ def test_folder_without_sweeps_is_reported(tmp_path, capsys):
     [
         (["--only", "sparse", "--plot", "a.png"], "--plot needs the part growth"),
         (["--only", "sparse", "--sequences", "06"], "--sequences needs the part decoders or"),
-        (["--truth", "boxed", "--sequences", "06"], "boxed: this is KITTI layout"),
+        (["--truth", "boxed", "--sequences", "06"], "boxed: a data set in KITTI layout"),
         (["--sequences", "00/000009"], "00/000009"),
         (["--truth", "absent"], "absent: not a data set"),
         (

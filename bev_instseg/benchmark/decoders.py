@@ -66,7 +66,7 @@ def list_labelled_frames(root: Path, sequences: Sequence[str] = ()) -> list[Fram
         return list_frames(root, layout, sequences or sorted(folders))
     if sequences:
         raise ValueError(
-            f"{root}: this is KITTI layout, of which the split val is used: leave out --sequences"
+            f"{root}: a data set in KITTI layout has no sequences; leave out --sequences"
         )
     return list_frames(root, layout, ["val"])
 

@@ -97,7 +97,7 @@ def balanced_predictions(data_sets: DataSets, config: Config) -> Predictions:
 
 def uncalibrated(config: Config) -> Config:
     """Return a configuration with mean seeds as scores and the lowest score and seed thresholds."""
-    return _with_cluster(
+    return with_cluster(
         config, calibration=(), score_threshold=0.0, seed_threshold=min(SEED_THRESHOLDS)
     )
 
@@ -118,7 +118,7 @@ def search_thresholds(data_sets: DataSets, start: Config) -> tuple[Config, dict[
 
     def score(config: Config) -> float:
         if config not in trials:
-            results = [_score_frames(frames, config) for frames in data_sets]
+            results = [score_inferred(frames, config) for frames in data_sets]
             trials[config] = Trial(results, mean_pq(results, classes))
         progress.update()
         return trials[config].mean_pq
@@ -190,7 +190,13 @@ def mean_pq(results: Sequence[Result], scored: Sequence[set[int]]) -> float:
     return float(np.mean(means)) if means else np.nan
 
 
-def _score_frames(frames: Sequence[InferredFrame], config: Config) -> Result:
+def score_inferred(frames: Sequence[InferredFrame], config: Config) -> Result:
+    """Score the instances of frames under the thresholds of a configuration.
+
+    Args:
+        frames: The frames.
+        config: Thresholds.
+    """
     evaluator = Evaluator(config.class_names)
     for inferred in frames:
         evaluator.add(inferred.frame, inferred.instances(config))
@@ -207,14 +213,14 @@ def _no_instances(num_points: int, num_classes: int) -> Instances:
 
 def _threshold_values(config: Config) -> list[Config]:
     return [
-        _with_cluster(config, seed_threshold=seed, score_threshold=score)
+        with_cluster(config, seed_threshold=seed, score_threshold=score)
         for seed in SEED_THRESHOLDS
         for score in SCORE_THRESHOLDS
     ]
 
 
 def _min_height_values(config: Config) -> list[Config]:
-    return [_with_cluster(config, min_height_m=value) for value in MIN_HEIGHTS_M]
+    return [with_cluster(config, min_height_m=value) for value in MIN_HEIGHTS_M]
 
 
 def _min_points_values(index: int, config: Config) -> list[Config]:
@@ -226,5 +232,11 @@ def _min_points_values(index: int, config: Config) -> list[Config]:
     return [with_value(value) for value in MIN_POINTS]
 
 
-def _with_cluster(config: Config, **changes: object) -> Config:
+def with_cluster(config: Config, **changes: object) -> Config:
+    """Return a configuration with other values of some fields of `ClusterConfig`.
+
+    Args:
+        config: The configuration.
+        **changes: The new values.
+    """
     return replace(config, cluster=replace(config.cluster, **changes))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Joining pieces of long objects: lines of which the network sees only a part at a time."""
+"""Joining the pieces of long objects, such as lines, which the network never sees whole."""
 
 import numpy as np
 from numpy.typing import NDArray

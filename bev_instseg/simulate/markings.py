@@ -122,10 +122,10 @@ class _Painter:
         rng = self.rng
         for _ in range(rng.poisson(3)):
             start, across = rng.uniform(-40, 40), rng.normal(0, 5)
-            place = bool(rng.random() < 0.7), across, rng.uniform(0.2, 2), (start, start + 30)
+            along_u, width = bool(rng.random() < 0.7), rng.uniform(0.2, 2)
             ends = start, start + rng.uniform(0.5, 30)
             shade = rng.uniform(0.25, 0.5)
-            self.stripes.append(Stripe(ROAD, 0, *place[:3], ends, reflectivity=shade))
+            self.stripes.append(Stripe(ROAD, 0, along_u, across, width, ends, reflectivity=shade))
 
     def paint_main_road(self) -> None:
         """Paint the lines along the main road: between lanes, at its edges and in the middle."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,12 @@ from tqdm import tqdm
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.metrics import Evaluator
-from bev_instseg.evaluation.threshold_search import SEED_THRESHOLDS, InferredFrame, infer_frames
+from bev_instseg.evaluation.threshold_search import (
+    SEED_THRESHOLDS,
+    infer_frames,
+    score_inferred,
+    with_cluster,
+)
 from bev_instseg.file_io import write_atomic
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.study.sizes import SizedComparison, quality_by_size
@@ -79,8 +84,11 @@ class Run:
         sources = self._validation()
         (first, refs), *others = sources.items()
         trial = infer_frames(segmenter, tqdm(refs[::2], desc="thresholds", unit="frame"))
-        threshold = max(SEED_THRESHOLDS, key=lambda seed: _mean_pq(trial, segmenter.config, seed))
-        segmenter = segmenter.with_config(_with_seed_threshold(segmenter.config, threshold))
+        choices = {
+            seed: with_cluster(segmenter.config, seed_threshold=seed) for seed in SEED_THRESHOLDS
+        }
+        threshold = max(choices, key=lambda seed: score_inferred(trial, choices[seed]).mean_pq)
+        segmenter = segmenter.with_config(choices[threshold])
         scores = {"variant": self.variant, "seed_threshold": threshold, "sources": {}}
         for name, own in ((first, refs[1::2]), *others):
             scores["sources"][name] = _score(segmenter, name, own)
@@ -109,15 +117,3 @@ def _score(segmenter: Segmenter, name: str, refs: Sequence[FrameRef]) -> Scores:
     by_class = evaluator.result().to_dict()
     by_size = {label: asdict(result) for label, result in quality_by_size(sized).items()}
     return {"frames": len(refs), **by_class, "per_size": by_size}
-
-
-def _mean_pq(frames: Sequence[InferredFrame], config: Config, seed_threshold: float) -> float:
-    evaluator = Evaluator(config.class_names)
-    chosen = _with_seed_threshold(config, seed_threshold)
-    for inferred in frames:
-        evaluator.add(inferred.frame, inferred.instances(chosen))
-    return evaluator.result().mean_pq
-
-
-def _with_seed_threshold(config: Config, value: float) -> Config:
-    return replace(config, cluster=replace(config.cluster, seed_threshold=value))
