@@ -517,6 +517,27 @@ def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     assert not (tmp_path / "other").exists()
 
 
+def test_weights_with_other_classes_pass_on_all_but_the_new_seed_maps(straight, data, tmp_path):
+    weights = straight / "weights.safetensors"
+    tiny = make_tiny_config()
+    vehicle, _, cyclist = tiny.classes
+    config = dataclasses.replace(
+        tiny,
+        classes=(cyclist, dataclasses.replace(vehicle, name="lorry")),
+        loss=dataclasses.replace(tiny.loss, foreground_weight=(1.0, 1.0)),
+        augment=dataclasses.replace(tiny.augment, paste=(1, 1)),
+    )
+    with pytest.warns(UserWarning, match="knows vehicle, pedestrian, cyclist; .*start: lorry"):
+        trainer = trainer_of(config, data, tmp_path / "run", initial=weights)
+    old, new = load_state(straight / "last.pt")["model"], trainer.model.state_dict()
+    for name in old.keys() - {"heads.out.weight", "heads.out.bias"}:
+        assert torch.equal(old[name], new[name])
+    for name in ("heads.out.weight", "heads.out.bias"):
+        assert torch.equal(new[name][0], old[name][2])  # cyclist
+        assert not any(torch.equal(new[name][1], row) for row in old[name])
+        assert torch.equal(new[name][2:], old[name][3:])  # offsets and precision
+
+
 def test_each_row_is_reported_after_its_scores_are_logged(data, tmp_path):
     rows, logged = [], []
 

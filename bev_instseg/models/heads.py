@@ -6,6 +6,7 @@ are those of Neven et al., CVPR 2019.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -136,6 +137,22 @@ class Heads(nn.Module):
         with torch.autocast(hidden.device.type, enabled=False):
             raw: Tensor = self.out(hidden.float())
         return raw
+
+    def start_from(self, trained: "Heads", seed_from: Sequence[int | None]) -> None:
+        """Copy the weights of trained heads that may have other classes.
+
+        Args:
+            trained: Heads of the same width and bandwidth.
+            seed_from: For each class its class in ``trained``; None leaves its seed map untrained.
+        """
+        self.hidden.load_state_dict(trained.hidden.state_dict())
+        kept = [(new, old) for new, old in enumerate(seed_from) if old is not None]
+        others = self.out.out_features - self.num_classes
+        kept += [(self.num_classes + i, trained.num_classes + i) for i in range(others)]
+        new, old = (list(rows) for rows in zip(*kept, strict=True))
+        with torch.no_grad():
+            self.out.weight[new] = trained.out.weight[old]
+            self.out.bias[new] = trained.out.bias[old]
 
     def decode(self, raw: Tensor, centres_m: Tensor) -> Embeddings:
         """Decode raw channels.

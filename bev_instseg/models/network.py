@@ -2,6 +2,7 @@
 
 import copy
 import os
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,17 @@ class BEVNet(nn.Module):
         features = self.pillar_features(batch.features)
         features = self.backbone(features, batch.pyramid)
         return self.heads.decode(self.heads(features), batch.centres_m)
+
+    def start_from(self, trained: "BEVNet", seed_from: Sequence[int | None]) -> None:
+        """Copy the weights of a trained network that may have other classes.
+
+        Args:
+            trained: A network of the same ``model`` configuration.
+            seed_from: For each class its class in ``trained``; None leaves its seed map untrained.
+        """
+        self.pillar_features.load_state_dict(trained.pillar_features.state_dict())
+        self.backbone.load_state_dict(trained.backbone.state_dict())
+        self.heads.start_from(trained.heads, seed_from)
 
     def folded(self, dtype: torch.dtype) -> "BEVNet":
         """Return a copy for inference only, with batch norms folded into the preceding weights.

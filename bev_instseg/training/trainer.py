@@ -1,6 +1,7 @@
 """The training loop: one process or several, interrupted and resumed at will."""
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from bev_instseg.checkpoint import load_model, save_weights
-from bev_instseg.config import Config, check_same_network, config_to_dict
+from bev_instseg.config import Config, config_to_dict
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.exceptions import TrainingError
@@ -65,7 +66,8 @@ class Trainer:
             validation: Frames to score every ``validate_every`` steps; may be empty.
             out: The run's folder.
             resume: Whether to continue from ``out/last.pt``.
-            initial: Weights to start a new run from, of the same network.
+            initial: Weights to start a new run from, of the same network; a class without a
+                counterpart in them starts untrained, which a notice says.
 
         Raises:
             TrainingError: The processes cannot share a batch evenly; the memory is too small; the
@@ -254,13 +256,30 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         model, config, sha256 = load_model(path)
-        try:
-            check_same_network(config, self.config)
-        except ValueError as error:
-            raise TrainingError(f"{path}: belongs to a different network: {error}") from None
-        self.model.load_state_dict(model.state_dict())
+        if (config.model, config.grid.cell_m) != (self.config.model, self.config.grid.cell_m):
+            raise TrainingError(
+                f"{path}: belongs to a different network; use its model and grid.cell_m"
+            )
+        self.model.start_from(model.to(self.device), _matching_classes(path, config, self.config))
         self.average = new_average(self.model, self.config.train.average_decay)
         self.progress.initial_sha256 = sha256
+
+
+def _matching_classes(path: Path, trained: Config, config: Config) -> list[int | None]:
+    """Return for each class of a configuration the class of trained weights that it goes on from.
+
+    It is the one in the same place if the numbers of classes are equal, else the one of the same
+    name. A notice names the classes that have none.
+    """
+    names, old_names = config.class_names, trained.class_names
+    if len(names) == len(old_names):
+        return list(range(len(names)))
+    if new := [name for name in names if name not in old_names]:
+        warnings.warn(
+            f"{path}: knows {', '.join(old_names)}; untrained at the start: {', '.join(new)}",
+            stacklevel=4,
+        )
+    return [old_names.index(name) if name in old_names else None for name in names]
 
 
 def _require_memory(config: Config, processes: Processes) -> None:
