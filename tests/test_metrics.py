@@ -186,6 +186,22 @@ def test_range_is_horizontal_and_includes_its_end():
     assert evaluate((frame, instances)).per_class["car"].tp == 0
 
 
+def test_the_tolerance_ignores_background_beside_objects_and_nothing_else():
+    runs = [
+        (1, 1, 20, 10.0, True),
+        (0, 1, 15, 10.15, True),  # too wide a prediction
+        (0, 1, 5, 10.35, True),
+        (2, 1, 5, 10.1, True),  # another object
+        (2, 0, 20, 20.0, True),  # missed
+    ]
+    frame, instances = scene(runs, [CAR, CAR], [(CAR, 0.9)])
+    for tolerance_m, counted in ((0.0, 45), (0.2, 30)):
+        comparison = Evaluator(NAMES, tolerance_m=tolerance_m).compare(frame, instances)
+        assert comparison.predictions["points"].tolist() == [counted]
+        assert comparison.objects["points"].tolist() == [20, 25]
+        assert comparison.predictions["iou"] == pytest.approx(20 / counted)
+
+
 def test_a_merge_counts_as_a_fragment():
     runs = [(1, 1, 10), (2, 1, 10), (0, 1, 5)]  # IoU 10 / 25 with each
     car = evaluate(scene(runs, [CAR, CAR], [(CAR, 0.5)])).per_class["car"]
@@ -321,7 +337,8 @@ def test_merging_equals_adding_all_frames():
 
 
 def test_evaluators_with_different_settings_cannot_be_merged():
-    for other in (Evaluator(("car",)), Evaluator(NAMES, 40.0), Evaluator(NAMES, min_points=5)):
+    others = Evaluator(("car",)), Evaluator(NAMES, 40.0), Evaluator(NAMES, min_points=5)
+    for other in (*others, Evaluator(NAMES, tolerance_m=0.2)):
         with pytest.raises(ValueError, match="can be merged"):
             Evaluator(NAMES).merge(other)
 

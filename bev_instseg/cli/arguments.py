@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import math
 import re
 import signal
 import sys
@@ -252,3 +253,14 @@ def positive(text: str) -> int:
     if positive_or_zero(text) == 0:
         raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
     return int(text)
+
+
+def not_negative_number(text: str) -> float:
+    """Parse a finite number, 0 or more."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number, 0 or more, got {text}")
+    return number

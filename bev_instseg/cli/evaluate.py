@@ -31,7 +31,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.cli.arguments import (
+    add_network_arguments,
+    make_segmenter,
+    new_parser,
+    not_negative_number,
+    run,
+)
 from bev_instseg.cli.check_labels import check_evaluation
 from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.error_pictures import draw_errors, draw_reliability
@@ -85,7 +91,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
             path = arguments.png / f"{frame.name.replace('/', '_')}.png"
             draw_comparison(frame, instances, path, title=frame.name)
 
-    evaluator = score_frames(segmenter, tqdm(refs, unit="frame"), segmenter.config, draw)
+    frames = tqdm(refs, unit="frame")
+    evaluator = score_frames(segmenter, frames, segmenter.config, draw, arguments.tolerance)
     result = evaluator.result()
     print(result.table())
     if arguments.json:
@@ -184,9 +191,9 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
             f"{arguments.data}: --unknown needs SemanticKITTI layout, with a class for each point"
         )
     for table in ("sequence", "unknown"):
-        for option in ("png", "errors", "json"):
+        for option in ("png", "errors", "json", "tolerance"):
             if getattr(arguments, table) and getattr(arguments, option):
-                raise ValueError(f"--{table} prints a table only: leave out --{option}")
+                raise ValueError(f"--{table} prints a table of its own: leave out --{option}")
     if arguments.sequence and arguments.unknown:
         raise ValueError("--sequence and --unknown print different tables: choose one")
     if layout == "semantickitti" and arguments.split:
@@ -223,6 +230,14 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--unknown",
         action="store_true",
         help="score the ground and the recall of labelled things of any kind",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=not_negative_number,
+        default=0.0,
+        metavar="METRES",
+        help="ignore background points closer than this to an object; for lines, which are thinner "
+        "than the cells of the grid, use the size of a cell",
     )
     parser.add_argument(
         "--check", action="store_true", help="print the table of what the labels hold and stop"

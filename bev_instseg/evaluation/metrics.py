@@ -1,7 +1,9 @@
 """Panoptic quality, coverage, recall, precision and AP per class.
 
 All measures come from one overlap table per frame, over its judged points only: points that are
-labelled, not void and within ``max_range_m`` of the sensor. A segment is an object of the ground
+labelled, not void and within ``max_range_m`` of the sensor. With ``tolerance_m``, points of the
+background that are horizontally closer than this to an object are not judged: a thin object, such
+as a line, is narrower than the pillars that hold it. A segment is an object of the ground
 truth or a predicted instance. Two segments match if they have the same class and an IoU above 0.5.
 Objects do not overlap each other, nor do predictions, so a segment has at most one match and no
 assignment problem has to be solved.
@@ -128,11 +130,16 @@ class Evaluator:
         class_names: The C classes.
         max_range_m: Largest horizontal distance of a judged point from the sensor.
         min_points: Fewest judged points of a counted segment.
+        tolerance_m: Background points closer than this to an object are not judged.
         comparisons: One for each frame added so far.
     """
 
     def __init__(
-        self, class_names: tuple[str, ...], max_range_m: float = 50.0, min_points: int = 10
+        self,
+        class_names: tuple[str, ...],
+        max_range_m: float = 50.0,
+        min_points: int = 10,
+        tolerance_m: float = 0.0,
     ) -> None:
         """Start without frames.
 
@@ -140,10 +147,12 @@ class Evaluator:
             class_names: The C classes that ``Frame.classes`` and ``Instances.classes`` index.
             max_range_m: Points farther than this from the sensor, horizontally, are not judged.
             min_points: Unmatched segments with fewer judged points are ignored.
+            tolerance_m: Background points closer than this to an object are not judged, metres.
         """
         self.class_names = tuple(class_names)
         self.max_range_m = max_range_m
         self.min_points = min_points
+        self.tolerance_m = tolerance_m
         self.comparisons: list[Comparison] = []
 
     def add(self, frame: Frame, instances: Instances) -> None:
@@ -208,6 +217,8 @@ class Evaluator:
         judged: NDArray[np.bool_] = frame.judged & (
             np.square(xy_m).sum(axis=1) <= self.max_range_m**2
         )
+        if self.tolerance_m:
+            judged &= ~_beside_objects(frame, xy_m, judged, self.tolerance_m)
         return judged
 
     def _segments(
@@ -249,18 +260,18 @@ class Evaluator:
         """Add the frames of another evaluator, as if they had been added here.
 
         Args:
-            other: An evaluator with the same classes, range and ``min_points``.
+            other: An evaluator with the same classes, range, ``min_points`` and tolerance.
 
         Raises:
             ValueError: The two evaluators measure differently.
         """
-        if (self.class_names, self.max_range_m, self.min_points) != (
-            other.class_names,
-            other.max_range_m,
-            other.min_points,
-        ):
+        own, others = (
+            (e.class_names, e.max_range_m, e.min_points, e.tolerance_m) for e in (self, other)
+        )
+        if own != others:
             raise ValueError(
-                "only evaluators with the same classes, range and min_points can be merged"
+                "only evaluators with the same classes, range, min_points and tolerance can be "
+                "merged"
             )
         self.comparisons += other.comparisons
 
@@ -285,6 +296,22 @@ class Evaluator:
                 for index, name in enumerate(self.class_names)
             }
         )
+
+
+def _beside_objects(
+    frame: Frame, xy_m: NDArray[np.float64], judged: NDArray[np.bool_], distance_m: float
+) -> NDArray[np.bool_]:
+    """Return (N,) bool: judged background points closer than a distance to an object's point."""
+    from scipy.spatial import cKDTree  # only thin objects need it
+
+    beside, background = np.zeros(len(xy_m), bool), np.flatnonzero(judged & (frame.instance == 0))
+    on_object = judged & (frame.instance > 0)
+    if len(background) and on_object.any():
+        nearest_m, _ = cKDTree(xy_m[on_object]).query(
+            xy_m[background], distance_upper_bound=distance_m
+        )
+        beside[background] = np.isfinite(nearest_m)
+    return beside
 
 
 def ratio(part: float, whole: float) -> float:

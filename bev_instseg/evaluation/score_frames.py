@@ -14,6 +14,7 @@ def score_frames(
     refs: Iterable[FrameRef],
     config: Config,
     on_frame: Callable[[Frame, Instances], None] = lambda frame, instances: None,
+    tolerance_m: float = 0.0,
 ) -> Evaluator:
     """Score a segmenter on labelled frames.
 
@@ -22,6 +23,7 @@ def score_frames(
         refs: The frames; may be a progress bar over them.
         config: Maps the class names of the data sets to classes and void.
         on_frame: Called with the ground truth and the instances of each frame.
+        tolerance_m: As for `Evaluator`.
 
     Returns:
         An evaluator that holds all frames; `Evaluator.result` computes the scores.
@@ -31,7 +33,7 @@ def score_frames(
         KittiError: A frame in KITTI layout cannot be read.
         ValueError: The segmenter's classes differ from those of ``config``.
     """
-    evaluator = Evaluator(segmenter.config.class_names)
+    evaluator = Evaluator(segmenter.config.class_names, tolerance_m=tolerance_m)
     for ref in refs:
         frame = ref.read(config.classes, config.data)
         instances = segmenter.segment(frame.points)
