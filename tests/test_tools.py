@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import STREETS, street, write_semantickitti
 
-from bev_instseg.checkpoint import load_model
+from bev_instseg.checkpoint import load_model, save_weights
 from bev_instseg.cli import calibrate, evaluate
 from bev_instseg.cli import segment as segment_command
 from bev_instseg.config import override_config
@@ -403,6 +403,40 @@ def test_calibrate_writes_a_configuration_that_evaluate_accepts(
     assert dataclasses.replace(found.cluster, calibration=()) == base.cluster
     arguments = ["--data", str(simulated), "--sequences", "00", "--weights", weights]
     assert evaluate.main([*arguments, "--config", str(out)]) == 0
+
+
+def test_calibrate_scores_each_fold_with_the_network_that_has_not_seen_it(
+    kitti_root: Path,
+    semantickitti_root: Path,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    frames = "data: {sources: [{path: semantickitti, layout: semantickitti, train: [%s]}]}"
+    for name, entries in (("first", '"00"'), ("second", '"01"')):
+        (tmp_path / f"{name}.yaml").write_text(frames % entries)
+    model, config, _ = load_model(Path(weights))
+    with torch.no_grad():
+        model.heads.out.bias[:3] = -30.0  # finds nothing
+    blind = tmp_path / "blind.safetensors"
+    save_weights(blind, model, config, {})
+    out = tmp_path / "calibration.yaml"
+    arguments = ["--data", str(tmp_path), "--weights", weights, "--out", str(out)]
+    folds = [["--fold", str(tmp_path / "first.yaml"), str(blind)]]
+    assert calibrate.main([*arguments, *folds[0]]) == 0
+    assert out.read_text().splitlines()[0].endswith("2 of semantickitti")
+    assert predictions_in(capsys.readouterr().out) == 0
+    folds.append(["--fold", str(tmp_path / "second.yaml"), weights])
+    assert calibrate.main([*arguments, *folds[0], *folds[1]]) == 0
+    assert out.read_text().splitlines()[0].endswith("3 of semantickitti")
+    assert predictions_in(capsys.readouterr().out) > 0
+
+
+def predictions_in(printed: str) -> int:
+    """Return how many predictions the table of `calibrate` counts."""
+    rows = [line.split("|") for line in printed.splitlines() if re.match(r"\| 0\.\d\.\.", line)]
+    assert len(rows) == 10
+    return sum(int(row[2]) for row in rows)
 
 
 def test_calibrate_reports_wrong_arguments(

@@ -4,12 +4,19 @@ Examples:
   %(prog)s --config configs/mixed.yaml --data ~/data --out calibration.yaml
   %(prog)s --config configs/mixed.yaml --data ~/data --simulated sim \
       --weights runs/first/weights.safetensors --out calibration.yaml
+  %(prog)s --weights runs/all/weights.safetensors --data ~/data --out calibration.yaml \
+      --fold north.yaml runs/south/weights.safetensors \
+      --fold south.yaml runs/north/weights.safetensors
 
 The frames are the training frames of the configuration's sources in --data and all frames of the
---simulated folders, which bev-instseg simulate made. A network has memorised its training frames:
-add simulated ones that it was not trained on. Each data set counts equally. The network runs once
-per frame, in float (--runtime is torch unless given), and its output stays in memory, about 5 MB a
-frame.
+--simulated folders, which bev-instseg simulate made. A network has memorised its training frames,
+and scores them too high: add simulated ones that it was not trained on. Better still, divide the
+streets into folds, and train a network without each fold. --fold names the streets of a fold (the
+training frames of a configuration) and the network that has not seen them; folds replace the
+training frames of --weights, for which their scores are taken to hold.
+
+Each data set counts equally. A network runs once per frame, in float (--runtime is torch unless
+given), and its output stays in memory, about 5 MB a frame.
 
 The command prints every setting tried with its PQ per class, then how well scores agree with the
 share of correct predictions: mean seeds before, probabilities after. A class with fewer than 10
@@ -45,7 +52,8 @@ from bev_instseg.training.training_set import list_sources
 
 if TYPE_CHECKING:
     # imports torch, which --help does not need
-    from bev_instseg.evaluation.threshold_search import Trial
+    from bev_instseg.evaluation.threshold_search import InferredFrame, Trial
+    from bev_instseg.segmenter import Segmenter
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/calibrate.py") -> int:
@@ -69,12 +77,13 @@ def calibrate(arguments: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(arguments)
     config = segmenter.config
-    refs_of = list_calibration_frames(arguments.data, arguments.simulated, config)
-    check_evaluation(refs_of, config)
-    data_sets = [
-        infer_frames(segmenter, tqdm(refs, desc=name, unit="frame"))
-        for name, refs in refs_of.items()
-    ]
+    shares = list_calibration_frames(arguments, segmenter)
+    frames_of: dict[str, list[InferredFrame]] = {}
+    for network, refs_of in shares:
+        for name, refs in refs_of.items():
+            inferred = infer_frames(network, tqdm(refs, desc=name, unit="frame"))
+            frames_of.setdefault(name, []).extend(inferred)
+    data_sets = list(frames_of.values())
     before = balanced_predictions(data_sets, uncalibrated(config))
     calibration = tuple(
         (round(a, 4), round(b, 4), round(c, 4))
@@ -83,46 +92,85 @@ def calibrate(arguments: argparse.Namespace) -> int:
     start = replace(config, cluster=replace(config.cluster, calibration=calibration))
     best, trials = search_thresholds(data_sets, start)
     after = balanced_predictions(data_sets, best)
-    print(thresholds_table(list(refs_of), trials, best))
+    print(thresholds_table(list(frames_of), trials, best))
     print(f"\n{reliability_table(before, after)}")
-    write_calibration(arguments.out, best, {name: len(refs) for name, refs in refs_of.items()})
+    num_frames = {name: len(frames) for name, frames in frames_of.items()}
+    write_calibration(arguments.out, best, num_frames)
     if arguments.save:
         save_calibrated(weights_file(arguments.weights), arguments.save, best)
     return 0
 
 
 def list_calibration_frames(
-    data: Path, simulated: Sequence[Path], config: Config
-) -> dict[str, list[FrameRef]]:
-    """List the training frames of a configuration's sources, and simulated frames.
+    arguments: argparse.Namespace, segmenter: "Segmenter"
+) -> list[tuple["Segmenter", dict[str, list[FrameRef]]]]:
+    """List the frames of the command line by the network that segments them, and check them.
 
     Args:
-        data: Folder that contains the sources.
-        simulated: Folders in SemanticKITTI layout; all their sequences are used.
-        config: Names the sources.
+        arguments: The parsed command line.
+        segmenter: The network of ``--weights``.
 
     Returns:
-        The frames by the name of their data set.
+        Networks, each with frames by the name of their data set.
 
     Raises:
+        CheckpointError: The weights of a fold cannot be used.
+        ConfigError: The configuration of a fold cannot be used.
         ScanError: A sequence or frame is missing.
         KittiError: A split is missing.
         OSError: A simulated folder cannot be read.
-        ValueError: Two data sets have the same name, or there are no frames.
+        ValueError: The network of a fold has other classes, two data sets have the same name, or
+            there are no frames.
     """
-    refs_of: dict[str, list[FrameRef]] = {}
-    listed = list_sources(config, data, "train")
-    for source, (_, refs) in zip(config.data.sources, listed, strict=True):
-        refs_of.setdefault(source.path, []).extend(refs)
-    for folder in simulated:
-        if folder.name in refs_of:
+    shares = []
+    for network in make_folds(arguments, segmenter.config) or [segmenter]:
+        refs_of: dict[str, list[FrameRef]] = {}
+        listed = list_sources(network.config, arguments.data, "train")
+        for source, (_, refs) in zip(network.config.data.sources, listed, strict=True):
+            refs_of.setdefault(source.path, []).extend(refs)
+        shares.append((network, refs_of))
+    simulated: dict[str, list[FrameRef]] = {}
+    for folder in arguments.simulated:
+        if any(folder.name in refs_of for refs_of in (simulated, *(own for _, own in shares))):
             raise ValueError(f"{folder}: another data set has the name {folder.name!r}; rename one")
         sequences = sorted(path.name for path in (folder / "sequences").iterdir())
-        refs_of[folder.name] = list_frames(folder, "semantickitti", sequences)
-    refs_of = {name: refs for name, refs in refs_of.items() if refs}
-    if not refs_of:
+        simulated[folder.name] = list_frames(folder, "semantickitti", sequences)
+    shares.append((segmenter, simulated))
+    shares = [
+        (network, {name: refs for name, refs in refs_of.items() if refs})
+        for network, refs_of in shares
+    ]
+    if not any(refs_of for _, refs_of in shares):
         raise ValueError("no training frames: name sources in --config or give --simulated folders")
-    return refs_of
+    for network, refs_of in shares:
+        if refs_of:
+            check_evaluation(refs_of, network.config)
+    return shares
+
+
+def make_folds(arguments: argparse.Namespace, config: Config) -> list["Segmenter"]:
+    """Return the network of each fold; its configuration names the frames that it has not seen.
+
+    Args:
+        arguments: The parsed command line.
+        config: That of ``--weights``.
+
+    Raises:
+        CheckpointError: The weights cannot be used.
+        ConfigError: A configuration cannot be used.
+        ValueError: A network has other classes.
+    """
+    folds = []
+    for frames, weights in arguments.fold:
+        own = {**vars(arguments), "config": Path(frames), "weights": Path(weights)}
+        network = make_segmenter(argparse.Namespace(**own))
+        if network.config.class_names != config.class_names:
+            raise ValueError(
+                f"{weights}: classes are {', '.join(network.config.class_names)}, those of "
+                f"--weights {', '.join(config.class_names)}; use weights with the same classes"
+            )
+        folds.append(network)
+    return folds
 
 
 def thresholds_table(names: Sequence[str], trials: Mapping[Config, "Trial"], best: Config) -> str:
@@ -227,6 +275,14 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         type=Path,
         metavar="DIR",
         help="folders made by bev-instseg simulate",
+    )
+    parser.add_argument(
+        "--fold",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("YAML", "WEIGHTS"),
+        help="a configuration that names training frames, and a network that has not seen them",
     )
     add_network_arguments(parser)
     parser.set_defaults(runtime="torch")  # the float weights are what is calibrated
