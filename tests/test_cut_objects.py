@@ -52,6 +52,18 @@ def test_objects_of_the_training_frames_are_written_and_counted(
     assert {cutout.origin for cutout in objects} == frames
 
 
+def test_sources_can_be_left_out(
+    arguments: list[str], tmp_path: Path, tiny_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "objects.npz"
+    assert cut_objects.main([*arguments, "--sources", "kitti", "--out", str(out)]) == 0
+    origins = {cutout.origin for cutout in load_objects(out, tiny_config.class_names)}
+    assert origins == {"kitti/a", "kitti/b"}
+    assert cut_objects.main([*arguments, "--sources", "kitty", "--out", str(out)]) == 2
+    message = "cut-objects: --sources kitty: the configuration has kitti, semantickitti\n"
+    assert message in capsys.readouterr().err.replace("cut_objects", "cut-objects")
+
+
 def test_false_positives_of_a_network_are_added(
     arguments: list[str],
     weights: str,

@@ -401,6 +401,8 @@ def test_calibrate_writes_a_configuration_that_evaluate_accepts(
     # No class has ten objects here, too few to choose thresholds, so those are kept.
     assert dataclasses.replace(found, cluster=base.cluster) == base
     assert dataclasses.replace(found.cluster, calibration=()) == base.cluster
+    assert calibrate.main([*arguments, "--sources", "semantickitti"]) == 0
+    assert out.read_text().splitlines()[0].endswith("frames: 2 of semantickitti")
     arguments = ["--data", str(simulated), "--sequences", "00", "--weights", weights]
     assert evaluate.main([*arguments, "--config", str(out)]) == 0
 

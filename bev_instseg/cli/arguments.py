@@ -208,6 +208,17 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_sources_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the option that leaves out sources; see `only_sources`."""
+    parser.add_argument(
+        "--sources",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="use only these of the configuration's sources (default: all)",
+    )
+
+
 def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     """Create the segmenter that the options of `add_network_arguments` describe.
 

@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from bev_instseg.cli.arguments import (
     add_network_arguments,
+    add_sources_argument,
     make_segmenter,
     new_parser,
     run,
@@ -48,7 +49,7 @@ from bev_instseg.evaluation.reliability import NUM_BINS, reliability
 from bev_instseg.evaluation.score_calibration import Predictions, fit_calibration
 from bev_instseg.file_io import write_atomic
 from bev_instseg.tables import markdown_table, table_cell
-from bev_instseg.training.training_set import list_sources
+from bev_instseg.training.training_set import list_sources, only_sources
 
 if TYPE_CHECKING:
     # imports torch, which --help does not need
@@ -125,8 +126,9 @@ def list_calibration_frames(
     shares = []
     for network in make_folds(arguments, segmenter.config) or [segmenter]:
         refs_of: dict[str, list[FrameRef]] = {}
-        listed = list_sources(network.config, arguments.data, "train")
-        for source, (_, refs) in zip(network.config.data.sources, listed, strict=True):
+        config = only_sources(network.config, arguments.sources)
+        listed = list_sources(config, arguments.data, "train")
+        for source, (_, refs) in zip(config.data.sources, listed, strict=True):
             refs_of.setdefault(source.path, []).extend(refs)
         shares.append((network, refs_of))
     simulated: dict[str, list[FrameRef]] = {}
@@ -268,6 +270,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         metavar="DIR",
         help="folder that contains the configuration's sources",
     )
+    add_sources_argument(parser)
     parser.add_argument(
         "--simulated",
         nargs="+",

@@ -22,7 +22,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import add_data_arguments, new_parser, run, weights_file
+from bev_instseg.cli.arguments import (
+    add_data_arguments,
+    add_sources_argument,
+    new_parser,
+    run,
+    weights_file,
+)
 from bev_instseg.cli.check_labels import by_path, check_cutting
 from bev_instseg.config import Config, load_config
 from bev_instseg.tables import markdown_table
@@ -34,7 +40,12 @@ from bev_instseg.training.cutouts import (
     group_by_class,
     save_objects,
 )
-from bev_instseg.training.training_set import TrainingSet, list_sources, read_frame_on_grid
+from bev_instseg.training.training_set import (
+    TrainingSet,
+    list_sources,
+    only_sources,
+    read_frame_on_grid,
+)
 
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter
@@ -48,7 +59,7 @@ def main(argv: list[str] | None = None, prog: str = "python tools/cut_objects.py
 
 def cut_all(arguments: argparse.Namespace) -> int:
     """Cut, write and count the objects; return the exit code."""
-    config = load_config(*arguments.config)
+    config = only_sources(load_config(*arguments.config), arguments.sources)
     sources = list_sources(config, arguments.data, "train")
     refs = TrainingSet(sources, config).refs
     check_cutting(by_path(sources, config), config, MIN_CUTOUT_POINTS)
@@ -92,6 +103,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
     parser = new_parser(__doc__, prog)
     add_data_arguments(parser)
+    add_sources_argument(parser)
     parser.add_argument(
         "--distractors",
         type=weights_file,

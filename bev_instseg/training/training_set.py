@@ -46,6 +46,25 @@ def list_sources(
     ]
 
 
+def only_sources(config: Config, paths: Sequence[str]) -> Config:
+    """Return a configuration with only some of its sources.
+
+    Args:
+        config: The configuration.
+        paths: The paths of the sources to keep; none keeps all.
+
+    Raises:
+        ValueError: No source has such a path.
+    """
+    sources = config.data.sources
+    known = dict.fromkeys(source.path for source in sources)
+    if unknown := [path for path in paths if path not in known]:
+        raise ValueError(f"--sources {unknown[0]}: the configuration has {', '.join(known)}")
+    kept = tuple(source for source in sources if not paths or source.path in paths)
+    data = dataclasses.replace(config.data, sources=kept)
+    return dataclasses.replace(config, data=data)
+
+
 def read_frame_on_grid(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
     """Read the points of a frame that are on the grid.
 
