@@ -62,8 +62,8 @@ site: $(READY)
 	@$(BIN)/mkdocs build --strict --quiet --clean
 	@echo "open site/index.html"
 
-weights: $(READY) ## train the shipped model into runs/shipped: make weights DATA=... LAYOUTS=...
-	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/train_shipped.sh "$(DATA)" "$(LAYOUTS)" runs/shipped
+weights: $(READY) ## train the package's weights into runs/shipped: make weights DATA=...
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh scripts/train_shipped.sh "$(DATA)" runs/shipped
 
 clean: ## remove .venv, demo_out, site and caches (never runs/)
 	rm -rf .venv demo_out site build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -1,7 +1,7 @@
 """Pack the training frames of a configuration into a small file, to carry them to a GPU machine.
 
 Examples:
-  python scripts/gpu_pack.py pack frames.tar DATA --config configs/further.yaml
+  python scripts/gpu_pack.py pack frames.tar DATA --config configs/default.yaml
   python scripts/gpu_pack.py unpack frames.tar DATA
 
 Packing leaves out sources that are not there, such as a simulated one, and points off the grid.

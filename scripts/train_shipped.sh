@@ -1,21 +1,35 @@
 #!/bin/sh
-# Train the shipped model from scratch: simulate, pretrain, fine-tune, calibrate.
+# Train the weights of the package from scratch: `clean`, then `default` on from it.
 #
-#   scripts/train_shipped.sh DATA LAYOUTS OUT
+#   scripts/train_shipped.sh DATA OUT
 #
-# DATA contains kitti, semantickitti and pandaset; LAYOUTS is a folder or .tar.gz of KITTI label
-# files. All files are written to OUT, the last of them shipped.safetensors and shipped.json.
+# DATA contains kitti, semantickitti, pandaset and nuscenes. All files are written to OUT, the last
+# of them clean.safetensors and default.safetensors, each with its .json.
 # After an interruption, run it again: finished steps are skipped and training resumes.
-# A GPU is used if there is one; on two CPU cores it takes a night.
+# A GPU is used if there is one; on two CPU cores it takes six hours.
 set -eu
-[ $# -eq 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-require() { [ -e "$1" ] || { echo "$1: not found" >&2; exit 2; }; }
-for name in kitti semantickitti pandaset; do require "$1/$name"; done
-require "$2"
-data=$(cd "$1" && pwd) layouts=$2 out=$3
-tools=$(dirname "$0")/../tools configs=$(dirname "$0")/../configs
-mkdir -p "$out/data"
-for name in kitti semantickitti pandaset; do ln -sfn "$data/$name" "$out/data/$name"; done
+[ $# -eq 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+for name in kitti semantickitti pandaset nuscenes; do
+	[ -e "$1/$name" ] || { echo "$1/$name: not found" >&2; exit 2; }
+done
+data=$(cd "$1" && pwd) out=$2
+root=$(dirname "$0")/..
+tools=$root/tools configs=$root/configs
+mkdir -p "$out/data/kitti/ImageSets"
+for name in semantickitti pandaset nuscenes; do ln -sfn "$data/$name" "$out/data/$name"; done
+ln -sfn "$data/kitti/training" "$out/data/kitti/training"
+cp "$data"/kitti/ImageSets/*.txt "$out/data/kitti/ImageSets/"
+(
+	cd "$out/data/kitti/ImageSets"
+	grep -E '^(0000|0048|object_[0-9]*[02468]$)' train.txt >first.txt
+	grep -vxFf first.txt train.txt >second.txt
+)
+
+once() { # FILE COMMAND...: run the command unless the file exists
+	file=$1
+	shift
+	[ -e "$file" ] || "$@"
+}
 
 simulate() { # FOLDER SEQUENCE COUNT [options]
 	folder=$out/data/$1 sequence=$2 count=$3
@@ -26,41 +40,68 @@ simulate() { # FOLDER SEQUENCE COUNT [options]
 	touch "$folder/.made-$sequence"
 }
 
-cut() { # CONFIG NAME [options]
-	config=$1 name=$2
+train() { # NAME WEIGHTS options: WEIGHTS to start from, or none
+	name=$1 weights=$2
 	shift 2
-	[ -e "$out/$name.npz" ] || python "$tools/cut_objects.py" --config "$configs/$config.yaml" \
-		--data "$out/data" --out "$out/$name.npz" "$@"
-}
-
-train() { # NAME options; --init WEIGHTS must come first, and --resume replaces it
-	name=$1
-	shift
 	[ -e "$out/$name/weights.safetensors" ] && return
 	if [ -e "$out/$name/last.pt" ]; then
-		[ "$1" != --init ] || shift 2
 		set -- --resume "$@"
+	elif [ "$weights" != none ]; then
+		set -- --init "$weights" "$@"
 	fi
-	python "$tools/train_kitti.py" --config "$configs/$name.yaml" --data "$out/data" \
-		--out "$out/$name" "$@" || {
+	python "$tools/train_kitti.py" --data "$out/data" --out "$out/$name" "$@" || {
 		code=$?
 		[ $code -lt 128 ] || echo "stopped; run this again to continue" >&2
 		exit $code
 	}
 }
 
-simulate simulated 10 500 --layouts "$layouts"
-simulate simulated 11 350 --layouts "$layouts" --sensor any
-simulate simulated 12 150
-simulate simulated 13 80 --layouts "$layouts" --sensor pandar64
-simulate heldout 20 24 --layouts "$layouts"
-simulate heldout 21 16 --layouts "$layouts" --sensor any
-cut mixed real
-cut pretrain simulated
-train pretrain --objects "$out/real.npz"
-cut mixed hard --distractors "$out/pretrain/weights.safetensors"
-train finetune --init "$out/pretrain/weights.safetensors" \
-	--objects "$out/hard.npz" "$out/simulated.npz"
-[ -e "$out/shipped.json" ] || python "$tools/calibrate.py" --config "$configs/mixed.yaml" \
-	--weights "$out/finetune/weights.safetensors" --data "$out/data" \
-	--simulated "$out/data/heldout" --out "$out/calibration.yaml" --save "$out/shipped.safetensors"
+cut() { # NAME options
+	name=$1
+	shift
+	once "$out/$name.npz" python "$tools/cut_objects.py" --data "$out/data" \
+		--out "$out/$name.npz" "$@"
+}
+
+calibrate() { # NAME WEIGHTS options
+	name=$1 weights=$2
+	shift 2
+	once "$out/$name.json" python "$tools/calibrate.py" --data "$out/data" --weights "$weights" \
+		--simulated "$out/data/heldout" --out "$out/$name.yaml" --save "$out/$name.safetensors" "$@"
+}
+
+mean() { # FILE WEIGHTS...
+	file=$1
+	shift
+	once "$file" python "$root/scripts/average_weights.py" --out "$file" "$@"
+}
+
+simulate simulated 12 900 --sensor any --seed 77
+simulate simulated 13 100 --sensor pandar64 --seed 78
+simulate simulated 14 1000 --sensor any --seed 79
+simulate heldout 20 70 --sensor any --seed 81
+
+echo 'data: {sources: [{path: simulated, layout: semantickitti, train: ["12"]}]}' >"$out/12.yaml"
+cut simulated --config "$out/12.yaml"
+cut pandaset --config "$configs/clean.yaml" --sources pandaset
+train run-clean none --config "$configs/clean.yaml" \
+	--objects "$out/pandaset.npz" "$out/simulated.npz"
+clean=$out/run-clean/weights.safetensors
+calibrate clean "$clean" --config "$configs/clean.yaml" --sources pandaset
+
+real="kitti semantickitti pandaset nuscenes"
+# shellcheck disable=SC2086 # one argument per source
+cut real --config "$configs/default.yaml" --sources $real --distractors "$clean"
+train run-default "$clean" --config "$configs/default.yaml" \
+	--objects "$out/real.npz" "$out/simulated.npz"
+mean "$out/mean.safetensors" "$out/run-default/weights.safetensors" "$clean"
+
+# Calibration: a network that has not seen half of the streets scores that half.
+first="$configs/default.yaml $configs/folds/first.yaml"
+# shellcheck disable=SC2086
+cut first --config $first --sources $real --distractors "$clean"
+# shellcheck disable=SC2086
+train run-first "$clean" --config $first --objects "$out/first.npz" "$out/simulated.npz"
+mean "$out/first.safetensors" "$out/run-first/weights.safetensors" "$clean"
+calibrate default "$out/mean.safetensors" \
+	--fold "$configs/folds/second.yaml" "$out/first.safetensors"

@@ -99,13 +99,13 @@ def leg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_leg_simulates_cuts_times_a_short_run_and_trains(leg, tmp_path: Path) -> None:
-    options = ("--seconds", "500", "--sweeps", "100", "--layouts", "labels", "--workers", "3")
+    options = ("--seconds", "500", "--sweeps", "100", "--workers", "3")
     called, config = leg(*options)
     tools = [line.split()[0] for line in called]
-    assert sorted(tools[:-2]) == ["cut_objects"] * 2 + ["simulate"] * 4
+    assert sorted(tools[:-2]) == ["cut_objects"] * 2 + ["simulate"] * 3
     assert tools[-2:] == ["train_kitti"] * 2
     simulated = [line for line in called if line.startswith("simulate")]
-    assert "--sequence 11 --count 30 --sensor any --layouts labels" in simulated[0]
+    assert "--sequence 12 --count 45 --sensor any" in simulated[0]
     assert all("--out out/pace" in line or "--out out/run" in line for line in called[-2:])
     assert "--objects out/real.npz out/simulated.npz --init" in called[-1]
     # 50 steps a second, in 95 % of the time that is left
@@ -113,7 +113,7 @@ def test_a_leg_simulates_cuts_times_a_short_run_and_trains(leg, tmp_path: Path) 
     assert (config.train.batch_size, config.train.workers) == (16, 3)
     assert not any(source.val for source in config.data.sources)
     cut = load_config(tmp_path / "out" / "simulated.yaml")
-    assert [s.train for s in cut.data.sources if s.train] == [("11",)]
+    assert [s.train for s in cut.data.sources if s.train] == [("12",)]
     real = load_config(tmp_path / "out" / "real.yaml")
     assert [s.path for s in real.data.sources if s.train] == [
         *("kitti", "semantickitti", "pandaset", "pandaset", "nuscenes")
