@@ -324,7 +324,7 @@ def test_evaluate_prints_both_tables(
     assert evaluate.main([*command, "--unknown"]) == 0
     printed = capsys.readouterr().out
     assert "| ground, % of points |" in printed
-    assert "| covered: ours with unknown things |" in printed
+    assert "| covered: ours with unknown objects |" in printed
     assert "vehicle (3)" in printed
     for option in ("--sequence", "--errors"):
         more = [] if option == "--sequence" else ["errors"]

@@ -19,7 +19,7 @@ from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32
 from bev_instseg.tables import markdown_table, table_cell
 
-OURS, KNOWN, PEER = "ours with unknown things", "ours without", "Patchwork++ and DBSCAN"
+OURS, KNOWN, PEER = "ours with unknown objects", "ours without", "Patchwork++ and DBSCAN"
 GROUND_NAMES = {OURS: "ours", PEER: "Patchwork++"}
 REPEATS = 5
 
