@@ -43,7 +43,7 @@ def colours_of_ids(ids: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def colours_of(instances: Instances, numbers: Sequence[int] | None = None) -> NDArray[np.float64]:
-    """Return the colour of each instance; all that is unknown has the same.
+    """Return the colour of each instance; all unknown objects have the same.
 
     Args:
         instances: K instances.

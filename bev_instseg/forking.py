@@ -1,4 +1,4 @@
-"""Forking: a child of a process that holds networks can run them.
+"""Forking: a forked child can run the networks of its parent.
 
 Python's ``multiprocessing`` forks by default on Linux up to Python 3.13. On a CPU two things would
 hang the child for ever: threads, which a fork does not copy, so PyTorch computes with one in the

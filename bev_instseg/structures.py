@@ -263,7 +263,7 @@ class Instances:
         return np.isin(self.classes, [c for c, n in enumerate(self.class_names) if n == UNKNOWN])
 
     def known(self) -> "Instances":
-        """Return only the objects of the network's classes; the unknown things come after them."""
+        """Return only the objects of the network's classes, without the unknown objects."""
         known = self.take(np.flatnonzero(~self.is_unknown))
         return replace(known, class_names=tuple(n for n in self.class_names if n != UNKNOWN))
 

@@ -279,9 +279,9 @@ def test_a_class_that_clashes_is_refused(
 ) -> None:
     segmenter = Segmenter(model, config, "cpu")
     other = replace(config, classes=(replace(config.classes[0], **change), *config.classes[1:]))
-    with pytest.raises(ValueError, match=f"without {extra}"):
+    with pytest.raises(ValueError, match=f"leave out {extra}"):
         segmenter.with_config(other).with_extras(**{extra: True})
-    with pytest.raises(ValueError, match=f"without {extra}"):
+    with pytest.raises(ValueError, match=f"leave out {extra}"):
         segmenter.with_extras(**{extra: True}).with_config(other)
 
 

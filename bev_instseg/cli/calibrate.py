@@ -6,15 +6,16 @@ Examples:
       --weights runs/first/weights.safetensors --out calibration.yaml
 
 The frames are the training frames of the configuration's sources in --data and all frames of the
---simulated folders, which bev-instseg simulate made. A network has memorised its training frames:
-add simulated ones that it was not trained on. Each data set counts equally. The network runs once
-per frame, in float (--runtime is torch unless given), and its output stays in memory, about 5 MB a
-frame.
+--simulated folders, which bev-instseg simulate made. A network has memorised its training frames,
+so add simulated ones that it was not trained on. Each data set counts equally. The network runs
+once per frame, in float (--runtime is torch unless given), and its output stays in memory: about 5
+MB per frame.
 
-The command prints every setting tried with its PQ per class, then how well scores agree with the
-share of correct predictions: mean seeds before, probabilities after. A class with fewer than 10
-objects in a data set is left out of the mean PQ. The other commands read the YAML with --config.
-Equations and settings: score_calibration.py and threshold_search.py in bev_instseg/evaluation.
+The command prints the PQ per class of every setting it tries. Then it prints how well scores agree
+with the share of correct predictions, before (mean seeds) and after (probabilities). A class with
+fewer than 10 objects in a data set is left out of the mean PQ. The other commands read the YAML
+with --config. Equations and settings: score_calibration.py and threshold_search.py in
+bev_instseg/evaluation.
 """
 
 import argparse

@@ -7,10 +7,10 @@ Examples:
   %(prog)s drive.mcap --out results --frame base_link
 
 INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats of sweeps: .bin
-(float32; what the floats are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz.
-What the intensities mean, where up is, how far the sensor is tilted and where it stands is
-detected, from several sweeps of each folder, and reported. The forward direction cannot be inferred
-from the points: unless it is x, give --sensor or --axes.
+(float32; the columns are inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. The
+intensity scale, the up direction, and the tilt and position of the sensor are detected from several
+sweeps of each folder, and reported. The forward direction cannot be inferred from the points:
+unless it is x, pass --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
@@ -356,7 +356,7 @@ def _run(
             if outcome.is_disk_error:
                 raise OSError(
                     f"{outcome.error}; stopped: finished results are kept, and the same command "
-                    "continues when the disk can be written"
+                    "continues when the disk is writable again"
                 )
             outcomes.append(outcome)
             report.outcome(outcome)

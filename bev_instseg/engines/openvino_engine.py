@@ -20,7 +20,7 @@ _MAKING = threading.Lock()
 
 
 def refuse_fork() -> Engine:
-    """Say that OpenVINO, whose threads do not survive a fork, cannot be used in a forked process.
+    """Raise an error: OpenVINO's threads do not survive a fork.
 
     Raises:
         RuntimeError: Always.
@@ -118,7 +118,7 @@ class OpenVINOEngine:
         if self._instead is None:
             self._instead = self._after_fork()
             warnings.warn(
-                f"this forked process computes with {self._instead.runtime}, as OpenVINO cannot; "
+                f"OpenVINO does not work in a forked process, so it uses {self._instead.runtime}; "
                 "scores may differ in the third digit",
                 stacklevel=2,
             )

@@ -55,9 +55,9 @@ class SqliteFile:
             rows = self._database.execute("SELECT id, name, type FROM topics").fetchall()
         except sqlite3.Error as error:
             remedy = (
-                f"copy it with {unfinished[0].name} to a folder that you may write"
+                f"copy it with {unfinished[0].name} to a folder that you can write to"
                 if unfinished
-                else "it was cut or is no ROS 2 bag"
+                else "it was cut short or is not a ROS 2 bag"
             )
             raise ScanError(f"{path}: cannot be read ({error}); {remedy}") from None
         self._topics = {
@@ -84,7 +84,8 @@ class SqliteFile:
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Yield the messages of some topics in the order in which they were recorded."""
-        self.losses[:] = [f"the file was cut: {self._num_lost:,} bytes less"] * bool(self._num_lost)
+        lost = f"the file was cut short: {self._num_lost:,} bytes are missing"
+        self.losses[:] = [lost] * bool(self._num_lost)
         wanted = [number for number, (name, _) in self._topics.items() if name in topics]
         marks = ",".join("?" * len(wanted))
         query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks})"
@@ -100,11 +101,11 @@ class SqliteFile:
                     yield held
                 held = message
         except (sqlite3.Error, zstandard.ZstdError, ValueError) as error:
-            self.losses.append(f"the file is damaged or cut ({error}): what follows is left out")
+            self.losses.append(f"the file is damaged or cut short ({error}): the rest is left out")
 
     def _content(self, data: bytes) -> bytes:
         if not isinstance(data, bytes):
-            raise ValueError("a message that is no data")
+            raise ValueError("a message that is not binary data")
         if not self._packed:
             return data
         size = zstandard.frame_content_size(data)
