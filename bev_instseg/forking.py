@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MAX_WAIT_S = 10.0  # a fork goes on after this time, for instance out of a running network
+MAX_WAIT_S = 10.0  # a fork proceeds after this time, for instance from within a running network
 
 
 class _Gate:

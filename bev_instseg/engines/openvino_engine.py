@@ -46,7 +46,7 @@ def _core() -> tuple[Any, int]:
 
 def _is_forked() -> bool:
     """Return whether OpenVINO was made by a process that this one was forked from."""
-    with no_fork(), _MAKING:  # one thread makes it, and no other is forked meanwhile
+    with no_fork(), _MAKING:  # one thread makes it, with no fork in the meantime
         return _core()[1] != os.getpid()
 
 

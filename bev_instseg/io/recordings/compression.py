@@ -30,7 +30,7 @@ def unpack(data: bytes, compression: str, num_bytes: int) -> bytes:
             case "bz2":
                 content = bz2.BZ2Decompressor().decompress(data, num_bytes)
             case "zstd":
-                # A size in the data would win over the given limit.
+                # A size in the data would take precedence over the given limit.
                 if zstandard.frame_content_size(data) > num_bytes:
                     raise ValueError("a chunk is larger than it claims")
                 content = zstandard.ZstdDecompressor().decompress(data, num_bytes)

@@ -49,7 +49,7 @@ class SqliteFile:
             self._database = sqlite3.connect(
                 f"file:{quote(str(path.absolute()))}?{access}", uri=True, check_same_thread=False
             )
-            # Or else no table of a file that was cut can be read. Nothing is ever written.
+            # Without this, no table of a truncated file can be read. Nothing is ever written.
             self._database.execute("PRAGMA writable_schema = ON")
             self._database.text_factory = lambda text: text.decode(errors="backslashreplace")
             rows = self._database.execute("SELECT id, name, type FROM topics").fetchall()
@@ -71,7 +71,7 @@ class SqliteFile:
     def topics(self) -> list[Topic]:
         """Return the topics."""
         counts: dict[int, int] | None = None
-        with suppress(sqlite3.Error):  # of a damaged file only what is whole can be counted
+        with suppress(sqlite3.Error):  # a damaged file can only be counted as far as it is intact
             query = "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"
             counts = dict(self._database.execute(query).fetchall())
         return sorted(
