@@ -123,8 +123,8 @@ def split_outputs(outputs: Float32) -> PillarEmbeddings:
 def native_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16 if the device multiplies it in hardware, else float32, which is then faster.
 
-    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY`` are respected. If they keep PyTorch from
-    using the instructions of the processor, it emulates bfloat16, which is ten times slower.
+    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY`` are respected. If they exclude the
+    instructions for bfloat16, it is float32: PyTorch would emulate bfloat16, ten times slower.
 
     Args:
         device: The device that the network runs on.
