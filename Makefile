@@ -14,7 +14,7 @@ BIN := .venv/bin
 EXTRAS ?= dev
 READY := .venv/.ready-$(EXTRAS)
 
-# Kernels, parsers, configuration, losses, one network: what most changes break first.
+# Kernels, parsers, configuration, losses, one network: the tests that most changes break first.
 QUICK := assemble boxes cluster config export formats grid ground heads imports labels \
 	losses metrics models pretrained read_scan sensor_setup targets voxelize
 QUICK_TESTS := $(wildcard $(QUICK:%=tests/test_%.py))
@@ -34,7 +34,7 @@ demo: $(READY) ## segment the bundled sweep; labels and pictures go to demo_out/
 
 test: $(READY) ## run the tests (ten minutes on two cores)
 	@echo "running all tests: about ten minutes on two cores; make test-quick takes one"
-	@echo "tests that need a GPU, a browser, an extra or data that is not here are skipped, with the reason"
+	@echo "tests that need a GPU, a browser, an extra or missing data are skipped, with the reason"
 	@$(BIN)/python -m pytest -rs $(PYTEST_FLAGS)
 
 test-quick: $(READY) ## run a third of the tests in a minute: no training, pictures, commands or pages
@@ -52,7 +52,7 @@ fuzz: ## feed every parser with damaged files for a minute (or FUZZ_FLAGS="--sec
 fuzzing: $(READY)
 	@$(BIN)/python scripts/fuzz.py $(FUZZ_FLAGS)
 
-soak: $(READY) ## kill, repeat and crowd jobs for an hour or two (SOAK_FLAGS="--kills 10" for less)
+soak: $(READY) ## kill and repeat jobs for an hour or two (SOAK_FLAGS="--kills 10" for less)
 	@$(BIN)/python scripts/soak.py $(SOAK_FLAGS)
 
 docs: ## build the documentation into site/

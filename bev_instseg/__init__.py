@@ -7,8 +7,8 @@
 >>> [(i.name, i.score, i.box) for i in instances]
 >>> view(points, instances)
 
-The names in ``__all__`` are the public interface; all else may move. Importing the package loads
-NumPy only: torch and the like are loaded by the first name that needs them.
+The names in ``__all__`` are the public interface; everything else may move. Importing the package
+only loads NumPy: torch and other libraries are loaded with the first name that needs them.
 """
 
 import importlib

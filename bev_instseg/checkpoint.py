@@ -83,7 +83,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any]) -> None:
-    """Write ``NAME.safetensors`` and, beside it, ``NAME.json`` with its hash and configuration.
+    """Write ``NAME.safetensors``, and ``NAME.json`` with its hash and configuration.
 
     Args:
         path: The ``.safetensors`` file to write.
@@ -158,7 +158,7 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
 
 
 def _renamed(weights: Any) -> Any:
-    """Return weights by their names today; those of levels that were single layers differ."""
+    """Return weights under their present names; levels that used to be single layers differ."""
     renamed = {}
     for name, value in weights.items():
         for old, new in RENAMED.items():

@@ -10,7 +10,7 @@ from bev_instseg.structures import Instances
 
 NUM_COLOURS = 500
 FIRST_RGB = (0.93, 0.47, 0.0)  # orange
-UNKNOWN_RGB = (0.55, 0.48, 0.42)  # brownish grey: what is no known object
+UNKNOWN_RGB = (0.55, 0.48, 0.42)  # brownish grey, for unknown objects
 RGB_TO_XYZ = np.array(
     [(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)]
 )
@@ -43,7 +43,7 @@ def colours_of_ids(ids: NDArray[np.integer]) -> NDArray[np.float64]:
 
 
 def colours_of(instances: Instances, numbers: Sequence[int] | None = None) -> NDArray[np.float64]:
-    """Return the colour of each instance; all that is unknown has the same.
+    """Return the colour of each instance; all unknown objects have the same.
 
     Args:
         instances: K instances.

@@ -118,7 +118,7 @@ class ModelConfig:
     fixed_sigma_m: Annotated[float, Field(ge=0.02, le=64)] = 0.5
     """Sigma of every object with `bandwidth: fixed`, metres."""
     dense_levels: Annotated[int, Field(ge=1)] = 1
-    """How many of the coarsest levels are computed at every cell; the rest, at occupied ones."""
+    """Number of coarsest levels computed at every cell; the others only at occupied cells."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -161,7 +161,7 @@ class LossConfig:
     seed_weight: NotNegative = 10.0
     """Weight of the seed loss (eq. 11)."""
     seed_target: Literal["phi", "one"] = "phi"
-    """What the seed of an object's pillar is taught: `phi` (eq. 11), or `one` everywhere on it."""
+    """Target of the seed on an object: `phi` (eq. 11), or `one` everywhere."""
     foreground_weight: tuple[NotNegative, ...] = (2.0, 3.0, 3.0)
     """Weight of objects' pillars in the seed loss, one number per class; background has 1."""
 
@@ -333,7 +333,7 @@ class Config:
 
 
 def load_config(*paths: str | Path) -> Config:
-    """Read YAML files over the defaults, each over those before it.
+    """Merge YAML files into the defaults; later files override earlier ones.
 
     Mappings are merged key by key, and lists of mappings (classes, sources) of equal length entry
     by entry; any other list replaces the one before it.
@@ -355,10 +355,10 @@ def load_config(*paths: str | Path) -> Config:
 
 
 def override_config(base: Config, path: str | Path) -> Config:
-    """Read a YAML file over the configuration of trained weights.
+    """Merge a YAML file into the configuration of trained weights.
 
-    It may change all that `check_same_network` allows, for instance thresholds, class names and
-    the range of the grid. Files are merged as in `load_config`.
+    It may change everything that `check_same_network` allows, for instance thresholds, class names
+    and the range of the grid. Files are merged as in `load_config`.
 
     Args:
         base: The configuration of the weights.

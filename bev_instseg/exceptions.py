@@ -1,4 +1,4 @@
-"""Errors that a user can fix: each message is one line with the file, the reason and the fix."""
+"""Errors that a user can fix: each message is one line with the file, the reason and the remedy."""
 
 import re
 

@@ -94,7 +94,7 @@ def read_file(path: str | Path, kind: str) -> NDArray[np.uint8]:
 
 
 def write_atomic(path: str | Path, data: bytes) -> None:
-    """Write a whole file or nothing: write a temporary file beside it, fsync, rename.
+    """Write a whole file or nothing: write a temporary file next to it, fsync, rename.
 
     Args:
         path: The file; its folder must exist.
@@ -110,7 +110,7 @@ def write_atomic(path: str | Path, data: bytes) -> None:
 
 @contextmanager
 def staged(path: str | Path, data: bytes) -> Iterator[Callable[[], None]]:
-    """Write a temporary file beside a file, fsync it, and remove it again unless it was moved.
+    """Write a temporary file next to a file, fsync it, and remove it again unless it was moved.
 
     The temporary file is locked until then, which tells `remove_leftovers` that its writer is
     alive. Its name is short: that of the file may be as long as the file system allows.
@@ -204,7 +204,7 @@ def remove_leftovers(folder: str | Path) -> None:
 
 @contextmanager
 def reserved(folder: str | Path, purpose: str) -> Iterator[None]:
-    """Keep out processes with another purpose that reserve the same folder, on any machine.
+    """Keep out processes that reserve the same folder for another purpose, on any machine.
 
     On a file system without locks nobody is kept out.
 
@@ -229,8 +229,8 @@ def reserved(folder: str | Path, purpose: str) -> Iterator[None]:
     try:
         if others:
             reason = (
-                "a job with other weights or settings is writing there; wait for its end or choose "
-                "another output folder"
+                "a job with other weights or settings is writing there; wait until it is done or "
+                "choose another output folder"
             )
             raise BlockingIOError(errno.EAGAIN, reason, str(folder))
         yield

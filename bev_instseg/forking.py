@@ -1,4 +1,4 @@
-"""Forking: a child of a process that holds networks can run them.
+"""Forking: a forked child can run the networks of its parent.
 
 Python's ``multiprocessing`` forks by default on Linux up to Python 3.13. On a CPU two things would
 hang the child for ever: threads, which a fork does not copy, so PyTorch computes with one in the
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MAX_WAIT_S = 10.0  # a fork goes on after this time, for instance out of a running network
+MAX_WAIT_S = 10.0  # a fork proceeds after this time, for instance from within a running network
 
 
 class _Gate:

@@ -1,6 +1,6 @@
 """The bird's-eye grid: metric ranges, a cell size, and the formulas that relate points and cells.
 
-`ops.voxelize` repeats these formulas in its kernels for speed; tests hold the two equal.
+`ops.voxelize` repeats these formulas in its kernels for speed; tests check that both agree.
 """
 
 from dataclasses import dataclass

@@ -63,7 +63,7 @@ def machine_bytes() -> int:
 
 
 def shortage(needed: int, available: int) -> str:
-    """Say how much memory is needed and how much there is; empty if it is enough.
+    """Return how much memory is needed and how much there is; empty if it is enough.
 
     Args:
         needed: Bytes.

@@ -1,4 +1,4 @@
-"""Files of networks, weights or exported models; a ``.json`` beside each vouches for it."""
+"""Files of networks: weights and exported models, each with a ``.json`` that verifies it."""
 
 import hashlib
 import json
@@ -21,10 +21,10 @@ def pretrained_weights(name: str = "default") -> Path:
     """Return the path of float weights, ``.safetensors``, that come with the package.
 
     Args:
-        name: Which; one of `PRETRAINED`.
+        name: One of `PRETRAINED`.
 
     Raises:
-        ValueError: The package has no such network.
+        ValueError: There are no such weights.
     """
     return _packaged(name, "safetensors")
 
@@ -43,7 +43,9 @@ def pretrained_8_bit_model(name: str = "default") -> Path:
 
 def _packaged(name: str, suffix: str) -> Path:
     if name not in PRETRAINED:
-        raise ValueError(f"the package has no network {name!r}; it has {', '.join(PRETRAINED)}")
+        raise ValueError(
+            f"there are no shipped weights {name!r}; choose from {', '.join(PRETRAINED)}"
+        )
     return Path(str(resources.files("bev_instseg") / "weights" / f"{name}.{suffix}"))
 
 
@@ -70,7 +72,7 @@ class ExportedModel:
 
     @property
     def pretrained_name(self) -> str:
-        """Which 8-bit model of the package this is; empty if it is another."""
+        """Which shipped 8-bit model this is; empty if it is a different one."""
         for name in PRETRAINED:
             if self.sha256 == read_sidecar(pretrained_8_bit_model(name))["sha256"]:
                 return name
@@ -161,7 +163,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         raise CheckpointError(_cannot_be_read(beside, error)) from None
     except (ValueError, KeyError, TypeError, RecursionError):
         raise CheckpointError(
-            f"{beside}: not written by bev-instseg, or damaged; copy {path.name} and it again"
+            f"{beside}: not written by bev-instseg, or damaged; copy it and {path.name} again"
         ) from None
     if found != FORMAT:
         raise CheckpointError(wrong_format(beside, found))

@@ -53,7 +53,7 @@ class Segmenter:
     Attributes:
         weights_sha256: Hash of the weights or exported model; empty for a network made in memory.
         engine: Computes the network.
-        unknown: Whether it also groups the other things that stand on the ground.
+        unknown: Whether it also groups other objects that stand on the ground.
         ground: Whether it also finds the points on the ground.
     """
 
@@ -102,7 +102,7 @@ class Segmenter:
 
     @property
     def classes(self) -> tuple[ClassConfig, ...]:
-        """The classes of instances: those of the network, and the unknown if asked for."""
+        """The classes of instances: those of the network, and `unknown` if requested."""
         return (*self.config.classes, UNKNOWN_CLASS) if self.unknown else self.config.classes
 
     @property
@@ -120,7 +120,7 @@ class Segmenter:
         unknown: bool = False,
         ground: bool = False,
     ) -> "Segmenter":
-        """Load a network that comes with the package: vehicles, pedestrians and cyclists.
+        """Load the shipped network, which finds vehicles, pedestrians and cyclists.
 
         It comes as float weights for PyTorch and as an 8-bit model for the other runtimes.
 
@@ -193,10 +193,10 @@ class Segmenter:
         return other.with_extras(self.unknown, self.ground)  # checks the classes
 
     def with_extras(self, unknown: bool = False, ground: bool = False) -> "Segmenter":
-        """Return a segmenter with the same network that finds more than its objects.
+        """Return a segmenter with the same network that also finds unknown objects or the ground.
 
         Args:
-            unknown: Whether to group what stands on the ground and is no object; see `add_unknown`.
+            unknown: Whether to group other objects that stand on the ground; see `add_unknown`.
             ground: Whether to find the points on the ground, `Instances.ground`.
 
         Raises:
@@ -205,13 +205,13 @@ class Segmenter:
         for c in self.config.classes:
             if unknown and (c.name == UNKNOWN or c.label == UNKNOWN_CLASS.label):
                 raise ValueError(
-                    f"class {c.name} has the name or the label {UNKNOWN_CLASS.label} of what is "
-                    "unknown; change it in the configuration, or do without unknown"
+                    f"class {c.name} has the name or the label {UNKNOWN_CLASS.label} of unknown "
+                    "objects; change it in the configuration, or leave out unknown"
                 )
             if ground and c.label == GROUND_LABEL:
                 raise ValueError(
                     f"class {c.name} has the label {GROUND_LABEL} of the ground; change it in the "
-                    "configuration, or do without ground"
+                    "configuration, or leave out ground"
                 )
         other = copy.copy(self)
         other.unknown, other.ground = unknown, ground

@@ -106,12 +106,13 @@ def merge(base: object, over: object) -> object:
 def build(kind: type[T], tree: object, source: str) -> T:
     """Build a dataclass from mappings, lists, numbers and text.
 
-    Lists become tuples and integers floats where the field wants them; nothing else is converted.
+    Lists become tuples and integers become floats where the field needs them; nothing else is
+    converted.
 
     Args:
         kind: A dataclass whose fields pydantic can check.
         tree: Its fields by name; those left out have their default.
-        source: File name or the like, the start of each error message.
+        source: Start of each error message, such as the file name.
 
     Returns:
         The dataclass.
@@ -208,13 +209,13 @@ def _number(value: float) -> str:
 
 
 def _refuse(value: object) -> None:
-    """Raise for what YAML or a checkpoint can hold but JSON cannot, such as a date."""
+    """Raise for a value that YAML or a checkpoint can hold but JSON cannot, such as a date."""
     text = " ".join(reprlib.repr(value).split())
     raise TypeError(f"{text} is not allowed; put it in quotes if it is text")
 
 
 def _one_line(error: ValidationError, schema: Tree) -> str:
-    """Return what is wrong with an unknown key or else with the first wrong value."""
+    """Describe the first unknown key or, without one, the first wrong value."""
     errors = error.errors(include_url=False)
     unknown = [e for e in errors if e["type"] == "unexpected_keyword_argument"]
     first = (unknown or errors)[0]

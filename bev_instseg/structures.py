@@ -15,7 +15,7 @@ from bev_instseg.grid import BEVGrid
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
 
-UNKNOWN = "unknown"  # class of what stands on the ground and is no known object
+UNKNOWN = "unknown"  # class of other objects that stand on the ground
 
 
 def check_array(
@@ -195,7 +195,7 @@ class Instance:
 
     @property
     def title(self) -> str:
-        """What is written beside it: "vehicle 0.93"; what is unknown has no score."""
+        """Its text in pictures, such as "vehicle 0.93"; unknown objects have no score."""
         return self.name if self.name == UNKNOWN else f"{self.name} {self.score:.2f}"
 
 
@@ -211,8 +211,8 @@ class Instances:
         class_names: The C names that ``classes`` indexes.
         ground: (N,) bool: the points on the ground, none of them in an instance; None if the
             segmenter was not asked for them.
-        courses_m: Of each instance the (V, 3) float32 points of the line through it, in order,
-            metres; None for one whose class does not come in pieces. Empty if no class does.
+        courses_m: For each instance, the (V, 3) float32 points of the line through it, in order,
+            metres; None if its class does not come in pieces. Empty if no class does.
 
     Raises:
         ValueError: An array has the wrong dtype or shape, or a label is out of range.
@@ -263,12 +263,12 @@ class Instances:
         return np.isin(self.classes, [c for c, n in enumerate(self.class_names) if n == UNKNOWN])
 
     def known(self) -> "Instances":
-        """Return only the objects of the network's classes; the unknown things come after them."""
+        """Return only the objects of the network's classes, without the unknown objects."""
         known = self.take(np.flatnonzero(~self.is_unknown))
         return replace(known, class_names=tuple(n for n in self.class_names if n != UNKNOWN))
 
     def take(self, rows: NDArray[np.intp]) -> "Instances":
-        """Return only some of the objects, numbered anew in this order.
+        """Return only some of the objects, renumbered in this order.
 
         Args:
             rows: Their positions, each at most once.

@@ -49,7 +49,7 @@ Numbers = NDArray[np.intp]  # of points, ascending
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """What a tile contributes: its N own points and their P pillars.
+    """The contribution of a tile: its N own points and their P pillars.
 
     Attributes:
         points: (N,) numbers of the points.
@@ -73,8 +73,8 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
 
     In the inner part of the grid's own tile the result is that of `Segmenter.segment`. Each tile is
     raised or lowered so that most of its points are on the grid, so the height of the ground may
-    vary. One tile is computed at a time; kept are its pillars and their predictions. On a terminal,
-    a progress bar appears if this takes more than `SHOW_PROGRESS_AFTER_S`.
+    vary. One tile is computed at a time; only its pillars and their predictions are kept. On a
+    terminal, a progress bar appears if this takes more than `SHOW_PROGRESS_AFTER_S`.
 
     Args:
         segmenter: The network and its thresholds.
@@ -109,7 +109,7 @@ def tile_step_cells(grid: BEVGrid) -> tuple[int, int]:
     """Return how many cells neighbouring tiles are apart along x and y.
 
     Args:
-        grid: The grid that the network looks at.
+        grid: The grid that the network sees.
     """
     overlap = math.ceil(MIN_OVERLAP_M / grid.cell_m)
     nx, ny = (max((n - overlap) // ALIGNMENT_CELLS, 1) * ALIGNMENT_CELLS for n in grid.shape)

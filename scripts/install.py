@@ -42,7 +42,7 @@ REMEDIES = (
     ),
     (
         r"No matching distribution",
-        f"the package index has nothing for Python {platform.python_version()} on "
+        f"the package index has no packages for Python {platform.python_version()} on "
         f"{platform.machine()}; choose a Python from 3.11 to 3.13 with PYTHON=..., or check the "
         "index in PIP_FLAGS",
     ),
@@ -126,7 +126,7 @@ def fail(what: str, output: str) -> int:
     errors = [line for line in lines if re.match(r"(ERROR|Error|OSError)", line)] or lines[-1:]
     print(f"{what}: {errors[-1].removeprefix('ERROR: ') if errors else 'without a message'}")
     remedies = [remedy for pattern, remedy in REMEDIES if re.search(pattern, output)]
-    print(f"remedy: {remedies[0]}" if remedies else "remedy: the whole log may tell")
+    print(f"remedy: {remedies[0]}" if remedies else "remedy: see the log")
     if LOG.exists():
         print(f"log: {LOG.relative_to(ROOT)}")
     return 2

@@ -1,4 +1,4 @@
-"""Kill, repeat and crowd jobs for minutes, and compare what is left with an undisturbed run.
+"""Kill and repeat jobs, also several at once, and compare the results with an undisturbed run.
 
   kills      SIGKILL at random moments of a folder job; the same command goes on
   training   the same for a training run, which --resume continues

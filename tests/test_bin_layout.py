@@ -136,22 +136,24 @@ def test_an_intensity_before_x_is_understood(tmp_path: Path, full: int) -> None:
         assert infer_bin_layout([bytes_of(stored)]).columns == "ixyz"
         sweep = read_sweep(write(tmp_path, stored))
         np.testing.assert_array_equal(sweep.points, expected[part])
-        assert sweep.notices[0].startswith("the first column is like an intensity: read as ")
+        assert sweep.notices[0].startswith("the first column looks like an intensity: read as ")
         np.save(tmp_path / "a.npy", stored)
         sweep = read_sweep(tmp_path / "a.npy")
         np.testing.assert_array_equal(sweep.points, expected[part])
-        assert sweep.notices[0].startswith("the first column is like an intensity: read as ")
+        assert sweep.notices[0].startswith("the first column looks like an intensity: read as ")
 
 
 def test_an_intensity_before_x_and_more_columns_are_refused(tmp_path: Path) -> None:
     points = demo()
     stored = np.column_stack([points[:, [3, 0, 1, 2]], np.arange(len(points)) % 32])
-    with pytest.raises(ScanError, match="the first of 5 floats per point is no coordinate; pass"):
+    with pytest.raises(
+        ScanError, match="the first of 5 floats per point is not a coordinate; pass"
+    ):
         read_sweep(write(tmp_path, stored.astype(np.float32)))
     sweep = read_sweep(tmp_path / "a.bin", SensorSetup(format="ixyz_"))
     np.testing.assert_array_equal(sweep.points, points)
     np.save(tmp_path / "a.npy", stored)
-    with pytest.raises(ScanError, match="the first column is no coordinate; save x, y, z"):
+    with pytest.raises(ScanError, match="the first column is not a coordinate; save x, y, z"):
         read_sweep(tmp_path / "a.npy")
 
 

@@ -239,7 +239,7 @@ def test_options_that_do_not_go_together_raise(model, config, runtime: Runtime) 
         Segmenter.from_pretrained(device="cuda:0", runtime=runtime)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="device must be one of auto, cpu, cuda, got 'gpu'"):
         Segmenter.from_pretrained(device="gpu")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=f"device cuda: {runtime} computes on the CPU"):
+    with pytest.raises(ValueError, match=f"device cuda: {runtime} only runs on the CPU"):
         Segmenter(model, config, "cuda", runtime=runtime)
     with pytest.raises(ValueError, match="has no sparse backends"):
         Segmenter.from_pretrained(sparse_backend="torch", runtime=runtime)
@@ -324,7 +324,7 @@ def test_8_bits_from_given_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--weights", str(pretrained_8_bit_model())], "is exported already"),
+        (["--weights", str(pretrained_8_bit_model())], "already exported"),
         (["--sweeps", str(DEMO)], "--sweeps is for --precision int8"),
         (["--precision", "int8", "--sweeps", str(ROOT / "configs")], "no sweeps here"),
     ],

@@ -47,7 +47,7 @@ def test_links_are_followed(archive: Path, tmp_path: Path) -> None:
     (archive / "0.bin").symlink_to(archive / "a.bin")
     assert names(linked) == ["all/a", "all/monday/a", "all/monday/night/b", "all/tuesday/c"]
     (note,) = find_items([linked], tmp_path / "out").notices
-    assert note.startswith("links to sweeps that are there anyway are left out: 1, first ")
+    assert note.startswith("links to sweeps that are also found directly are left out: 1, first ")
     assert note.endswith("0.bin")
     with pytest.raises(
         ScanError, match=r"a link would put its results in .*archive, outside the output"

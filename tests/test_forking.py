@@ -126,7 +126,9 @@ def test_openvino_in_a_forked_child_is_replaced_or_an_error(
         monkeypatch.setattr(choose, "has_runtime", lambda name, names=installed: name in names)
         segmenter = Segmenter.from_pretrained(device="cpu", runtime="openvino")
         monkeypatch.setattr(openvino_engine, "_core", lambda: (None, 0))  # as in a child
-        with pytest.warns(UserWarning, match=f"this forked process computes with {expected}"):
+        with pytest.warns(
+            UserWarning, match=f"does not work in a forked process, so it uses {expected}"
+        ):
             segmenter.segment(points)
     monkeypatch.setattr(choose, "has_runtime", lambda name: name == "openvino")
     segmenter = Segmenter.from_pretrained(device="cpu", runtime="openvino")

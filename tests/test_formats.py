@@ -308,9 +308,9 @@ def test_npz_with_suffix_npy_is_refused(write: Write) -> None:
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        ({"a": np.zeros((5, 4)), "b": np.zeros((5, 4))}, "not clear (a (5, 4), b (5, 4))"),
-        ({"a": np.zeros(5)}, "not clear (a (5,))"),
-        ({}, "not clear (none)"),
+        ({"a": np.zeros((5, 4)), "b": np.zeros((5, 4))}, "holds the points (a (5, 4), b (5, 4))"),
+        ({"a": np.zeros(5)}, "holds the points (a (5,))"),
+        ({}, "holds the points (none)"),
         ({"x": np.zeros(5), "y": np.zeros(5), "z": np.zeros(4)}, "differ in length"),
         ({"a": np.zeros((5, 4), np.int16)}, "int16 of shape (5, 4), not floats"),
         ({"a": np.array([{}, None])}, "not numbers"),
@@ -421,7 +421,7 @@ def test_pcd_viewpoint_is_reported(write: Write) -> None:
     sweep = read_sweep(write(".pcd", data))
     assert equal(sweep.points, sweep_of(50))
     assert sweep.notices == (
-        "the PCD viewpoint is not the origin: coordinates are read as stored, without it",
+        "the PCD viewpoint is not the origin: it is ignored, and coordinates are read as stored",
     )
 
 
@@ -629,8 +629,8 @@ def test_las_cut_between_points_is_refused(write: Write, point_format: int) -> N
     [
         (104, "B 11", "point format 11"),
         (105, "H 5", "point format 3 of 5 bytes"),
-        (96, "I 4000000000", "ends behind the file"),
-        (107, "I 0", "announces no points, but there are some"),
+        (96, "I 4000000000", "is longer than the file"),
+        (107, "I 0", "no points, but there are"),
         (107, "I 4294967295", "more than a sweep may have"),
         (131, "d 0", "scale or offset"),
         (155, "d nan", "scale or offset"),

@@ -105,5 +105,5 @@ def test_a_read_only_installation_keeps_its_kernels_in_the_temporary_folder(
         assert list(cache.rglob("helper*.nbi"))
         assert cache.stat().st_mode & 0o777 == 0o700
     else:
-        assert warning.startswith("compiled kernels cannot be kept, so each start takes 10 s")
+        assert warning.startswith("compiled kernels cannot be cached, so each start takes 10 s")
         assert not list(tmp_path.rglob("*.nbi"))

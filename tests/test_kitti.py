@@ -119,7 +119,7 @@ def test_odometry_calibrations_have_rectified_axes(tmp_path):
         ("", "no matrix R0_rect or R_rect of 3 x 3 finite numbers"),
         (CALIBRATION.replace("P2", "P9"), "no matrix P2 of 3 x 4"),
         (CALIBRATION.replace("1 0 0 0 1 0 0 0 1", "1 0 0 0 1 0 0 0"), "no matrix R0_rect"),
-        (CALIBRATION.replace("Tr_velo_to_cam: 0", "Tr_velo_to_cam: zero"), "not all numbers"),
+        (CALIBRATION.replace("Tr_velo_to_cam: 0", "Tr_velo_to_cam: zero"), "is not a number"),
         (CALIBRATION.replace("P2: 700", "P2: nan"), "no matrix P2"),
         (CALIBRATION.replace("R0_rect: 1", "R0_rect: 0"), "are not a rotation"),
         # a volume of 1, but a stretched frame; a mirrored frame

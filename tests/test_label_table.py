@@ -293,7 +293,7 @@ def test_evaluation_shows_the_table_and_refuses_frames_without_objects(
     assert evaluate_command.main(arguments[:-1]) == 2
     lines = capsys.readouterr().err.splitlines()
     assert "did you mean 'Car'?" in lines[-2]
-    assert "kitti: no object of any class to judge in 1 frame(s)" in lines[-1]
+    assert "kitti: no object of any class to score in 1 frame(s)" in lines[-1]
 
 
 def test_a_data_set_that_is_a_circle_of_links_is_refused(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def test_weights_come_with_their_hash_names_and_card(name: str) -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="has no network 'cpu'; it has default, clean"):
+    with pytest.raises(ValueError, match="no shipped weights 'cpu'; choose from default, clean"):
         Segmenter.from_pretrained("cpu")
 
 

@@ -463,7 +463,7 @@ def test_a_folder_whose_recorder_was_killed_is_read(tmp_path: Path) -> None:
     other.rename(path / "drive_10.db3")
     found, said = read(path)
     assert [len(sweep.points) for sweep in found] == [len(one) for one in [*SWEEPS, SWEEPS[0]]]
-    assert said == [f"{path}: no metadata.yaml: its recorder was killed"]
+    assert said == [f"{path}: no metadata.yaml: the recorder was killed"]
 
 
 def test_a_write_ahead_log_is_read(tmp_path: Path) -> None:
@@ -526,7 +526,7 @@ def test_sizes_that_a_chunk_claims_are_not_believed() -> None:
     import zstandard
 
     bomb = zstandard.compress(bytes(1 << 26))
-    with pytest.raises(ValueError, match="larger than it says"):
+    with pytest.raises(ValueError, match="larger than it claims"):
         unpack(bomb, "zstd", 1000)
     with pytest.raises(ValueError, match="more than"):
         unpack(bomb, "zstd", 1 << 40)
@@ -597,7 +597,7 @@ def test_the_vehicle_is_found_while_it_moves() -> None:
     ]
     found = find_own_vehicle(moving)
     assert found is not None
-    assert "taken as the vehicle itself" in found.notice
+    assert "taken as the ego vehicle" in found.notice
     for points in moving:
         own = found.is_own(points)
         assert own[-200:].mean() > 0.95

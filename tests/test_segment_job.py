@@ -227,7 +227,7 @@ def test_a_full_disk_stops_the_job(
     [line] = lines(capsys)
     assert line == (
         f"segment_scan: {sweeps / 'c.bin'}: {out / 'c.label'}: No space left on device; stopped: "
-        "finished results are kept, and the same command continues when the disk can be written"
+        "finished results are kept, and the same command continues when the disk is writable again"
     )
     assert len(begun) < 40
     monkeypatch.undo()

@@ -238,7 +238,7 @@ def test_a_damaged_sweep_is_reported_and_the_others_are_done(
     assert line.startswith(
         f"segment_scan: {tmp_path / 'drive.mcap'}: /points at 16843009.016843009: "
     )
-    assert "not a whole sensor_msgs/PointCloud2" in line
+    assert "an incomplete sensor_msgs/PointCloud2" in line
     found = [sweep.stamp_ns for sweep in read_recording(tmp_path / "out" / "drive.mcap")]
     assert found == [stamp(0), stamp(2)]
     assert run(tmp_path / "drive.mcap", tmp_path / "out", weights) == 2  # still so
@@ -252,10 +252,10 @@ def test_what_is_lost_of_a_cut_recording_is_said(
     assert run(path, tmp_path / "out", weights) == 2
     no_index, lost = lines(capsys)
     assert no_index == (
-        f"segment_scan: {path}: the file has no index: it was cut, or its recorder was killed"
+        f"segment_scan: {path}: the file has no index: it was cut short, or the recorder was killed"
     )
     assert lost.startswith(f"segment_scan: {path}: the last ")
-    assert lost.endswith(" bytes of the file are not whole: left out")
+    assert lost.endswith(" bytes of the file are incomplete: left out")
     assert 0 < len(words(tmp_path / "out" / "drive.mcap")) < 4 * len(SWEEPS)
 
 
@@ -465,7 +465,7 @@ def test_a_full_disk_stops_the_job_and_it_goes_on_later(
     [line] = lines(capsys)
     assert line == (
         f"segment_scan: {out / 'drive.mcap.part'}: No space left on device; stopped: finished "
-        "results are kept, and the same command continues when the disk can be written"
+        "results are kept, and the same command continues when the disk is writable again"
     )
     monkeypatch.undo()
     assert run(path, out, weights) == 0

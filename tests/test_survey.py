@@ -277,7 +277,7 @@ def test_sweeps_agree_that_they_are_upside_down(tmp_path: Path) -> None:
         alone = read_sweep(path)
         assert alone.axes == "flu"
         assert alone.notices == (
-            "z may point down, but the points are not turned: if so, pass --axes frd",
+            "z may point down, but the points were not rotated; if so, pass --axes frd",
         )
         given = read_sweep(path, SensorSetup(axes="flu"))
         assert given.notices[0].endswith("if so, pass other --axes")
@@ -303,7 +303,7 @@ def test_a_ground_too_steep_to_level_is_said(
     np.testing.assert_array_equal(sweep.points, points)
     (notice,) = sweep.notices
     angle = np.degrees(np.arccos(rotation[2, 2]))
-    start, options = notice.split(", but the points are not turned: if so, pass ")
+    start, options = notice.split(", but the points were not rotated; if so, pass ")
     assert abs(int(start.split()[-2]) - angle) <= 1
     words = options.split()
     assert ("--axes" in words) == (axes != "flu")
@@ -349,7 +349,7 @@ def test_given_values_win_and_contradictions_are_said(tmp_path: Path) -> None:
     sweep = read(tmp_path, upside_down, SensorSetup(axes="flu"))
     np.testing.assert_array_equal(sweep.points, upside_down)
     assert sweep.notices == (
-        "the ground is not below the sensor if the axes are flu, as given; see --axes",
+        "with the given axes flu the ground is not below the sensor; check --axes",
     )
     tilted = turned(street(), sensor_rotation("flu", (15.0, 0.0)))
     sweep = read(tmp_path, tilted, SensorSetup(level_deg=(0.0, 0.0)))

@@ -228,7 +228,7 @@ def test_a_sweep_that_does_not_go_on_in_time_is_left_out(
     path, out = tmp_path / "drive.mcap", tmp_path / "out"
     assert run(path, out, weights) == 2
     line = lines(capsys)[-1]
-    assert "drive.mcap: /points at 1700000000.100000000: not later than the sweep before" in line
+    assert "drive.mcap: /points at 1700000000.100000000: not later than the previous sweep" in line
     assert line.endswith("left out; --no-track keeps it")
     assert [one.index for one in stored_sweeps(out / "drive.mcap")] == [0, 1, 3]
     assert run(path, out, weights, "--no-track") == 0
@@ -379,8 +379,8 @@ def test_poses_that_are_not_there_are_refused_in_a_line(
     assert run(path, out, weights, "--poses", "earth") == 2
     [line] = lines(capsys)
     assert line.endswith(
-        f"{path}: --poses earth: no transforms lead there from velodyne (frames: base_link, map, "
-        "odom, velodyne; odometry: /odometry)"
+        f"{path}: --poses earth: no transforms to this frame from velodyne (frames: base_link, "
+        "map, odom, velodyne; odometry: /odometry)"
     )
     assert not list(out.glob("*.mcap*"))
     path = write_drive(tmp_path / "short")

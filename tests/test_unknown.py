@@ -279,9 +279,9 @@ def test_a_class_that_clashes_is_refused(
 ) -> None:
     segmenter = Segmenter(model, config, "cpu")
     other = replace(config, classes=(replace(config.classes[0], **change), *config.classes[1:]))
-    with pytest.raises(ValueError, match=f"without {extra}"):
+    with pytest.raises(ValueError, match=f"leave out {extra}"):
         segmenter.with_config(other).with_extras(**{extra: True})
-    with pytest.raises(ValueError, match=f"without {extra}"):
+    with pytest.raises(ValueError, match=f"leave out {extra}"):
         segmenter.with_extras(**{extra: True}).with_config(other)
 
 
@@ -324,7 +324,7 @@ def test_evaluate_prints_both_tables(
     assert evaluate.main([*command, "--unknown"]) == 0
     printed = capsys.readouterr().out
     assert "| ground, % of points |" in printed
-    assert "| covered: ours with unknown things |" in printed
+    assert "| covered: ours with unknown objects |" in printed
     assert "vehicle (3)" in printed
     for option in ("--sequence", "--errors"):
         more = [] if option == "--sequence" else ["errors"]

@@ -1,4 +1,4 @@
-"""Measure the speed of every stage beside lower bounds, other methods and other runtimes.
+"""Measure the speed of every stage, compared with lower bounds, other methods and other runtimes.
 
 `measure`, `report` and `setup` are shared. Every other module is a part of ``bev-instseg
 benchmark``, measured by its function ``report``. Optional packages (pypatchworkpp, scikit-learn,

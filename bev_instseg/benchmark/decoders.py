@@ -82,8 +82,8 @@ def compare_decoders(
         repeats: Calls per frame and decoder.
 
     Returns:
-        By name the time from embeddings to labelled pillars and the measures per class, or the
-        reason why it was not measured.
+        For each decoder, by its name, the time from embeddings to labelled pillars and the measures
+        per class, or the reason why it was not measured.
     """
     config, rules = segmenter.config, assembly_rules(segmenter.config)
     evaluators = {name: Evaluator(config.class_names) for name in DECODERS}

@@ -1,4 +1,4 @@
-"""A sweep's time beside a busy process on each core, as on a robot."""
+"""The time of a sweep while other processes keep each core busy, as on a robot."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ BUSY = "while True: pass"
 
 
 def report(setup: Setup) -> Report:
-    """Measure sweeps on one free core, on all free cores, and beside a busy process on each."""
+    """Measure sweeps on one free core, on all free cores, and with a busy process on each core."""
     figures = measure_load(setup.segmenter, setup.sweeps, NUM_SWEEPS)
     alone = figures["one free core"]
     rows = [
@@ -46,7 +46,7 @@ def measure_load(
         count: Number of sweeps timed in each situation.
 
     Returns:
-        By situation ``median_ms`` and ``p99_ms``.
+        ``median_ms`` and ``p99_ms`` of each situation.
     """
     points = [read_scan(path) for path in sweeps]
 

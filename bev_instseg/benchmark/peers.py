@@ -41,7 +41,7 @@ def time_peers(sweeps: Sequence[Path]) -> dict[str, Timing | str]:
         sweeps: Files of sweeps.
 
     Returns:
-        By name the timing, or the reason why it was not measured.
+        The timing of each method by its name, or the reason why it was not measured.
     """
     ground, cluster, both = [], [], []
     outcomes: dict[str, Timing | str] = {}

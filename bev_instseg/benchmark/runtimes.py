@@ -48,7 +48,7 @@ class Outcome:
 
 
 def report(setup: Setup) -> Report:
-    """Measure each combination in a process of its own, on the CPU."""
+    """Measure each combination in a separate process, on the CPU."""
     outcomes = compare_runtimes(setup)
     names = setup.segmenter.config.class_names
     header = ["runtime, precision, instructions", *(f"network {c}" for c in TIMING_COLUMNS)]
@@ -71,7 +71,7 @@ def compare_runtimes(setup: Setup) -> dict[str, Outcome | str]:
         setup: The weights, the sweeps and the labelled data.
 
     Returns:
-        By name the outcome, or the reason why it was not measured.
+        The outcome of each combination by its name, or the reason why it was not measured.
     """
     if setup.weights.suffix in EXPORTED_SUFFIXES:
         return {"runtimes": f"not measured: {setup.weights} has one precision; give .safetensors"}

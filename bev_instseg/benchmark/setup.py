@@ -34,9 +34,9 @@ class Setup:
     growth_plot: Path | None
 
     def torch_segmenter(self) -> Segmenter:
-        """Return a segmenter whose network, of the same layers, is computed by PyTorch.
+        """Return a segmenter with the same layers that runs in PyTorch.
 
-        For an exported model its weights are random, which changes no time.
+        For an exported model the weights are random, which does not change the time.
         """
         if self.segmenter.engine.runtime == "torch":
             return self.segmenter

@@ -36,7 +36,7 @@ def compare_sparse_backends(
         repeats: Calls per measurement.
 
     Returns:
-        By backend the timing, or the reason why it was not measured.
+        The timing of each backend by its name, or the reason why it was not measured.
     """
     pillars = voxelize(read_scan(path), segmenter.config.grid)
     outcomes: dict[str, Timing | str] = {}

@@ -1,4 +1,4 @@
-"""The time of each stage, from the bytes of a file to label files, beside lower bounds."""
+"""The time of each stage, from the bytes of a file to label files, and lower bounds."""
 
 import math
 import tempfile

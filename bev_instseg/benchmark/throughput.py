@@ -26,8 +26,8 @@ def report(setup: Setup) -> Report:
     """Measure the throughput over `NUM_SWEEPS` sweeps."""
     figures = measure_throughput(setup.segmenter, setup.sweeps, NUM_SWEEPS)
     text = (
-        f"{NUM_SWEEPS} sweeps: {figures['sweeps_s']:.1f} a second "
-        f"({figures['serial_sweeps_s']:.1f} with one after the other); memory "
+        f"{NUM_SWEEPS} sweeps: {figures['sweeps_s']:.1f} per second "
+        f"({figures['serial_sweeps_s']:.1f} one at a time); memory "
         f"{figures['early_mb']:.0f} MiB after a tenth, {figures['late_mb']:.0f} at the end, "
         f"{figures['peak_mb']:.0f} at most"
     )

@@ -1,4 +1,4 @@
-"""Ground and unknown things beside ground removal + DBSCAN, on the same labelled sweeps."""
+"""Ground and unknown objects compared with ground removal + DBSCAN, on the same labelled sweeps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32
 from bev_instseg.tables import markdown_table, table_cell
 
-OURS, KNOWN, PEER = "ours with unknown things", "ours without", "Patchwork++ and DBSCAN"
+OURS, KNOWN, PEER = "ours with unknown objects", "ours without", "Patchwork++ and DBSCAN"
 GROUND_NAMES = {OURS: "ours", PEER: "Patchwork++"}
 REPEATS = 5
 
 
 @dataclass
 class Method:
-    """What was counted and timed of a method.
+    """The counts and times of a method.
 
     Attributes:
         ground: Its points on the ground.
@@ -42,7 +42,7 @@ class Method:
 
 
 def compare_unknown(segmenter: Segmenter, root: Path, refs: Sequence[FrameRef]) -> str:
-    """Return two tables, for the ground and for things of any kind; what is missing is said.
+    """Return two tables, for the ground and for objects of any kind; missing packages are reported.
 
     Args:
         segmenter: The segmenter without extras.

@@ -1,4 +1,4 @@
-"""What the commands share: parsing, error messages and common options; torch is imported late."""
+"""Shared by the commands: parsing, error messages and common options; torch is imported late."""
 
 import argparse
 import io
@@ -164,14 +164,14 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         type=name_or_file,
         default=PRETRAINED[0],
         metavar="NAME|FILE",
-        help=f"a network of the package ({', '.join(PRETRAINED)}; see the model card), or a file: "
+        help=f"shipped weights ({', '.join(PRETRAINED)}; see the model card), or a file: "
         ".safetensors, .pt, or an exported .onnx or .xml (default: %(default)s)",
     )
     parser.add_argument(
         "--config",
         type=Path,
         metavar="YAML",
-        help="YAML that overrides thresholds, class names or range of the weights",
+        help="YAML file that overrides the weights' thresholds, class names or range",
     )
     parser.add_argument(
         "--device",
@@ -183,13 +183,13 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--sparse",
         choices=("auto", "torch", "spconv"),
         default="auto",
-        help="torch's library for the sparse convolutions (default: the faster; on a CPU torch)",
+        help="library for PyTorch's sparse convolutions (default: the faster one; on a CPU torch)",
     )
     parser.add_argument(
         "--runtime",
         choices=get_args(RuntimeChoice),
         default="auto",
-        help="what computes the network (default: torch on a GPU; on a CPU the fastest installed)",
+        help="runtime of the network (default: torch on a GPU; on a CPU the fastest one installed)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Measure how long a sweep takes, stage by stage, beside lower bounds and other methods.
+"""Measure how long a sweep takes, stage by stage, compared with lower bounds and other methods.
 
 Examples:
   %(prog)s --data ~/kitti/velodyne --json now.json
@@ -7,17 +7,17 @@ Examples:
 Parts (--only; running all takes several minutes):
   stages    read, voxelize, network, cluster, assemble, write; their sum; lower bounds ("floors")
   peers     ground removal + DBSCAN, and HDBSCAN, on the same sweeps
-  decoders  other ways from the network's output to instances, with PQ on labelled frames (--truth)
-  growth    the time for few to many points, instances and cells (--plot draws it)
+  decoders  other ways to cluster the network's output, with PQ on labelled frames (--truth)
+  growth    how the time grows with points, instances and cells (--plot draws it)
   runtimes  the network in PyTorch, OpenVINO and ONNX Runtime, in float and 8 bits, with AVX2 only,
             with PQ on labelled frames (--truth)
   sparse    sparse convolutions by torch and by spconv
   stream    2,000 sweeps in a row: sweeps per second, memory
-  start     a cold start with the package's weights on the CPU, step by step
-  load      sweeps beside a busy process on each core
+  start     a cold start with the shipped weights on the CPU, step by step
+  load      sweeps while another process keeps each core busy
 
-Peers need optional packages: pip install 'bev-instseg[peers]'. What is not installed is reported
-and left out.
+Peers need optional packages: pip install 'bev-instseg[peers]'. Missing packages are reported and
+their rows left out.
 """
 
 import argparse

@@ -10,18 +10,19 @@ Examples:
 
 The frames are the training frames of the configuration's sources in --data and all frames of the
 --simulated folders, which bev-instseg simulate made. A network has memorised its training frames,
-and scores them too high: add simulated ones that it was not trained on. Better still, divide the
-streets into folds, and train a network without each fold. --fold names the streets of a fold (the
-training frames of a configuration) and the network that has not seen them; folds replace the
-training frames of --weights, for which their scores are taken to hold.
+so add simulated ones that it was not trained on. Better still, divide the streets into folds and
+train a network without each fold. --fold names the frames of a fold (the training frames of a
+configuration) and the network that has not seen them. Folds replace the training frames of
+--weights; the scores found for them are assumed to hold for --weights, too.
 
-Each data set counts equally. A network runs once per frame, in float (--runtime is torch unless
-given), and its output stays in memory, about 5 MB a frame.
+Each data set counts equally. The network runs once per frame, in float (--runtime is torch unless
+given), and its output stays in memory: about 5 MB per frame.
 
-The command prints every setting tried with its PQ per class, then how well scores agree with the
-share of correct predictions: mean seeds before, probabilities after. A class with fewer than 10
-objects in a data set is left out of the mean PQ. The other commands read the YAML with --config.
-Equations and settings: score_calibration.py and threshold_search.py in bev_instseg/evaluation.
+The command prints the PQ per class of every setting it tries. Then it prints how well scores agree
+with the share of correct predictions, before (mean seeds) and after (probabilities). A class with
+fewer than 10 objects in a data set is left out of the mean PQ. The other commands read the YAML
+with --config. Equations and settings: score_calibration.py and threshold_search.py in
+bev_instseg/evaluation.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Show what labels hold before a command computes anything from them; refuse what cannot work."""
+"""Print a table of the labels before a command computes anything, and refuse what cannot work."""
 
 import os
 import sys
@@ -75,8 +75,8 @@ def check_evaluation(frames: Frames, config: Config) -> None:
     evaluator = Evaluator(config.class_names)
     sources = _count(frames, "", config, evaluator.counted_objects)
     _report(sources, config, _judged(evaluator))
-    for name in require_objects(sources, config, "to judge"):
-        _warn(f"class {name!r} has no object to judge")
+    for name in require_objects(sources, config, "to score"):
+        _warn(f"class {name!r} has no object to score")
 
 
 def check_cutting(frames: Frames, config: Config, least: int) -> None:

@@ -6,8 +6,8 @@ Examples:
       --distractors runs/first/weights.safetensors
 Then bev-instseg train --objects objects.npz pastes them into its training frames.
 
-With --distractors the network segments the frames too, and its false positives on background are
-added to the file; training pastes them as background.
+With --distractors, the network also segments the frames, and its false positives on background are
+added to the file. Training pastes them as background.
 
 Only the configuration's training frames are read. Each object of at least 15 points is stored with
 its points, their heights above the ground, its class, box centre and size, and its frame's name.

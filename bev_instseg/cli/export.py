@@ -2,15 +2,15 @@
 
 Examples:
   %(prog)s --format onnx --out exported
-      the package's network in float32: exported/model.onnx, with its settings in model.json
+      the shipped network in float32: exported/model.onnx, with its settings in model.json
   %(prog)s --format onnx --precision int8 --out small --sweeps ~/recording/*.bin
       an 8-bit network, four times smaller and faster; its ranges are taken from these sweeps
   bev-instseg segment sweep.bin --weights exported/model.onnx --out results
       uses the exported network; this needs neither PyTorch nor Open3D
 
 The model is the whole network, from pillar features to seed, offset and precision maps, for any
-number of pillars and any size of grid. docs/export.md names its inputs and outputs. To write it,
-the packages torch and onnx are needed, and openvino for its own format.
+number of pillars and any size of grid. docs/export.md describes its inputs and outputs. Exporting
+needs the packages torch and onnx, and openvino for its own format.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def export(arguments: argparse.Namespace) -> int:
 
     weights = arguments.weights
     if weights.suffix in EXPORTED_SUFFIXES:
-        raise ValueError(f"{weights}: is exported already; give .safetensors or .pt")
+        raise ValueError(f"{weights}: already exported; give .safetensors or .pt")
     if arguments.sweeps and arguments.precision != "int8":
         raise ValueError("--sweeps is for --precision int8; add it or leave --sweeps out")
     network, config, sha256 = load_model(weights)
@@ -120,7 +120,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         type=weights_file,
         default=PRETRAINED[0],
         metavar="NAME|FILE",
-        help=f"a network of the package ({', '.join(PRETRAINED)}), or a .safetensors or .pt file "
+        help=f"shipped weights ({', '.join(PRETRAINED)}), or a .safetensors or .pt file "
         "(default: %(default)s)",
     )
     parser.add_argument(
@@ -129,7 +129,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="PATH",
-        help="for int8: sweeps, or folders of them, that are typical of its use "
+        help="for int8: typical sweeps to calibrate with, or folders of them "
         f"(default: {NUM_SIMULATED} simulated ones)",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")

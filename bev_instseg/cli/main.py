@@ -7,13 +7,13 @@ from importlib import import_module, metadata
 # Command: its module in bev_instseg.cli, and what it does.
 COMMANDS = {
     "segment": ("segment", "find the objects in LiDAR sweeps; write labels, boxes and pictures"),
-    "live": ("live", "find the objects in the sweeps of a running sensor, by ROS 2 or UDP"),
-    "play": ("play", "send recorded sweeps as a running sensor would"),
+    "live": ("live", "find the objects in the sweeps of a running sensor, through ROS 2 or UDP"),
+    "play": ("play", "send recorded sweeps like a running sensor"),
     "train": ("train", "train a network on labelled sweeps, or fine-tune one"),
     "evaluate": ("evaluate", "score a network on labelled sweeps"),
     "study": ("study", "train variants of a configuration with several seeds and compare them"),
     "calibrate": ("calibrate", "turn scores into probabilities and choose thresholds"),
-    "simulate": ("simulate", "generate labelled sweeps of made-up streets"),
+    "simulate": ("simulate", "generate labelled sweeps of simulated streets"),
     "cut-objects": ("cut_objects", "collect objects from labelled sweeps to paste in training"),
     "self-label": ("self_label", "label sweeps with a network, to train the next one on them"),
     "export": ("export", "write a network for ONNX Runtime or OpenVINO, also in 8 bits"),

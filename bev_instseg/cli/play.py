@@ -1,15 +1,15 @@
-"""Send recorded sweeps as a running sensor would, to try bev-instseg live or anything else.
+"""Send recorded sweeps like a running sensor, to try out bev-instseg live or other programs.
 
 Examples:
   %(prog)s drive.mcap --ros2 /velodyne_points
-      publish the sweeps on a topic of ROS 2, as fast as they were recorded
+      publish the sweeps on a ROS 2 topic, as fast as they were recorded
   %(prog)s drives/sequences/00/velodyne --ros2 /velodyne_points --rate 10 --loop
-      a folder of sweeps, ten a second, over and over
+      a folder of sweeps, ten per second, over and over
   %(prog)s drive.pcap --udp 2368
-      send the packets of a Velodyne's capture to a port of this machine
+      send the packets of a Velodyne capture to a port of this machine
 
-Sweeps are stamped with the time at which they are sent. The domain is that of ROS_DOMAIN_ID, and
-settings of Cyclone DDS in CYCLONEDDS_URI are respected. Ctrl-C ends it.
+Sweeps are stamped with the time at which they are sent. ROS_DOMAIN_ID sets the domain,
+and the settings of Cyclone DDS in CYCLONEDDS_URI are respected. Ctrl-C ends it.
 """
 
 import argparse
@@ -36,9 +36,9 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "input", type=Path, metavar="INPUT", help="a recording, or a folder of sweeps"
     )
     target = parser.add_mutually_exclusive_group(required=True)
-    target.add_argument("--ros2", metavar="TOPIC", help="publish on this topic of ROS 2")
+    target.add_argument("--ros2", metavar="TOPIC", help="publish on this ROS 2 topic")
     target.add_argument(
-        "--udp", type=int, metavar="PORT", help="send a capture's packets to this port"
+        "--udp", type=int, metavar="PORT", help="send the packets of a capture to this port"
     )
     parser.add_argument(
         "--topic", default="", metavar="NAME", help="topic to read, if several have points"
@@ -46,7 +46,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser.add_argument(
         "--rate", type=_rate, metavar="HZ", help="sweeps a second (default: as recorded, or 10)"
     )
-    parser.add_argument("--loop", action="store_true", help="begin again at the end")
+    parser.add_argument("--loop", action="store_true", help="start again at the end")
     return parser.parse_args(argv)
 
 
@@ -92,7 +92,10 @@ def _publish(arguments: argparse.Namespace) -> int:
             break
         start_s += last_s + 1 / (arguments.rate or 10.0)
     time.sleep(START_S)  # the last sweep may be on its way
-    print(f"{num_sent} sweeps sent, {writer.num_late} of them not taken in time")
+    print(
+        f"{num_sent} sweeps sent, {writer.num_late} of them dropped because no subscriber took "
+        "them in time"
+    )
     return 0 if num_sent else 2
 
 

@@ -7,37 +7,39 @@ Examples:
   %(prog)s drive.mcap --out results --frame base_link
 
 INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats of sweeps: .bin
-(float32; what the floats are is inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz.
-What the intensities mean, where up is, how far the sensor is tilted and where it stands is
-detected, from several sweeps of each folder, and reported. The forward direction cannot be inferred
-from the points: unless it is x, give --sensor or --axes.
+(float32; the columns are inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. The
+intensity scale, the up direction, and the tilt and position of the sensor are detected from several
+sweeps of each folder, and reported. The forward direction cannot be inferred from the points:
+unless it is x, pass --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
-                 (vehicle 10, pedestrian 30, cyclist 31, no object 0; with --unknown, 99 for what
-                 stands on the ground and is none of these; with --ground, 40 for the ground), the
-                 high 16 bits the instance, numbered 1..K by descending score
+                 (vehicle 10, pedestrian 30, cyclist 31, no object 0; with --unknown, 99 for other
+                 objects on the ground; with --ground, 40 for the ground), the high 16 bits the
+                 instance, numbered 1..K by descending score
   NAME.json      each instance's class, score, number of points and oriented box (x forward, y left,
                  z up; the origin is at "origin_m" in the file's coordinates); also the grid, the
-                 weights, what was detected in the file, and size and hash of its other results
+                 weights, what was detected in the file, and size and hash of the other results
   NAME.ply .pcd .laz   the points with instance, class and score (--ply, --pcd, --laz)
   NAME.txt       boxes in a camera's image, with scores, in KITTI's label_2 format (--calib)
   NAME.png NAME_3d.png   pictures from above and in 3D (--png)
   NAME.html      a 3D view for any browser (--html)
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
-A folder also gets summary.csv, with a row per sweep. With --track, each folder is a sequence of
-sweeps in the order of time: an object keeps its number in .label and its "track" in .json, with
-velocity, heading and age, over the sequence, and the folder gets tracks.csv and tracks.png, and
-tracks.html, which plays it (--play). Where two sweeps would share a file, as a.bin and a.npy would
-share a.label, NAME keeps their suffix: a.bin.label.
+A folder also gets summary.csv, with a row per sweep. If two sweeps would share an output file, as
+a.bin and a.npy would share a.label, NAME keeps their suffix: a.bin.label.
+
+With --track, each folder is a sequence of sweeps in the order of time. An object keeps its number
+in .label over the sequence, and its "track" in .json has velocity, heading and age. The folder also
+gets tracks.csv, tracks.png and, with --play, tracks.html, which plays the sequence.
 
 Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
-DIR gets NAME.mcap with the points and their labels (/bev_instseg/points), detections and markers,
-with the stamps and frames of the recording; with --bag also NAME.bag. Objects keep their ids from
-sweep to sweep (not with --no-track): NAME_tracks.csv, NAME_tracks.png, NAME_tracks.html (--play).
---files, or an option for any file above, writes the files of each sweep to DIR/NAME/000000 and on.
+DIR gets NAME.mcap with the labelled points (/bev_instseg/points), detections and markers, with the
+time stamps and frames of the recording, and with --bag also NAME.bag. Objects keep their ids from
+sweep to sweep, and DIR gets NAME_tracks.csv, NAME_tracks.png and, with --play, NAME_tracks.html;
+--no-track turns this off. --files, or an option for any file above, also writes the files of each
+sweep, to DIR/NAME/000000 and so on.
 
-To continue after an interruption, give the same command again: it skips sweeps whose results were
+To continue after an interruption, repeat the command: it skips sweeps whose results were
 made from the same file with the same weights and settings. Only files that NAME.json lists, and
 that have not been changed since, are ever replaced or removed. A sweep that cannot be processed is
 reported, the others are finished, and the exit code is 2. A full disk stops the job. Ctrl-C,
@@ -356,7 +358,7 @@ def _run(
             if outcome.is_disk_error:
                 raise OSError(
                     f"{outcome.error}; stopped: finished results are kept, and the same command "
-                    "continues when the disk can be written"
+                    "continues when the disk is writable again"
                 )
             outcomes.append(outcome)
             report.outcome(outcome)

@@ -44,18 +44,16 @@ def _add_extent_options(parser: argparse.ArgumentParser) -> None:
     extent.add_argument(
         "--tiles",
         action="store_true",
-        help="maps and sweeps larger than the grid as a whole, tile by tile, not only what is "
-        "around the sensor",
+        help="segment maps and large sweeps completely, tile by tile, not only the square around "
+        "the sensor",
     )
     extent.add_argument(
         "--unknown",
         action="store_true",
-        help="also group what stands on the ground and is no known object: class 99, numbered "
-        "after the known ones",
+        help="also group everything else that stands on the ground: class 99, numbered after the "
+        "known objects",
     )
-    extent.add_argument(
-        "--ground", action="store_true", help="give the points on the ground class 40"
-    )
+    extent.add_argument("--ground", action="store_true", help="give points on the ground class 40")
 
 
 def _add_reading_options(parser: argparse.ArgumentParser) -> None:
@@ -67,8 +65,9 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
         "--format",
         metavar="COLUMNS",
         type=str.lower,
-        help="floats of a point in .bin files: their number, or a letter each, as in xyzi, xyz_i "
-        "or xyzirt (i is the intensity, _ and others are ignored); also kitti, nuscenes or auto",
+        help="floats per point in .bin files: their number, or a letter for each, such as xyzi, "
+        "xyz_i or xyzirt (i is the intensity; _ and other letters are ignored); or kitti, "
+        "nuscenes or auto",
     )
     add_frame_options(reading)
 
@@ -90,15 +89,15 @@ def add_frame_options(group: "argparse._ArgumentGroup") -> None:
         type=float,
         nargs=3,
         metavar=("X", "Y", "Z"),
-        help="where the sensor is in the file's coordinates, metres",
+        help="position of the sensor in the file's coordinates, metres",
     )
     group.add_argument(
         "--level",
         type=float,
         nargs=2,
         metavar=("PITCH", "ROLL"),
-        help="how far the sensor is tilted, degrees: front down, left side up; 0 0 leaves the "
-        "sweeps as they are",
+        help="tilt of the sensor, degrees: positive if the front is down or the left side up; 0 0 "
+        "turns levelling off",
     )
     group.add_argument(
         "--intensity",
@@ -123,45 +122,45 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="topic with the points, if there are several; more than one --topic are merged",
+        help="topic with the points, if there are several; repeat --topic to merge topics",
     )
     recordings.add_argument(
         "--frame",
         default="",
         metavar="NAME",
-        help="bring the points to this frame, such as base_link, by /tf_static",
+        help="transform the points to this frame, such as base_link, with /tf_static",
     )
     recordings.add_argument(
         "--extrinsics",
         type=Path,
         metavar="YAML",
-        help="where the sensors are in that frame, if the recording does not say",
+        help="poses of the sensors in that frame, if the recording has no transforms",
     )
     recordings.add_argument(
         "--ego-box",
         type=float,
         nargs=4,
         metavar=("X0", "X1", "Y0", "Y1"),
-        help="the vehicle itself, metres in the coordinates of the points: gets no label",
+        help="extent of the ego vehicle, metres in the coordinates of the points; it gets no label",
     )
-    recordings.add_argument("--bag", action="store_true", help="write a ROS 1 bag, too")
+    recordings.add_argument("--bag", action="store_true", help="also write a ROS 1 bag")
     recordings.add_argument(
-        "--files", action="store_true", help="write a .label and .json for each sweep, too"
+        "--files", action="store_true", help="also write a .label and a .json for each sweep"
     )
 
 
 def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
-    tracking = parser.add_argument_group("objects over time")
+    tracking = parser.add_argument_group("tracking")
     tracking.add_argument(
         "--track",
         action=argparse.BooleanOptionalAction,
-        help="follow objects from sweep to sweep (default: in recordings); the sweeps of each "
-        "folder, by name, are in the order of time",
+        help="track objects from sweep to sweep (default for recordings); the sweeps of a folder "
+        "are taken in the order of their names",
     )
     tracking.add_argument(
         "--smooth",
         action="store_true",
-        help="judge each object by later sweeps, too; changed sweeps are segmented twice",
+        help="also use later sweeps to judge each object; sweeps that change are segmented twice",
     )
     tracking.add_argument(
         "--play", action="store_true", help="a page that plays the sequence in any browser"
@@ -172,20 +171,21 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
     tracking.add_argument(
         "--poses",
         metavar="FILE|NAME",
-        help="motion of the sensor: a file with a row of KITTI's 12 numbers per sweep (default: "
-        "poses.txt in or above the folder, else KISS-ICP); of a recording, a frame such as odom "
-        "or a topic of odometry (default: KISS-ICP)",
+        help="motion of the sensor: for a folder, a file with a row of KITTI's 12 numbers per "
+        "sweep (default: poses.txt in or above the folder, else KISS-ICP); for a recording, a "
+        "frame such as odom or an odometry topic (default: KISS-ICP)",
     )
     tracking.add_argument(
         "--times",
         type=Path,
         metavar="FILE",
-        help="seconds, a line per sweep (default: times.txt in or above the folder, else 0.1 s)",
+        help="time of each sweep: a file with a number of seconds per line (default: times.txt in "
+        "or above the folder, else 0.1 s)",
     )
 
 
 def _add_writing_options(parser: argparse.ArgumentParser) -> None:
-    writing = parser.add_argument_group("what else to write")
+    writing = parser.add_argument_group("further outputs")
     for name in POINT_FORMATS:
         about = f"the points with instance, class and score as .{name}"
         writing.add_argument(f"--{name}", action="store_true", help=about)
@@ -203,7 +203,7 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_folder_options(parser: argparse.ArgumentParser) -> None:
-    folders = parser.add_argument_group("many sweeps")
+    folders = parser.add_argument_group("large jobs")
     folders.add_argument("--overwrite", action="store_true", help="recompute existing results")
     folders.add_argument(
         "--shard", type=_shard, metavar="I/N", help="only every N-th sweep, starting with the I-th"

@@ -1,4 +1,4 @@
-"""What commands tell their user: notices, errors, times and a row for each sweep."""
+"""The messages of commands: notices, errors, times and a row for each sweep."""
 
 import re
 import sys

@@ -8,7 +8,7 @@ Writes DIR/sequences/00 in SemanticKITTI layout, sweeps in the order of their fi
   velodyne/000000.bin   the sweep
   labels/000000.label   objects that score at least --min-score; 99 (background) where all seed
                         maps are below --max-background-seed; 0 (void) everywhere else
-Train on it as on any SemanticKITTI source.
+Use it for training like any other SemanticKITTI source.
 """
 
 import argparse
@@ -80,14 +80,15 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         type=fraction,
         default=0.9,
         metavar="SCORE",
-        help="objects that score less are void (default: 0.9)",
+        help="objects with a lower score become void (default: 0.9)",
     )
     parser.add_argument(
         "--max-background-seed",
         type=fraction,
         default=0.1,
         metavar="SEED",
-        help="points with any higher seed, but no object, are void (default: 0.1)",
+        help="points without an object, but with a higher seed of any class, become void "
+        "(default: 0.1)",
     )
     add_network_arguments(parser)
     return parser.parse_args(argv)

@@ -14,12 +14,12 @@ Files written to DIR/sequences/NN, with frames numbered from 000000:
   velodyne/000000.bin   float32 x, y, z (metres, sensor frame) and intensity 0..1
   labels/000000.label   uint32 per point: low 16 bits SemanticKITTI class, high 16 bits instance
 
-With --frames, sequences NN, NN+1, ... also get poses.txt, times.txt, calib.txt and objects.csv, the
-place, velocity, heading and size of each object that is seen.
+With --frames, sequences NN, NN+1, ... also get poses.txt, times.txt, calib.txt and objects.csv,
+which has the position, velocity, heading and size of each visible object.
 
-A frame depends on its number and the options, but not on --count or --workers; another --seed or
---sequence gives other streets. To simulate your own sensor, give --sensor a YAML file with the
-fields of SensorConfig (bev_instseg/simulate/sensor.py); only elevations_deg is required. Points
+A frame depends on its number and the options, but not on --count or --workers; a different --seed
+or --sequence gives different streets. To simulate your own sensor, pass --sensor a YAML file with
+the fields of SensorConfig (bev_instseg/simulate/sensor.py); only elevations_deg is required. Points
 from rain or fog have class 1 (outlier). If any of the files exists, nothing is written and the exit
 code is 2, unless --overwrite is given.
 """

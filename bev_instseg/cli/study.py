@@ -1,4 +1,4 @@
-r"""Train variants of a configuration alike, with several seeds each, and compare them.
+r"""Train variants of a configuration in the same way, with several seeds each, and compare them.
 
 Examples:
   %(prog)s --config configs/study/claims.yaml --data ~/data --out runs/claims \
@@ -6,18 +6,18 @@ Examples:
   %(prog)s --config mine.yaml --data ~/data --out runs/mine --seeds 5
 
 Every variant is a YAML file that overrides the configuration; the configuration itself is the
-variant `base`. All see the same training windows in the same order and are scored on the
-validation frames of the configuration's sources. Each network gets the seed threshold that is best
-for it on every second frame of the first of these sources; the table counts the other frames.
+variant `base`. All variants see the same training windows in the same order, and are scored on the
+validation frames of the configuration's sources. For each network, the best seed threshold is
+chosen on every second frame of the first of these sources; the table counts the other frames.
 
-Interrupt it at any time: the same command goes on where it was, and prints the table again when
-everything is there.
+You can interrupt it at any time: the same command continues where it left off. When all runs are
+done, it only prints the table again.
 
 Files in --out:
-  VARIANT-SEED/   the run, as of bev-instseg train, and its scores.json
+  VARIANT-SEED/   the run, as written by bev-instseg train, and its scores.json
   study.json      the scores of all runs
   study.md        the tables: mean and standard deviation over the seeds
-  study.png       quality by size of the objects, a dot per run
+  study.png       quality by object size, one dot per run
 """
 
 import argparse
@@ -51,7 +51,7 @@ def study(arguments: argparse.Namespace) -> int:
     for number, one in enumerate(runs, 1):
         print(f"{number} of {len(runs)}: {one.out.name}", flush=True)
         if stopped_by := one.train():
-            print("stopped; the same command goes on")
+            print("stopped; repeat the command to continue")
             return 128 + stopped_by
         scores.setdefault(one.variant, []).append(one.score())
     report(scores, arguments.out)

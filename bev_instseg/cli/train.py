@@ -2,7 +2,7 @@
 
 Examples:
   %(prog)s --config configs/kitti.yaml --data ~/kitti --check
-      print what the labels hold, and what would go wrong
+      print a table of the labels, and warn of mistakes
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/first
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/first --resume
   %(prog)s --config configs/kitti.yaml --data ~/kitti --out runs/second --tensorboard
@@ -17,11 +17,11 @@ without saving. --resume continues with the same numbers as if the run had never
 Each validation prints the scores and the time left. RUN_DIR holds:
   config.yaml          the whole configuration, defaults included
   log.csv, log.png     losses and scores, and their curves up to the last validation
-  pictures             prediction beside truth at each validation, always of the same three frames
+  pictures             prediction next to truth at each validation, for the same three frames
   tensorboard          with --tensorboard; view it with: tensorboard --logdir RUN_DIR
-  last.pt              the state that --resume continues from
+  last.pt              the latest state, from which --resume continues
   best.pt              the state with the best mean PQ on the validation frames
-  weights.safetensors  the weights of the last step with a .json beside them, written at the end
+  weights.safetensors  the weights of the last step, with a .json, written at the end
 """
 
 import argparse
@@ -94,7 +94,7 @@ def check_run_folder(arguments: argparse.Namespace) -> None:
     from bev_instseg.training.run_report import require_tensorboard
 
     if arguments.out is None:
-        raise ValueError("--out RUN_DIR is missing; only --check goes without")
+        raise ValueError("--out RUN_DIR is missing; only --check works without it")
     if uses_tensorboard(arguments):
         require_tensorboard(arguments.out / "tensorboard")
     folder = RunFolder(arguments.out)
@@ -138,11 +138,9 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     add_data_arguments(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="RUN_DIR", help="the run's folder; --check needs none"
+        "--out", type=Path, metavar="RUN_DIR", help="folder of the run; not needed with --check"
     )
-    parser.add_argument(
-        "--check", action="store_true", help="print the table of what the labels hold and stop"
-    )
+    parser.add_argument("--check", action="store_true", help="print a table of the labels and stop")
     parser.add_argument(
         "--objects",
         nargs="+",

@@ -57,7 +57,7 @@ class FrameRef:
         classes: Sequence[ClassConfig],
         data: DataConfig,
     ) -> LabelCounts:
-        """Count what the frame's labels hold.
+        """Count the frame's labels.
 
         Args:
             frame: What `read` returned.

@@ -108,7 +108,9 @@ def read_calibration(path: str | Path) -> CameraCalibration:
         try:
             matrices[name] = np.array(numbers.split(), np.float64)
         except ValueError:
-            raise KittiError(f"{path}: matrix {name} is not all numbers; copy it again") from None
+            raise KittiError(
+                f"{path}: matrix {name} has a value that is not a number; copy the file again"
+            ) from None
 
     def matrix(shape: tuple[int, int], *names: str) -> Float64:
         for name in names:
@@ -321,7 +323,7 @@ def count_labels(
     classes: Sequence[ClassConfig],
     data: DataConfig,
 ) -> LabelCounts:
-    """Count what the label file of a frame holds.
+    """Count the labels in the label file of a frame.
 
     Args:
         root: Folder of the data set.

@@ -1,4 +1,4 @@
-"""Counts of what labels hold: objects and points of each kind, and what the kind is taken as."""
+"""Counts of labels: objects and points of each kind, and the class that the kind is taken as."""
 
 from dataclasses import dataclass, field, fields
 
@@ -13,7 +13,7 @@ class KindCount:
 
     Attributes:
         taken_as: Name of its class, `VOID` or `BACKGROUND`.
-        objects: Objects: boxes, or different instance ids in a frame.
+        objects: Number of objects: boxes, or distinct instance ids in a frame.
         usable: Objects with enough points to learn from or to be judged.
         empty: Boxes without a labelled point.
         points: Labelled points, 0 for KITTI boxes of no class.
@@ -35,7 +35,7 @@ class KindCount:
 
 @dataclass
 class LabelCounts:
-    """What the labels of some frames of one data set hold.
+    """The counts of the labels of some frames of one data set.
 
     Attributes:
         frames: Number of frames.
@@ -55,7 +55,7 @@ class LabelCounts:
 
     @staticmethod
     def of_points(frame: Frame) -> "LabelCounts":
-        """Return the counts of a frame's points; the kinds are still to be counted."""
+        """Return the counts of a frame's points; the kinds have not been counted yet."""
         instance = frame.instance[frame.labelled]
         return LabelCounts(
             frames=1,

@@ -1,4 +1,4 @@
-"""What labels hold, as a table, with warnings about labels that will not do what was intended."""
+"""A table of the labels of data sets, with warnings about labels that look like mistakes."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +24,7 @@ Usable = Callable[[Frame], NDArray[np.bool_]]  # (K,) which objects count as usa
 
 @dataclass(frozen=True)
 class Source:
-    """Frames of one data set and what their labels hold.
+    """Frames of one data set and the counts of their labels.
 
     Attributes:
         name: Name in the table, such as ``kitti (train)``.
@@ -90,7 +90,7 @@ def label_table(sources: Sequence[Source], config: Config) -> str:
 
 
 def label_warnings(sources: Sequence[Source], config: Config) -> Iterator[str]:
-    """Yield a line for each kind of label that may not do what was intended.
+    """Yield a line for each kind of label that looks like a mistake.
 
     Args:
         sources: The sources.

@@ -1,4 +1,4 @@
-"""Read the points of a labelled sweep, and pass on what was assumed about its file."""
+"""Read the points of a labelled sweep, and report what was assumed about its file."""
 
 import warnings
 from pathlib import Path
@@ -13,7 +13,8 @@ from bev_instseg.structures import Float32
 def read_points(path: Path, setup: SensorSetup, reading: Reading | None = None) -> Float32:
     """Read the points of a labelled sweep; what was assumed is issued as warnings.
 
-    They name the folder: Python shows equal ones once, and most hold for all of its sweeps.
+    The warnings name the folder, because most apply to all of its sweeps and Python shows equal
+    warnings only once.
 
     Args:
         path: The sweep.

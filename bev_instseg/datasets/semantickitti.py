@@ -95,7 +95,7 @@ def count_labels(
     classes: Sequence[ClassConfig],
     data: DataConfig,
 ) -> LabelCounts:
-    """Count what the ``.label`` file of a frame holds.
+    """Count the labels in the ``.label`` file of a frame.
 
     Args:
         root: Folder of the data set.

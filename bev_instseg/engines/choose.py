@@ -1,4 +1,4 @@
-"""Which runtime computes a network."""
+"""Choosing the runtime of a network."""
 
 import sys
 from collections.abc import Callable
@@ -151,7 +151,7 @@ def _fastest_on_cpu() -> Runtime:
 def _check_cpu_only(device: Device, sparse_backend: SparseBackendChoice, runtime: str) -> None:
     check_device(device)
     if device == "cuda":
-        raise ValueError(f"device cuda: {runtime} computes on the CPU here; use runtime torch")
+        raise ValueError(f"device cuda: {runtime} only runs on the CPU; use runtime torch")
     if sparse_backend != "auto":
         raise ValueError(f"{runtime} has no sparse backends; use runtime torch")
 

@@ -20,7 +20,7 @@ _MAKING = threading.Lock()
 
 
 def refuse_fork() -> Engine:
-    """Say that OpenVINO, whose threads do not survive a fork, cannot be used in a forked process.
+    """Raise an error: OpenVINO's threads do not survive a fork.
 
     Raises:
         RuntimeError: Always.
@@ -46,7 +46,7 @@ def _core() -> tuple[Any, int]:
 
 def _is_forked() -> bool:
     """Return whether OpenVINO was made by a process that this one was forked from."""
-    with no_fork(), _MAKING:  # one thread makes it, and no other is forked meanwhile
+    with no_fork(), _MAKING:  # one thread makes it, with no fork in the meantime
         return _core()[1] != os.getpid()
 
 
@@ -118,7 +118,7 @@ class OpenVINOEngine:
         if self._instead is None:
             self._instead = self._after_fork()
             warnings.warn(
-                f"this forked process computes with {self._instead.runtime}, as OpenVINO cannot; "
+                f"OpenVINO does not work in a forked process, so it uses {self._instead.runtime}; "
                 "scores may differ in the third digit",
                 stacklevel=2,
             )

@@ -10,8 +10,8 @@ CGROUP = Path("/sys/fs/cgroup")
 def num_threads() -> int:
     """Return the number of threads: one per core that this process may use.
 
-    ``OMP_NUM_THREADS`` comes first; then the CPUs that the process is bound to, and the CPU quota
-    of its container (cgroup version 2 or 1).
+    ``OMP_NUM_THREADS`` takes precedence; otherwise the CPU affinity of the process and the CPU
+    quota of its container (cgroup version 2 or 1) count.
     """
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
     if wanted.isdecimal() and int(wanted):

@@ -27,7 +27,7 @@ from bev_instseg.structures import PillarEmbeddings, Pillars
 
 
 class TorchEngine:
-    """Runs a network in PyTorch, in bfloat16 where the processor multiplies it itself.
+    """Runs a network in PyTorch, in bfloat16 where the hardware supports it.
 
     Attributes:
         device: ``cpu`` or ``cuda``.

@@ -1,4 +1,4 @@
-"""Scores without classes: which points are on the ground, and which labelled things are found.
+"""Scores without classes: which points are on the ground, and which labelled objects are found.
 
 Ground truth are the words of SemanticKITTI's ``.label`` files. Only labelled points within
 `MAX_RANGE_M` of the sensor count.
@@ -34,12 +34,12 @@ Words = NDArray[np.uint32]
 
 @dataclass
 class GroundCounts:
-    """How many points are on the ground, and how many are said to be.
+    """How many points are on the ground, and how many are predicted to be.
 
     Attributes:
-        hits: Points on the ground that are said to be.
-        said: Points that are said to be on the ground.
-        said_plants: Those of them that are vegetation.
+        hits: Points on the ground that are predicted as ground.
+        said: Points that are predicted as ground.
+        said_plants: Points predicted as ground that are vegetation.
         true: Points on the ground.
     """
 
@@ -54,7 +54,7 @@ class GroundCounts:
         Args:
             points: (N, 4) float32 points.
             words: (N,) uint32 their labels.
-            ground: (N,) bool: which are said to be on the ground.
+            ground: (N,) bool: which are predicted as ground.
         """
         kinds, judged = words & 0xFFFF, _is_judged(points, words)
         true = np.isin(kinds, GROUND) & judged
@@ -65,28 +65,28 @@ class GroundCounts:
 
     @property
     def precision(self) -> float:
-        """Share of the points said to be on the ground that are."""
+        """Share of the points predicted as ground that are on the ground."""
         return self.hits / max(self.said, 1)
 
     @property
     def precision_without_plants(self) -> float:
-        """The same where vegetation does not count."""
+        """The same without vegetation."""
         return self.hits / max(self.said - self.said_plants, 1)
 
     @property
     def recall(self) -> float:
-        """Share of the points on the ground that are said to be."""
+        """Share of the points on the ground that are predicted as ground."""
         return self.hits / max(self.true, 1)
 
 
 @dataclass
 class ThingCounts:
-    """How many labelled things of each kind there are and how many are found.
+    """How many labelled objects of each kind there are and how many are found.
 
     Attributes:
-        there: Things of at least `MIN_POINTS` points.
-        matched: Those that share an IoU above 0.5 with an instance.
-        covered: Those with more than half of their points in instances, whichever.
+        there: Objects of at least `MIN_POINTS` points.
+        matched: Objects that have an IoU above 0.5 with an instance.
+        covered: Objects with more than half of their points in any instances.
     """
 
     there: dict[str, int] = field(default_factory=lambda: dict.fromkeys(THINGS, 0))
@@ -111,7 +111,7 @@ class ThingCounts:
 
 
 def labelled_things(points: Float32, words: Words) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Yield the kind and the points of each labelled thing of at least `MIN_POINTS` points.
+    """Yield the kind and the points of each labelled object of at least `MIN_POINTS` points.
 
     Args:
         points: (N, 4) float32 points.

@@ -121,7 +121,7 @@ def _hota_counts(steps: Sequence[Step]) -> tuple[Float64, Float64]:
 
 
 def _clear_counts(steps: Sequence[Step]) -> tuple[int, int]:
-    """Return matches and id switches; whoever was matched in the sweep before stays so if it can.
+    """Return matches and id switches; matches of the previous sweep are kept where possible.
 
     Sweeps without objects or without tracks are passed over.
     """

@@ -5,9 +5,9 @@ from typing import Any
 
 
 def text(value: Any) -> str:
-    """Return a text; raise TypeError for anything else."""
+    """Return text; raise TypeError for anything else."""
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is not a text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
@@ -36,7 +36,7 @@ def number(value: Any) -> float:
 
 
 def numbers(values: Any, count: int) -> tuple[float, ...]:
-    """Return so many finite numbers; raise TypeError or ValueError for anything else."""
+    """Return ``count`` finite numbers; raise TypeError or ValueError for anything else."""
     if not isinstance(values, list) or len(values) != count:
         raise ValueError(f"{values!r} are not {count} numbers")
     return tuple(number(value) for value in values)

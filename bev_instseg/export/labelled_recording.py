@@ -1,7 +1,8 @@
 """Write the labels of a recording as an MCAP file that survives a kill.
 
-While it grows, the file is ``NAME.mcap.part``: every sweep is a chunk of its own, written at once,
-so that whatever happens it can be read up to its last sweep. The same command goes on from there.
+While it grows, the file is called ``NAME.mcap.part``. Every sweep is a separate chunk that is
+written immediately, so that whatever happens the file can be read up to its last sweep. The same
+command continues from there.
 """
 
 import fcntl
@@ -26,8 +27,8 @@ from bev_instseg.file_io import TEMPORARY, open_regular
 
 ABOUT, END = "bev_instseg", "bev_instseg_end"  # names of metadata records
 STOPPED = (
-    "; stopped: finished results are kept, and the same command continues when the disk can be "
-    "written"
+    "; stopped: finished results are kept, and the same command continues when the disk is "
+    "writable again"
 )
 NUM_FIRST = 3  # records before `ABOUT`, and itself: the header may be followed by others
 
@@ -56,7 +57,7 @@ def read_about(path: Path) -> dict[str, str] | None:
 
 
 def read_end(path: Path) -> dict[str, Any]:
-    """Return what was noted when a file was finished: ``sweeps``, ``failed`` and ``losses``."""
+    """Return what was recorded when a file was finished: ``sweeps``, ``failed`` and ``losses``."""
     from mcap.reader import SeekingReader
 
     with open_regular(path, 1 << 62) as file:
@@ -76,7 +77,7 @@ class LabelledRecording:
         topics: Sequence[tuple[str, str]],
         goes_on: bool = True,
     ) -> None:
-        """Begin a file, or go on with what an earlier process has left.
+        """Begin a file, or continue the one that an earlier process has left.
 
         Args:
             path: The file; its folder must exist.
@@ -151,7 +152,7 @@ class LabelledRecording:
             sweep: The sweep, with a message for each topic.
 
         Raises:
-            OSError: The disk is full, or the like.
+            OSError: The file cannot be written, for instance because the disk is full.
         """
         when_ns = max(sweep.stamp_ns, 0)
         try:
@@ -168,7 +169,7 @@ class LabelledRecording:
 
         Args:
             failed: How many sweeps are missing.
-            losses: What could not be read of the recording.
+            losses: The parts of the recording that could not be read.
         """
         end = {"sweeps": self.num_written, "failed": failed, "losses": losses}
         self._writer.add_metadata(END, {name: json.dumps(value) for name, value in end.items()})
@@ -180,7 +181,7 @@ class LabelledRecording:
         self._part.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Leave the file as it is, to go on later."""
+        """Leave the file as it is, to be continued later."""
         with suppress(OSError):  # of a full disk, which was reported
             self._file.close()
         if self._written_to != self._part:

@@ -1,7 +1,7 @@
 """Replace the files of a sweep together, and only files that bev-instseg wrote.
 
-The ``.json`` lists the files beside it with size and hash. A file that it does not list, or that
-was changed since, belongs to the user.
+The ``.json`` lists the other files with size and hash. A file that it does not list, or that was
+changed since, belongs to the user.
 """
 
 import errno
@@ -19,7 +19,7 @@ from bev_instseg.file_io import locked, staged
 
 
 def require_replaceable(target: str | Path, paths: Sequence[Path]) -> None:
-    """Raise an error if `replace_result` would, as far as can be known before the content is.
+    """Raise the error that `replace_result` would raise, as far as known without the content.
 
     Args:
         target: Path of the files without suffix.
@@ -126,7 +126,7 @@ def _own_json(target: str | Path, suffixes: Sequence[str]) -> OwnJson | None:
     json_path = Path(f"{target}.json")
     own = OwnJson.read(json_path)
     if own is None and lexists(json_path):
-        raise _foreign(json_path, "it, with the results beside it,")
+        raise _foreign(json_path, "it and the results next to it")
     for suffix in suffixes:
         path = Path(f"{target}{suffix}")
         if not lexists(path):

@@ -74,7 +74,7 @@ def is_own_bag(path: Path) -> bool:
 
 
 def require_own_bag(path: Path) -> None:
-    """Raise ScanError if something is in the way of a bag that bev-instseg did not write."""
+    """Raise ScanError if a file that bev-instseg did not write is in the way of a bag."""
     if lexists(path) and not is_own_bag(path):
         raise ScanError(
             f"{path}: already exists and was not written by bev-instseg; move it or choose another "
@@ -83,7 +83,7 @@ def require_own_bag(path: Path) -> None:
 
 
 def write_bag(labelled: Path, classes: Sequence[ClassConfig]) -> Path:
-    """Write the messages of a labelled recording as a ROS 1 bag beside it.
+    """Write the messages of a labelled recording as a ROS 1 bag next to it.
 
     Args:
         labelled: The labelled recording, which must be complete.
@@ -127,7 +127,7 @@ def write_bag(labelled: Path, classes: Sequence[ClassConfig]) -> Path:
 
 
 def _adapt(parsed: Any, topic: str, sequence: int, numbers: Mapping[str, int]) -> None:
-    """Give a message of ROS 2 the fields that ROS 1 has besides: serialising looks at no others."""
+    """Add the fields that only ROS 1 has to a message of ROS 2; serialising ignores all others."""
     if topic == POINTS[0]:
         parsed.header.seq = sequence
     elif topic == MARKERS[0]:

@@ -50,10 +50,10 @@ DETECTION_TYPES = {
 
 @dataclass(frozen=True, eq=False)
 class SegmentedSweep:
-    """What is written of a sweep.
+    """A sweep to be written.
 
     Attributes:
-        sweep: Its points as they came.
+        sweep: Its points as recorded.
         objects: The objects among them, with boxes in the frame of the network. With tracks, the
             number of each is its id.
         rotation: (3, 3) float64 from the sweep's coordinates to that frame, and
@@ -189,12 +189,12 @@ class Encoder:
         return self._new("visualization_msgs/MarkerArray", markers)
 
     def _after(self, place: Any, velocity: NDArray[np.float64]) -> Any:
-        """Return the place after `ARROW_S`."""
+        """Return the position after `ARROW_S`."""
         x, y, z = (np.array([place.x, place.y, place.z]) + ARROW_S * velocity).tolist()
         return self._new("geometry_msgs/Point", x, y, z)
 
     def _marker(self, header: Any, group: str, number: int, action: int, kind: int) -> Any:
-        """Return a marker without place and size."""
+        """Return a marker without position and size."""
         zero = self._new("geometry_msgs/Point", 0.0, 0.0, 0.0)
         upright = self._new("geometry_msgs/Quaternion", 0.0, 0.0, 0.0, 1.0)
         stamp = self._new("builtin_interfaces/Time", 0, 0)
@@ -246,7 +246,7 @@ class Encoder:
 
 
 def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> NDArray[np.void]:
-    """Return the points as they came with instance, class and score: (N,) records of `POINT`."""
+    """Return the recorded points with instance, class and score: (N,) records of `POINT`."""
     points, instances = result.sweep.points, result.instances
     records = np.zeros(len(points), POINT)
     for k, name in enumerate(("x", "y", "z", "intensity")):

@@ -1,4 +1,4 @@
-"""Read a labelled recording sweep by sweep, also one that is still being written or was cut."""
+"""Read a labelled recording sweep by sweep, even if it is still being written or is cut short."""
 
 import os
 import struct

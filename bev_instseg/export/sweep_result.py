@@ -120,7 +120,7 @@ class InstanceRecord:
 
 @dataclass(frozen=True)
 class SequenceRecord:
-    """What a sweep's place in its sequence is.
+    """The place of a sweep in its sequence.
 
     Attributes:
         stamp_s: Time of the sweep, seconds.
@@ -165,7 +165,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A file that bev-instseg wrote beside a ``.json``, and by what it is recognised.
+    """A file that bev-instseg wrote together with a ``.json``, and how it is recognised.
 
     Attributes:
         suffix: What follows the name of the result, such as ``.label`` or ``_3d.png``.
@@ -305,7 +305,7 @@ def unfinished(files: Iterable[FileRecord]) -> bytes:
 
 @dataclass(frozen=True)
 class OwnJson:
-    """A ``.json`` that bev-instseg wrote and nobody changed.
+    """A ``.json`` that bev-instseg wrote and that was not changed.
 
     Attributes:
         files: The files that it lists; none in files of earlier versions.

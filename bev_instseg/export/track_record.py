@@ -1,4 +1,4 @@
-"""The part of a sweep's ``.json`` that is about an object over time."""
+"""The part of a sweep's ``.json`` that describes an object over time."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,7 +13,7 @@ MAX_LABEL_ID = 0xFFFF
 
 @dataclass(frozen=True)
 class Sighting:
-    """What was seen of an object in one sweep, before others were taken into account.
+    """An object as seen in one sweep, before other sweeps were taken into account.
 
     Attributes:
         number: Its number among the instances of the sweep, by descending score.
@@ -110,7 +110,7 @@ class TrackRecord:
 
     @property
     def label_id(self) -> int:
-        """The id in 16 bits, 1..65535, as in the ``.label`` file: larger ones begin anew at 1."""
+        """The id in 16 bits, 1..65535, as in the ``.label`` file; larger ids start again at 1."""
         return label_id(self.id)
 
 

@@ -56,15 +56,15 @@ AXES = {
 
 @dataclass(frozen=True)
 class Attitude:
-    """What the ground in a sweep says about the attitude of its sensor.
+    """The attitude of a sensor as inferred from the ground in a sweep.
 
     Attributes:
         axes: Directions of x, y and z; None if no ground was found.
-        level_deg: Pitch and roll in these axes; None if the ground does not tell.
+        level_deg: Pitch and roll in these axes; None if the ground is not clear.
         faint_level_deg: The same by the best plane, even if it is not clearly the ground, as in
             dense traffic; None if there is none below the sensor.
-        maybe_up: If the ground does not tell, the direction that may be up, a unit vector; it may
-            be far from z. None if nothing speaks for any.
+        maybe_up: If the ground is not clear, the direction that may be up, a unit vector; it may be
+            far from z. None if there is no such direction.
     """
 
     axes: str | None = None
@@ -76,8 +76,8 @@ class Attitude:
 def infer_attitude(xyz: NDArray[np.float64]) -> Attitude:
     """Infer the attitude of a sensor from the ground.
 
-    z is down if there is no ground below the sensor, but a plane above it that nearly no point is
-    beyond; under a ceiling there are both, and z is up. Another axis is vertical only if z is
+    z is down if there is no ground below the sensor, but a plane above it with hardly any point
+    beyond. Under a ceiling there are both, and z is up. Another axis is vertical only if z is
     neither up nor down, the points spread much less along it, and there is ground in its direction.
     The forward direction cannot be inferred; the common convention is assumed.
 
@@ -96,7 +96,7 @@ def infer_attitude(xyz: NDArray[np.float64]) -> Attitude:
 
 
 def level_from(ground: GroundPlane | None) -> Level | None:
-    """Return pitch and roll of a sensor above a ground in degrees; None if it does not tell."""
+    """Return pitch and roll of a sensor above a ground in degrees; None if it is not clear."""
     if ground is None:
         return None
     trusted = (
@@ -172,7 +172,7 @@ def _leads(
 
 
 def _maybe_up(xyz: NDArray[np.float64]) -> tuple[float, float, float] | None:
-    """Return the direction that may be up if the ground does not tell; see `Attitude`."""
+    """Return the direction that may be up if the ground is not clear; see `Attitude`."""
     frd = axes_rotation("frd")
     plane = fit_best_plane(xyz, MAX_DOUBT_DEG, NUM_DOUBT_PLANES)
     turned = fit_best_plane(xyz @ frd.T, MAX_DOUBT_DEG, NUM_DOUBT_PLANES)

@@ -26,7 +26,7 @@ COMMON = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)  # always compared; the others only if
 NUM_BLOCKS, BLOCK = 8, 160  # floats are looked at in blocks spread over the file; see `_sample`
 CLASS_COST = 3.0  # nats for each class that occurs in a column
 MIN_MARGIN = 15.0  # nats by which a number of floats must beat the others
-STRONG_MARGIN = 5 * MIN_MARGIN  # nats that speak against what the user said
+STRONG_MARGIN = 5 * MIN_MARGIN  # nats against the layout that the user gave
 SAME_DIRECTION = 0.1  # tangent of the angle between two points in the same direction
 MAX_RATIO = 20.0  # of the distances of two such points
 MIN_NEIGHBOURS, MIN_SHARE_SAME = 10, 0.7  # so many pairs, and this share of them, must be alike
@@ -45,11 +45,11 @@ _EXPONENT = np.clip(np.arange(256) - 95, 0, 63)
 _CLASS_OF = np.concatenate([_EXPONENT, _EXPONENT + 64]).astype(np.intp)  # by the 9 upper bits
 
 HELP = "pass --format, such as xyzi or 5 (see --help)"
-INTENSITY_FIRST = "the first column is like an intensity: read as intensity, x, y, z"
+INTENSITY_FIRST = "the first column looks like an intensity: read as intensity, x, y, z"
 FIVE_FLOATS = "5 floats per point: read as nuScenes x, y, z, intensity, ring"
 ASSUMED = (
-    "too few different values to tell the number of floats per point: assumed 4 (x, y, z, "
-    "intensity); --format sets another"
+    "too few different values to infer the number of floats per point: assumed 4 (x, y, z, "
+    "intensity); if this is wrong, pass --format"
 )
 
 
@@ -72,8 +72,8 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
     Args:
         files: (num_bytes,) uint8 content of each file, whole; empty ones say nothing. A layout must
             fit the size of more than half of them.
-        otherwise: Columns to assume if the values do not tell, such as those of the other files of
-            a recording.
+        otherwise: Columns to assume if the values do not show them, such as those of the other
+            files of a recording.
 
     Returns:
         The layout; ``xyzi`` if all files are empty.
@@ -86,7 +86,7 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
         return BinLayout("xyzi")
     files = [data for data in files if len(data) >= MIN_BYTES]
     if not files:
-        raise ValueError("fewer bytes than a point has; the file is cut short: copy it again")
+        raise ValueError("fewer bytes than one point needs; the file is cut short: copy it again")
     words, positions = _sample(files)
     sizes = np.array([len(data) for data in files])
     misfits = np.count_nonzero(sizes[:, None] % (4 * np.arange(1, MAX_FLOATS + 1)), axis=0)
@@ -103,7 +103,7 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
     if (is_4_next and (few or best > 2)) or (4 in fits and (words == words[0]).all()):
         return BinLayout("xyzi", (ASSUMED,))
     if min(best, *rivals, 3) < 3:
-        raise ValueError(f"the values do not tell how many floats make a point; {HELP}")
+        raise ValueError(f"the values do not show how many floats make a point; {HELP}")
     raise ValueError(f"could hold {rivals[0]} or {best} floats per point; {HELP}")
 
 
@@ -297,7 +297,9 @@ def _name_columns(words: UInt32, positions: Intp, num_floats: int) -> BinLayout:
         values[column == 1], values[column == 2]
     ):
         if num_floats > 4:
-            raise ValueError(f"the first of {num_floats} floats per point is no coordinate; {HELP}")
+            raise ValueError(
+                f"the first of {num_floats} floats per point is not a coordinate; {HELP}"
+            )
         return BinLayout("ixyz", (f"{INTENSITY_FIRST}; if this is wrong, {HELP}",))
     if why := not_an_intensity(values[column == 3], can_be_negative=num_floats == 4):
         notice = f"{num_floats} floats per point, the fourth {why}: read as x, y, z; or {HELP}"

@@ -14,7 +14,7 @@ def find_recordings(inputs: Sequence[Path]) -> list[Path]:
     """Return the recordings among the inputs of a job.
 
     A recording is a file with one of `SUFFIXES`, or the folder of a ROS 2 bag: one with a
-    ``metadata.yaml`` or a ``.db3``. Of another folder its recordings count, at any depth.
+    ``metadata.yaml`` or a ``.db3``. Other folders are searched for recordings, at any depth.
 
     Args:
         inputs: Files and folders.
@@ -56,7 +56,7 @@ def name_of_results(path: Path) -> str:
 
 
 def _recordings_below(top: Path) -> list[Path]:
-    """Return the recordings below a folder; none if it has sweeps, which then are what is meant."""
+    """Return the recordings below a folder; none if it has sweeps, which take precedence."""
     found = []
     for root, folders, names in os.walk(top):
         folder = Path(root)

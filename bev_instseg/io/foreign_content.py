@@ -31,7 +31,7 @@ MAX_ODD_SHARE = 0.01
 
 
 def describe_content(data: NDArray[np.uint8], words: UInt32, xyz: UInt32) -> str:
-    """Say what a file holds if it is not float32 points.
+    """Describe what a file holds if it is not float32 points.
 
     Args:
         data: (num_bytes,) uint8 content of the file.

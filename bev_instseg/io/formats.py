@@ -119,13 +119,13 @@ def _first_columns(values: NDArray[np.floating]) -> StoredPoints:
     """Return x, y, z and intensity, if the fourth column can be one, or else the first.
 
     Raises:
-        ValueError: The first column is no coordinate, and there are more than four.
+        ValueError: The first column is not a coordinate, and there are more than four.
     """
     some = values[:: max(len(values) // ROWS_TO_CHECK, 1)]
     intensity_first = looks_like_intensity(some[:, 0]) and looks_like_x_y(*some[:, 1:3].T)
     if values.shape[1] > 3 and intensity_first:
         if values.shape[1] > 4:
-            raise ValueError("the first column is no coordinate; save x, y, z, intensity first")
+            raise ValueError("the first column is not a coordinate; save x, y, z, intensity first")
         return StoredPoints(np.ascontiguousarray(values[:, [1, 2, 3, 0]]), (INTENSITY_FIRST,))
     if why := not_an_intensity(some[:, 3:4].ravel(), can_be_negative=values.shape[1] == 4):
         notice = f"{values.shape[1]} columns, the fourth {why}: read the first three as x, y, z"

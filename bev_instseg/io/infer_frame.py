@@ -37,8 +37,8 @@ FAR_AWAY = (
 )
 
 MAYBE_ELSEWHERE = (
-    f"few points are within {CLOSE_M:g} m of the origin: if the sensor was not there, "
-    "--origin X Y Z says where"
+    f"few points are within {CLOSE_M:g} m of the origin: if the sensor was somewhere else, pass "
+    "--origin X Y Z"
 )
 
 GROUND_RADIUS_M = 30.0  # the height of the ground is that within this horizontal distance

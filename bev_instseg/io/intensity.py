@@ -1,4 +1,4 @@
-"""Judge intensities: whether they say anything about the objects, and which value is full."""
+"""Judge intensities: whether they hold information about the objects, and which value is full."""
 
 from collections.abc import Sequence
 
@@ -16,24 +16,24 @@ MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they 
 # unrelated values, 0.4 to 1 for real sensors, 1e-5 for a smooth function of the distance.
 MAX_ROUGHNESS = 0.1
 
-ZERO = "all intensities are 0: objects are told by their shape alone"
+ZERO = "all intensities are 0: objects are recognised by their shape alone"
 CONSTANT = "the intensities are all the same: replaced by 0"
 NOT_NUMBERS = "no intensity is a usable number: replaced by 0"
 TWO_VALUES = "the intensities have only two different values: replaced by 0"
-DISTANCE = "the intensities follow from the distances alone, as in simulators: replaced by 0"
+DISTANCE = "the intensities depend on the distance alone, as in simulators: replaced by 0"
 
 
 def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tuple[str, ...]]:
     """Find out what the intensities of the sweeps of a recording mean.
 
-    The scale is that of sweeps brighter than most: dark ones fit a smaller scale, too, and
-    a single one may be of another recording.
+    The scale is taken from sweeps brighter than most: dark sweeps also fit a smaller scale, and a
+    single bright one may be from another recording.
 
     Args:
         samples: For each sweep (n, 2) intensity and distance from the sensor.
 
     Returns:
-        The value of full intensity, 0 if the intensities say nothing, and what was assumed.
+        The value of full intensity, 0 if the intensities hold no information, and what was assumed.
     """
     known = [sample[_is_known(sample[:, 0])] for sample in samples]
     values = np.concatenate([np.zeros(0), *(sample[:, 0] for sample in known)])

@@ -38,7 +38,7 @@ def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
         (N, 4) float64 x, y, z and intensity 0..65535; (N, 3) if no intensity differs from zero.
 
     Raises:
-        ValueError: The bytes are not a LAS file, or do not hold what its header announces.
+        ValueError: The bytes are not a LAS file, or do not match its header.
         ImportError: The points are compressed and lazrs is not installed.
     """
     head = data[:375].tobytes()
@@ -49,7 +49,7 @@ def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
     if point_format >= len(RECORD_BYTES) or size < RECORD_BYTES[point_format]:
         raise ValueError(f"LAS point format {point_format} of {size} bytes is unknown; convert it")
     if not MIN_HEADER_BYTES <= header_bytes <= start <= len(data):
-        raise ValueError("cut short or damaged: the LAS header ends behind the file")
+        raise ValueError("cut short or damaged: the LAS header is longer than the file")
     num_points = _num_points(head, header_bytes)
     if num_points * size > MAX_POINT_BYTES:
         raise ValueError(f"{num_points} points are more than a sweep may have; split it")
@@ -59,7 +59,9 @@ def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
         check_size(len(data) - start, num_points, size)
         records = data[start : start + num_points * size].reshape(num_points, size)
     if not num_points and len(data) - start >= size and not compressed and head[25] < 4:
-        raise ValueError("the header announces no points, but there are some; write it again")
+        raise ValueError(
+            "the header says that there are no points, but there are; write the file again"
+        )
     return _columns(records, head)
 
 

@@ -39,7 +39,7 @@ def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
     """Return the columns of the points of an ``.npz`` file.
 
     They are the arrays x, y, z and perhaps an intensity, or the only array that could be points,
-    with an intensity of its own beside it if it has just x, y, z.
+    with a separate intensity array if it only has x, y, z.
 
     Args:
         data: (num_bytes,) uint8 content of the file.
@@ -48,7 +48,7 @@ def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
         (N, 3 or more) float array.
 
     Raises:
-        ValueError: The bytes are not an archive, or which array holds the points is not clear.
+        ValueError: The bytes are not an archive, or it is unclear which array holds the points.
     """
     arrays = _load_archive(data)
     lower = {name.lower(): array for name, array in arrays.items()}
@@ -56,14 +56,14 @@ def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
     if all(name in lower for name in "xyz"):
         columns = [lower[name].reshape(-1) for name in "xyz"]
         if len({len(column) for column in columns}) > 1:
-            raise ValueError("x, y and z differ in length; write them again")
+            raise ValueError("x, y and z differ in length; write the file again")
         points = _floats(np.stack(columns, axis=1))
     else:
         found = [array for array in arrays.values() if array.dtype.names or array.ndim > 1]
         if len(found) != 1:
             shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
             raise ValueError(
-                f"which array holds the points is not clear ({shapes or 'none'}); save them as "
+                f"it is unclear which array holds the points ({shapes or 'none'}); save them as "
                 ".npy, or as x, y, z and intensity"
             )
         points = _points(found[0])

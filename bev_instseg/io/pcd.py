@@ -15,15 +15,15 @@ from bev_instseg.io.records import (
 from bev_instseg.ops.kernel import kernel
 
 VIEWPOINT = [0.0, 0, 0, 1, 0, 0, 0]  # of a sensor at the origin: translation, quaternion w x y z
-MOVED = "the PCD viewpoint is not the origin: coordinates are read as stored, without it"
+MOVED = "the PCD viewpoint is not the origin: it is ignored, and coordinates are read as stored"
 SIZES = {"F": "248", "I": "1248", "U": "1248"}  # allowed bytes of a value, by type letter
 
 
 def read_pcd(data: NDArray[np.uint8]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return the points of a PCD file as records, in the file's order.
 
-    The viewpoint is the sensor's place in a map. Stored coordinates are those of the sensor, by the
-    format's definition, so it is not applied.
+    The viewpoint is the position of the sensor in a map. By the format's definition, stored
+    coordinates are in the sensor frame, so the viewpoint is not applied.
 
     Args:
         data: Bytes of the file.
@@ -33,7 +33,7 @@ def read_pcd(data: NDArray[np.uint8]) -> tuple[np.ndarray, tuple[str, ...]]:
         and a notice if the viewpoint is not the origin.
 
     Raises:
-        ValueError: The bytes are not a PCD file, or fewer or more than its header announces.
+        ValueError: The bytes are not a PCD file, or there are fewer or more than its header says.
     """
     header, start = _parse_header(data)
     dtype, num_points = _dtype(header), _num_points(header)

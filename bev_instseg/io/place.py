@@ -1,4 +1,4 @@
-"""Find where the sensor stood if the coordinates have another origin."""
+"""Find the position of the sensor if it is not the origin of the coordinates."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ HOLE_M = (1.5, 8.0)  # nearest return in every eighth of the circle around a sen
 
 
 def find_place(xy: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Find the place of the sensor among the points of a sweep.
+    """Find the position of the sensor among the points of a sweep.
 
     A sensor that turns gets about as many returns from every direction, most of them from nearby,
     and none from right next to it. The place is therefore where the directions to the near returns

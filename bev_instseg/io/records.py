@@ -49,7 +49,7 @@ def _parse_number(word: bytes) -> float:
         match = NOT_FINITE.fullmatch(word)
     if not match:
         text = word[:30].decode("latin-1")
-        raise ValueError(f"'{text}' among the points is not a number; write them again")
+        raise ValueError(f"'{text}' among the points is not a number; write the file again")
     return np.nan if match[2] else float(match[1] + b"inf")
 
 

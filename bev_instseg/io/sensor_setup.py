@@ -28,8 +28,9 @@ class SensorSetup:
     Attributes:
         format: The float32 values of a point of a ``.bin`` file: ``auto`` (inferred from the
             values), a letter per float such as ``xyzi`` or ``xyz_i``, ``kitti`` (``xyzi``),
-            ``nuscenes`` (``xyzir``) or a number of floats; see `bin_columns`. ``auto:xyzi`` is
-            ``xyzi`` only where a file does not tell. Other file formats describe themselves.
+            ``nuscenes`` (``xyzir``) or a number of floats; see `bin_columns`. ``auto:xyzi`` means
+            ``xyzi`` only if the number of floats cannot be inferred. Other file formats describe
+            themselves.
         axes: Directions of the file's x, y and z: three letters of f(orward) or b(ack), l(eft) or
             r(ight), u(p) or d(own). KITTI is ``flu``, nuScenes ``rfu``, a camera frame ``rdf``.
             ``auto`` is ``flu`` unless z clearly does not point up.
@@ -41,8 +42,8 @@ class SensorSetup:
             origin unless the points clearly lie around another place.
         level_deg: Pitch and roll of the sensor in degrees, see `sensor_rotation`; (0, 0) leaves
             sweeps as they are. If None, sweeps with clearly inclined ground are levelled.
-        intensity_max: Value of full intensity, such as 255; 0 if the intensities say nothing. If
-            None, it is inferred from the values.
+        intensity_max: Value of full intensity, such as 255; 0 to ignore the intensities. If None,
+            it is inferred from the values.
 
     Raises:
         ValueError: The format is malformed, the axes repeat or are left-handed, or a number is out
@@ -78,8 +79,8 @@ class SensorSetup:
             )
         if self.intensity_max is not None and not 0 <= self.intensity_max < np.inf:
             raise ValueError(
-                "intensity_max, the value of full intensity, must be a positive number, or 0 if "
-                f"the intensities say nothing, got {self.intensity_max:g}"
+                "intensity_max, the value of full intensity, must be a positive number, or 0 to "
+                f"ignore the intensities, got {self.intensity_max:g}"
             )
 
 

@@ -40,7 +40,7 @@ class Reading:
         given: What is known about the sensor, and the columns of ``.bin`` files.
         axes: Directions of the file's x, y and z.
         level_deg: Pitch and roll of the sensor, degrees.
-        intensity_max: Value of full intensity; 0 if the intensities say nothing.
+        intensity_max: Value of full intensity; 0 if the intensities hold no information.
         notices: What was assumed, one line each.
     """
 
@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def is_usual(self) -> bool:
-        """Whether nothing was found that differs from what is given or assumed without a look."""
+        """Whether nothing differs from what is given or assumed by default."""
         given = self.given
         usual_axes = "flu" if given.axes == "auto" else given.axes
         usual_intensity_max = 1.0 if given.intensity_max is None else given.intensity_max
@@ -66,11 +66,11 @@ class Reading:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a sweep says about its sensor.
+    """What a sweep shows about its sensor.
 
     Attributes:
         path: Its file.
-        attitude: What its ground says, after the axes that were given if there are any.
+        attitude: What its ground shows, after the given axes if there are any.
         intensity: (n, 2) float64 intensity and distance of some of its points; without points if
             the file has no intensities.
     """
@@ -103,9 +103,9 @@ class Survey:
 def survey_sweeps(paths: Iterable[Path], setup: SensorSetup) -> Survey:
     """Look at up to `MAX_SWEEPS` sweeps of each folder and decide what they have in common.
 
-    Sweeps with the same folder and suffix form a group. Those that are looked at are spread evenly
-    over it, whatever the order of ``paths``; those that cannot be read are left out. What ``setup``
-    gives is not questioned.
+    Sweeps with the same folder and suffix form a group. The sweeps to look at are spread evenly
+    over the group, whatever the order of ``paths``; unreadable ones are left out. What ``setup``
+    specifies is always used.
 
     Args:
         paths: All sweeps of the job.

@@ -50,14 +50,15 @@ def read_sweep(
 ) -> Sweep:
     """Read a sweep and transform it into the sensor frame.
 
-    All points are kept in order, NaN and infinite ones and those beyond any sensor's range too:
-    they are outside every grid, and labels are written for each point of the file. An empty
+    All points are kept in order, including NaN and infinite ones and those beyond any sensor's
+    range: these are outside every grid, and labels are written for each point of the file. An empty
     ``.bin`` is a sweep without points.
 
     - The sensor's position, axes, tilt and height follow `SensorSetup`.
     - Intensities of 0..1, 0..255, 0..4095 and 0..65535 become 0..1; see `judge_intensity`. What is
       still out of range is clipped. NaN, infinity and values that stand for missing ones, such as
-      -9999 and 1e30, become 0, and so do all intensities if the file has none or they say nothing.
+      -9999 and 1e30, become 0. If the file has no intensities or they hold no information, all
+      become 0.
 
     Args:
         path: A ``.bin``, ``.npy``, ``.npz``, ``.pcd``, ``.ply``, ``.las`` or ``.laz`` file.

@@ -31,7 +31,7 @@ def check_units(
         num_far: Number of points beyond any sensor's range.
 
     Returns:
-        What is odd about them, if they may still be metres.
+        A notice if they look odd but may still be metres.
 
     Raises:
         ScanError: They are not.

@@ -1,4 +1,4 @@
-"""Let the sweeps of a recording vote on the attitude of their sensor, and say what is in doubt."""
+"""Let the sweeps of a recording vote on the attitude of their sensor, and report doubts."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ Direction = Sequence[float] | NDArray[np.int64]
 def vote_axes(
     paths: Sequence[Path], attitudes: Sequence[Attitude], setup: SensorSetup
 ) -> tuple[str, tuple[str, ...]]:
-    """Return the axes of the sweeps, and what speaks against them or was assumed.
+    """Return the axes of the sweeps, and notices about assumptions and contradictions.
 
     Args:
         paths: The sweeps' files.
@@ -36,8 +36,8 @@ def vote_axes(
     if votes < MAJORITY * counts.total() or votes < MIN_OPINIONS * len(attitudes):
         axes = "frd" if _are_turned(attitudes) else "flu"
     if setup.axes != "auto":
-        doubt = "the ground is not below the sensor if the axes are {}, as given; see --axes"
-        return setup.axes, () if axes == "flu" else (doubt.format(setup.axes),)
+        doubt = f"with the given axes {setup.axes} the ground is not below the sensor; check --axes"
+        return setup.axes, () if axes == "flu" else (doubt,)
     notices = [] if axes == "flu" else [f"z does not point up: assumed axes {axes}"]
     others = [i for i, one in enumerate(attitudes) if one.axes not in (axes, None)]
     if others:
@@ -75,7 +75,7 @@ def vote_level(attitudes: Sequence[Attitude], axes: str) -> Level:
 
 
 def level_notice(level_deg: Level) -> str:
-    """Say that a sweep was levelled by this pitch and roll, degrees."""
+    """Return the notice that a sweep was levelled by this pitch and roll, degrees."""
     pitch_deg, roll_deg = level_deg
     return (
         f"levelled by {tilt_deg(level_deg):.1f} degrees (pitch {pitch_deg:g}, roll {roll_deg:g}): "
@@ -84,7 +84,7 @@ def level_notice(level_deg: Level) -> str:
 
 
 def doubt_notices(attitudes: Sequence[Attitude], axes: str, setup: SensorSetup) -> tuple[str, ...]:
-    """Say it if many sweeps may be tilted or upside down, too steeply or too faintly to be turned.
+    """Return a notice if many sweeps may be tilted or upside down, but too unclearly to be rotated.
 
     Args:
         attitudes: What each sweep says, after the axes that were given if there are any.
@@ -103,7 +103,7 @@ def doubt_notices(attitudes: Sequence[Attitude], axes: str, setup: SensorSetup) 
     what = (
         "z may point down" if turned else f"the ground may be inclined by {angle_deg:.0f} degrees"
     )
-    return (f"{what}, but the points are not turned: if so, pass {_options_for(up, setup)}",)
+    return (f"{what}, but the points were not rotated; if so, pass {_options_for(up, setup)}",)
 
 
 def _are_turned(attitudes: Sequence[Attitude]) -> bool:

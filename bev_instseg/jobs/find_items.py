@@ -1,4 +1,4 @@
-"""Find the sweeps of a job, and give the results of each a name of their own."""
+"""Find the sweeps of a job, and give the results of each a unique name."""
 
 import os
 from collections import Counter
@@ -83,7 +83,8 @@ def find_items(inputs: Sequence[Path], out: Path) -> Found:
     named, notices = _with_own_names(list(items.values()), out)
     if links:
         notices += (
-            f"links to sweeps that are there anyway are left out: {len(links)}, first {links[0]}",
+            f"links to sweeps that are also found directly are left out: {len(links)}, first "
+            f"{links[0]}",
         )
     return Found(tuple(named), notices, tuple(errors))
 
@@ -129,7 +130,7 @@ def _sweeps_below(top: Path) -> tuple[list[Path], list[str], list[Path]]:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
-            errors.append(f"{folder}: cannot be searched ({error.strerror}); check that you may")
+            errors.append(f"{folder}: cannot be searched ({error.strerror}); check its permissions")
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -154,7 +155,7 @@ def _is_result(path: Path) -> bool:
 
 
 def _with_own_names(items: list[Item], out: Path) -> tuple[list[Item], tuple[str, ...]]:
-    """Return the items with names under which no two write the same file, and what to say.
+    """Return the items with names under which no two write the same file, and notices.
 
     Raises:
         ScanError: Two items collide even under the names of their files.

@@ -1,8 +1,8 @@
-"""What the tracker is given for a sweep, be it segmented now or finished earlier.
+"""The input of the tracker for a sweep that was segmented now or finished earlier.
 
-It is what a ``.json`` holds, rounded as it is there. So a job that goes on after an interruption
-feeds the tracker the finished sweeps from their ``.json``, and ends with the same files as one that
-was never interrupted.
+It has the content of a ``.json``, rounded in the same way. So a job that continues after an
+interruption feeds the finished sweeps to the tracker from their ``.json``, and ends with the same
+files as a job that was never interrupted.
 """
 
 import time

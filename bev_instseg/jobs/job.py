@@ -90,7 +90,7 @@ class Job:
         return read_sweep(item.path, self.setup, self.survey.reading_of(item.path))
 
     def settings_of(self, item: Item) -> str:
-        """Return the hash of everything that affects a sweep's instances beside its own points."""
+        """Return the hash of everything that affects a sweep's instances, except its own points."""
         reading = self.survey.reading_of(item.path)
         if reading is None or reading.is_usual:
             return self.settings

@@ -1,4 +1,4 @@
-"""What to do with a recording, and whether it is done."""
+"""A job for a recording, and whether it is done."""
 
 import hashlib
 import json
@@ -23,13 +23,13 @@ class RecordingJob:
     Attributes:
         job: How its sweeps are read, and what files each gets.
         name: Name of the results in the job's folder, without suffix.
-        selection: What is read of the recording.
-        ego_box: Where the vehicle itself is, in the coordinates of the points; None for ``own``.
-        own: What was found of the vehicle; None to keep all.
-        writes_files: Whether sweeps get files of their own besides the recording.
+        selection: Which parts of the recording are read.
+        ego_box: Extent of the ego vehicle in the coordinates of the points; None for ``own``.
+        own: The ego vehicle as it was found; None to keep all points.
+        writes_files: Whether each sweep also gets separate files.
         tracks: Whether objects are followed from sweep to sweep.
-        both_ways: Whether later sweeps count for earlier ones, too; see `smooth`.
-        poses: Topic or frame that says where the sensor was; empty to find it from the points.
+        both_ways: Whether later sweeps also count for earlier ones; see `smooth`.
+        poses: Topic or frame with the poses of the sensor; empty to estimate them from the points.
     """
 
     job: Job

@@ -48,7 +48,7 @@ NO_STAMP = "the messages have no stamps, so the times at which they were recorde
 
 @dataclass(frozen=True)
 class SweepOutcome:
-    """What became of a sweep of a recording.
+    """The outcome of a sweep of a recording.
 
     Attributes:
         outcome: Notices, times and errors.
@@ -182,9 +182,9 @@ class RecordingRun:
         stamp_s = rounded_stamp(stamp_ns / 1e9)
         if stamp_s <= rounded_stamp(self._last_ns / 1e9):
             raise ScanError(
-                f"{found.stamped.topic} at {stamp_text(stamp_ns)}: not later than the sweep "
-                f"before, at {stamp_text(self._last_ns)}, so objects cannot be followed through "
-                "it: left out; --no-track keeps it"
+                f"{found.stamped.topic} at {stamp_text(stamp_ns)}: not later than the previous "
+                f"sweep, at {stamp_text(self._last_ns)}, so it cannot be tracked: left out; "
+                "--no-track keeps it"
             )
         given = None if self._given is None else self._given.at(stamp_ns)
         pose = self._poses.next(found.for_tracker, given)
@@ -241,10 +241,10 @@ def _written(writer: LabelledRecording, dones: Iterable[SweepOutcome]) -> Iterat
 
 
 def smooth_recording(segmenter: Segmenter, writer: LabelledRecording) -> None:
-    """Judge the objects of a labelled recording by later sweeps, too, and write it again.
+    """Judge the objects of a labelled recording with later sweeps as well, and write it again.
 
-    Its points have the ids of all objects, also of those that are in doubt. The objects of all
-    sweeps are in memory together, their points are not.
+    Its points have the ids of all objects, including doubtful ones. The objects of all sweeps are
+    in memory together, but not their points.
 
     Args:
         segmenter: Found the instances.
@@ -282,7 +282,7 @@ def _messages(
 
 
 def _interpreted(job: RecordingJob, stamped: StampedSweep, item: Item) -> Sweep:
-    """Return a sweep as the network takes it, without what the vehicle itself returns."""
+    """Return a sweep as the network takes it, without returns from the ego vehicle."""
     reading = job.job.survey.reading_of(item.path)
     sweep = interpret_sweep(item.path, stamped, job.job.setup, reading)
     if job.ego_box is not None:
@@ -294,7 +294,7 @@ def _interpreted(job: RecordingJob, stamped: StampedSweep, item: Item) -> Sweep:
 
 
 def _without(sweep: Sweep, is_own: np.ndarray) -> Sweep:
-    """Return a sweep with the vehicle's own points outside every grid, where no label is given."""
+    """Return a sweep with the ego vehicle's points outside every grid, so they get no label."""
     points = sweep.points.copy()
     points[is_own, :3] = np.nan
     return replace(sweep, points=points)

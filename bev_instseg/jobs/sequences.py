@@ -75,7 +75,9 @@ def _sequence(
         stamps_s = _rows(items, read_times(times), times)
         notices.append(f"{name}: times from {printable(str(times))}")
         if (np.diff(stamps_s) <= 0).any():
-            raise ScanError(f"{times}: time does not go on from sweep to sweep; check the names")
+            raise ScanError(
+                f"{times}: the times do not increase from sweep to sweep; check the names"
+            )
     else:
         notices.append(f"{name}: no {TIMES}, so {PERIOD_S} s from sweep to sweep is assumed")
     if poses:

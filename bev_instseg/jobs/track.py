@@ -1,7 +1,7 @@
 """A folder job with tracking: the network in parallel, the tracker in the order of time.
 
 Threads read and segment sweeps ahead, at most a few; the tracker takes them in order; threads draw
-and write. See `bev_instseg.jobs.found` for how a job goes on after an interruption.
+and write. See `bev_instseg.jobs.found` for how a job continues after an interruption.
 """
 
 import time
@@ -144,7 +144,7 @@ def _with_points(tracked: TrackedInstances, labels: NDArray[np.int32]) -> Tracke
     """
     numbers = tracked.tracks.seen_numbers
     if labels.max(initial=0) != numbers.max(initial=0):
-        raise ValueError("segmented differently than before; give --overwrite")
+        raise ValueError("segmented differently before; add --overwrite")
     row_of = np.zeros(len(numbers) + 1, np.int32)
     row_of[numbers] = np.arange(1, len(numbers) + 1)
     return replace(tracked, instances=replace(tracked.instances, labels=row_of[labels]))

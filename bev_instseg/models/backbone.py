@@ -66,7 +66,7 @@ def _dense_conv(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
 
 
 class SparseUp(nn.Module):
-    """Adds to the cells of a sparse level what the next coarser level knows of them.
+    """Adds the features of the next coarser level to the cells of a sparse level.
 
     Attributes:
         quarters: From the features of a parent to those of its four quarters.

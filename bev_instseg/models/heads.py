@@ -1,4 +1,4 @@
-"""The network's output channels: only this file knows their order and how to decode them.
+"""The network's output channels; only this file knows their order and how to decode them.
 
 Raw channels of a pillar: C seed logits, 2 offsets (metres), then the logarithm of the precision
 matrix in 0, 1, 2 or 3 channels (``fixed``, ``scalar``, ``elliptical``, ``oriented``). Eq. numbers

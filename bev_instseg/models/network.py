@@ -135,8 +135,8 @@ def split_outputs(outputs: Float32) -> PillarEmbeddings:
 def native_dtype(device: torch.device) -> torch.dtype:
     """Return bfloat16 if the device multiplies it in hardware, else float32, which is then faster.
 
-    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY``, which keep PyTorch from using what the
-    processor has, are respected: it would emulate bfloat16, ten times slower.
+    ``ONEDNN_MAX_CPU_ISA`` and ``ATEN_CPU_CAPABILITY`` are respected. If they exclude the
+    instructions for bfloat16, it is float32: PyTorch would emulate bfloat16, ten times slower.
 
     Args:
         device: The device that the network runs on.

@@ -39,12 +39,13 @@ class _RoundedWeight(nn.Module):
 def quantize(network: BEVNet, batches: Iterable[PillarBatch]) -> BEVNet:
     """Return a copy that computes as an 8-bit network does, in float32.
 
-    The first layer, whose inputs have physical units, and the last, whose outputs have, stay as
-    they are. The range of an activation ends at the largest one that is observed.
+    The first layer, whose inputs have physical units, and the last layer, whose outputs have
+    physical units, stay in float. The range of an activation ends at the largest one that is
+    observed.
 
     Args:
         network: A network made by `BEVNet.folded`, in float32.
-        batches: Input that is typical of its use.
+        batches: Typical input.
     """
     rounded = copy.deepcopy(network)
     for module, largest in _largest_activations(rounded, batches).items():

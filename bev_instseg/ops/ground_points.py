@@ -16,8 +16,8 @@ HIGHEST = FEATURES.index("height_max_m")
 def find_ground(pillars: Pillars, labels: Int32) -> NDArray[np.bool_]:
     """Return which points are on the ground.
 
-    A point is if it is in no instance and lower than `GROUND_M` above the local ground, or lower
-    than `FOOT_M` where its pillar reaches higher than `TALL_M`.
+    A point is on the ground if it is in no instance and lower than `GROUND_M` above the local
+    ground, or lower than `FOOT_M` where its pillar reaches higher than `TALL_M`.
 
     Args:
         pillars: The pillars of N points.

@@ -21,7 +21,7 @@ def join_pieces(
 
     The direction of a piece is the long axis of the margin that opened it. Two pieces of a class
     belong together if their directions agree, the near end of each lies on the line through the
-    other, and the gap between them is short. Whatever is linked by such pairs is one object.
+    other, and the gap between them is short. All pieces linked by such pairs are one object.
 
     Args:
         clusters: K clusters of P pillars.

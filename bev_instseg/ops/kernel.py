@@ -60,8 +60,8 @@ def _temporary_cache() -> str | None:
     except OSError:
         pass
     warnings.warn(
-        "compiled kernels cannot be kept, so each start takes 10 s longer; "
-        "set NUMBA_CACHE_DIR to a folder that only you can write",
+        "compiled kernels cannot be cached, so each start takes 10 s longer; set NUMBA_CACHE_DIR "
+        "to a folder that only you can write to",
         stacklevel=3,
     )
     return None

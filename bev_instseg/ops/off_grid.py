@@ -1,4 +1,4 @@
-"""A notice for sweeps of which much is outside the grid, where the network does not look."""
+"""A notice for sweeps with many points outside the grid, where the network sees nothing."""
 
 import numpy as np
 
@@ -29,6 +29,6 @@ def off_grid_notice(points: Float32, pillars: Pillars) -> str:
     grid = pillars.grid
     x_m, y_m, z_m = (high - low for low, high in (grid.x_range_m, grid.y_range_m, grid.z_range_m))
     return (
-        f"{share:.0%} of the points are outside the {x_m:.0f} x {y_m:.0f} x {z_m:.0f} m around the "
-        "sensor that the network looks at and get no label"
+        f"{share:.0%} of the points are outside the {x_m:.0f} x {y_m:.0f} x {z_m:.0f} m around "
+        "the sensor that the network sees, and get no label"
     )

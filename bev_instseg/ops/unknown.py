@@ -1,4 +1,4 @@
-"""What stands on the ground and belongs to no instance, grouped by nearness."""
+"""Unknown objects: points above the ground that belong to no instance, grouped by distance."""
 
 import numpy as np
 
@@ -17,13 +17,13 @@ RANGE = FEATURES.index("range_m")
 
 
 def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Instances:
-    """Add what stands on the ground and belongs to no instance, as instances of a further class.
+    """Group points above the ground that belong to no instance, and add the groups as instances.
 
     A point stands if it is in no instance and at least `MIN_HEIGHT_M` above the local ground. A
     pillar stands if its lowest such point is not above `CLEARANCE_M`: crowns of trees, roofs and
-    ceilings that hang over free space are left out, those above something that stands are part of
-    it. Standing pillars are connected if they are near to each other (`connect`), and connected
-    ones are a group. Groups of fewer than `MIN_POINTS` standing points are dropped.
+    ceilings over free space are left out, while those above a standing object are part of it.
+    Standing pillars are connected if they are close to each other (`connect`), and connected
+    pillars are a group. Groups of fewer than `MIN_POINTS` standing points are dropped.
 
     Args:
         instances: The K known objects of the sweep.
@@ -72,7 +72,7 @@ def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Inst
 
 
 def connect(cells: Int32, range_m: np.ndarray, grid: BEVGrid) -> Int32:
-    """Group cells that are near to each other, directly or through others.
+    """Group cells that are close to each other, directly or through others.
 
     A cell reaches ``REACH_M + REACH_PER_M * range`` far, in whole cells along x and along y, and at
     least one cell. Two cells are connected if one of them reaches the other.

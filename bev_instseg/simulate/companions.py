@@ -1,4 +1,4 @@
-"""People with what they push, pull or lead: prams, suitcases, trolleys, bicycles, dogs.
+"""People with things that they push, pull or lead: prams, suitcases, trolleys, bicycles, dogs.
 
 Data sets disagree about who owns a pram or a suitcase on wheels, so these are unlabelled (void);
 an object that is carried, or a wheelchair, belongs to the person. Every function returns a

@@ -1,4 +1,4 @@
-"""What stands behind the pavements: houses, barriers, car parks, gardens, yards."""
+"""Everything behind the pavements: houses, barriers, car parks, gardens, yards."""
 
 from dataclasses import astuple, fields
 

@@ -1,4 +1,4 @@
-"""What a sensor returns of a scene: points, intensities and the label of each point."""
+"""The sweep of a sensor in a scene: points, intensities and the label of each point."""
 
 import numpy as np
 from numpy.typing import NDArray

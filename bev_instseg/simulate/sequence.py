@@ -196,7 +196,7 @@ def _bodies(scene: StreetScene) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedSweep:
-    """A sweep of a sequence with everything that is true of it.
+    """A sweep of a sequence with its ground truth.
 
     Attributes:
         stamp_s: Time since the first sweep.

@@ -1,4 +1,4 @@
-"""Bird's-eye pictures: the instances of a sweep, alone or beside the ground truth."""
+"""Bird's-eye pictures: the instances of a sweep, alone or next to the ground truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -120,7 +120,7 @@ def draw_comparison(
     errors: Errors = NO_ERRORS,
     range_m: float = RANGE_M,
 ) -> None:
-    """Draw predicted instances beside the ground truth, as a PNG of 3200 x 1600 pixels.
+    """Draw predicted instances next to the ground truth, as a PNG of 3200 x 1600 pixels.
 
     The left half is the picture of `draw_bev`. In the right half, an object that shares an IoU
     above 0.5 with an instance has its colour; void points are pale yellow, unlabelled points are

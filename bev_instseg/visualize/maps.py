@@ -63,7 +63,7 @@ def draw_maps(points: Float32, segmentation: Segmentation, path: str | Path, *, 
        at most `MAX_ARROWS` for each cluster;
     5. sigma: all pillars at their embeddings and, around those that opened a cluster, the margin
        phi = 0.5 (`margin_ellipses`) with its longer semi-axis;
-    6. points, boxes and scores of the instances, without unknown things.
+    6. points, boxes and scores of the instances, without unknown objects.
 
     From map 4 on each instance has one colour; a cluster that became no instance is grey.
 

@@ -26,8 +26,8 @@ def play_page(
 ) -> bytes:
     """Return an HTML page that plays a sequence: points, boxes, ids, velocities and trails.
 
-    The page has at most `MAX_SWEEPS` sweeps and about `MAX_BYTES`: of longer sequences it shows
-    every second sweep or fewer, and of each sweep only some of the points. It says so.
+    The page has at most `MAX_SWEEPS` sweeps and about `MAX_BYTES`. For longer sequences it shows
+    every second sweep or fewer, and only some of the points of each sweep, and says so.
 
     Args:
         sweeps: Name of each sweep, in the order of time, and what reads it if it is shown.

@@ -1,4 +1,4 @@
-"""A sweep with its tracks, as it is shown among the others of its sequence."""
+"""A sweep with its tracks, as shown in the playback of its sequence."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class PlayedSweep:
 
         Args:
             cell_m: Side of a cell.
-            most: Number of points that are left at most; objects may have half of them.
+            most: Largest number of points that are left; objects may have half of them.
         """
         near = np.flatnonzero(np.isfinite(self.xyz_m).all(axis=1))
         x, y = np.floor(self.xyz_m[near, :2] / cell_m).astype(np.int64).T & 0xFFFF

@@ -30,7 +30,7 @@ def write_rrd(
     Args:
         path: The ``.rrd`` file; it is replaced when it is complete.
         sweeps: Name of each sweep, in the order of time, and what reads it.
-        title: What the viewer calls the sequence.
+        title: Name of the sequence in the viewer.
 
     Raises:
         ImportError: rerun-sdk is not installed.

@@ -1,4 +1,4 @@
-"""What every 3D view shows of a sweep: coloured points, boxes and their texts.
+"""The content of every 3D view of a sweep: coloured points, boxes and their texts.
 
 Matplotlib is imported by the functions that need it.
 """

@@ -32,7 +32,8 @@ class ObjectPath:
 def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title: str) -> bytes:
     """Draw the paths of objects, x up and y to the left, as a PNG of 1600 x 1600 pixels.
 
-    Who moved has a line in a colour of its own, with id and class at its end; what stood is a dot.
+    Objects that moved have a line in their own colour, with id and class at its end; the others are
+    dots.
 
     Args:
         paths: The objects.

@@ -30,7 +30,7 @@ int count_cells(const Range& range, double cell_m, const std::string& name) {
 int count_levels(const Json& sidecar) {
   const std::string widths = "config.model.widths";
   const std::size_t count = sidecar.at(widths).array(widths).size();
-  if (count < 3 || count > 16) throw std::runtime_error(widths + " has not 3 to 16");
+  if (count < 3 || count > 16) throw std::runtime_error(widths + " does not have 3 to 16 levels");
   return static_cast<int>(count);
 }
 

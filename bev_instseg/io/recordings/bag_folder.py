@@ -85,7 +85,7 @@ class BagFolder:
         """Return the names of the files, and what is compressed: nothing, ``message``, ``file``."""
         path = self.path / METADATA
         if not path.exists():
-            self._missing.append(f"no {METADATA}: its recorder was killed")
+            self._missing.append(f"no {METADATA}: the recorder was killed")
             names = [one.name for one in self.path.iterdir() if one.suffix in PARTS]
             if not names:
                 raise ScanError(f"{self.path}: no .db3 or .mcap in this folder; check the path")

@@ -17,7 +17,7 @@ def unpack(data: bytes, compression: str, num_bytes: int) -> bytes:
         num_bytes: Size of the content as the file gives it.
 
     Raises:
-        ValueError: The data are damaged, or of another size than ``num_bytes``.
+        ValueError: The data are damaged, or their size differs from ``num_bytes``.
     """
     if num_bytes > MAX_CHUNK_BYTES:
         raise ValueError(f"a chunk of {num_bytes:,} bytes, more than {MAX_CHUNK_BYTES:,}")
@@ -30,9 +30,9 @@ def unpack(data: bytes, compression: str, num_bytes: int) -> bytes:
             case "bz2":
                 content = bz2.BZ2Decompressor().decompress(data, num_bytes)
             case "zstd":
-                # A size in the data would win over the given limit.
+                # A size in the data would take precedence over the given limit.
                 if zstandard.frame_content_size(data) > num_bytes:
-                    raise ValueError("a chunk that is larger than it says")
+                    raise ValueError("a chunk is larger than it claims")
                 content = zstandard.ZstdDecompressor().decompress(data, num_bytes)
             case _:
                 raise ValueError(f"unknown compression '{compression}'")

@@ -46,4 +46,4 @@ def parse(message: Message) -> Any:
         return ros2_types().deserialize_cdr(message.data, kind)
     except (SerdeError, KeyError, ValueError, OverflowError, MemoryError) as error:
         reason = printable(str(error)) or type(error).__name__
-        raise ScanError(f"not a whole {message.type} ({reason}); record it again") from None
+        raise ScanError(f"an incomplete {message.type} ({reason}); record it again") from None

@@ -1,4 +1,4 @@
-"""Bring the sweeps of a recording to the network's frame, all in the way the first ones suggest."""
+"""Transform the sweeps of a recording to the network's frame, all as the first ones suggest."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -22,11 +22,11 @@ NO_RETURNS = "no returns: nothing to segment"
 
 
 class RecordingSurvey(NamedTuple):
-    """What the first sweeps of a recording say about all.
+    """What the first sweeps of a recording show about all of them.
 
     Attributes:
-        reading: What they have in common; None if none of those looked at can be read.
-        own: What they see of their own vehicle; None if nothing, or if it stood still.
+        reading: What they have in common; None if none of them can be read.
+        own: The ego vehicle as they see it; None if they do not see it or it stood still.
     """
 
     reading: Reading | None
@@ -72,7 +72,7 @@ def survey_stamped(
 
 
 def name_of(recording: Path, stamp_ns: int) -> Path:
-    """Return by what messages name a sweep."""
+    """Return the name of a sweep in messages."""
     return Path(f"{recording} at {stamp_text(stamp_ns)}")
 
 
@@ -89,8 +89,8 @@ def interpret_sweep(
 ) -> Sweep:
     """Transform a sweep of a recording into the sensor frame.
 
-    Missing returns become NaN, which is outside every grid. A sweep without any return is no error:
-    a sensor may see nothing.
+    Missing returns become NaN, which is outside every grid. A sweep without any return is not an
+    error, because a sensor may see nothing.
 
     Args:
         path: The recording.

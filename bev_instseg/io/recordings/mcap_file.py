@@ -24,7 +24,7 @@ MAGIC = b"\x89MCAP0\r\n"
 ENCODINGS = {"cdr": False, "ros1": True}  # of messages; whether they are serialised as in ROS 1
 BEFORE_CHUNK = 9  # bytes of a record before its content: its kind and size
 DAMAGED = (McapError, ValueError, struct.error, KeyError, EOFError, MemoryError, OverflowError)
-CUT = "the file has no index: it was cut, or its recorder was killed"
+CUT = "the file has no index: it was cut short, or the recorder was killed"
 
 
 class McapFile:
@@ -152,7 +152,7 @@ class McapFile:
             lost = self._num_bytes - whole
             self.losses[:0] = [CUT]
             if lost:
-                self.losses.append(f"the last {lost:,} bytes of the file are not whole: left out")
+                self.losses.append(f"the last {lost:,} bytes of the file are incomplete: left out")
 
     def _unpacked(self, chunk: Chunk) -> list[McapMessage]:
         """Return the messages of a chunk, and remember its channels."""

@@ -1,4 +1,4 @@
-"""Find what a sensor sees of its own vehicle: what stays in place while the surroundings move."""
+"""Find the ego vehicle in sweeps: what stays in place while the surroundings move."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class OwnVehicle:
 
     Attributes:
         cells: (2 HALF, 2 HALF, 2 HALF) bool.
-        notice: One line about them.
+        notice: One line that describes them.
     """
 
     cells: NDArray[np.bool_]
@@ -47,7 +47,7 @@ def find_own_vehicle(sweeps: Sequence[Float32]) -> OwnVehicle | None:
         sweeps: (N, 3 or more) points of each in the sensor frame.
 
     Returns:
-        The vehicle; None if it is not seen, or if it did not move, since then everything stays in
+        The vehicle; None if it is not seen, or if it did not move, because then everything stays in
         place.
     """
     if len(sweeps) < MIN_SWEEPS:
@@ -68,7 +68,7 @@ def find_own_vehicle(sweeps: Sequence[Float32]) -> OwnVehicle | None:
     (x0, y0), (x1, y1) = (f(np.concatenate(own)[:, :2], axis=0).tolist() for f in (np.min, np.max))
     notice = (
         f"points stay in place while the surroundings move (x {x0:.1f}..{x1:.1f}, y {y0:.1f}.."
-        f"{y1:.1f} m): taken as the vehicle itself, no label; --ego-box 0 0 0 0 keeps them"
+        f"{y1:.1f} m): taken as the ego vehicle, no label; --ego-box 0 0 0 0 keeps them"
     )
     return OwnVehicle(cells, notice)
 

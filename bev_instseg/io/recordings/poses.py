@@ -1,7 +1,7 @@
-"""Where the sensor was at each moment, as the recording itself says: by transforms or odometry.
+"""The pose of the sensor over time, from the transforms or the odometry in a recording.
 
-A chain of links leads from the frame of the points to the one that is asked for. A link that
-changes is looked up at the stamp of the sweep, between the two samples around it.
+A chain of links leads from the frame of the points to the requested frame. A link that changes is
+interpolated at the stamp of the sweep, between the two samples around it.
 """
 
 from array import array
@@ -44,7 +44,7 @@ class MovingLink:
     is_inverse: bool = False
 
     def at(self, stamp_ns: int) -> Transform:
-        """Return the transform at a time; a little beyond the ends it goes on as before.
+        """Return the transform at a time; slightly beyond the ends it is extrapolated.
 
         Raises:
             ScanError: No samples are near enough.
@@ -71,7 +71,7 @@ class RecordedPoses:
     """The pose of a frame over time.
 
     Attributes:
-        links: What leads to the common frame, the first one from the frame of the points.
+        links: The links to the common frame; the first one starts at the frame of the points.
     """
 
     links: tuple[Transform | MovingLink, ...]
@@ -80,7 +80,7 @@ class RecordedPoses:
         """Return the (4, 4) pose at a time.
 
         Raises:
-            ScanError: The recording does not say.
+            ScanError: The recording has no pose for this time.
         """
         pose = np.eye(4)
         for link in self.links:
@@ -92,7 +92,7 @@ class RecordedPoses:
 
 
 class _Samples:
-    """The samples of a link, as they come."""
+    """The samples of a link, in the order of the recording."""
 
     def __init__(self) -> None:
         self._stamps, self._values = array("q"), array("d")
@@ -110,14 +110,13 @@ class _Samples:
         values = np.array(self._values).reshape(-1, 7)[order]
         if len(stamps) < 2 or not np.isfinite(values).all() or not values[:, 3:].any(axis=1).all():
             raise ScanError(
-                f"{source.path}: {name} has fewer than two poses, or one that is no pose; "
-                f"{OTHERWISE}"
+                f"{source.path}: {name} has fewer than two poses, or an invalid one; {OTHERWISE}"
             )
         return MovingLink(name, stamps, values[:, :3], values[:, 3:], is_inverse)
 
 
 def find_poses(source: Source, frame: str, name: str) -> RecordedPoses:
-    """Read the motion of a frame from a recording; it is gone through once more for that.
+    """Read the motion of a frame from a recording; this reads the whole recording once more.
 
     Args:
         source: The recording.
@@ -134,7 +133,8 @@ def find_poses(source: Source, frame: str, name: str) -> RecordedPoses:
     chain = tree.chain(frame, name.lstrip("/"))
     if chain is None:
         raise ScanError(
-            f"{source.path}: --poses {name}: no transforms lead there from {frame or 'the points'} "
+            f"{source.path}: --poses {name}: no transforms to this frame from "
+            f"{frame or 'the points'} "
             f"(frames: {_listing(tree.frames)}; odometry: {_listing(topics)})"
         )
     moving = {pair: _Samples() for pair in chain if tree.is_moving(*pair)}

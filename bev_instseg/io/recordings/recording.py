@@ -32,8 +32,10 @@ class Selection:
 
     Attributes:
         topics: Names of the topics; if empty, the only one with points. Several are merged.
-        frame: Coordinate frame that the points are brought to; if empty, they stay in their own.
-        extrinsics: File that says where the sensors are in that frame; if None, the recording says.
+        frame: Coordinate frame that the points are transformed to; if empty, they stay in their
+            own.
+        extrinsics: File with the poses of the sensors in that frame; if None, the recording has
+            them.
     """
 
     topics: tuple[str, ...] = ()
@@ -108,8 +110,7 @@ class Recording:
         self.num_sweeps = topics[0].num_messages
         if len(topics) > 1 and not self.frame:
             raise ScanError(
-                f"{self.path}: to merge topics, give the frame they are brought to: --frame "
-                "base_link"
+                f"{self.path}: to merge topics, give a common frame, such as --frame base_link"
             )
         if selection.extrinsics is not None:
             self._transforms = read_extrinsics(selection.extrinsics)
@@ -168,11 +169,11 @@ class Recording:
 
     @property
     def num_alone(self) -> int:
-        """For how many sweeps of the last pass another topic had no message near enough."""
+        """Number of sweeps of the last pass to which another topic had no match in time."""
         return self._merger.num_alone if self._merger is not None else 0
 
     def sweep(self, raw: RawSweep) -> StampedSweep:
-        """Parse a sweep and bring it to the selected frame; may be called by several threads.
+        """Parse a sweep and transform it to the selected frame; may be called by several threads.
 
         Args:
             raw: As iterating yields it.
@@ -213,10 +214,10 @@ class Recording:
         return middle
 
     def poses(self, name: str) -> RecordedPoses:
-        """Return where the frame of the points was over time.
+        """Return the pose of the frame of the points over time.
 
         Args:
-            name: A topic of odometry, or a frame such as ``odom``.
+            name: An odometry topic, or a frame such as ``odom``.
 
         Raises:
             ScanError: The recording does not say.
@@ -245,9 +246,9 @@ def read_recording(
         path: A ``.bag``, ``.mcap``, ``.db3`` or ``.pcap`` file, or the folder of a ROS 2 bag.
         topics: Topics to read; if empty, the only one with points. Several are merged by their
             stamps, which needs a ``frame``.
-        frame: Coordinate frame that the points are brought to, by the recording's ``/tf_static``
-            or by ``extrinsics``; if empty, they stay in their sensor's.
-        extrinsics: YAML file that says where the sensors are; see docs/recordings.md.
+        frame: Coordinate frame that the points are transformed to, by the recording's
+            ``/tf_static`` or by ``extrinsics``; if empty, they stay in the sensor's frame.
+        extrinsics: YAML file with the poses of the sensors; see docs/recordings.md.
 
     Yields:
         The sweeps in the order of the recording.

@@ -1,4 +1,4 @@
-"""Read ROS 1 bags (format 2.0) record by record, also those that were cut or never indexed."""
+"""Read ROS 1 bags (format 2.0) record by record, even if they are cut short or have no index."""
 
 import struct
 from collections import Counter
@@ -20,7 +20,7 @@ ENDLESS = 1 << 62  # bytes
 
 
 class _Cut(ValueError):
-    """The file ends within a record, or what follows is no record."""
+    """The file ends within a record, or what follows is not a record."""
 
 
 class _Connection(NamedTuple):
@@ -98,7 +98,7 @@ class Ros1Bag:
         """Yield connection, time and data of the messages; with an index, leave chunks out."""
         chunks = self._chunks()
         if chunks is None:
-            self.losses[:] = ["the bag has no index: it was cut, or its recorder was killed"]
+            self.losses[:] = ["the bag has no index: it was cut short, or the recorder was killed"]
             yield from self._from(self._start, self._num_bytes)
             return
         for position, counts in chunks:
@@ -117,7 +117,7 @@ class Ros1Bag:
                 data = self._read(size) if kind in (CHUNK, CONNECTION, MESSAGE) else b""
             except _Cut:
                 lost = self._num_bytes - start
-                self.losses.append(f"the last {lost:,} bytes of the bag are not whole: left out")
+                self.losses.append(f"the last {lost:,} bytes of the bag are incomplete: left out")
                 return
             start = self._file.tell() if data else self._file.tell() + size
             try:

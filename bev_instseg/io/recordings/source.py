@@ -19,7 +19,7 @@ class Topic:
     Attributes:
         name: Its name, such as ``/velodyne_points``.
         type: Type of its messages as ``package/Name``, for ROS 1 and ROS 2 alike.
-        num_messages: How many there are; None if only reading the whole recording would tell.
+        num_messages: Their number; None if it is unknown without reading the whole recording.
     """
 
     name: str

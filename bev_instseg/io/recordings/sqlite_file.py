@@ -49,15 +49,15 @@ class SqliteFile:
             self._database = sqlite3.connect(
                 f"file:{quote(str(path.absolute()))}?{access}", uri=True, check_same_thread=False
             )
-            # Or else no table of a file that was cut can be read. Nothing is ever written.
+            # Without this, no table of a truncated file can be read. Nothing is ever written.
             self._database.execute("PRAGMA writable_schema = ON")
             self._database.text_factory = lambda text: text.decode(errors="backslashreplace")
             rows = self._database.execute("SELECT id, name, type FROM topics").fetchall()
         except sqlite3.Error as error:
             remedy = (
-                f"copy it with {unfinished[0].name} to a folder that you may write"
+                f"copy it with {unfinished[0].name} to a folder that you can write to"
                 if unfinished
-                else "it was cut or is no ROS 2 bag"
+                else "it was cut short or is not a ROS 2 bag"
             )
             raise ScanError(f"{path}: cannot be read ({error}); {remedy}") from None
         self._topics = {
@@ -71,7 +71,7 @@ class SqliteFile:
     def topics(self) -> list[Topic]:
         """Return the topics."""
         counts: dict[int, int] | None = None
-        with suppress(sqlite3.Error):  # of a damaged file only what is whole can be counted
+        with suppress(sqlite3.Error):  # a damaged file can only be counted as far as it is intact
             query = "SELECT topic_id, COUNT(*) FROM messages GROUP BY topic_id"
             counts = dict(self._database.execute(query).fetchall())
         return sorted(
@@ -84,7 +84,8 @@ class SqliteFile:
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Yield the messages of some topics in the order in which they were recorded."""
-        self.losses[:] = [f"the file was cut: {self._num_lost:,} bytes less"] * bool(self._num_lost)
+        lost = f"the file was cut short: {self._num_lost:,} bytes are missing"
+        self.losses[:] = [lost] * bool(self._num_lost)
         wanted = [number for number, (name, _) in self._topics.items() if name in topics]
         marks = ",".join("?" * len(wanted))
         query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks})"
@@ -100,11 +101,11 @@ class SqliteFile:
                     yield held
                 held = message
         except (sqlite3.Error, zstandard.ZstdError, ValueError) as error:
-            self.losses.append(f"the file is damaged or cut ({error}): what follows is left out")
+            self.losses.append(f"the file is damaged or cut short ({error}): the rest is left out")
 
     def _content(self, data: bytes) -> bytes:
         if not isinstance(data, bytes):
-            raise ValueError("a message that is no data")
+            raise ValueError("a message that is not binary data")
         if not self._packed:
             return data
         size = zstandard.frame_content_size(data)

@@ -1,4 +1,4 @@
-"""Where the frames of a robot are: fixed transforms from a recording or from a file."""
+"""Fixed transforms between the frames of a robot, from a recording or from a file."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -70,7 +70,7 @@ def from_quaternion(translation_m: Iterable[float], quaternion: Iterable[float])
     x, y, z, w = q = np.array([*quaternion], np.float64)
     norm = float(np.linalg.norm(q))
     if not np.isfinite(translation).all() or not np.isfinite(norm) or norm < 1e-6:
-        raise ValueError("a translation or rotation that is no number")
+        raise ValueError("a translation or rotation that is not a number")
     x, y, z, w = q / norm
     rotation = np.array(
         [
@@ -169,7 +169,7 @@ class FrameTree:
 def recorded_frames(recording: Source) -> FrameTree:
     """Read the fixed transforms of a recording.
 
-    ``/tf_static`` counts, and what is on ``/tf`` and never changes.
+    These are the transforms on ``/tf_static``, and those on ``/tf`` that never change.
 
     Args:
         recording: The recording; it is read up to the last message of these topics.
@@ -201,7 +201,7 @@ def add_transforms(tree: FrameTree, message: Message) -> None:
 
 
 def read_extrinsics(path: Path) -> Mapping[str, Transform]:
-    """Read where sensors are from a YAML file.
+    """Read the poses of sensors from a YAML file.
 
     The keys are coordinate frames or topics; each has ``x``, ``y`` and ``z`` in metres and either
     ``roll``, ``pitch`` and ``yaw`` in degrees, or ``qx``, ``qy``, ``qz`` and ``qw``. What is left

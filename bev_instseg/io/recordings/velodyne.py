@@ -1,4 +1,4 @@
-"""Sweeps of a Velodyne's network capture (``.pcap``), by ``velodyne-decoder``."""
+"""Sweeps of a Velodyne capture (``.pcap``), decoded by ``velodyne-decoder``."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -45,7 +45,7 @@ def decoded_sweep(stamp: Any, array: NDArray[np.float32]) -> StampedSweep:
 
 
 def read_capture(path: Path) -> Iterator[StampedSweep]:
-    """Yield the sweeps of a capture: a turn of the sensor each.
+    """Yield the sweeps of a capture, one for each turn of the sensor.
 
     x is forward and y left: the decoder uses ROS's axes. The extras are ``time``, ``column``,
     ``ring`` and ``return_type``.
@@ -67,6 +67,4 @@ def read_capture(path: Path) -> Iterator[StampedSweep]:
     except (OSError, ValueError, RuntimeError) as error:
         if isinstance(error, ScanError):
             raise
-        raise ScanError(
-            f"{path}: cannot be read as a Velodyne's capture: {explain(error)}"
-        ) from None
+        raise ScanError(f"{path}: cannot be read as a Velodyne capture: {explain(error)}") from None
