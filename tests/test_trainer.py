@@ -39,8 +39,8 @@ from bev_instseg.training.losses import LOSSES, SEMANTIC
 from bev_instseg.training.optimization import learning_rate_factor
 from bev_instseg.training.progress import duration
 from bev_instseg.training.stop_signals import StopSignals
-from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.trained_network import TrainedNetwork
+from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.training_set import TrainingSet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
