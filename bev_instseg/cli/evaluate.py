@@ -105,7 +105,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         body = {"data": arguments.data.name, "frames": [ref.name for ref in refs]}
         body |= {"weights_sha256": segmenter.weights_sha256, **result.to_dict()}
-        body |= {"by_points": as_json(by_points), "by_range_m": as_json(by_range)}
+        body |= {"per_points": as_json(by_points), "per_range_m": as_json(by_range)}
         write_atomic(arguments.json, (json.dumps(body, indent=1) + "\n").encode())
     if arguments.errors:
         write_error_study(arguments.errors, arguments.data.name, evaluator, refs, segmenter)

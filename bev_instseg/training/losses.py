@@ -287,7 +287,7 @@ def semantic_loss(logits: Tensor, targets: BatchTargets) -> Tensor:
         Mean over the pillars of known kind of a frame, then over all frames; 0 without any.
     """
     known = logits.index_select(0, targets.known).float()
-    by_kind = known.T.contiguous()[None]  # a CPU is four times faster along rows this long
+    by_kind = known.T.contiguous()[None]  # rows of P: four times as fast on a CPU
     entropy = nn.functional.cross_entropy(by_kind, targets.kind[None], reduction="none")[0]
     return _weighted_mean(entropy, targets.kind_weight)
 
