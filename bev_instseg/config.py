@@ -164,6 +164,9 @@ class LossConfig:
     """Target of the seed on an object: `phi` (eq. 11), or `one` everywhere."""
     foreground_weight: tuple[NotNegative, ...] = (2.0, 3.0, 3.0)
     """Weight of objects' pillars in the seed loss, one number per class; background has 1."""
+    semantic_weight: NotNegative = 0.0
+    """Weight of the loss of an extra layer, in training only, that names the kind of background or
+    the class in each pillar, where `.label` files tell kinds of background apart; 0: no layer."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -14,6 +14,7 @@ from bev_instseg.grid import BEVGrid
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
+UInt8 = NDArray[np.uint8]
 
 UNKNOWN = "unknown"  # class of other objects that stand on the ground
 
@@ -55,6 +56,8 @@ class Frame:
             camera image).
         classes: (K,) int32 class index of instance ``k`` at position ``k - 1``.
         centres_m: (K, 2) float32 horizontal centre of each object's box, metres.
+        background: (N,) uint8 kind of background of each point, 1 for the first kind; 0 on objects
+            and where it is unknown. None if the labels do not tell kinds of background apart.
 
     Raises:
         ValueError: An array has the wrong dtype or shape, or an instance is out of range.
@@ -66,6 +69,7 @@ class Frame:
     labelled: NDArray[np.bool_]
     classes: Int32
     centres_m: Float32
+    background: UInt8 | None = None
 
     def __post_init__(self) -> None:
         n, k = len(self.points), len(self.classes)
@@ -74,6 +78,8 @@ class Frame:
         check_array("labelled", self.labelled, np.bool_, n)
         check_array("classes", self.classes, np.int32, k)
         check_array("centres_m", self.centres_m, np.float32, k, 2)
+        if self.background is not None:
+            check_array("background", self.background, np.uint8, n)
         if n and (self.instance.min() < -1 or self.instance.max() > k):
             raise ValueError(f"instance must be in -1..{k}, where {k} is the number of objects")
 

@@ -177,7 +177,7 @@ def test_range_buckets_include_their_lower_end(x_m: float, bucket: str) -> None:
 
 @pytest.mark.parametrize(
     ("points", "bucket"),
-    [(10, "10-29"), (29, "10-29"), (30, "30-99"), (999, "300-999"), (1000, "1000 or more")],
+    [(10, "1-19"), (19, "1-19"), (20, "20-49"), (299, "100-299"), (300, "300 or more")],
 )
 def test_point_buckets_include_their_lower_end(points: int, bucket: str) -> None:
     evaluator = evaluated(scene([(1, 0, points, 5.0)], [CAR], []))
@@ -188,7 +188,7 @@ def test_point_buckets_include_their_lower_end(points: int, bucket: str) -> None
 
 def test_small_segments_are_counted_only_if_matched() -> None:
     evaluator = evaluated(scene([(1, 1, 9, 5.0), (2, 0, 9, 5.0)], [CAR, CAR], [(CAR, 0.9)]))
-    assert row_of(evaluator, "By judged points", "car", "1-9") == ["1", "0", "100.0"] * 2
+    assert row_of(evaluator, "By judged points", "car", "1-19") == ["1", "0", "100.0"] * 2
 
 
 def test_object_and_prediction_can_be_in_different_buckets() -> None:

@@ -59,7 +59,7 @@ WITHOUT_TORCH = {
     *(
         f"evaluation/{name}"
         for name in (
-            *("segments", "metrics", "error_study", "error_pictures", "reliability"),
+            *("segments", "metrics", "buckets", "error_study", "error_pictures", "reliability"),
             *("score_calibration", "class_agnostic"),
         )
     ),

@@ -83,6 +83,7 @@ class Case:
             np.array(instance, np.int32),
             np.array([2, 0, 1, 0, 2], np.int32),
             rng.uniform(-1, 1, (5, 2)).astype(np.float32),
+            np.full(num, -1, np.int32),
         )
         self.cell_centres_m = torch.from_numpy(rng.uniform(-1, 1, (num, 2))).to(dtype)
         self.embeddings = Embeddings(
@@ -420,7 +421,10 @@ def test_losses_of_extreme_predictions_are_finite(bandwidth: Bandwidth) -> None:
 def test_centre_of_an_object(center: Centre, expected: float) -> None:  # eq. 8
     """Pillars at (0, 0) and (2, 0) with the embeddings (4, 0) and (1, 4)."""
     targets = PillarTargets(
-        np.array([1, 1], np.int32), np.array([0], np.int32), np.array([[1, 4]], np.float32)
+        np.array([1, 1], np.int32),
+        np.array([0], np.int32),
+        np.array([[1, 4]], np.float32),
+        np.array([-1, -1], np.int32),
     )
     embeddings = Embeddings(torch.zeros(2, 3), tensor([4, 0], [1, 4]).float(), torch.zeros(2, 1))
     centres_m = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
@@ -501,7 +505,12 @@ def test_objects_without_pillars_do_not_shift_classes_or_boxes() -> None:
     dense = {1: 1, 3: 2, 4: 3}
     instance = np.array([dense.get(k, k) for k in case.targets.instance.tolist()], np.int32)
     kept = [k - 1 for k in dense]
-    targets = PillarTargets(instance, case.targets.classes[kept], case.targets.centres_m[kept])
+    targets = replace(
+        case.targets,
+        instance=instance,
+        classes=case.targets.classes[kept],
+        centres_m=case.targets.centres_m[kept],
+    )
     losses = frame_losses(case.embeddings, case.cell_centres_m, targets, loss, FIXED_SIGMA_M)
     with_gaps = case.losses(loss)
     assert all(torch.equal(losses[name], with_gaps[name]) for name in PARTS)

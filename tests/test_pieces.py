@@ -114,7 +114,8 @@ def line_targets(length_m: float, heading: float) -> tuple[PillarTargets, NDArra
     xy = np.concatenate([line, np.random.default_rng(0).normal(40, 1, (30, 2))]).astype(np.float32)
     instance = np.repeat([1, 2], [len(along), 30]).astype(np.int32)
     centres = np.array([[1, 2], [40, 40]], np.float32)
-    return PillarTargets(instance, np.array([LONG, ROUND], np.int32), centres), xy
+    classes, kind = np.array([LONG, ROUND], np.int32), np.arange(len(xy), dtype=np.int32)
+    return PillarTargets(instance, classes, centres, kind), xy
 
 
 @pytest.mark.parametrize("heading", [0.0, 1.0, 2.5])

@@ -166,6 +166,7 @@ def test_random_frames_match_a_loop(seed: int, min_points: int) -> None:
         ("instance", np.zeros(3, np.int64)),
         ("classes", np.zeros((1, 2), np.int32)),
         ("centres_m", np.zeros((3, 2), np.float32)),
+        ("kind", np.zeros(2, np.int32)),
     ],
 )
 def test_targets_are_checked(field: str, value: np.ndarray) -> None:
@@ -173,6 +174,7 @@ def test_targets_are_checked(field: str, value: np.ndarray) -> None:
         "instance": np.zeros(3, np.int32),
         "classes": np.zeros(2, np.int32),
         "centres_m": np.zeros((2, 2), np.float32),
+        "kind": np.zeros(3, np.int32),
     }
     with pytest.raises(ValueError, match=field):
         PillarTargets(**(fields | {field: value}))

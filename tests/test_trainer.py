@@ -35,10 +35,11 @@ from bev_instseg.training import progress as progress_module
 from bev_instseg.training import run_folder
 from bev_instseg.training import trainer as trainer_module
 from bev_instseg.training.batches import lost_worker_explained, prepare_worker
-from bev_instseg.training.losses import LOSSES
+from bev_instseg.training.losses import LOSSES, SEMANTIC
 from bev_instseg.training.optimization import learning_rate_factor
 from bev_instseg.training.progress import duration
 from bev_instseg.training.stop_signals import StopSignals
+from bev_instseg.training.trained_network import TrainedNetwork
 from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.training_set import TrainingSet
 
@@ -249,6 +250,7 @@ DRIVER = f"""
 import os, runpy, signal, sys, threading, time
 from bev_instseg.training.stop_signals import StopSignals
 from bev_instseg.training.trainer import Trainer
+from bev_instseg.training.trained_network import TrainedNetwork
 from bev_instseg.training.training_set import TrainingSet
 
 number, at, whom = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
@@ -806,6 +808,9 @@ def in_double(setattr):
         model.heads.out.register_forward_pre_hook(lambda _, inputs: (inputs[0].double(),))
         return model
 
+    def trained_network(model, config):
+        return TrainedNetwork(model, config).double()
+
     def batch_to(self, device):
         batch = to(self, device)
         return dataclasses.replace(
@@ -820,6 +825,7 @@ def in_double(setattr):
             torch.Tensor.float = single
 
     setattr(trainer_module, "BEVNet", network)
+    setattr(trainer_module, "TrainedNetwork", trained_network)
     setattr(torch_engine, "native_dtype", lambda device: torch.float64)  # validation too
     setattr(PillarBatch, "to", batch_to)
     setattr(Trainer, "_train_step", train_step)
@@ -832,11 +838,14 @@ def test_two_processes_equal_one_with_the_whole_batch(data, tmp_path, monkeypatc
         **{"steps": 60, "batch_size": 4, "learning_rate": 1e-2, "log_every": 1},
         **{"validate_every": 60, "window_cells": 0},
     )
-    source = dataclasses.replace(config.data.sources[0], val=("train", "val"))
+    boxes, classes = config.data.sources  # only the frames of the second have a semantic loss
+    boxes = dataclasses.replace(boxes, val=("train", "val"), weight=4.0)
+    sources = boxes, dataclasses.replace(classes, val=())
     config = dataclasses.replace(
         config,
         augment=AugmentConfig(enabled=False),
-        data=dataclasses.replace(config.data, sources=(source,)),
+        data=dataclasses.replace(config.data, sources=sources),
+        loss=dataclasses.replace(config.loss, semantic_weight=0.1),
     )
     save_config(config, tmp_path / "config.yaml")
     (tmp_path / "driver.py").write_text(
@@ -866,7 +875,7 @@ def test_two_processes_equal_one_with_the_whole_batch(data, tmp_path, monkeypatc
     one, two = rows_of(tmp_path / "one"), rows_of(tmp_path / "two")
     assert [row["step"] for row in one] == [row["step"] for row in two]
     for row, same in zip(one, two, strict=True):
-        for name in LOSSES:
+        for name in (*LOSSES, SEMANTIC):
             assert float(same[name]) == pytest.approx(float(row[name]), rel=1e-6), row["step"]
     for name in SCORES:  # of all three frames, although each process scored only one or two
         assert float(two[-1][name]) == pytest.approx(float(one[-1][name]))

@@ -16,6 +16,7 @@ from bev_instseg.datasets.label_table import (
     count_source,
     label_table,
     label_warnings,
+    require_kinds_of_background,
     require_objects,
     shared_frames,
 )
@@ -36,7 +37,8 @@ def check_training(train: Frames, val: Frames, config: Config, pasted: Collectio
         pasted: Classes whose objects will be pasted from databases.
 
     Raises:
-        ScanError: There is no object to learn from, or a file cannot be used.
+        ScanError: There is no object or, with a semantic loss, no kind of background to learn from,
+            or a file cannot be used.
         KittiError: A KITTI calibration or label file cannot be used.
     """
     least, evaluator = config.train.min_object_points, Evaluator(config.class_names)
@@ -54,6 +56,8 @@ def check_training(train: Frames, val: Frames, config: Config, pasted: Collectio
         )
     if not pasted:
         require_objects(sources, config, "to learn from")
+    if config.loss.semantic_weight:
+        require_kinds_of_background(sources)
     for name in config.class_names:
         if name not in pasted and not any(s.counts.usable(name) for s in sources):
             _warn(f"class {name!r} has no object to learn from: the network will not find any")

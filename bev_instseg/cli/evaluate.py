@@ -8,7 +8,8 @@ Examples:
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
-Before the scores comes a table of what the labels hold and what each kind is taken as.
+Before the scores comes a table of what the labels hold and what each kind is taken as; after them,
+recall and PQ by the number of judged points of an object and by its range.
 
 --sequence tracks the objects of each sequence (as segment --track does) and prints PQ without and
 with tracking, and HOTA, MOTA, IDF1, id switches and LSTQ.
@@ -24,9 +25,10 @@ diagram of the scores (reliability.png).
 
 import argparse
 import json
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
@@ -40,6 +42,15 @@ from bev_instseg.cli.arguments import (
 )
 from bev_instseg.cli.check_labels import check_evaluation
 from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
+from bev_instseg.evaluation.buckets import (
+    POINTS,
+    RANGES_M,
+    Quality,
+    bucket_table,
+    class_quality,
+    num_points,
+    range_m,
+)
 from bev_instseg.evaluation.error_pictures import draw_errors, draw_reliability
 from bev_instseg.evaluation.error_study import (
     class_reliability,
@@ -95,13 +106,25 @@ def evaluate(arguments: argparse.Namespace) -> int:
     evaluator = score_frames(segmenter, frames, segmenter.config, draw, arguments.tolerance)
     result = evaluator.result()
     print(result.table())
+    by_points = class_quality(evaluator, num_points, POINTS)
+    by_range = class_quality(evaluator, range_m, RANGES_M)
+    print(f"\n{bucket_table(by_points, 'points')}\n\n{bucket_table(by_range, 'range (m)')}")
     if arguments.json:
         body = {"data": arguments.data.name, "frames": [ref.name for ref in refs]}
         body |= {"weights_sha256": segmenter.weights_sha256, **result.to_dict()}
+        body |= {"per_points": as_json(by_points), "per_range_m": as_json(by_range)}
         write_atomic(arguments.json, (json.dumps(body, indent=1) + "\n").encode())
     if arguments.errors:
         write_error_study(arguments.errors, arguments.data.name, evaluator, refs, segmenter)
     return 0
+
+
+def as_json(per_class: Mapping[str, Mapping[str, Quality]]) -> dict[str, Any]:
+    """Return the measures by class and bucket as plain values."""
+    return {
+        name: {label: quality.to_dict() for label, quality in by_bucket.items()}
+        for name, by_bucket in per_class.items()
+    }
 
 
 def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") -> "SequenceResult":

@@ -44,6 +44,7 @@ class LabelCounts:
         background_points: Points that are labelled and on no object.
         unlabelled_points: Points where nothing was labelled: KITTI, outside the camera image.
         unlabelled_frames: Names of the frames without any labelled point.
+        frames_with_kinds: Number of frames whose labels tell kinds of background apart.
     """
 
     frames: int = 0
@@ -52,6 +53,7 @@ class LabelCounts:
     background_points: int = 0
     unlabelled_points: int = 0
     unlabelled_frames: list[str] = field(default_factory=list)
+    frames_with_kinds: int = 0
 
     @staticmethod
     def of_points(frame: Frame) -> "LabelCounts":
@@ -63,6 +65,7 @@ class LabelCounts:
             background_points=int((instance == 0).sum()),
             unlabelled_points=len(frame.points) - len(instance),
             unlabelled_frames=[] if len(instance) else [frame.name],
+            frames_with_kinds=int(frame.background is not None),
         )
 
     def kind(self, kind: str, taken_as: str) -> KindCount:
@@ -78,6 +81,7 @@ class LabelCounts:
         self.background_points += other.background_points
         self.unlabelled_points += other.unlabelled_points
         self.unlabelled_frames += other.unlabelled_frames
+        self.frames_with_kinds += other.frames_with_kinds
 
     def usable(self, taken_as: str) -> int:
         """Return the number of usable objects of a class."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.config import Config, Layout
+from bev_instseg.datasets.background import KINDS
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.datasets.label_counts import BACKGROUND, VOID, KindCount, LabelCounts
 from bev_instseg.exceptions import ScanError
@@ -130,6 +131,23 @@ def require_objects(sources: Sequence[Source], config: Config, purpose: str) -> 
         f"{names}: no object of any class {purpose} in {frames} frame(s); "
         f"{_remedy(sources, config)}"
     )
+
+
+def require_kinds_of_background(sources: Sequence[Source]) -> None:
+    """Check that the labels of some frame tell kinds of background apart.
+
+    Args:
+        sources: The sources.
+
+    Raises:
+        ScanError: Those of none do.
+    """
+    if not any(source.counts.frames_with_kinds for source in sources):
+        names = ", ".join(source.name for source in sources)
+        raise ScanError(
+            f"{names}: loss.semantic_weight needs .label files that tell kinds of background "
+            f"apart, with ground as {', '.join(map(str, KINDS['ground']))}; set it to 0"
+        )
 
 
 def shared_frames(one: Sequence[FrameRef], other: Sequence[FrameRef]) -> list[str]:

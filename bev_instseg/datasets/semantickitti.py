@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
+from bev_instseg.datasets.background import background_kinds
 from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
 from bev_instseg.datasets.labelled_sweep import read_points
 from bev_instseg.exceptions import ScanError
@@ -85,7 +86,11 @@ def read_frame(
     boxes = oriented_boxes(points, np.maximum(instance, 0), len(objects))
     object_classes = np.array([class_of[int(word) & 0xFFFF] for word in objects], np.int32)
     labelled = np.ones(len(points), np.bool_)
-    return Frame(name, points, instance, labelled, object_classes, boxes[:, :2].copy())
+    background = background_kinds(semantic)
+    if background is not None:
+        background[is_thing] = 0
+    centres_m = boxes[:, :2].copy()
+    return Frame(name, points, instance, labelled, object_classes, centres_m, background)
 
 
 def count_labels(

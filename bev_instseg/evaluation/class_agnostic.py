@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.datasets.background import KINDS
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.unknown import connect
 from bev_instseg.structures import Float32, Int32
@@ -17,7 +18,7 @@ from bev_instseg.structures import Float32, Int32
 MAX_RANGE_M = 50.0
 MIN_POINTS = 10  # smaller things do not count
 UNLABELLED = (0, 1)  # and outliers
-GROUND = (40, 44, 48, 49, 60, 72)  # road, parking, sidewalk, other ground, lane marking, terrain
+GROUND = KINDS["ground"]
 VEGETATION = 70  # includes grass that is as low as terrain
 THINGS = {
     "vehicle": (10, 13, 16, 18, 20, 252, 256, 257, 258, 259),

@@ -18,14 +18,23 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.evaluation.metrics import Evaluator, ratio
+from bev_instseg.evaluation.buckets import (
+    POINTS,
+    RANGES_M,
+    Buckets,
+    Quality,
+    Value,
+    num_points,
+    quality_by_bucket,
+    range_m,
+)
+from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.evaluation.reliability import NUM_BINS, Reliability, reliability
 from bev_instseg.evaluation.segments import (
     Comparison,
@@ -38,16 +47,6 @@ from bev_instseg.evaluation.segments import (
 from bev_instseg.tables import markdown_table, table_cell
 
 MISSED, FALSE_ALARM = "missed", "false alarm"
-# Label and lower end of each bucket; the last has no upper end.
-RANGE_BUCKETS_M: dict[str, float] = {f"{start}-{start + 10}": start for start in range(0, 50, 10)}
-POINT_BUCKETS: dict[str, float] = {
-    "1-9": 0,
-    "10-29": 10,
-    "30-99": 30,
-    "100-299": 100,
-    "300-999": 300,
-    "1000 or more": 1000,
-}
 RATE_COLUMNS = ("found", "missed", "recall", "correct", "false", "precision")
 NOTES = """\
 Found and missed count objects: recall = found / (found + missed). Correct and false count
@@ -128,7 +127,7 @@ def worst_frames(comparisons: Sequence[Comparison], max_frames: int = 10) -> lis
 
 def class_reliability(evaluator: Evaluator) -> dict[str, Reliability]:
     """Compare the scores of each class's counted predictions with how often they are correct."""
-    return {name: _reliability(predictions) for name, _, predictions in _by_class(evaluator)[1:]}
+    return {name: _reliability(sides[1]) for name, sides in evaluator.by_class().items()}
 
 
 def errors_csv(evaluator: Evaluator) -> str:
@@ -160,8 +159,8 @@ def errors_markdown(evaluator: Evaluator, data_name: str) -> str:
     sections = {
         "Kinds": _kinds_table(evaluator),
         "By class": _class_table(evaluator),
-        "By range": _bucket_table(evaluator, "range (m)", RANGE_BUCKETS_M, _range_m),
-        "By judged points": _bucket_table(evaluator, "points", POINT_BUCKETS, _num_points),
+        "By range": _bucket_table(evaluator, "range (m)", RANGES_M, range_m),
+        "By judged points": _bucket_table(evaluator, "points", POINTS, num_points),
         "Are the scores calibrated?": _reliability_table(evaluator),
         "Worst frames": _worst_table(evaluator.comparisons),
     }
@@ -213,23 +212,6 @@ def _count_errors(comparison: Comparison) -> tuple[int, int]:
     return int(is_error(comparison.objects).sum()), int(is_error(comparison.predictions).sum())
 
 
-def _range_m(segments: Segments) -> NDArray[np.float64]:
-    x_m, y_m = segments["centre_m"].T
-    range_m: NDArray[np.float64] = np.hypot(x_m, y_m)
-    return range_m
-
-
-def _num_points(segments: Segments) -> NDArray[np.int64]:
-    points: NDArray[np.int64] = segments["points"]
-    return points
-
-
-def _bucket_of(values: NDArray[Any], starts: dict[str, float]) -> NDArray[np.int64]:
-    """Return the bucket of each of (K,) values; a bucket includes its lower end."""
-    edges = np.array(list(starts.values())[1:], values.dtype)
-    return np.searchsorted(edges, values, side="right")
-
-
 def _reliability(predictions: Segments) -> Reliability:
     counted = predictions[predictions["counted"]]
     return reliability(counted["score"], is_match(counted))
@@ -251,43 +233,28 @@ def _kinds_table(evaluator: Evaluator) -> str:
 def _class_table(evaluator: Evaluator) -> str:
     """Count hits and errors of each class."""
     rows = [["class", *RATE_COLUMNS]]
-    rows += [[name, *_rates(*sides)] for name, *sides in _by_class(evaluator)]
+    rows += [[name, *_rates(Quality.of(*sides))] for name, sides in _all_and_each(evaluator)]
     return markdown_table(rows)
 
 
-def _bucket_table(
-    evaluator: Evaluator,
-    heading: str,
-    starts: dict[str, float],
-    value_of: Callable[[Segments], NDArray[Any]],
-) -> str:
+def _bucket_table(evaluator: Evaluator, heading: str, buckets: Buckets, value_of: Value) -> str:
     """Count hits and errors of each class in buckets of a value of the segments."""
     rows = [["class", heading, *RATE_COLUMNS]]
-    for name, *sides in _by_class(evaluator):
-        buckets = [_bucket_of(value_of(side), starts) for side in sides]
-        for k, label in enumerate(starts):
-            inside = (side[bucket == k] for side, bucket in zip(sides, buckets, strict=True))
-            rows.append([name, label, *_rates(*inside)])
+    for name, sides in _all_and_each(evaluator):
+        found = quality_by_bucket(sides, [*map(value_of, sides)], buckets)
+        rows += [[name, label, *_rates(quality)] for label, quality in found.items()]
     return markdown_table(rows)
 
 
-def _by_class(evaluator: Evaluator) -> list[tuple[str, Segments, Segments]]:
+def _all_and_each(evaluator: Evaluator) -> list[tuple[str, tuple[Segments, Segments]]]:
     """Return name, objects and predictions of all classes together, then of each class."""
-    sides = evaluator.objects, evaluator.predictions
-    each = [
-        (name, *(side[side["class"] == index] for side in sides))
-        for index, name in enumerate(evaluator.class_names)
-    ]
-    return [("all", *sides), *each]
+    return [("all", (evaluator.objects, evaluator.predictions)), *evaluator.by_class().items()]
 
 
-def _rates(objects: Segments, predictions: Segments) -> list[str]:
+def _rates(quality: Quality) -> list[str]:
     """Return the cells below `RATE_COLUMNS`."""
-    cells = []
-    for side in (objects, predictions):
-        hits, errors = int(is_match(side).sum()), int(is_error(side).sum())
-        cells += [str(hits), str(errors), table_cell(ratio(hits, hits + errors))]
-    return cells
+    found = [str(quality.tp), str(quality.fn), table_cell(quality.recall)]
+    return [*found, str(quality.correct), str(quality.fp), table_cell(quality.precision)]
 
 
 def _reliability_table(evaluator: Evaluator) -> str:

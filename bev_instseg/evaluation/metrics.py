@@ -285,17 +285,17 @@ class Evaluator:
         """(P,) array of `SEGMENT`: the predictions of all frames so far."""
         return np.concatenate([np.empty(0, SEGMENT), *(c.predictions for c in self.comparisons)])
 
+    def by_class(self) -> dict[str, tuple[Segments, Segments]]:
+        """Return the objects and the predictions of each class, of all frames so far."""
+        objects, predictions = self.objects, self.predictions
+        return {
+            name: (objects[objects["class"] == index], predictions[predictions["class"] == index])
+            for index, name in enumerate(self.class_names)
+        }
+
     def result(self) -> Result:
         """Compute the measures of all frames so far."""
-        objects, predictions = self.objects, self.predictions
-        return Result(
-            {
-                name: _class_result(
-                    objects[objects["class"] == index], predictions[predictions["class"] == index]
-                )
-                for index, name in enumerate(self.class_names)
-            }
-        )
+        return Result({name: _class_result(*sides) for name, sides in self.by_class().items()})
 
 
 def _beside_objects(

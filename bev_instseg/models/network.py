@@ -51,9 +51,25 @@ class BEVNet(nn.Module):
         Args:
             batch: Pillars of one or several sweeps.
         """
-        features = self.pillar_features(batch.features)
-        features = self.backbone(features, batch.pyramid)
-        return self.heads.decode(self.heads(features), batch.centres_m)
+        return self.embeddings(self.features(batch), batch.centres_m)
+
+    def features(self, batch: PillarBatch) -> Tensor:
+        """Return (P, width) features with context.
+
+        Args:
+            batch: Pillars of one or several sweeps.
+        """
+        features: Tensor = self.backbone(self.pillar_features(batch.features), batch.pyramid)
+        return features
+
+    def embeddings(self, features: Tensor, centres_m: Tensor) -> Embeddings:
+        """Return the embeddings of the P pillars that `features` are of.
+
+        Args:
+            features: (P, width) features with context.
+            centres_m: (P, 2) centres of the pillars' cells, metres.
+        """
+        return self.heads.decode(self.heads(features), centres_m)
 
     def start_from(self, trained: "BEVNet", seed_from: Sequence[int | None]) -> None:
         """Copy the weights of a trained network that may have other classes.

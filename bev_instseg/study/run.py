@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -115,5 +115,5 @@ def _score(segmenter: Segmenter, name: str, refs: Sequence[FrameRef]) -> Scores:
         evaluator.add(frame, instances)
         sized.append(SizedComparison.of(evaluator.comparisons[-1], frame, instances))
     by_class = evaluator.result().to_dict()
-    by_size = {label: asdict(result) for label, result in quality_by_size(sized).items()}
+    by_size = {label: result.to_dict() for label, result in quality_by_size(sized).items()}
     return {"frames": len(refs), **by_class, "per_size": by_size}

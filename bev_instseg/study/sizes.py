@@ -1,18 +1,18 @@
-"""Panoptic quality by the length of the objects, whatever their class."""
+"""Quality by the length of the objects, whatever their class."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.evaluation.metrics import ratio
-from bev_instseg.evaluation.segments import Comparison, is_error, is_match
+from bev_instseg.evaluation.buckets import Buckets, Quality, quality_by_bucket
+from bev_instseg.evaluation.segments import Comparison
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Frame, Instances
 
 # Label and shortest length in metres of what the sensor sees of an object; the last has no limit.
-SIZES: dict[str, float] = {
+SIZES: Buckets = {
     "below 1.2 m": 0.0,
     "1.2 to 2.5 m": 1.2,
     "2.5 to 6 m": 2.5,
@@ -49,47 +49,20 @@ class SizedComparison:
         )
 
 
-@dataclass(frozen=True)
-class SizeResult:
-    """The measures of the objects of one size.
-
-    Attributes:
-        pq: Panoptic quality as in `ClassResult`; an object counts with its own length, a false
-            positive with that of the prediction. NaN without either.
-        tp: Matched objects.
-        fp: Predictions without a match.
-        fn: Missed objects.
-    """
-
-    pq: float
-    tp: int
-    fp: int
-    fn: int
-
-
-def quality_by_size(frames: Iterable[SizedComparison]) -> dict[str, SizeResult]:
-    """Compute the panoptic quality of each size over all frames and classes.
+def quality_by_size(frames: Sequence[SizedComparison]) -> dict[str, Quality]:
+    """Compute the quality of each size over all frames and classes.
 
     Args:
-        frames: The compared frames.
+        frames: The compared frames, at least one.
 
     Returns:
         Measures by the labels of `SIZES`.
     """
-    iou = np.zeros(len(SIZES))
-    counts = np.zeros((3, len(SIZES)), np.int64)
-    for frame in frames:
-        objects, predictions = frame.comparison.objects, frame.comparison.predictions
-        own, predicted = _bucket(frame.objects_m), _bucket(frame.predictions_m)
-        matched = is_match(objects)
-        np.add.at(iou, own[matched], objects["iou"][matched])
-        wrong = own[matched], predicted[is_error(predictions)], own[is_error(objects)]
-        for row, buckets in zip(counts, wrong, strict=True):
-            np.add.at(row, buckets, 1)
-    return {
-        label: SizeResult(ratio(float(iou[k]), tp + fp / 2 + fn / 2), tp, fp, fn)
-        for k, (label, (tp, fp, fn)) in enumerate(zip(SIZES, counts.T.tolist(), strict=True))
-    }
+    objects = np.concatenate([frame.comparison.objects for frame in frames])
+    predictions = np.concatenate([frame.comparison.predictions for frame in frames])
+    objects_m = np.concatenate([frame.objects_m for frame in frames])
+    predictions_m = np.concatenate([frame.predictions_m for frame in frames])
+    return quality_by_bucket((objects, predictions), (objects_m, predictions_m), SIZES)
 
 
 def _lengths(frame: Frame) -> NDArray[np.float64]:
@@ -101,7 +74,3 @@ def _lengths(frame: Frame) -> NDArray[np.float64]:
     lengths = np.zeros(len(frame.classes))
     lengths[present - 1] = oriented_boxes(frame.points, number[instance], len(present))[:, 3]
     return lengths
-
-
-def _bucket(lengths_m: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.searchsorted(list(SIZES.values()), lengths_m, side="right") - 1

@@ -163,4 +163,5 @@ def _take(frame: Frame, rows: NDArray[np.integer]) -> Frame:
         points=frame.points.take(rows, axis=0),
         instance=frame.instance.take(rows),
         labelled=frame.labelled.take(rows),
+        background=None if frame.background is None else frame.background.take(rows),
     )

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bev_instseg.structures import Float32
 from bev_instseg.training.targets import PillarTargets
 
 
@@ -26,6 +27,10 @@ class BatchTargets:
         object_weight: (K,) float32 weight of each in the mean over its frame, then over frames.
         frame_start: (K,) int64 position in ``judged`` where the object's frame starts.
         frame_count: (K,) int64 number of judged pillars in the object's frame.
+        known: (L,) int64 rows of the pillars in the batch whose kind is known; they need not be
+            judged.
+        kind: (L,) int64 kind of each, as in `PillarTargets`.
+        kind_weight: (L,) float32 weight of each in the mean over its frame, then over frames.
         num_pillars: Pillars of all frames, judged or not.
         max_frame_count: The largest of ``frame_count``.
     """
@@ -39,6 +44,9 @@ class BatchTargets:
     object_weight: Tensor
     frame_start: Tensor
     frame_count: Tensor
+    known: Tensor
+    kind: Tensor
+    kind_weight: Tensor
     num_pillars: int
     max_frame_count: int
 
@@ -52,18 +60,22 @@ class BatchTargets:
             label = frame.instance[judged]
             on_object = np.flatnonzero(label)
             ids, owner = np.unique(label[on_object], return_inverse=True)
+            known = np.flatnonzero(frame.kind >= 0)
             j, k = len(judged), len(ids)
             columns.append(
                 (
                     num_pillars + judged,
-                    np.full(j, 1 / (max(j, 1) * len(frames)), np.float32),
+                    _frame_mean(j, len(frames)),
                     num_judged + on_object,
                     num_objects + owner,
                     frame.classes[ids - 1].astype(np.int64),
                     frame.centres_m[ids - 1],
-                    np.full(k, 1 / (max(k, 1) * len(frames)), np.float32),
+                    _frame_mean(k, len(frames)),
                     np.full(k, num_judged),
                     np.full(k, j),
+                    num_pillars + known,
+                    frame.kind[known].astype(np.int64),
+                    _frame_mean(len(known), len(frames)),
                 )
             )
             num_pillars += len(frame.instance)
@@ -83,3 +95,8 @@ class BatchTargets:
     def _map(self, change: Callable[[Tensor], Tensor]) -> "BatchTargets":
         tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, Tensor)}
         return replace(self, **tensors)  # type: ignore[arg-type]
+
+
+def _frame_mean(count: int, num_frames: int) -> Float32:
+    """Return the weights of a frame's values in the mean over each frame, then over frames."""
+    return np.full(count, 1 / (max(count, 1) * num_frames), np.float32)

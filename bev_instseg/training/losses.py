@@ -24,13 +24,14 @@ otherwise wait for the hundred small operations of each frame.
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bev_instseg.config import LossConfig
 from bev_instseg.models.heads import Embeddings, precision_matrix
 from bev_instseg.training.batch_targets import BatchTargets
 
 LOSSES = ("loss", "instance", "smoothness", "seed")  # what `batch_losses` returns, the total first
+SEMANTIC = "semantic"  # name of `semantic_loss` beside them
 
 
 def regression_loss(
@@ -273,6 +274,22 @@ def batch_losses(
         + config.seed_weight * parts["seed"]
     )
     return {"loss": loss, **parts}
+
+
+def semantic_loss(logits: Tensor, targets: BatchTargets) -> Tensor:
+    """Return the cross-entropy of what stands in the pillars, where it is known.
+
+    Args:
+        logits: (P, B + C) predictions at the P pillars of all frames, frame by frame.
+        targets: Truth of the same pillars, on the same device.
+
+    Returns:
+        Mean over the pillars of known kind of a frame, then over all frames; 0 without any.
+    """
+    known = logits.index_select(0, targets.known).float()
+    by_kind = known.T.contiguous()[None]  # rows of P: four times as fast on a CPU
+    entropy = nn.functional.cross_entropy(by_kind, targets.kind[None], reduction="none")[0]
+    return _weighted_mean(entropy, targets.kind_weight)
 
 
 def _instance_loss(

@@ -362,6 +362,9 @@ def _with_object(
         number = len(frame.classes) + 1
         classes = np.append(frame.classes, np.int32(class_index))
         centres_m = np.concatenate([frame.centres_m, centre_m[None]]).astype(np.float32)
+    background = frame.background
+    if background is not None:
+        background = np.concatenate([background, np.zeros(len(points), np.uint8)])
     return dataclasses.replace(
         frame,
         points=np.concatenate([frame.points, points]),
@@ -369,4 +372,5 @@ def _with_object(
         labelled=np.concatenate([frame.labelled, np.ones(len(points), np.bool_)]),
         classes=classes,
         centres_m=centres_m,
+        background=background,
     )

@@ -1,5 +1,7 @@
 """Long objects as several short ones: no network sees far enough to point to their middle."""
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,7 +44,12 @@ def cut_into_pieces(
         centres_m.append(means[1:].astype(np.float32))
         classes.append(np.full(num_new, targets.classes[k - 1], np.int32))
         count += num_new
-    return PillarTargets(instance, np.concatenate(classes), np.concatenate(centres_m))
+    return dataclasses.replace(
+        targets,
+        instance=instance,
+        classes=np.concatenate(classes),
+        centres_m=np.concatenate(centres_m),
+    )
 
 
 def _pieces(

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bev_instseg.config import TrainConfig
-from bev_instseg.training.losses import LOSSES
 
 Row = dict[str, Any]  # of log.csv
 
@@ -67,7 +66,8 @@ class Progress:
 
     def mean_losses(self) -> dict[str, float]:
         """Return the mean of each loss since the last row."""
-        return {k: sum(losses[k] for losses in self.recent) / len(self.recent) for k in LOSSES}
+        names, count = self.recent[0], len(self.recent)
+        return {name: sum(losses[name] for losses in self.recent) / count for name in names}
 
     def add_row(self, learning_rate: float) -> Row:
         """Append a row to the log: step, time, learning rate and mean losses."""

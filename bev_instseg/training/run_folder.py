@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bev_instseg.checkpoint import load_state, save_state
-from bev_instseg.config import Config, config_to_dict, save_config
-from bev_instseg.exceptions import CheckpointError, TrainingError
+from bev_instseg.config import Config, save_config
+from bev_instseg.exceptions import CheckpointError, ConfigError, TrainingError
 from bev_instseg.file_io import write_atomic
+from bev_instseg.model_files import stored_config
 from bev_instseg.training.progress import Row
 
 
@@ -85,7 +86,7 @@ class RunFolder:
             state = load_state(self.last)
         except CheckpointError as error:
             raise TrainingError(str(error)) from None
-        if state.get("config") != config_to_dict(config):
+        if self._config_of(state) != config:
             raise TrainingError(
                 f"{self.last}: was made with a different configuration; resume with "
                 f"{self.path}/config.yaml"
@@ -96,3 +97,10 @@ class RunFolder:
                 "order"
             )
         return state
+
+    def _config_of(self, state: dict[str, Any]) -> Config | None:
+        """Return the configuration of a state, settings added since then at their defaults."""
+        try:
+            return stored_config(state.get("config"), str(self.last))
+        except ConfigError:
+            return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.training.losses import LOSSES
+from bev_instseg.training.losses import LOSSES, SEMANTIC
 from bev_instseg.visualize import draw_comparison, draw_training
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def write_row(events: "SummaryWriter", row: Mapping[str, float]) -> None:
     """Write the losses, learning rate and scores of a row of the log at its step."""
     for column, value in row.items():
         if column not in ("step", "time_s"):
-            tag = f"loss/{column}" if column in LOSSES else column
+            tag = f"loss/{column}" if column in (*LOSSES, SEMANTIC) else column
             tag = re.sub("^(val_pq|val_recall)_", r"\1/", tag)  # one group of curves for each
             events.add_scalar(tag, value, int(row["step"]))
 

@@ -20,12 +20,13 @@ from bev_instseg.models.network import BEVNet, native_dtype
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.tables import table_cell
 from bev_instseg.training.batches import Batch, load_batches, lost_worker_explained
-from bev_instseg.training.losses import LOSSES, batch_losses
+from bev_instseg.training.losses import SEMANTIC, batch_losses, semantic_loss
 from bev_instseg.training.optimization import new_average, new_optimizer
 from bev_instseg.training.processes import Processes
 from bev_instseg.training.progress import Progress, Row
 from bev_instseg.training.run_folder import RunFolder
 from bev_instseg.training.stop_signals import StopSignals
+from bev_instseg.training.trained_network import TrainedNetwork
 from bev_instseg.training.training_set import TrainingSet
 
 AfterRow = Callable[[Row, Segmenter | None], None]
@@ -88,8 +89,9 @@ class Trainer:
         torch.manual_seed(train.seed)
         self.model = BEVNet(config).to(self.device)
         several = self.processes.world > 1
-        self.network = DistributedDataParallel(self.model) if several else self.model
-        self.optimizer, self.schedule = new_optimizer(self.model, train)
+        self.trained = TrainedNetwork(self.model, config).to(self.device)
+        self.network = DistributedDataParallel(self.trained) if several else self.trained
+        self.optimizer, self.schedule = new_optimizer(self.trained, train)
         self.average = new_average(self.model, train.average_decay)
         self.progress = Progress()
         self.signals = StopSignals(second_kills=not several)
@@ -175,17 +177,20 @@ class Trainer:
         pillars, targets = batch[0].to(self.device), batch[1].to(self.device)
         self.network.train()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            embeddings = self.network(pillars)
+            embeddings, kinds = self.network(pillars)
         losses = batch_losses(
             embeddings, pillars.centres_m, targets, config.loss, config.model.fixed_sigma_m
         )
+        if kinds is not None:
+            losses[SEMANTIC] = semantic_loss(kinds, targets)
+            losses["loss"] = losses["loss"] + config.loss.semantic_weight * losses[SEMANTIC]
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.train.clip_norm)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.parameters(), config.train.clip_norm)
 
-        values = torch.stack([losses[name].detach() for name in LOSSES] + [norm])
+        values = torch.stack([value.detach() for value in (*losses.values(), norm)])
         numbers = self.processes.mean(values).tolist()
-        for name, number in zip((*LOSSES, "gradient norm"), numbers, strict=True):
+        for name, number in zip((*losses, "gradient norm"), numbers, strict=True):
             if not math.isfinite(number):
                 raise TrainingError(
                     f"{self.folder.path}: {name} is {number} at step {self.progress.step + 1}; "
@@ -194,7 +199,7 @@ class Trainer:
         self.optimizer.step()
         self.schedule.step()
         self.average.update_parameters(self.model)
-        return dict(zip(LOSSES, numbers, strict=False))
+        return dict(zip(losses, numbers, strict=False))
 
     def _validate(self, row: Row, bar: "tqdm[Any]") -> Segmenter:
         """Score the network, each process on its share of the frames; add the scores to the row."""
@@ -232,6 +237,7 @@ class Trainer:
             "model": self.averaged.state_dict(),
             "averaged_steps": int(self.average.n_averaged),
             "trained": self.model.state_dict(),
+            "kinds": self.trained.kinds.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "rng": torch.get_rng_state(),
@@ -243,6 +249,7 @@ class Trainer:
         state = self.folder.load_last(self.config, self.training_set.objects_sha256)
         try:
             self.model.load_state_dict(state["trained"])
+            self.trained.kinds.load_state_dict(state.get("kinds", {}))
             self.averaged.load_state_dict(state["model"])
             self.average.n_averaged.fill_(state["averaged_steps"])
             self.optimizer.load_state_dict(state["optimizer"])

@@ -70,7 +70,7 @@ def read_frame_on_grid(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
 
     Args:
         ref: The frame.
-        config: Classes and grid.
+        config: Classes, grid, and whether kinds of background are learned.
 
     Returns:
         The frame, its name prefixed by the data set's folder to make it unique, and the (N,)
@@ -81,7 +81,11 @@ def read_frame_on_grid(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
         KittiError: A calibration or label file cannot be used.
     """
     frame = ref.read(config.classes, config.data)
-    frame = dataclasses.replace(frame, name=f"{Path(ref.root).name}/{ref.name}")
+    frame = dataclasses.replace(
+        frame,
+        name=f"{Path(ref.root).name}/{ref.name}",
+        background=frame.background if config.loss.semantic_weight else None,
+    )
     height_m = point_heights(frame.points, config.grid)
     return augment.select_points(frame, height_m, np.isfinite(height_m))
 
