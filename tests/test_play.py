@@ -11,12 +11,15 @@ import pytest
 from conftest import CAR, Thing, street
 from test_track_recordings import NUM_SWEEPS, SWEEPS, as_folder, run, table, write_drive
 from test_web import HEIGHT_PX, WIDTH_PX, screenshot, where
-from tracks import instances_of, pose_of
+from tracks import CLASSES, instances_of, pose_of
 
-from bev_instseg.colours import colours_of_ids
+from bev_instseg.colours import NUM_COLOURS, UNKNOWN_RGB, colours_of_ids
+from bev_instseg.structures import UNKNOWN
 from bev_instseg.tracking.tracker import Tracker
 from bev_instseg.visualize import PlayedSweep, play_page
 from bev_instseg.visualize.play import UNIT_M
+from bev_instseg.visualize.rerun_file import write_rrd
+from bev_instseg.visualize.track_map import ObjectPath, counted, tracks_png
 
 
 def content(page: bytes) -> Any:
@@ -85,6 +88,45 @@ def test_a_long_sequence_is_thinned_and_the_page_says_so() -> None:
     xy, colours = points_of(found["frames"][0])
     assert len(xy) == 7500
     assert (colours == 1).sum() > 150
+
+
+def with_a_post() -> PlayedSweep:
+    """A sweep with a car and an unknown thing, a point of each and one of the road."""
+    rows = [("vehicle", 10.0, 5.0, 0.4, 0.9), (UNKNOWN, 4.0, 2.0, 0.0, 0.0)]
+    tracked = Tracker().update_instances(instances_of(rows, (*CLASSES, UNKNOWN)), 3.0)
+    return PlayedSweep(np.float32([[10, 5, 0], [4, 2, 0], [0, 9, 0]]), np.array([1, 2, 0]), tracked)
+
+
+def test_all_that_is_unknown_has_the_same_colour() -> None:
+    found = content(play_page([("0", with_a_post)], 1, "one"))
+    grey = "#" + bytes(np.round(255 * np.array(UNKNOWN_RGB)).astype(np.uint8)).hex()
+    assert found["colours"].index(grey) == NUM_COLOURS
+    [frame] = found["frames"]
+    assert [(one["class"], one["colour"]) for one in frame["objects"]] == [
+        *(("vehicle", 0), (UNKNOWN, NUM_COLOURS))
+    ]
+    assert sorted(points_of(frame)[1].tolist()) == [0, 1, NUM_COLOURS + 1]
+
+
+def test_the_file_for_rerun_has_unknown_things_in_their_colour(tmp_path: Path) -> None:
+    pytest.importorskip("rerun.chunk")
+    write_rrd(tmp_path / "one.rrd", [("0", with_a_post)], "one")
+    [cloud], [box] = (
+        rerun_columns(tmp_path / "one.rrd", f"/world/{k}") for k in ("points", "boxes")
+    )
+    rgba = [*np.round(255 * np.array(UNKNOWN_RGB)).astype(int).tolist(), 255]
+    packed = int.from_bytes(bytes(rgba), "big")
+    assert [colour == packed for colour in cloud["Points3D:colors"]] == [False, True, False]
+    assert [colour == packed for colour in box["Boxes3D:colors"]] == [False, True]
+
+
+def test_paths_are_counted_by_kind() -> None:
+    xy = np.zeros((2, 2))
+    paths = [ObjectPath(1, "vehicle", xy, True), ObjectPath(2, "vehicle", xy, False)]
+    assert counted(paths) == "2 objects, 1 of them moved"
+    paths.append(ObjectPath(3, UNKNOWN, xy, False))
+    assert counted(paths) == "2 objects, 1 of them moved; 1 unknown things"
+    assert tracks_png(paths, xy, "one").startswith(b"\x89PNG")
 
 
 def test_a_browser_shows_boxes_where_they_are(tmp_path: Path) -> None:

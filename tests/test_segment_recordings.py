@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bags import KINDS, START_NS, TF, stamp, transforms, write_drive, writing
-from conftest import ROOT, STREETS, one_thread_environment, street
+from conftest import STREETS, one_thread_environment, street
 from mcap.reader import make_reader
 from mcap.writer import Writer
 from rosbags.highlevel import AnyReader
@@ -284,7 +284,6 @@ def test_foreign_files_are_left_alone(
     [
         (("--ray",), "--ray is for folders of sweeps"),
         (("--times", "x.txt", "--track"), "--times is for folders of sweeps"),
-        (("--tiles", "--track"), "leave out --tiles, or add --no-track"),
         (("--smooth", "--track", "--ply"), "--smooth of recordings writes no files"),
         (("--shard", "1/2"), "--shard is for folders of sweeps"),
         (("--topic", "/nothing"), "no points on /nothing; it has /points (sensor_msgs/PointCloud2"),
@@ -369,14 +368,6 @@ def test_boxes_are_where_the_points_are_however_the_sensor_is_mounted(
             inside = points @ box.rotation.T + box.translation_m
             limits = np.array([size.x, size.y, size.z]) / 2 + 0.01
             assert (np.abs(inside) <= limits).all()
-
-
-def test_the_layout_for_foxglove_shows_what_is_written() -> None:
-    layout = json.loads((ROOT / "docs" / "foxglove.json").read_text())
-    shown = set(layout["configById"]["3D!bev_instseg"]["topics"])
-    shown.add(layout["configById"]["RawMessages!bev_instseg"]["topicPath"])
-    assert shown == LABELLED
-    assert {layout["layout"]["first"], layout["layout"]["second"]} == set(layout["configById"])
 
 
 def test_the_vehicle_itself_gets_no_label(weights: str, tmp_path: Path) -> None:

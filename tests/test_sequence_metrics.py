@@ -1,5 +1,6 @@
 """LSTQ, HOTA, MOTA, IDF1 and id switches: equal to trackeval, and to plain loops."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,19 @@ from bev_instseg import Segmenter, read_scan
 from bev_instseg.cli import evaluate
 from bev_instseg.config import Config
 from bev_instseg.datasets.semantickitti import write_frame
-from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
+from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.evaluation.motion_errors import TrueMotion, motion_errors
+from bev_instseg.evaluation.score_sequences import (
+    SequenceResult,
+    TrackEvaluator,
+    TrueSweep,
+    object_ids,
+)
 from bev_instseg.evaluation.sequence_metrics import Lstq, Step, track_scores
+from bev_instseg.exceptions import ScanError
 from bev_instseg.io.sensor_setup import sensor_rotation
+from bev_instseg.simulate import HDL64
+from bev_instseg.simulate.sequence import write_sequence
 from bev_instseg.structures import Frame
 from bev_instseg.tracking.tracker import Tracker
 
@@ -149,7 +160,8 @@ def test_lstq_of_one_object_in_two_halves() -> None:
 
 def test_sweeps_become_scores() -> None:
     """A car is tracked over four sweeps; a person is found only once."""
-    evaluator, tracker = SequenceEvaluator(Config()), Tracker()
+    evaluator, tracker = TrackEvaluator(Config()), Tracker()
+    untracked = Evaluator(Config().class_names)
     evaluator.begin()
     for i in range(4):
         rows = [("vehicle", 8.0, 2.0, 0.0, 0.9)] + [("pedestrian", 5.0, -2.0, 0.0, 0.8)] * (i == 0)
@@ -166,14 +178,25 @@ def test_sweeps_become_scores() -> None:
         tracked = tracked.__class__(whole, tracked.tracks, tracked.stamp_s, tracked.pose)
         classes, centres = np.array([0, 1], np.int32), np.zeros((2, 2), np.float32)
         frame = Frame(f"00/{i}", points, owner, np.ones(40, bool), classes, centres)
-        evaluator.add(frame, np.array([7, 65536 + 3]), single, tracked)
+        untracked.add(frame, single)
+        motion = np.array([[8.3, 1.6, 0.0, 0.0], [5.0, -2.0, 0.0, 2.0]])
+        evaluator.add(TrueSweep(frame, np.array([7, 65536 + 3]), motion), tracked)
     result = evaluator.result()
     assert result.tracks["vehicle"].hota == result.tracks["vehicle"].mota == 1
     assert result.tracks["pedestrian"].mota == pytest.approx(0.25)
     assert result.tracks["pedestrian"].idf1 == pytest.approx(2 / 5)
-    assert result.untracked.per_class["vehicle"].pq == 1
+    assert result.motion["vehicle"] == pytest.approx((0.5, 0, np.nan), abs=1e-6, nan_ok=True)
+    assert result.motion["pedestrian"] == pytest.approx((0, 2, 2), abs=1e-6)
+    assert not result.motion["cyclist"].is_known
     assert result.lstq[1] == pytest.approx((1 + 0.25**2) / 2)
-    assert "| vehicle    | 100.0 |" in result.table()
+    table = SequenceResult(untracked.result(), result).table()
+    assert "| vehicle    | 100.0 |" in table
+    assert "smoothed" not in table
+    both = SequenceResult(untracked.result(), result, result).table().splitlines()
+    assert [row.split("|")[1].strip() for row in both if "|" in row][2:] == [
+        *("vehicle", "vehicle, smoothed", "pedestrian", "pedestrian, smoothed"),
+        *("cyclist", "cyclist, smoothed"),
+    ]
 
 
 FIELDS = ("classes", "scores", "boxes", "class_names")
@@ -187,7 +210,48 @@ def test_the_command_scores_sequences(
     (folder / "times.txt").write_text("0\n0.1\n")
     command = ["--data", str(semantickitti_root), "--sequences", "00", "--weights", weights]
     assert evaluate.main([*command, "--runtime", "torch", "--sequence"]) == 0
-    assert "HOTA" in capsys.readouterr().out
+    table = capsys.readouterr().out
+    assert "HOTA" in table
+    assert "velocity" not in table  # of which nothing is known
+    assert evaluate.main([*command, "--smooth"]) == 2
+    assert "add --sequence" in capsys.readouterr().err
+
+
+def test_smoothing_is_scored_with_the_motion_of_simulated_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_sequence(tmp_path, "00", 5, 41, replace(HDL64, azimuths=700))
+    command = ["--data", str(tmp_path), "--sequences", "00", "--sequence", "--smooth"]
+    assert evaluate.main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
+    first = next(i for i, row in enumerate(rows) if "IDF1" in row)
+    head, scores = rows[first], rows[first + 2 :]
+    table = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in scores}
+    one, other = table["vehicle"], table["vehicle, smoothed"]
+    assert 0 < float(other["velocity, m/s"]) < float(one["velocity, m/s"])
+    assert 0 < float(one["position, m"]) < 1
+    assert one["PQ"] == other["PQ"]
+
+
+def test_errors_of_motion_are_means_over_what_is_known() -> None:
+    found = np.array([[0, 0, 1, 0], [5, 5, 0, 0], [9, 9, 9, 9.0]])
+    truth = np.array([[3, 4, 1, 2], [5, 5, 0, 0.4], [np.nan] * 4])
+    assert motion_errors([np.stack([found, truth])]) == pytest.approx((2.5, 1.2, 2.0))
+    assert motion_errors([np.stack([found, truth])]).cells() == ["2.50", "1.20", "2.00"]
+    assert motion_errors([]).cells() == ["-", "-", "-"]
+
+
+def test_true_motion_is_turned_into_the_world_of_the_tracks(tmp_path: Path) -> None:
+    assert np.isnan(TrueMotion(tmp_path).at(0, np.array([1]), np.eye(4))).all()
+    table = tmp_path / "objects.csv"
+    table.write_text("frame,id,class,x,y,vx,vy\n3,7,10,1,2,3,0\n")
+    states = TrueMotion(tmp_path).at(3, np.array([7, 8]), pose_of(10, 0, np.pi / 2))
+    np.testing.assert_allclose(states[0], [8, 1, 0, 3], atol=1e-12)
+    assert np.isnan(states[1]).all()
+    table.write_text("frame,id,x\n3,7,1\n")
+    with pytest.raises(ScanError, match=r"objects\.csv: not a table of objects"):
+        TrueMotion(tmp_path)
 
 
 def test_poses_are_turned_with_sweeps_that_are_levelled(

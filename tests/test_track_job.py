@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -75,17 +76,25 @@ def test_ids_last_and_are_in_all_outputs(drive: Path, weights: str, tmp_path: Pa
     assert (out / "tracks.png").read_bytes().startswith(b"\x89PNG")
 
 
+EXTRAS = ("--unknown", "--ground")
+
+
+@pytest.mark.parametrize("more", [(), EXTRAS, ("--tiles",)])
 def test_an_interrupted_job_ends_as_an_uninterrupted_one(
-    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    more: tuple[str, ...],
+    drive: Path,
+    weights: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    assert run(drive, out, weights) == 0
+    assert run(drive, out, weights, *more) == 0
     before = contents(out)
     for name in ("8.json", "10.json", "10.label", "tracks.csv", "tracks.png"):
         (out / name).unlink()
     (out / "8.label").unlink()
     capsys.readouterr()
-    assert run(drive, out, weights) == 0
+    assert run(drive, out, weights, *more) == 0
     assert "4 of 6 sweeps already have results" in capsys.readouterr().out
     assert contents(out) == before
 
@@ -102,14 +111,49 @@ def test_other_times_change_the_results_of_finished_sweeps(
     assert SweepResult.read(out / "10.json").sequence.stamp_s == pytest.approx(1.0)
 
 
-def test_both_ways_is_repeatable_and_goes_on(drive: Path, weights: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), EXTRAS])
+def test_both_ways_is_repeatable_and_goes_on(
+    more: tuple[str, ...], drive: Path, weights: str, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
-    assert run(drive, out, weights, "--smooth") == 0
+    assert run(drive, out, weights, "--smooth", *more) == 0
     before = contents(out)
     for name in ("7.json", "7.label"):
         (out / name).unlink()
-    assert run(drive, out, weights, "--smooth") == 0
+    assert run(drive, out, weights, "--smooth", *more) == 0
     assert contents(out) == before
+
+
+@pytest.mark.parametrize("more", [(), ("--smooth",)])
+def test_unknown_things_and_the_ground_leave_the_known_objects_as_they_are(
+    more: tuple[str, ...], drive: Path, weights: str, tmp_path: Path
+) -> None:
+    plain, extras = tmp_path / "plain", tmp_path / "extras"
+    assert run(drive, plain, weights, *more) == 0
+    assert run(drive, extras, weights, *more, *EXTRAS, "--play") == 0
+    new_id, unknown_ids = dict[int, int](), list[set[int]]()
+    for i in range(NUM_SWEEPS):
+        before, after = (np.fromfile(out / f"{i + 5}.label", np.uint32) for out in (plain, extras))
+        kinds = after & 0xFFFF
+        known = (kinds > 0) & (kinds != 40) & (kinds != 99)
+        np.testing.assert_array_equal(np.where(known, kinds, 0), before & 0xFFFF)
+        for old, new in zip(
+            (before[known] >> 16).tolist(), (after[known] >> 16).tolist(), strict=True
+        ):
+            assert new_id.setdefault(old, new) == new
+        assert (kinds == 40).sum() > 1000  # the road
+        unknown_ids.append(set((after[kinds == 99] >> 16).tolist()))
+        assert not unknown_ids[-1] & set((after[known] >> 16).tolist())
+        found = read_instances(extras / f"{i + 5}.label", extras / f"{i + 5}.json")
+        np.testing.assert_array_equal(found.ground, kinds == 40)
+        assert not SweepResult.read(extras / f"{i + 5}.json").sequence.tentative
+    assert len(set(new_id.values())) == len(new_id)
+    counts = Counter(number for ids in unknown_ids for number in ids)
+    assert max(counts.values()) >= 3
+    with open(extras / "tracks.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["id"]) for row in rows} >= set.union(*unknown_ids)
+    assert {row["moving"] for row in rows if row["class"] == "unknown"} == {"0"}
 
 
 def test_a_broken_sweep_is_reported_and_the_others_are_tracked(
@@ -160,7 +204,7 @@ def test_unusable_times_and_poses_are_refused_in_a_line(
     assert not list((tmp_path / "out").glob("*"))
 
 
-@pytest.mark.parametrize("option", [["--tiles"], ["--shard", "1/2"], ["--ray"]])
+@pytest.mark.parametrize("option", [["--shard", "1/2"], ["--ray"]])
 def test_options_that_do_not_go_together(
     drive: Path, weights: str, option: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -105,10 +105,12 @@ def same_numbers(mine: dict[str, str], theirs: dict[str, str]) -> None:
         assert abs(np.sin(gap) if key == "heading" else gap) < 2e-3, key
 
 
+@pytest.mark.parametrize("extras", [(), ("--unknown", "--ground"), ("--tiles",)])
 @pytest.mark.parametrize("more", [(), ("--smooth",)])
 def test_a_recording_has_the_tracks_of_its_sweeps_as_files(
-    more: tuple[str, ...], weights: str, tmp_path: Path
+    more: tuple[str, ...], extras: tuple[str, ...], weights: str, tmp_path: Path
 ) -> None:
+    more = (*more, *extras)
     folder = as_folder(tmp_path, weights, *more)
     path, out = write_drive(tmp_path / "in"), tmp_path / "out"
     assert run(path, out, weights, "--poses", "odom", *more) == 0
@@ -117,9 +119,9 @@ def test_a_recording_has_the_tracks_of_its_sweeps_as_files(
     }
     for i, stored in enumerate(stored_sweeps(out / "drive.mcap")):
         words = np.fromfile(folder / f"{i:06}.label", np.uint32)
-        extras = stored.points.extras
-        np.testing.assert_array_equal(extras["instance"], words >> 16)
-        np.testing.assert_array_equal(extras["class"], words & 0xFFFF)
+        columns = stored.points.extras
+        np.testing.assert_array_equal(columns["instance"], words >> 16)
+        np.testing.assert_array_equal(columns["class"], words & 0xFFFF)
     mine, theirs = table(out / "drive_tracks.csv"), table(folder / "tracks.csv")
     assert len(mine) == len(theirs) > 2 * NUM_SWEEPS
     for row, other in zip(mine, theirs, strict=True):

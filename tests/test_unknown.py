@@ -24,7 +24,6 @@ from bev_instseg.ops.unknown import CLEARANCE_M, MIN_POINTS, add_unknown, connec
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import UNKNOWN, Instances
-from bev_instseg.tracking.tracker import Tracker
 
 GRID = BEVGrid((-25.6, 25.6), (-25.6, 25.6))
 NAMES = ("vehicle", "pedestrian", "cyclist")
@@ -256,18 +255,6 @@ def test_the_command_writes_them(sweeps: Path, weights: str, tmp_path: Path) -> 
     # Results of other settings are not taken for those of these.
     assert segment.main([*command, str(extras), "--ground"]) == 0
     assert set((np.fromfile(extras / "a.label", np.uint32) & 0xFFFF).tolist()) == {0, 40}
-
-
-@pytest.mark.parametrize("option", ["unknown", "ground"])
-def test_tracking_refuses_them(
-    option: str, sweeps: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    command = [str(sweeps), "--out", str(tmp_path / "out"), "--weights", weights, "--track"]
-    assert segment.main([*command, f"--{option}"]) == 2
-    assert f"leave out --{option}" in capsys.readouterr().err
-    segmenter = Segmenter.from_checkpoint(weights, "cpu", **{option: True})
-    with pytest.raises(ValueError, match="without extras"):
-        Tracker(segmenter)
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,26 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bev_instseg.structures import Instances
+from bev_instseg.structures import UNKNOWN, Instances
 
 CLASSES = ("vehicle", "pedestrian", "cyclist")
 SIZES_M = {"vehicle": (4.4, 1.8, 1.5), "pedestrian": (0.7, 0.6, 1.7), "cyclist": (1.8, 0.6, 1.7)}
+SIZES_M[UNKNOWN] = (0.5, 0.4, 2.0)
 Path = Callable[[float], tuple[float, float]]
 
 
-def instances_of(rows: Sequence[tuple[str, float, float, float, float]]) -> Instances:
+def instances_of(
+    rows: Sequence[tuple[str, float, float, float, float]], names: tuple[str, ...] = CLASSES
+) -> Instances:
     """Instances of one point each from rows of class, x, y, yaw and score, strongest first."""
     rows = sorted(rows, key=lambda row: -row[4])
     boxes = [(x, y, -0.9, *SIZES_M[name], yaw) for name, x, y, yaw, _ in rows]
     return Instances(
         np.arange(1, len(rows) + 1, dtype=np.int32),
-        np.array([CLASSES.index(row[0]) for row in rows], np.int32),
+        np.array([names.index(row[0]) for row in rows], np.int32),
         np.array([row[4] for row in rows], np.float32),
         np.array(boxes, np.float32).reshape(-1, 7),
-        CLASSES,
+        names,
     )
 
 

@@ -3,7 +3,7 @@
 Examples:
   %(prog)s --data ~/kitti --split val --json scores.json
   %(prog)s --data ~/semantickitti --sequences 06 10 --errors errors
-  %(prog)s --data ~/drives --sequences 00 01 --sequence
+  %(prog)s --data ~/drives --sequences 00 01 --sequence --smooth
   %(prog)s --data ~/semantickitti --sequences 06 10 --unknown
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
@@ -12,7 +12,10 @@ Before the scores comes a table of what the labels hold and what each kind is ta
 recall and PQ by the number of judged points of an object and by its range.
 
 --sequence tracks the objects of each sequence (as segment --track does) and prints PQ without and
-with tracking, and HOTA, MOTA, IDF1, id switches and LSTQ.
+with tracking, and HOTA, MOTA, IDF1, id switches and LSTQ. Of simulated sequences it also prints the
+mean errors of positions and velocities, from their objects.csv. With --smooth, the same scores are
+printed once more for tracks that are judged by later sweeps, too (as segment --track --smooth does;
+the labels of a whole sequence are in memory then).
 
 --unknown prints how well the ground is found, and the recall of all labelled things, whatever their
 class, with and without unknown things (as segment --unknown finds them), beside ground removal +
@@ -30,7 +33,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import (
@@ -60,13 +62,10 @@ from bev_instseg.evaluation.error_study import (
 )
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.file_io import write_atomic
-from bev_instseg.io.sensor_setup import SensorSetup
-from bev_instseg.io.sweep import read_sweep
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize import draw_comparison
 
 if TYPE_CHECKING:
-    from bev_instseg.evaluation.score_sequences import SequenceResult
     from bev_instseg.segmenter import Segmenter  # imports torch, which --help does not need
 
 
@@ -91,7 +90,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print(compare_unknown(segmenter, arguments.data, refs))
         return 0
     if arguments.sequence:
-        print(score_sequences(arguments.data, refs, segmenter).table())
+        from bev_instseg.cli.evaluate_sequences import score_sequences
+
+        print(score_sequences(arguments.data, refs, segmenter, arguments.smooth).table())
         return 0
     for folder in (arguments.png, arguments.errors, arguments.json and arguments.json.parent):
         if folder:
@@ -125,50 +126,6 @@ def as_json(per_class: Mapping[str, Mapping[str, Quality]]) -> dict[str, Any]:
         name: {label: quality.to_dict() for label, quality in by_bucket.items()}
         for name, by_bucket in per_class.items()
     }
-
-
-def score_sequences(data: Path, refs: list[FrameRef], segmenter: "Segmenter") -> "SequenceResult":
-    """Track and score sequences; times and poses are those of ``times.txt`` and ``poses.txt``.
-
-    Where sweeps are levelled as they are read, the poses are turned with them.
-
-    Args:
-        data: Folder of a data set in SemanticKITTI layout.
-        refs: Its frames.
-        segmenter: The segmenter to be scored.
-    """
-    from bev_instseg.evaluation.score_sequences import SequenceEvaluator, object_ids
-    from bev_instseg.io.survey import reading_of_folder
-    from bev_instseg.jobs.find_items import Item
-    from bev_instseg.jobs.found import GivenPoses, to_sensor
-    from bev_instseg.jobs.sequences import find_sequences
-    from bev_instseg.tracking.tracker import Tracker
-
-    def path(ref: FrameRef) -> Path:
-        sequence, _, frame = ref.name.partition("/")
-        return data / "sequences" / sequence / "velodyne" / f"{frame}.bin"
-
-    ref_of = {ref.name: ref for ref in refs}
-    evaluator, config = SequenceEvaluator(segmenter.config), segmenter.config
-    with tqdm(total=len(refs), unit="frame") as progress:
-        for sequence in find_sequences([Item(path(ref), ref.name) for ref in refs]):
-            evaluator.begin()
-            tracker, poses = Tracker(segmenter), GivenPoses()
-            for i, item in enumerate(sequence.items):
-                frame = ref_of[item.name].read(config.classes, config.data)
-                pose = None
-                if sequence.poses is not None:  # read as the frame was
-                    reading = reading_of_folder(item.path.parent)
-                    sweep = read_sweep(item.path, SensorSetup(), reading)
-                    place = to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m)
-                    pose = poses.next(sequence.poses[i], place)
-                tracked = tracker.update(frame.points, float(sequence.stamps_s[i]), pose)
-                seen = tracked.as_seen()
-                enough = seen.scores >= np.float32(config.cluster.score_threshold)
-                single = seen.take(np.flatnonzero(enough))
-                evaluator.add(frame, object_ids(data, frame), single, tracked)
-                progress.update()
-    return evaluator.result()
 
 
 def write_error_study(
@@ -217,6 +174,8 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
         for option in ("png", "errors", "json", "tolerance"):
             if getattr(arguments, table) and getattr(arguments, option):
                 raise ValueError(f"--{table} prints a table of its own: leave out --{option}")
+    if arguments.smooth and not arguments.sequence:
+        raise ValueError("--smooth is about tracks: add --sequence, or leave it out")
     if arguments.sequence and arguments.unknown:
         raise ValueError("--sequence and --unknown print different tables: choose one")
     if layout == "semantickitti" and arguments.split:
@@ -248,6 +207,11 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument(
         "--sequence", action="store_true", help="track through each sequence, and score the tracks"
+    )
+    parser.add_argument(
+        "--smooth",
+        action="store_true",
+        help="with --sequence: also score tracks that are judged by later sweeps, too",
     )
     parser.add_argument(
         "--unknown",

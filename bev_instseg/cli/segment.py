@@ -63,7 +63,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli import segment_tracks
-from bev_instseg.cli.arguments import make_segmenter, new_parser, run
+from bev_instseg.cli.arguments import new_parser, run
 from bev_instseg.cli.segment_options import (
     add_options,
     make_segmenter_with_extras,
@@ -236,7 +236,7 @@ def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     if arguments.track:
         from bev_instseg.tracking.tracker import with_weak_instances
 
-        return with_weak_instances(make_segmenter(arguments))
+        return with_weak_instances(make_segmenter_with_extras(arguments))
     if arguments.ray is None:
         return make_segmenter_with_extras(arguments)
     if (

@@ -25,6 +25,7 @@ from bev_instseg.export.track_table import (
     is_tracks_csv,
 )
 from bev_instseg.file_io import write_atomic, writing_text
+from bev_instseg.structures import UNKNOWN
 
 if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.find_items import Item
@@ -39,12 +40,7 @@ def check_options(arguments: argparse.Namespace) -> None:
     for option in ("smooth", "play", "rerun", "poses", "times"):
         if getattr(arguments, option) and not arguments.track:
             raise ValueError(f"--{option} is about tracking: add --track, or leave it out")
-    for option in ("unknown", "ground"):
-        if arguments.track and getattr(arguments, option):
-            raise ValueError(
-                f"--track follows the known objects only: leave out --{option}, or add --no-track"
-            )
-    for option in ("tiles", "shard", "ray"):
+    for option in ("shard", "ray"):
         if arguments.track and getattr(arguments, option) not in (None, False):
             raise ValueError(
                 "--track follows objects from sweep to sweep on this machine: leave out "
@@ -204,7 +200,7 @@ def write_track_files(
     Returns:
         The largest id.
     """
-    from bev_instseg.visualize.track_map import ObjectPath, tracks_png
+    from bev_instseg.visualize.track_map import ObjectPath, counted, tracks_png
 
     places: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
     names = dict[int, str]()
@@ -219,11 +215,14 @@ def write_track_files(
             for one in result.instances:
                 if one.track is not None:
                     places[one.track.id].extend(one.track.position_m[:2])
-                    names[one.track.id] = one.class_name
+                    if one.class_name != UNKNOWN:  # it may be known at another time
+                        names[one.track.id] = one.class_name
                     moved |= {one.track.id} if one.track.moving else set()
-    paths = [ObjectPath(i, names[i], _pairs(xy), i in moved) for i, xy in places.items()]
+    paths = [
+        ObjectPath(i, names.get(i, UNKNOWN), _pairs(xy), i in moved) for i, xy in places.items()
+    ]
     write_atomic(files.picture, tracks_png(paths, _pairs(sensor), title))
-    print(f"{title}: {len(paths)} objects, {len(moved)} of them moved")
+    print(f"{title}: {counted(paths)}")
     return max(places, default=0)
 
 

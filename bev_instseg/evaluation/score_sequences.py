@@ -1,5 +1,6 @@
-"""Track labelled sequences, and score every sweep and the tracks."""
+"""Score the tracks of labelled sequences, and every sweep."""
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,54 @@ from numpy.typing import NDArray
 from bev_instseg.config import Config
 from bev_instseg.datasets.semantickitti import read_words
 from bev_instseg.evaluation.metrics import Evaluator, Result
+from bev_instseg.evaluation.motion_errors import MotionErrors, motion_errors
 from bev_instseg.evaluation.segments import overlap_table
-from bev_instseg.evaluation.sequence_metrics import Lstq, Step, TrackScores, track_scores
-from bev_instseg.structures import Frame, Instances
-from bev_instseg.tables import markdown_table
+from bev_instseg.evaluation.sequence_metrics import (
+    MATCH,
+    Lstq,
+    Step,
+    TrackScores,
+    track_scores,
+)
+from bev_instseg.structures import Frame
+from bev_instseg.tables import markdown_table, table_cell
 from bev_instseg.tracking.tracked import TrackedInstances
 
+Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class TrueSweep:
+    """The ground truth of a sweep with K objects.
+
+    Attributes:
+        frame: Its points and objects.
+        ids: (K,) ids of the objects over the sequence.
+        motion: (K, 4) float64 x, y, vx, vy of each in the world of the tracks, metres and metres
+            per second; NaN where they are not known.
+    """
+
+    frame: Frame
+    ids: Int64
+    motion: Float64
+
+
+@dataclass(frozen=True, eq=False)
+class TrackResult:
+    """Scores of the tracks of sequences.
+
+    Attributes:
+        quality: Scores of the sweeps after tracking.
+        tracks: Scores of the tracks by class.
+        motion: Their errors by class.
+        lstq: LSTQ, S_assoc and S_cls.
+    """
+
+    quality: Result
+    tracks: dict[str, TrackScores]
+    motion: dict[str, MotionErrors]
+    lstq: tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,33 +66,43 @@ class SequenceResult:
 
     Attributes:
         untracked: Scores of the sweeps, each by itself.
-        tracked: Scores of the same sweeps after tracking.
-        tracks: Scores of the tracks by class.
-        lstq: LSTQ, S_assoc and S_cls.
+        tracked: Scores of the tracks.
+        smoothed: Scores of the same tracks, judged by later sweeps, too; None if not asked for.
     """
 
     untracked: Result
-    tracked: Result
-    tracks: dict[str, TrackScores]
-    lstq: tuple[float, float, float]
+    tracked: TrackResult
+    smoothed: TrackResult | None = None
 
     def table(self) -> str:
-        """Return the scores as Markdown, in percent, switches in numbers."""
+        """Return the scores as Markdown: percent, metres, metres per second, switches in numbers.
+
+        There are errors of motion if the truth is known for any object.
+        """
         rows = [["class", "PQ", "PQ tracked", "HOTA", "DetA", "AssA", "MOTA", "IDF1", "switches"]]
-        for name, one in self.tracks.items():
-            quality = self.untracked.per_class[name].pq, self.tracked.per_class[name].pq
-            shares = *quality, one.hota, one.deta, one.assa, one.mota, one.idf1
-            rows.append([name, *(f"{100 * share:.1f}" for share in shares), str(one.switches)])
-        lstq, association, classes = (100 * share for share in self.lstq)
-        mean = 100 * self.untracked.mean_pq, 100 * self.tracked.mean_pq
-        return (
-            f"{markdown_table(rows)}\n\nmean PQ {mean[0]:.1f}, tracked {mean[1]:.1f}; LSTQ "
-            f"{lstq:.1f} (S_assoc {association:.1f}, S_cls {classes:.1f})"
-        )
+        results = {"": self.tracked} | ({", smoothed": self.smoothed} if self.smoothed else {})
+        has_motion = any(e.is_known for r in results.values() for e in r.motion.values())
+        rows[0] += ["position, m", "velocity, m/s", "of movers"] if has_motion else []
+        for name in self.tracked.tracks:
+            for kind, result in results.items():
+                one, errors = result.tracks[name], result.motion[name]
+                quality = self.untracked.per_class[name].pq, result.quality.per_class[name].pq
+                shares = *quality, one.hota, one.deta, one.assa, one.mota, one.idf1
+                row = [name + kind, *map(table_cell, shares), str(one.switches)]
+                rows.append([*row, *errors.cells()] if has_motion else row)
+        lines = [markdown_table(rows), ""]
+        lines.append(f"mean PQ {100 * self.untracked.mean_pq:.1f}")
+        for kind, result in results.items():
+            lstq, association, classes = (100 * share for share in result.lstq)
+            lines.append(
+                f"tracked{kind}: mean PQ {100 * result.quality.mean_pq:.1f}, LSTQ {lstq:.1f} "
+                f"(S_assoc {association:.1f}, S_cls {classes:.1f})"
+            )
+        return "\n".join(lines)
 
 
-class SequenceEvaluator:
-    """Adds up sweeps of sequences, in order."""
+class TrackEvaluator:
+    """Adds up the tracks of sequences, sweep by sweep in order."""
 
     def __init__(self, config: Config) -> None:
         """Begin.
@@ -59,10 +111,10 @@ class SequenceEvaluator:
             config: Its classes are scored.
         """
         names = config.class_names
-        self._untracked, self._tracked = Evaluator(names), Evaluator(names)
-        self._lstq = Lstq(len(names))
+        self._quality, self._lstq = Evaluator(names), Lstq(len(names))
         self._steps: dict[str, list[list[Step]]] = {name: [] for name in names}
         self._numbers: dict[str, dict[int, int]] = {}  # of ids, from 0 in each sequence
+        self._matches: defaultdict[str, list[Float64]] = defaultdict(list)
 
     def begin(self) -> None:
         """Begin a sequence."""
@@ -70,63 +122,61 @@ class SequenceEvaluator:
         for sequences in self._steps.values():
             sequences.append([])
 
-    def add(
-        self, frame: Frame, object_ids: Int64, single: Instances, tracked: TrackedInstances
-    ) -> None:
+    def add(self, truth: TrueSweep, tracked: TrackedInstances) -> None:
         """Add a sweep.
 
         Args:
-            frame: The ground truth, with K objects.
-            object_ids: (K,) ids of the objects over the sequence.
-            single: The sweep's instances without tracking.
-            tracked: Its instances with tracks.
+            truth: The ground truth.
+            tracked: What was found, with tracks.
         """
-        found = tracked.confirmed()
-        self._untracked.add(frame, single)
-        self._tracked.add(frame, found.instances)
+        found, frame = tracked.confirmed(), truth.frame
+        self._quality.add(frame, found.instances)
         near = np.square(frame.points[:, :2].astype(np.float64)).sum(axis=1)
-        judged = frame.judged & (near <= self._tracked.max_range_m**2)
-        truth, seen = frame.instance[judged], found.instances.labels[judged]
-        table = overlap_table(truth, seen, len(frame.classes), len(found))
-        track_ids = found.tracks.ids.astype(np.int64)
+        judged = frame.judged & (near <= self._quality.max_range_m**2)
+        objects, seen = frame.instance[judged], found.instances.labels[judged]
+        table = overlap_table(objects, seen, len(frame.classes), len(found))
         for c, name in enumerate(self._steps):
             kinds = frame.classes == c, found.instances.classes == c
-            self._steps[name][-1].append(self._step(name, table, kinds, (object_ids, track_ids)))
+            self._add_step(name, table, kinds, truth, found)
         zero = np.zeros(1, np.int64)
         self._lstq.add(
             frame.name.partition("/")[0],
-            np.append(zero, object_ids)[truth],
-            np.append(zero, track_ids)[seen],
-            np.append(zero, frame.classes + 1)[truth],
+            np.append(zero, truth.ids)[objects],
+            np.append(zero, found.tracks.ids.astype(np.int64))[seen],
+            np.append(zero, frame.classes + 1)[objects],
             np.append(zero, found.instances.classes + 1)[seen],
         )
 
-    def result(self) -> SequenceResult:
+    def result(self) -> TrackResult:
         """Return the scores of all sequences."""
         tracks = {name: track_scores(sequences) for name, sequences in self._steps.items()}
-        untracked, tracked = self._untracked.result(), self._tracked.result()
-        return SequenceResult(untracked, tracked, tracks, self._lstq.result())
+        motion = {name: motion_errors(self._matches[name]) for name in self._steps}
+        return TrackResult(self._quality.result(), tracks, motion, self._lstq.result())
 
-    def _step(
+    def _add_step(
         self,
         name: str,
         table: Int64,
         kinds: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-        ids: tuple[Int64, Int64],
-    ) -> Step:
+        truth: TrueSweep,
+        found: TrackedInstances,
+    ) -> None:
         """Compare the objects and tracks of one class that have enough points."""
         sizes = table.sum(axis=1)[1:], table.sum(axis=0)[1:]
-        enough = self._tracked.min_points
+        enough = self._quality.min_points
         rows, columns = (
             np.flatnonzero(kind & (size >= enough)) for kind, size in zip(kinds, sizes, strict=True)
         )
         shared = table[1:, 1:][np.ix_(rows, columns)]
         union = sizes[0][rows][:, None] + sizes[1][columns] - shared
-        objects, tracks = (
-            self._number(f"{name} {side}", some[chosen])
-            for side, some, chosen in (("object", ids[0], rows), ("track", ids[1], columns))
-        )
-        return Step(objects, tracks, shared / np.maximum(union, 1))
+        objects = self._number(f"{name} object", truth.ids[rows])
+        tracks = self._number(f"{name} track", found.tracks.ids[columns].astype(np.int64))
+        step = Step(objects, tracks, shared / np.maximum(union, 1))
+        self._steps[name][-1].append(step)
+        i, j = np.nonzero(step.similarity > MATCH)  # each at most once: points have one owner
+        own = found.tracks.take(columns[j])
+        states = np.column_stack([own.position_m[:, :2], own.velocity_mps])
+        self._matches[name].append(np.stack([states, truth.motion[rows[i]]]))
 
     def _number(self, kind: str, ids: Int64) -> Int64:
         """Return ids that count from 0 in this sequence."""

@@ -215,17 +215,12 @@ class SweepResult:
             instances: The objects of the sweep.
             provenance: What they were computed from.
         """
+        found = instances if isinstance(instances, Instances) else instances.instances
+        num_ground = None if found.ground is None else int(found.ground.sum())
+        size = len(found.labels), found.class_names
         if isinstance(instances, Instances):
             records = tuple(map(InstanceRecord.of, instances))
-            ground = instances.ground
-            num_ground = None if ground is None else int(ground.sum())
-            return cls(
-                len(instances.labels),
-                instances.class_names,
-                records,
-                provenance,
-                num_ground_points=num_ground,
-            )
+            return cls(*size, records, provenance, (), None, num_ground)
         sure = instances.tracks.confirmed
         ordered = instances.take(np.argsort(~sure, kind="stable"))  # the confirmed ones first
         records = tuple(
@@ -235,8 +230,7 @@ class SweepResult:
         pose = tuple(instances.pose[:3].ravel().tolist())
         count = int(sure.sum())
         sequence = SequenceRecord(instances.stamp_s, pose, records[count:])
-        labels, names = ordered.instances.labels, ordered.instances.class_names
-        return cls(len(labels), names, records[:count], provenance, sequence=sequence)
+        return cls(*size, records[:count], provenance, (), sequence, num_ground)
 
     @classmethod
     def read(cls, path: str | Path) -> "SweepResult":

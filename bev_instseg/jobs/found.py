@@ -59,6 +59,7 @@ class Found:
         result = SweepResult.of(segmentation.instances)
         labels = segmentation.instances.labels
         instances = instances_of(result.instances, result.class_names, labels)
+        instances = replace(instances, ground=segmentation.instances.ground)
         centres_m = learned_centres(segmentation).round(3)
         segmented.timing_ms["track"] = 1000 * (time.perf_counter() - start)
         return cls(
@@ -88,11 +89,14 @@ class GivenPoses:
     """Brings given poses, which are those of the files' coordinates, to the sensor frame.
 
     The world is the sensor frame of the first sweep.
+
+    Attributes:
+        to_world: (4, 4) from the common frame of the given poses to the world; None before `next`.
     """
 
     def __init__(self) -> None:
         """Begin a sequence."""
-        self._from_common: Float64 | None = None
+        self.to_world: Float64 | None = None
 
     def next(self, given: Float64, place: Float64) -> Float64:
         """Return the (4, 4) pose of a sweep; to be called in order.
@@ -101,9 +105,9 @@ class GivenPoses:
             given: (4, 4) from the file's coordinates to a common frame.
             place: (4, 4) from the file's coordinates to the sensor frame; see `to_sensor`.
         """
-        if self._from_common is None:
-            self._from_common = place @ np.linalg.inv(given)
-        pose: Float64 = self._from_common @ given @ np.linalg.inv(place)
+        if self.to_world is None:
+            self.to_world = place @ np.linalg.inv(given)
+        pose: Float64 = self.to_world @ given @ np.linalg.inv(place)
         return pose
 
 
@@ -173,5 +177,5 @@ def to_sensor(
 
 def without_points(tracked: TrackedInstances) -> TrackedInstances:
     """Return the same without points, to be kept for many sweeps."""
-    no_labels = np.zeros(0, np.int32)
-    return replace(tracked, instances=replace(tracked.instances, labels=no_labels))
+    none = replace(tracked.instances, labels=np.zeros(0, np.int32), ground=None)
+    return replace(tracked, instances=none)

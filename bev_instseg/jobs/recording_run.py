@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bev_instseg.config import GROUND_LABEL
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import SweepResult
@@ -259,7 +260,9 @@ def smooth_recording(segmenter: Segmenter, writer: LabelledRecording) -> None:
         row_of = np.zeros(int(ids.max(initial=0)) + 1, np.int32)
         row_of[ids] = np.arange(1, len(ids) + 1)
         labels = row_of[points.extras["instance"]]
-        tracked = replace(tracked, instances=replace(tracked.instances, labels=labels))
+        ground = points.extras["class"] == GROUND_LABEL if segmenter.ground else None
+        instances = replace(tracked.instances, labels=labels, ground=ground)
+        tracked = replace(tracked, instances=instances)
         result = SweepResult.of(tracked, stored.result.provenance)
         messages = _messages(encoder, points, tracked.confirmed(), result)
         writer.write(replace(stored, messages=messages))

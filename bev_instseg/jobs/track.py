@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.export import SweepResult
@@ -30,6 +29,7 @@ from bev_instseg.jobs.job import (
 )
 from bev_instseg.jobs.sequences import SweepSequence
 from bev_instseg.segmenter import Segmenter
+from bev_instseg.structures import Instances
 from bev_instseg.tracking.smooth import smooth
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
@@ -124,27 +124,29 @@ class TrackedJob:
         """Segment a finished sweep again, to write it with other tracks."""
         try:
             segmented = read_and_segment(self.segmenter, self.job, item)
-            labels = segmented.segmentation.instances.labels
-            return self._write(item, segmented, _with_points(tracked, labels))
+            instances = segmented.segmentation.instances
+            return self._write(item, segmented, _with_points(tracked, instances))
         except EXPECTED_ERRORS as error:
             return failure(item, error)
 
 
 def _equals(tracked: TrackedInstances, stored: SweepResult) -> bool:
     """Return whether a ``.json`` holds these instances with these tracks."""
-    counted = _with_points(tracked, Found.earlier(stored).instances.labels)
-    return SweepResult.of(counted) == replace(stored, provenance=None, files=())
+    counted = _with_points(tracked, Found.earlier(stored).instances)
+    expected = replace(stored, provenance=None, files=(), num_ground_points=None)
+    return SweepResult.of(counted) == expected
 
 
-def _with_points(tracked: TrackedInstances, labels: NDArray[np.int32]) -> TrackedInstances:
-    """Return the same for points that are labelled with the sightings' numbers.
+def _with_points(tracked: TrackedInstances, seen: Instances) -> TrackedInstances:
+    """Return the same for the points of a sweep, which are labelled with the sightings' numbers.
 
     Raises:
         ValueError: The sweep was segmented differently before.
     """
     numbers = tracked.tracks.seen_numbers
-    if labels.max(initial=0) != numbers.max(initial=0):
+    if seen.labels.max(initial=0) != numbers.max(initial=0):
         raise ValueError("segmented differently before; add --overwrite")
     row_of = np.zeros(len(numbers) + 1, np.int32)
     row_of[numbers] = np.arange(1, len(numbers) + 1)
-    return replace(tracked, instances=replace(tracked.instances, labels=row_of[labels]))
+    instances = replace(tracked.instances, labels=row_of[seen.labels], ground=seen.ground)
+    return replace(tracked, instances=instances)

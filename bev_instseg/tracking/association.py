@@ -17,12 +17,18 @@ MAX_SIZE_COST = 4.0  # boxes of parts of an object are small
 
 
 def associate(
-    state: State, centres_m: Float64, noise: Float64, sizes_m: Float64, classes: Index
+    state: State,
+    centres_m: Float64,
+    noise: Float64,
+    sizes_m: Float64,
+    classes: Index,
+    unknown: int = -1,
 ) -> tuple[Index, Index]:
     """Match instances to predicted tracks.
 
     The cost of a match is the squared Mahalanobis distance of the centres, plus what differing
-    sizes and classes cost; it must be below `GATE`.
+    sizes and classes cost; it must be below `GATE`. Unknown things never match known objects, so
+    they do not change who these match.
 
     Args:
         state: T tracks, predicted to the time of the sweep.
@@ -30,6 +36,7 @@ def associate(
         noise: (D, 2, 2) their covariances.
         sizes_m: (D, 2) length and width of their boxes.
         classes: (D,) their classes.
+        unknown: The class of unknown things; -1 if there are none.
 
     Returns:
         (M,) rows of the tracks and (M,) of the instances that match.
@@ -42,6 +49,7 @@ def associate(
     doublings = (area[:, None] - seen_area) / 2 / np.log2(SIZE_FACTOR)
     cost += np.minimum(doublings**2, MAX_SIZE_COST)
     cost += OTHER_CLASS * (state.classes[:, None] != classes)
+    cost[(state.classes == unknown)[:, None] != (classes == unknown)] = np.inf
     near = cost < GATE
     # Most tracks have one candidate, which has no other track: the solver gets what is left.
     alone = near & (near.sum(axis=1) == 1)[:, None] & (near.sum(axis=0) == 1)

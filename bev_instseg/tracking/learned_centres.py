@@ -9,7 +9,8 @@ from bev_instseg.structures import Segmentation
 def learned_centres(segmentation: Segmentation) -> NDArray[np.float64]:
     """Return the learned centre of each instance (equation 8), weighted by its points.
 
-    The centre of a box wanders when an object comes into view; the learned one does so less.
+    The centre of a box wanders when an object comes into view; the learned one does so less. An
+    unknown thing has none: its centre is that of its box.
 
     Args:
         segmentation: A segmented sweep with K instances.
@@ -23,4 +24,7 @@ def learned_centres(segmentation: Segmentation) -> NDArray[np.float64]:
     index, k = labels[member] - 1, len(segmentation.instances)
     count = np.bincount(index, minlength=k)
     sums = [np.bincount(index, embedding[:, axis], minlength=k) for axis in (0, 1)]
-    return np.column_stack(sums) / count[:, None]
+    centres: NDArray[np.float64] = np.column_stack(sums) / count[:, None]
+    unknown = segmentation.instances.is_unknown
+    centres[unknown] = segmentation.instances.boxes[unknown, :2]
+    return centres

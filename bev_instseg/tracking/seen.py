@@ -24,7 +24,9 @@ class Seen:
         size_m: (K, 2) length and width.
         axis: (K, 2) see `axis_of`.
         classes: (K,) class of each.
-        class_evidence: (K, C) its score in the column of its class.
+        is_unknown: (K,) bool; whether it is an unknown thing.
+        scores: (K,) how likely it is there: its score, or 1 for an unknown thing, which has none.
+        class_evidence: (K, C) these in the column of its class.
     """
 
     def __init__(self, instances: Instances, pose: Float64, centres_m: Float64 | None) -> None:
@@ -41,6 +43,8 @@ class Seen:
             middle[:, :2] = centres_m
         self.instances, self.pose, self.middle_m = instances, pose, middle
         self.classes = instances.classes.astype(np.intp)
+        self.is_unknown = instances.is_unknown
+        self.scores = np.where(self.is_unknown, np.float32(1), instances.scores)
         self.position_m = middle @ pose[:3, :3].T + pose[:3, 3]
         self.xy_m = self.position_m[:, :2]
         self.size_m = boxes[:, 3:5]
@@ -51,4 +55,4 @@ class Seen:
         turn = np.moveaxis(np.array([[cos, -sin], [sin, cos]]), 2, 0)
         self.noise = np.einsum("kij,kj,klj->kil", turn, variance, turn)
         self.class_evidence = np.zeros((len(boxes), len(instances.class_names)))
-        self.class_evidence[np.arange(len(boxes)), self.classes] = instances.scores
+        self.class_evidence[np.arange(len(boxes)), self.classes] = self.scores

@@ -23,7 +23,8 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     computed in the same way backwards in time. So the first sweeps of an object that is confirmed
     later are accepted, and an object that was taken for one and never seen again is not.
 
-    Positions, velocities, headings and who moves are those of `whole_path`. Ids stay as they are.
+    Positions, velocities, headings and who moves are those of `whole_path`. Ids stay as they are,
+    and so do unknown things.
 
     Args:
         sweeps: The results of a `Tracker` for all sweeps of a sequence, in order, unconfirmed
@@ -35,8 +36,9 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     tracks: dict[int, list[tuple[int, int]]] = {}  # sweep and row of each sighting
     results = list(sweeps.values())
     for i, result in enumerate(results):
-        for row, number in enumerate(result.tracks.ids.tolist()):
-            tracks.setdefault(number, []).append((i, row))
+        seen = replace(result.instances, classes=result.tracks.seen_classes)
+        for row in np.flatnonzero(~seen.is_unknown).tolist():
+            tracks.setdefault(int(result.tracks.ids[row]), []).append((i, row))
     classes = [result.instances.classes.copy() for result in results]
     beliefs = [np.zeros(len(result)) for result in results]
     sures = [np.zeros(len(result), bool) for result in results]
@@ -44,9 +46,9 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     moved = [_copied(result.tracks) for result in results]
     for sightings in tracks.values():
         scores = np.array([results[i].tracks.seen_scores[row] for i, row in sightings])
-        seen = np.array([results[i].tracks.seen_classes[row] for i, row in sightings])
+        kinds = np.array([results[i].tracks.seen_classes[row] for i, row in sightings])
         at = np.array([i for i, _ in sightings])
-        winner = np.bincount(seen, scores).argmax()
+        winner = np.bincount(kinds, scores).argmax()
         own = evidence.log_odds(scores)
         total = _beliefs(at, scores) + _beliefs(-at[::-1], scores[::-1])[::-1] - own
         known = np.full(len(at), (total >= evidence.CONFIRM).any())
@@ -119,5 +121,5 @@ def _judged(
     scores = evidence.probability(belief)
     instances = replace(result.instances, classes=classes, scores=scores)
     tracks = replace(moved, confirmed=confirmed)
-    order = np.argsort(-scores, kind="stable")
-    return replace(result, instances=instances, tracks=tracks).take(order)
+    judged = replace(result, instances=instances, tracks=tracks)
+    return judged.with_doubtful_as_unknown().by_score()

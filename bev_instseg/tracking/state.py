@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.structures import UNKNOWN
+
 Float64 = NDArray[np.float64]
 
 
@@ -29,6 +31,8 @@ BEHAVIOURS = {
     "vehicle": Behaviour(8.0, 3.0, 1.0, 2.0),
     "cyclist": Behaviour(4.0, 2.0, 0.8, 1.5),
     "pedestrian": Behaviour(1.5, 1.5, 0.5, 1.2),
+    # What is seen of a wall moves along with the sensor, so nothing unknown is said to move.
+    UNKNOWN: Behaviour(2.0, 2.0, np.inf, 1.0),
 }
 ANY = BEHAVIOURS["vehicle"]  # classes of other names
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import Float32, Instance, Instances, Int32, check_array
+from bev_instseg.structures import UNKNOWN, Float32, Instance, Instances, Int32, check_array
 
 Float64 = NDArray[np.float64]
 
@@ -26,7 +26,8 @@ class Tracks:
         moving: (K,) bool; False for what is parked or stands.
         age_s: (K,) float64 time since it was first seen.
         num_sweeps: (K,) int32 sweeps in which it was seen, this one included.
-        confirmed: (K,) bool; False while an object may still be a false alarm.
+        confirmed: (K,) bool; False while an object may still be a false alarm, see also
+            `TrackedInstances.with_doubtful_as_unknown`.
         seen_numbers: (K,) int32 number 1..K among the instances that the tracker was given.
         seen_classes: (K,) int32 class in this sweep alone.
         seen_scores: (K,) float32 score in this sweep alone.
@@ -140,6 +141,26 @@ class TrackedInstances:
             rows: Their positions, each at most once.
         """
         return replace(self, instances=self.instances.take(rows), tracks=self.tracks.take(rows))
+
+    def by_score(self) -> "TrackedInstances":
+        """Return the same by descending score."""
+        return self.take(np.argsort(-self.instances.scores, kind="stable"))
+
+    def with_doubtful_as_unknown(self) -> "TrackedInstances":
+        """Return the same with what may be a false alarm as an unknown thing: something is there.
+
+        So no point of it is lost. It keeps its id, and its class once that is sure. Unknown things
+        have score 0 and are confirmed. Nothing changes without a class for them.
+        """
+        names = self.instances.class_names
+        if UNKNOWN not in names:
+            return self
+        unknown, one = names.index(UNKNOWN), self.instances
+        sure = self.tracks.confirmed & ~one.is_unknown
+        classes = np.where(sure, one.classes, np.int32(unknown))
+        scores = np.where(sure, one.scores, np.float32(0))
+        tracks = replace(self.tracks, confirmed=np.ones(len(self), bool))
+        return replace(self, instances=replace(one, classes=classes, scores=scores), tracks=tracks)
 
     def as_seen(self) -> Instances:
         """Return the instances as the sweep alone showed them: in its order, classes and scores."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import Float32, Instances
+from bev_instseg.structures import UNKNOWN, Float32, Instances
 from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
 from bev_instseg.tracking.ego_motion import Odometry, default_odometry
@@ -39,7 +39,8 @@ class Tracker:
     ...     for one in tracker.update(points, stamp_s).confirmed():
     ...         print(one.id, one.instance.name, one.velocity_mps, one.moving)
 
-    Each result depends on the sweeps so far only, and comes at once.
+    Each result depends on the sweeps so far only, and comes at once. Unknown things, if the
+    segmenter finds them, get ids, too, and leave those of the objects alone.
     """
 
     def __init__(
@@ -51,15 +52,13 @@ class Tracker:
             segmenter: Finds the instances for `update`; None if they come from elsewhere.
             odometry: Finds the poses of sweeps that come without; by default KISS-ICP, or a sensor
                 that stands still, with a warning, if that is not installed.
-
-        Raises:
-            ValueError: The segmenter finds unknown things or the ground, which are not tracked.
         """
         self.segmenter = None if segmenter is None else with_weak_instances(segmenter)
         self._odometry = odometry
         self._stamp_s = -np.inf
         self._num_ids = 0
         self._class_names: tuple[str, ...] = ()
+        self._unknown = -1  # class of unknown things
         self._state = empty_state(0)
         self._is_hidden = np.zeros(0, bool)
 
@@ -115,11 +114,15 @@ class Tracker:
         if not self._class_names:
             self._state = empty_state(len(instances.class_names))
             self._class_names = instances.class_names
+            if UNKNOWN in instances.class_names:
+                self._unknown = instances.class_names.index(UNKNOWN)
         elif instances.class_names != self._class_names:
             raise ValueError("the classes have changed: begin a new sequence with a new tracker")
         seen = Seen(instances, pose, centres_m)
         self._predict(stamp_s)
-        tracks, found = associate(self._state, seen.xy_m, seen.noise, seen.size_m, seen.classes)
+        tracks, found = associate(
+            self._state, seen.xy_m, seen.noise, seen.size_m, seen.classes, self._unknown
+        )
         row = np.full(len(instances), -1)
         row[found] = tracks
         missed = np.ones(len(self._state), bool)
@@ -164,7 +167,7 @@ class Tracker:
         s.class_evidence[rows] = (
             evidence.CLASS_KEPT * s.class_evidence[rows] + seen.class_evidence[found]
         )
-        s.belief[rows] = evidence.seen(s.belief[rows], seen.instances.scores[found])
+        s.belief[rows] = evidence.seen(s.belief[rows], seen.scores[found])
         s.axis[rows] = AXIS_KEPT * s.axis[rows] + seen.axis[found]
         s.seen_s[rows] = stamp_s
         s.num_sweeps[rows] += 1
@@ -188,7 +191,7 @@ class Tracker:
         at = s.mean[:, :2] - seen.pose[:2, 3]
         range_m = np.hypot(*at.T)
         azimuth = np.arctan2(at[:, 1], at[:, 0]) - np.arctan2(seen.pose[1, 0], seen.pose[0, 0])
-        behind = evidence.hidden(azimuth, range_m, seen.instances.boxes)
+        behind = evidence.hidden(azimuth, range_m, seen.instances.boxes[~seen.is_unknown])
         self._is_hidden = missed & (behind | (range_m > RANGE_M))
         in_view = missed & ~self._is_hidden
         s.belief[in_view] = evidence.missed(s.belief[in_view])
@@ -212,7 +215,7 @@ class Tracker:
             height_m=seen.position_m[rows, 2],
             size_m=seen.size_m[rows],
             class_evidence=seen.class_evidence[rows],
-            belief=evidence.log_odds(seen.instances.scores[rows]),
+            belief=evidence.log_odds(seen.scores[rows]),
             confirmed=np.zeros(k, bool),
             moving=np.zeros(k, bool),
             axis=axis,
@@ -245,8 +248,8 @@ class Tracker:
         )
         classes, scores = s.classes[row].astype(np.int32), evidence.probability(s.belief[row])
         judged = replace(one, classes=classes, scores=scores)
-        order = np.argsort(-scores, kind="stable")
-        return TrackedInstances(judged, tracks, stamp_s, seen.pose).take(order)
+        result = TrackedInstances(judged, tracks, stamp_s, seen.pose)
+        return result.with_doubtful_as_unknown().by_score()
 
     def _alive(self, stamp_s: float, seen: Seen) -> NDArray[np.bool_]:
         """Return which tracks to keep until the next sweep."""
@@ -269,12 +272,7 @@ def with_weak_instances(segmenter: "Segmenter") -> "Segmenter":
 
     Args:
         segmenter: The segmenter.
-
-    Raises:
-        ValueError: It finds unknown things or the ground, which are not tracked.
     """
-    if segmenter.unknown or segmenter.ground:
-        raise ValueError("only known objects are tracked: take a segmenter without extras")
     config = segmenter.config
     threshold = min(config.cluster.score_threshold, WEAK_SCORE)
     cluster = replace(config.cluster, score_threshold=threshold)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import NUM_COLOURS, instance_colours
+from bev_instseg.colours import NUM_COLOURS, UNKNOWN_RGB, instance_colours
 from bev_instseg.visualize.played import PlayedSweep
 
 MAX_SWEEPS, MAX_BYTES = 500, 24_000_000  # the points'; objects and paths take a few more
@@ -52,7 +52,7 @@ def play_page(
     parts += ["only some of the points"] if has_fewer_points else []
     data = {
         "frames": frames,
-        "colours": _hexadecimal(instance_colours(NUM_COLOURS)),
+        "colours": _hexadecimal(np.vstack([instance_colours(NUM_COLOURS), UNKNOWN_RGB])),
         "note": f"{title}: {', '.join(parts) or 'all points of all sweeps'}",
     }
     text = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
@@ -66,32 +66,39 @@ def _frame(name: str, sweep: PlayedSweep) -> dict[str, Any]:
     columns = (
         *(tracks.ids, tracks.position_m.round(2), tracks.velocity_mps.round(2), tracks.moving),
         *(sweep.world_centres_m.round(2), sweep.world_yaw_rad.round(3)),
+        _numbers_of_colours(tracks.ids.astype(np.int64), tracked.instances.is_unknown),
     )
     objects = [
         {
             "id": number,
             "class": one.name,
+            "colour": colour,
             "box": [*centre[:2], *one.box[3:5].astype(np.float64).round(2).tolist(), yaw],
             "track": place[:2],
             "velocity": velocity,
             "moving": moving,
         }
-        for one, number, place, velocity, moving, centre, yaw in zip(
+        for one, number, place, velocity, moving, centre, yaw, colour in zip(
             tracked.instances, *(column.tolist() for column in columns), strict=True
         )
     ]
     limit = np.iinfo(np.int16).max
     xy = np.clip(np.round(sweep.xyz_m[:, :2] / UNIT_M), -limit, limit).astype("<i2")
-    colours = np.where(sweep.ids > 0, (sweep.ids - 1) % NUM_COLOURS + 1, 0).astype("<u2")
+    colours = np.where(sweep.ids > 0, 1 + _numbers_of_colours(sweep.ids, sweep.is_unknown), 0)
     yaw_rad = round(float(np.arctan2(pose[1, 0], pose[0, 0])), 4)
     return {
         "name": name,
         "time": tracked.stamp_s,
         "pose": [*pose[:2, 3].round(2).tolist(), yaw_rad],
         "xy": _base64(xy),
-        "colours": _base64(colours),
+        "colours": _base64(colours.astype("<u2")),
         "objects": objects,
     }
+
+
+def _numbers_of_colours(ids: NDArray[np.int64], is_unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return the places of the objects' colours in the page's list; that of the unknown is last."""
+    return np.where(is_unknown, NUM_COLOURS, (ids - 1) % NUM_COLOURS)
 
 
 def _base64(values: NDArray[Any]) -> str:

@@ -42,6 +42,12 @@ class PlayedSweep:
         return PlayedSweep(self.xyz_m[rows], self.ids[rows], self.tracked)
 
     @property
+    def is_unknown(self) -> NDArray[np.bool_]:
+        """Which of the points belong to unknown things, (N,) bool."""
+        unknown = self.tracked.tracks.ids[self.tracked.instances.is_unknown]
+        return np.isin(self.ids, unknown)
+
+    @property
     def world_yaw_rad(self) -> Float64:
         """Heading of the boxes' lengths in the world, (K,), as their points show it."""
         pose = self.tracked.pose

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bev_instseg.colours import colours_of_ids
+from bev_instseg.colours import UNKNOWN_RGB, colours_of, colours_of_ids
 from bev_instseg.file_io import TEMPORARY
 from bev_instseg.visualize.played import PlayedSweep
 
@@ -64,7 +64,8 @@ def _log(rr: Any, stream: Any, sweep: PlayedSweep, trails: dict[int, list[list[f
     tracked, tracks, pose = sweep.tracked, sweep.tracked.tracks, sweep.tracked.pose
     seen = np.isfinite(sweep.xyz_m).all(axis=1)
     xyz_m, ids = sweep.xyz_m[seen] @ pose[:3, :3].T + pose[:3, 3], sweep.ids[seen]
-    rgb = np.where(ids[:, None] > 0, _rgb(ids), np.array(GREY, np.uint8))
+    rgb = np.where(ids[:, None] > 0, _bytes(colours_of_ids(ids)), np.array(GREY, np.uint8))
+    rgb[sweep.is_unknown[seen]] = _bytes(np.array(UNKNOWN_RGB))
     stream.log("world/points", rr.Points3D(xyz_m, colors=rgb, radii=POINT_M))
     stream.log("world/sensor", rr.Transform3D(translation=pose[:3, 3], mat3x3=pose[:3, :3]))
     names = [one.name for one in tracked.instances]
@@ -73,13 +74,14 @@ def _log(rr: Any, stream: Any, sweep: PlayedSweep, trails: dict[int, list[list[f
         f"{number} {name}" + (f" {speed:.1f} m/s" if speed else "")
         for number, name, speed in zip(tracks.ids.tolist(), names, speeds, strict=True)
     ]
+    colours = _bytes(colours_of(tracked.instances, tracks.ids.tolist()))
     half = sweep.world_yaw_rad / 2
     turns = np.column_stack([0 * half, 0 * half, np.sin(half), np.cos(half)])
     boxes = rr.Boxes3D(
         centers=sweep.world_centres_m,
         half_sizes=tracked.instances.boxes[:, 3:6] / 2,
         quaternions=turns,
-        colors=_rgb(tracks.ids),
+        colors=colours,
         labels=texts,
     )
     stream.log("world/boxes", boxes)
@@ -88,8 +90,8 @@ def _log(rr: Any, stream: Any, sweep: PlayedSweep, trails: dict[int, list[list[f
     for number in set(trails) - set(tracks.ids.tolist()):
         del trails[number]
     lines = [trails[number] for number in tracks.ids.tolist()]
-    stream.log("world/trails", rr.LineStrips3D(lines, colors=_rgb(tracks.ids), radii=LINE_M))
+    stream.log("world/trails", rr.LineStrips3D(lines, colors=colours, radii=LINE_M))
 
 
-def _rgb(ids: np.ndarray) -> np.ndarray:
-    return np.round(255 * colours_of_ids(ids)).astype(np.uint8)
+def _bytes(rgb: np.ndarray) -> np.ndarray:
+    return np.round(255 * rgb).astype(np.uint8)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import colours_of_ids
+from bev_instseg.colours import UNKNOWN_RGB, colours_of_ids
+from bev_instseg.structures import UNKNOWN
 from bev_instseg.visualize.bev_map import DPI, PANEL_PX, encode_png
 
 MIN_SIDE_M = 20.0
@@ -28,12 +29,29 @@ class ObjectPath:
     xy_m: NDArray[np.float64]
     moved: bool
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it is an unknown thing."""
+        return self.class_name == UNKNOWN
+
+
+def counted(paths: Sequence[ObjectPath]) -> str:
+    """Return how many objects there are, how many of them moved, and how many things are unknown.
+
+    Args:
+        paths: All of them.
+    """
+    known = [path for path in paths if not path.is_unknown]
+    moved = sum(path.moved for path in known)
+    unknown = f"; {len(paths) - len(known)} unknown things" if len(known) < len(paths) else ""
+    return f"{len(known)} objects, {moved} of them moved{unknown}"
+
 
 def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title: str) -> bytes:
     """Draw the paths of objects, x up and y to the left, as a PNG of 1600 x 1600 pixels.
 
     Objects that moved have a line in their own colour, with id and class at its end; the others are
-    dots.
+    dots. All unknown objects have the same colour.
 
     Args:
         paths: The objects.
@@ -48,7 +66,7 @@ def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title
     if len(sensor_m):
         axes.plot(*sensor_m[-1, ::-1], marker=(3, 0, 0), markersize=6, color="black", zorder=3)
     for path in paths:
-        [colour] = colours_of_ids(np.array([path.id]))
+        colour = UNKNOWN_RGB if path.is_unknown else colours_of_ids(np.array([path.id]))[0]
         if not path.moved:
             axes.plot(*np.median(path.xy_m, axis=0)[::-1], "o", ms=2.5, color=colour)
             continue
@@ -58,8 +76,7 @@ def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title
         axes.annotate(
             f"{path.id} {path.class_name}", (y, x), (3, 3), textcoords="offset points", fontsize=5
         )
-    moved = sum(path.moved for path in paths)
-    axes.set_title(f"{title}: {len(paths)} objects, {moved} moved", fontsize=9)
+    axes.set_title(f"{title}: {counted(paths)}", fontsize=9)
     places = np.concatenate([sensor_m, *(path.xy_m for path in paths)])
     low, high = (places.min(axis=0), places.max(axis=0)) if len(places) else (0.0, 0.0)
     middle = np.broadcast_to(np.add(low, high) / 2, 2)
