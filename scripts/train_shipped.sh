@@ -94,7 +94,7 @@ real="kitti semantickitti pandaset nuscenes"
 cut real --config "$configs/default.yaml" --sources $real --distractors "$clean"
 train run-default "$clean" --config "$configs/default.yaml" \
 	--objects "$out/real.npz" "$out/simulated.npz"
-mean "$out/mean.safetensors" "$out/run-default/weights.safetensors" "$clean"
+mean "$out/mean.safetensors" "$clean" "$out/run-default/weights.safetensors"
 
 # Calibration: a network that has not seen half of the streets scores that half.
 first="$configs/default.yaml $configs/folds/first.yaml"
@@ -102,6 +102,6 @@ first="$configs/default.yaml $configs/folds/first.yaml"
 cut first --config $first --sources $real --distractors "$clean"
 # shellcheck disable=SC2086
 train run-first "$clean" --config $first --objects "$out/first.npz" "$out/simulated.npz"
-mean "$out/first.safetensors" "$out/run-first/weights.safetensors" "$clean"
+mean "$out/first.safetensors" "$clean" "$out/run-first/weights.safetensors"
 calibrate default "$out/mean.safetensors" \
 	--fold "$configs/folds/second.yaml" "$out/first.safetensors"
