@@ -56,9 +56,10 @@ def sweep(i: int) -> np.ndarray:
 SWEEPS = [sweep(i) for i in range(NUM_SWEEPS)]
 
 
-def message(i: int, points: np.ndarray, stamp_ns: int | None = None) -> Message:
+def message(i: int, points: np.ndarray, stamp_ns: int | None = None) -> tuple[Message, ...]:
     stamp_ns = stamp(i) if stamp_ns is None else stamp_ns
-    return Message("/points", POINT_CLOUD, 0, cloud_message(stamp_ns, "velodyne", points), False)
+    data = cloud_message(stamp_ns, "velodyne", points)
+    return (Message("/points", POINT_CLOUD, 0, data, False),)
 
 
 @pytest.fixture
@@ -115,6 +116,10 @@ class Burst:
         self.sent.set()
         stop.wait()
 
+    @property
+    def num_incomplete(self) -> int:
+        return 2 if self.sent.is_set() else 0
+
     def advice(self) -> str:
         return "nothing"
 
@@ -128,14 +133,15 @@ class SlowPipeline:
     def notice(self, line: str) -> None:
         self.notices.append(line)
 
-    def process(self, raw: Message) -> LiveResult | None:
+    def process(self, raw: tuple[Message, ...]) -> LiveResult | None:
+        stamp_ns = raw[0].stamp_ns
         self.source.begun.set()
         assert self.source.sent.wait(30)
-        if raw.stamp_ns == stamp(0) and self.first != "result":
+        if stamp_ns == stamp(0) and self.first != "result":
             if self.first == "error":
                 raise ScanError("damaged")
             return None
-        return LiveResult(raw.stamp_ns, (b"",), 7)
+        return LiveResult(stamp_ns, (b"",), 7)
 
 
 class Kept:
@@ -151,9 +157,9 @@ class Kept:
 @pytest.mark.parametrize(
     ("first", "expected", "counts"),
     [
-        ("result", [0, 4], "3 dropped, 0 lost"),
+        ("result", [0, 4], "3 dropped, 0 lost, 2 incomplete"),
         ("survey", [4], "0 dropped, 0 lost"),  # before the first result none counts
-        ("error", [4], "3 dropped, 0 lost, 1 unusable"),
+        ("error", [4], "3 dropped, 0 lost, 2 incomplete, 1 unusable"),
     ],
 )
 def test_a_session_segments_the_newest_and_counts_the_others(
@@ -465,7 +471,7 @@ def test_two_processes_exchange_sweeps_and_labels_by_dds(
                 for name, reader in readers.items():
                     for data in reader.take(0.02):
                         got[name][hash(data)] = data
-            assert "/points" in topics.topics_with_points()
+            assert "/points" in topics.published(CLOUD)
         process.send_signal(signal.SIGINT)
         said, notes = process.communicate(timeout=60)
     assert process.returncode == 130, notes
@@ -495,12 +501,13 @@ def test_transforms_of_the_robot_are_found_when_they_come(topics: Any) -> None:
     from cyclonedds.pub import DataWriter
 
     from bev_instseg.live import dds
+    from bev_instseg.live.ros_motion import robot_frames
 
-    frames = dds.RosFrames(topics, "base_link")
+    frames = robot_frames(topics)
     with pytest.raises(
         ScanError, match=r"no fixed transform from velodyne to base_link \(frames: n"
     ):
-        frames.find("velodyne", "/points")
+        frames.find("velodyne", "/points", "base_link")
     quality = Qos(
         Policy.Reliability.Reliable(10**9),
         Policy.Durability.TransientLocal,
@@ -514,7 +521,7 @@ def test_transforms_of_the_robot_are_found_when_they_come(topics: Any) -> None:
     end_s, found = time.monotonic() + 20, None
     while found is None and time.monotonic() < end_s:
         with suppress(ScanError):
-            found = frames.find("velodyne", "/points")
+            found = frames.find("velodyne", "/points", "base_link")
     assert found is not None
     np.testing.assert_allclose(found.translation_m, (1, 0, 1.7))
 
@@ -527,7 +534,7 @@ def test_a_subscriber_that_stands_still_does_not_hold_up_others(topics: Any) -> 
         time.sleep(0.01)
     start_s = time.monotonic()
     for i in range(20):
-        writer.write(message(i, SWEEPS[0]).data)
+        writer.write(message(i, SWEEPS[0])[0].data)
     assert time.monotonic() - start_s < 5
     [newest] = reader.take(5.0)  # the others were replaced, not queued
     assert Message("/points", POINT_CLOUD, 0, newest, False).stamp_ns == stamp(19)
@@ -546,7 +553,7 @@ def test_a_publisher_may_go_and_come_again(topics: Any) -> None:
         writer, got = topics.writer("/points", CLOUD), list[bytes]()
         end_s = time.monotonic() + 20
         while not got and time.monotonic() < end_s:
-            writer.write(message(i, SWEEPS[0]).data)
+            writer.write(message(i, SWEEPS[0])[0].data)
             got = reader.take(0.1)
         assert Message("/points", POINT_CLOUD, 0, got[0], False).stamp_ns == stamp(i)
         del writer
@@ -564,6 +571,11 @@ def test_a_publisher_may_go_and_come_again(topics: Any) -> None:
         (["--ros2", "/a", "--extrinsics", "car.yaml"], "--extrinsics needs --frame"),
         (["--pcap-udp", "1", "--publish", "--frame", "a"], "--frame needs --extrinsics"),
         (["--ros2", "/a", "--standing", "--no-track"], "--standing is about tracking"),
+        (["--ros2", "/a", "--poses", "odom", "--no-track"], "--poses is about tracking"),
+        (["--ros2", "/a", "--poses", "odom", "--standing"], "--standing says that the sensor does"),
+        (["--pcap-udp", "1", "--publish", "--poses", "odom"], "packets have no poses"),
+        (["--ros2", "/a", "--ros2", "/b"], "to merge topics, give the frame"),
+        (["--ros2", "/a", "--ros2", "a", "--frame", "x"], "--ros2 /a is given twice"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_in_one_line(

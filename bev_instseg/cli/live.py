@@ -5,6 +5,8 @@ Examples:
       subscribe to a topic of ROS 2, by DDS: no ROS is needed here
   %(prog)s --ros2 /velodyne_points --frame base_link --out drives
       in another frame, by /tf_static, and recorded
+  %(prog)s --ros2 /front/points --ros2 /rear/points --frame base_link --poses odom
+      several sensors merged to one sweep, and their motion from /tf
   %(prog)s --pcap-udp 2368 --out drives
       receive a Velodyne's packets
 
@@ -16,10 +18,12 @@ With --out, they are written to DIR as an MCAP file with the same messages. An o
 number from sweep to sweep; --no-track numbers those of each sweep anew.
 
 The newest sweep is always the next: if they come faster than they are segmented, those in between
-are dropped and counted. A line a second tells the rate, the latencies and what was dropped. Axes,
-tilt and intensities are decided by the first eight sweeps, which get no results. The domain is that
-of ROS_DOMAIN_ID, and settings of Cyclone DDS in CYCLONEDDS_URI are respected. Ctrl-C, SIGTERM and
-SIGHUP finish the sweep in progress and close the file; the exit codes are 130, 143 and 129.
+are dropped and counted. Sweeps of several sensors are merged by their stamps; a sensor that is late
+is waited for at most 0.2 s. So is a pose of --poses; if it does not come, the sweep is left out. A
+line a second tells the rate, the latencies and what was dropped. Axes, tilt and intensities are
+decided by the first eight sweeps, which get no results. The domain is that of ROS_DOMAIN_ID, and
+settings of Cyclone DDS in CYCLONEDDS_URI are respected. Ctrl-C, SIGTERM and SIGHUP finish the sweep
+in progress and close the file; the exit codes are 130, 143 and 129.
 """
 
 import argparse
@@ -47,6 +51,7 @@ from bev_instseg.cli.arguments import (
 from bev_instseg.cli.segment import given_setup
 from bev_instseg.cli.segment_options import add_frame_options
 from bev_instseg.cli.segment_report import Report
+from bev_instseg.exceptions import printable
 
 if TYPE_CHECKING:  # torch, rosbags: not for --help
     from bev_instseg.io.recordings.transforms import Transform
@@ -72,7 +77,12 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     parser.set_defaults(sensor=None, format=None)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--ros2", metavar="TOPIC", help="a PointCloud2 topic of ROS 2")
+    source.add_argument(
+        "--ros2",
+        action="append",
+        metavar="TOPIC",
+        help="a PointCloud2 topic of ROS 2; more than one --ros2 are merged",
+    )
     source.add_argument(
         "--pcap-udp", type=int, metavar="PORT", help="UDP port that a Velodyne sends to (2368)"
     )
@@ -102,10 +112,10 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
         "--frame",
         default="",
         metavar="NAME",
-        help="bring the points to this frame, such as base_link, by /tf_static",
+        help="bring the points to this frame, such as base_link, by /tf_static (needed to merge)",
     )
     sensor.add_argument(
-        "--extrinsics", type=Path, metavar="YAML", help="where the sensor is in that frame"
+        "--extrinsics", type=Path, metavar="YAML", help="where the sensors are in that frame"
     )
     sensor.add_argument(
         "--ego-box",
@@ -116,6 +126,12 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
     )
     sensor.add_argument(
         "--standing", action="store_true", help="the sensor does not move: needs no odometry"
+    )
+    sensor.add_argument(
+        "--poses",
+        metavar="NAME",
+        help="motion of the sensor: a frame that /tf leads to, such as odom, or a topic of "
+        "odometry, such as /odometry (default: KISS-ICP)",
     )
     sensor.add_argument("--no-track", action="store_true", help="number each sweep's objects anew")
 
@@ -138,7 +154,7 @@ def segment_live(arguments: argparse.Namespace) -> int:
     report = Report(arguments.program)
     _check_options(arguments)
     topics = _join(arguments)
-    source, options = _listen(arguments, topics)
+    source, options = _listen(arguments, topics, lambda line: report.say(f"note: {line}"))
     with report.announced("loading the network"):
         segmenter = make_segmenter(arguments)
     with report.announced("preparing the network; on its first run it is compiled for 20 s"):
@@ -178,8 +194,19 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
     if by_udp and arguments.frame and arguments.extrinsics is None:
         raise ValueError("packets have no transforms: --frame needs --extrinsics FILE")
-    if arguments.standing and arguments.no_track:
-        raise ValueError("--standing is about tracking: leave it out, or --no-track")
+    if by_udp and arguments.poses:
+        raise ValueError("packets have no poses: leave out --poses, or give --ros2")
+    for option in ("standing", "poses"):
+        if arguments.no_track and getattr(arguments, option):
+            raise ValueError(f"--{option} is about tracking: leave it out, or --no-track")
+    if arguments.standing and arguments.poses:
+        raise ValueError("--standing says that the sensor does not move: leave it out, or --poses")
+    names = [name.lstrip("/") for name in arguments.ros2 or ()]
+    if len(names) > 1 and not arguments.frame:
+        raise ValueError("to merge topics, give the frame they are brought to: --frame base_link")
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise ValueError(f"--ros2 /{printable(repeated)} is given twice: leave one out")
 
 
 def _join(arguments: argparse.Namespace) -> "RosTopics | None":
@@ -192,12 +219,13 @@ def _join(arguments: argparse.Namespace) -> "RosTopics | None":
 
 
 def _listen(
-    arguments: argparse.Namespace, topics: "RosTopics | None"
+    arguments: argparse.Namespace, topics: "RosTopics | None", say: Callable[[str], None]
 ) -> "tuple[Source, LiveOptions]":
     """Return where sweeps come from, and how they are read."""
     from bev_instseg.io.recordings.transforms import find_transform, read_extrinsics
-    from bev_instseg.live.dds import RosFrames, RosPoints
     from bev_instseg.live.pipeline import LiveOptions
+    from bev_instseg.live.ros_motion import robot_frames, ros_poses
+    from bev_instseg.live.ros_points import RosPoints
     from bev_instseg.live.velodyne_udp import VelodynePackets
 
     frame: str = arguments.frame.lstrip("/")
@@ -206,12 +234,15 @@ def _listen(
         known = read_extrinsics(arguments.extrinsics)
         to_frame = partial(find_transform, known, target=frame)
     elif frame and topics is not None:
-        to_frame = RosFrames(topics, frame).find
+        to_frame = partial(robot_frames(topics).find, target=frame)
+    poses = None
+    if arguments.poses and topics is not None:
+        poses = ros_poses(topics, arguments.poses)
     if arguments.pcap_udp is not None:
         source: Source = VelodynePackets(arguments.pcap_udp, arguments.model)
     else:
         assert topics is not None
-        source = RosPoints(topics, arguments.ros2)
+        source = RosPoints(topics, arguments.ros2, say)
     options = LiveOptions(
         name=source.name,
         setup=given_setup(arguments),
@@ -220,6 +251,7 @@ def _listen(
         ego_box=arguments.ego_box and tuple(arguments.ego_box),
         tracks=not arguments.no_track,
         stands=arguments.standing,
+        poses=poses,
     )
     return source, options
 

@@ -1,5 +1,6 @@
 """Segment a sweep and follow its objects, with the results that a recording of it gets."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,44 +8,59 @@ import numpy as np
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.recordings.point_cloud2 import stamp_text
 from bev_instseg.io.sweep import Sweep
-from bev_instseg.jobs.found import POSE_DIGITS, Found, rounded_stamp, track
+from bev_instseg.jobs.found import (
+    POSE_DIGITS,
+    Found,
+    GivenPoses,
+    rounded_stamp,
+    to_sensor,
+    track,
+)
 from bev_instseg.jobs.job import Job, Segmented, segment_sweep
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.tracking.ego_motion import Odometry, StandingSensor, default_odometry
+from bev_instseg.tracking.ego_motion import Float64, StandingSensor, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker, with_weak_instances
 
+PosesOf = Callable[[str, int], Float64]
 NEW_SEQUENCE_S = 1.0  # stamps that go back by more begin a new sequence
 
 
 class LiveTracker:
-    """Gives objects ids that last; the odometry runs beside the network."""
+    """Gives objects ids that last; the sensor's motion is found beside the network."""
 
-    def __init__(self, segmenter: Segmenter, job: Job, stands: bool) -> None:
+    def __init__(
+        self, segmenter: Segmenter, job: Job, stands: bool, poses: PosesOf | None = None
+    ) -> None:
         """Begin a sequence.
 
         Args:
             segmenter: Finds the instances.
             job: Whether to use tiles.
-            stands: Whether the sensor stands still; else KISS-ICP finds its motion, if installed.
+            stands: Whether the sensor stands still.
+            poses: Returns the (4, 4) pose of a frame at a stamp, or raises ScanError. If None, and
+                the sensor does not stand still, KISS-ICP finds its motion, if installed.
         """
-        self._segmenter, self._job, self._stands = with_weak_instances(segmenter), job, stands
+        self._segmenter, self._job = with_weak_instances(segmenter), job
+        self._poses, self._needs_odometry = poses, poses is None and not stands
         self._pool = ThreadPoolExecutor(1)
         self._begin()
 
     def _begin(self) -> None:
-        self._odometry: Odometry = StandingSensor() if self._stands else default_odometry()
+        self._odometry = default_odometry() if self._needs_odometry else StandingSensor()
+        self._given = GivenPoses()
         self._tracker, self._stamp_s = Tracker(), -np.inf
 
-    def update(self, sweep: Sweep, stamp_ns: int) -> tuple[Segmented, TrackedInstances]:
+    def update(self, sweep: Sweep, frame: str, stamp_ns: int) -> tuple[Segmented, TrackedInstances]:
         """Return everything found in a sweep, and its objects that are confirmed.
 
         Args:
             sweep: The sweep.
+            frame: Frame of its points as they came.
             stamp_ns: Its stamp. If it goes back by more than `NEW_SEQUENCE_S`, objects get new ids.
 
         Raises:
-            ScanError: The stamp is not later than that of the sweep before.
+            ScanError: The stamp is not later than that of the sweep before, or there is no pose.
         """
         stamp_s = rounded_stamp(stamp_ns / 1e9)
         if self._stamp_s - NEW_SEQUENCE_S <= stamp_s <= self._stamp_s:
@@ -54,8 +70,15 @@ class LiveTracker:
         if stamp_s <= self._stamp_s:
             self._begin()
         self._stamp_s = stamp_s
-        pose = self._pool.submit(self._odometry.register, sweep.points)
+        pose = self._pool.submit(self._pose, sweep, frame, stamp_ns)
         segmented = segment_sweep(self._segmenter, self._job, sweep, 0.0)
         rounded = np.round(pose.result(), POSE_DIGITS) + 0.0
         found = Found.now(segmented, need_points=False)
         return segmented, track(self._tracker, stamp_s, rounded, found).confirmed()
+
+    def _pose(self, sweep: Sweep, frame: str, stamp_ns: int) -> Float64:
+        """Return the (4, 4) pose of the next sweep."""
+        if self._poses is None:
+            return self._odometry.register(sweep.points)
+        given = self._poses(frame, stamp_ns)
+        return self._given.next(given, to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m))

@@ -9,8 +9,8 @@ import numpy as np
 
 from bev_instseg.export.ros_messages import Encoder, SegmentedSweep
 from bev_instseg.io.recordings.interpret import interpret_sweep, survey_stamped
+from bev_instseg.io.recordings.merge import joined
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
-from bev_instseg.io.recordings.source import Message
 from bev_instseg.io.recordings.transforms import Transform
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import MAX_SWEEPS, Reading
@@ -18,8 +18,9 @@ from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.job import Job, segment_sweep
 from bev_instseg.jobs.recording_job import EgoBox
 from bev_instseg.jobs.recording_run import in_box
-from bev_instseg.live.follow import LiveTracker
+from bev_instseg.live.follow import LiveTracker, PosesOf
 from bev_instseg.live.own_search import OwnVehicleSearch
+from bev_instseg.live.source import Raw
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.tracking.tracked import TrackedInstances
@@ -36,7 +37,8 @@ class LiveOptions:
         to_frame: Returns the transform to it for a sensor's frame and topic, or raises ScanError.
         ego_box: Where the vehicle itself is, in the coordinates of the points; None to find it.
         tracks: Whether objects are followed from sweep to sweep.
-        stands: Whether the sensor stands still; else odometry finds its motion.
+        stands: Whether the sensor stands still.
+        poses: Returns where a frame was at a stamp; None to find it by odometry.
     """
 
     name: str
@@ -46,6 +48,7 @@ class LiveOptions:
     ego_box: EgoBox | None = None
     tracks: bool = True
     stands: bool = False
+    poses: PosesOf | None = None
 
 
 class LiveResult(NamedTuple):
@@ -81,14 +84,14 @@ class Pipeline:
         self._surveyed: list[StampedSweep] = []
         self._reading: Reading | None = None
         self._search = None if options.stands or options.ego_box else OwnVehicleSearch()
-        self._transforms: dict[str, Transform] = {}
+        self._transforms: dict[tuple[str, str], Transform] = {}  # by frame and topic
         self._job = Job(out=Path(), settings="", setup=options.setup)  # nothing is written by it
         self._tracker: LiveTracker | None = None
         if options.tracks:
-            self._tracker = LiveTracker(segmenter, self._job, options.stands)
+            self._tracker = LiveTracker(segmenter, self._job, options.stands, options.poses)
         segmenter.warm_up()
 
-    def process(self, raw: Message | StampedSweep) -> LiveResult | None:
+    def process(self, raw: Raw) -> LiveResult | None:
         """Segment and track a sweep.
 
         Args:
@@ -100,7 +103,7 @@ class Pipeline:
         Raises:
             ScanError: The sweep cannot be used.
         """
-        stamped = self._in_frame(parse_cloud(raw) if isinstance(raw, Message) else raw)
+        stamped = self._stamped(raw)
         if self._reading is None:
             self._survey(stamped)
             return None
@@ -108,7 +111,7 @@ class Pipeline:
         cleaned = replace(sweep, points=self._without_vehicle(stamped, sweep))
         objects: Instances | TrackedInstances
         if self._tracker is not None:
-            segmented, objects = self._tracker.update(cleaned, stamped.stamp_ns)
+            segmented, objects = self._tracker.update(cleaned, stamped.frame_id, stamped.stamp_ns)
             place_m = objects.pose[:3, 3]
         else:
             segmented, place_m = segment_sweep(self._segmenter, self._job, cleaned, 0.0), None
@@ -128,6 +131,10 @@ class Pipeline:
         self._surveyed.append(stamped)
         if len(self._surveyed) < MAX_SWEEPS:
             return
+        if self._transforms and self._setup.origin_m is None:
+            places = [one.translation_m for one in self._transforms.values()]
+            x_m, y_m, z_m = np.mean(places, axis=0).tolist()
+            self._setup = replace(self._setup, origin_m=(x_m, y_m, z_m))
         reading = survey_stamped(self._path, self._surveyed, self._setup)
         assert reading is not None
         self._reading, self._surveyed = reading, []
@@ -140,19 +147,25 @@ class Pipeline:
         sweep = interpret_sweep(self._path, stamped, self._setup, reading)
         self._segmenter.segment_with_maps(sweep.points)  # to be warm
 
-    def _in_frame(self, sweep: StampedSweep) -> StampedSweep:
-        """Bring a sweep to the frame that is wanted; as `Recording.sweep` does."""
-        find = self._options.to_frame
-        if find is None:
-            return sweep
-        if sweep.frame_id not in self._transforms:
-            found = find(sweep.frame_id, sweep.topic)
-            self._transforms[sweep.frame_id] = found
-            if self._setup.origin_m is None:
-                x_m, y_m, z_m = found.translation_m.tolist()
-                self._setup = replace(self._setup, origin_m=(x_m, y_m, z_m))
-        moved = self._transforms[sweep.frame_id].apply(sweep.points)
-        return replace(sweep, frame_id=self._options.frame, points=moved)
+    def _stamped(self, raw: Raw) -> StampedSweep:
+        """Parse a sweep and bring it to the frame that is wanted; as `Recording.sweep` does."""
+        sweeps = [raw] if isinstance(raw, StampedSweep) else [parse_cloud(one) for one in raw]
+        if self._options.to_frame is None:
+            return sweeps[0]
+        return joined(sweeps, self._options.frame, self._to_frame)
+
+    def _to_frame(self, frame_id: str, topic: str) -> Transform:
+        """Return the transform of a sensor; the first one that is found stays."""
+        sensor = frame_id, topic
+        if sensor not in self._transforms:
+            assert self._options.to_frame is not None
+            self._transforms[sensor] = self._options.to_frame(frame_id, topic)
+            if self._reading is not None and self._options.setup.origin_m is None:
+                self.notice(
+                    f"{topic} came after the first {MAX_SWEEPS} sweeps: its points count, but the "
+                    "square that is looked at stays centred on the others"
+                )
+        return self._transforms[sensor]
 
     def _without_vehicle(self, stamped: StampedSweep, sweep: Sweep) -> Float32:
         """Return the sweep's points with the vehicle's own outside every grid."""

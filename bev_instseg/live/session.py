@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+import numpy as np
+
 from bev_instseg.exceptions import ScanError
 from bev_instseg.live.pipeline import LiveResult, Pipeline
 from bev_instseg.live.slot import NewestSlot
@@ -44,7 +46,7 @@ class LiveSession:
         self.error: Exception | None = None
         self._source, self._pipeline, self._outputs = source, pipeline, outputs
         self._slot = NewestSlot[Arrival]()
-        self._before = 0, 0  # dropped and lost before the first result
+        self._before = 0, 0, 0  # dropped, lost and incomplete before the first result
         self._stop = threading.Event()
         works = self._receive, self._compute
         self._threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
@@ -85,11 +87,15 @@ class LiveSession:
         """
         if not self.state.num_sweeps:
             return f"no results yet: {self.num_arrived} sweeps arrived, {self.num_failed} unusable"
-        dropped = self._slot.num_dropped - self._before[0]
-        lost = self._source.num_lost - self._before[1]
+        dropped, lost, incomplete = np.subtract(self._counts(), self._before).tolist()
+        alone = f", {incomplete} incomplete" if incomplete else ""
         failed = f", {self.num_failed} unusable" if self.num_failed else ""
-        counts = f"{self.state.rate(window_s)}, {dropped} dropped, {lost} lost{failed}"
+        counts = f"{self.state.rate(window_s)}, {dropped} dropped, {lost} lost{alone}{failed}"
         return f"{counts}; {self.state.latencies()}; {self.state.num_objects} objects"
+
+    def _counts(self) -> tuple[int, int, int]:
+        """Return how many sweeps were dropped, lost and incomplete."""
+        return self._slot.num_dropped, self._source.num_lost, self._source.num_incomplete
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
@@ -113,7 +119,7 @@ class LiveSession:
                 self._pipeline.notice(str(error))
                 continue
             if result is None:
-                self._before = self._slot.num_dropped, self._source.num_lost
+                self._before = self._counts()
                 continue
             for output in self._outputs:
                 output.write(result)

@@ -8,17 +8,20 @@ from typing import Protocol
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.source import Message
 
+# A ``PointCloud2`` of each sensor, not parsed yet, or a sweep that a decoder has made.
+Raw = tuple[Message, ...] | StampedSweep
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """A sweep that has just arrived.
 
     Attributes:
-        raw: A ``PointCloud2`` that has not been parsed, or a sweep that a decoder has made.
+        raw: What it consists of.
         arrived_s: When it was complete, by ``time.perf_counter``.
     """
 
-    raw: Message | StampedSweep
+    raw: Raw
     arrived_s: float
 
 
@@ -43,6 +46,11 @@ class Source(Protocol):
     @property
     def num_lost(self) -> int:
         """How many sweeps were lost on the way."""
+        ...
+
+    @property
+    def num_incomplete(self) -> int:
+        """How many sweeps lack one of several sensors."""
         ...
 
     def advice(self) -> str:

@@ -97,6 +97,11 @@ class VelodynePackets:
         """Lost packets leave gaps in sweeps, but lose none; see `Source`."""
         return 0
 
+    @property
+    def num_incomplete(self) -> int:
+        """None: there is one sensor; see `Source`."""
+        return 0
+
     def advice(self) -> str:
         """Return what has arrived instead of sweeps; see `Source`."""
         if self._trouble:

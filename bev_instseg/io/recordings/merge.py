@@ -1,16 +1,25 @@
-"""Put the messages of several sensors together by their stamps, while they stream by."""
+"""Put the sweeps of several sensors together: messages by their stamps, then points in a frame."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import numpy as np
+
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.source import Message
+from bev_instseg.io.recordings.transforms import Transform
 
 MAX_WAITING = 8  # sweeps that wait for those of another sensor; more means that it has stopped
 NUM_GAPS = 20  # the period is the median of as many gaps between stamps
 
 
 class Merger:
-    """Groups messages around those of the first topic."""
+    """Groups messages around those of the first topic.
+
+    Attributes:
+        first: The first topic.
+        num_alone: How many groups lack a topic.
+    """
 
     def __init__(self, topics: Sequence[str]) -> None:
         """Prepare to merge.
@@ -18,11 +27,12 @@ class Merger:
         Args:
             topics: The topics; the first sets the pace and gives the stamps.
         """
-        self.num_alone = 0  # groups in which a topic is missing
-        self._first = topics[0]
+        self.first = topics[0]
+        self.num_alone = 0
         self._waiting: deque[Message] = deque()
         self._others: dict[str, deque[Message]] = {topic: deque() for topic in topics[1:]}
-        self._gaps: deque[int] = deque(maxlen=NUM_GAPS)
+        self._last_ns: dict[str, int] = {}
+        self._gaps = {topic: deque[int](maxlen=NUM_GAPS) for topic in topics}
 
     def groups(self, messages: Iterable[Message]) -> Iterator[tuple[Message, ...]]:
         """Yield each message of the first topic with the nearest of the others.
@@ -34,30 +44,44 @@ class Merger:
             messages: The messages of all topics, in the order of the recording.
         """
         for message in messages:
-            if message.topic == self._first:
-                if self._waiting and message.stamp_ns > self._waiting[-1].stamp_ns:
-                    self._gaps.append(message.stamp_ns - self._waiting[-1].stamp_ns)
-                self._waiting.append(message)
-            else:
-                self._others[message.topic].append(message)
-                if len(self._others[message.topic]) > 2 * MAX_WAITING:
-                    self._others[message.topic].popleft()
+            self.add(message)
             while self._is_ready():
-                yield self._next()
+                yield self.next_group()
         while self._waiting:
-            yield self._next()
+            yield self.next_group()
 
-    def _is_ready(self) -> bool:
-        if len(self._waiting) < 2:  # a gap is known from two on
-            return False
+    def add(self, message: Message) -> None:
+        """Hold a message; raises ScanError if it has no header."""
+        stamp_ns, topic = message.stamp_ns, message.topic
+        if stamp_ns > self._last_ns.get(topic, stamp_ns):
+            self._gaps[topic].append(stamp_ns - self._last_ns[topic])
+        self._last_ns[topic] = stamp_ns
+        if topic == self.first:
+            self._waiting.append(message)
+            return
+        self._others[topic].append(message)
+        if len(self._others[topic]) > 2 * MAX_WAITING:
+            self._others[topic].popleft()
+
+    def undecided(self) -> set[str]:
+        """Return the topics that may yet send what is nearest to the oldest sweep that waits.
+
+        What came last is nearest if it is later than that sweep, or so little earlier that the next
+        one would have to be early by half a period of its topic to be nearer.
+        """
+        if not self._gaps[self.first]:  # how far away the nearest may be is not known yet
+            return set(self._others)
         stamp_ns = self._waiting[0].stamp_ns
-        passed = all(q and q[-1].stamp_ns >= stamp_ns for q in self._others.values())
-        return passed or len(self._waiting) > MAX_WAITING
+        return {
+            topic
+            for topic, queue in self._others.items()
+            if not queue or stamp_ns - queue[-1].stamp_ns > self._period_ns(topic, 0) / 4
+        }
 
-    def _next(self) -> tuple[Message, ...]:
+    def next_group(self) -> tuple[Message, ...]:
+        """Return the oldest message of the first topic with what is nearest to it so far."""
         first = self._waiting.popleft()
-        gaps = sorted(self._gaps)
-        reach_ns = gaps[len(gaps) // 2] / 2 if gaps else float("inf")
+        reach_ns = self._period_ns(self.first, float("inf")) / 2
         group = [first]
         for queue in self._others.values():
             distances = [abs(message.stamp_ns - first.stamp_ns) for message in queue]
@@ -69,3 +93,37 @@ class Merger:
             group.append(queue.popleft())
         self.num_alone += len(group) <= len(self._others)
         return tuple(group)
+
+    def _is_ready(self) -> bool:
+        if len(self._waiting) < 2:  # a gap is known from two on
+            return False
+        stamp_ns = self._waiting[0].stamp_ns
+        passed = all(q and q[-1].stamp_ns >= stamp_ns for q in self._others.values())
+        return passed or len(self._waiting) > MAX_WAITING
+
+    def _period_ns(self, topic: str, unknown: float) -> float:
+        gaps = sorted(self._gaps[topic])
+        return gaps[len(gaps) // 2] if gaps else unknown
+
+
+def joined(
+    sweeps: Sequence[StampedSweep], frame: str, to_frame: Callable[[str, str], Transform]
+) -> StampedSweep:
+    """Return the points of several sensors in one frame, with the stamp of the first.
+
+    Args:
+        sweeps: A sweep of each sensor.
+        frame: The frame.
+        to_frame: Returns the transform to it for a sensor's frame and topic, or raises ScanError.
+    """
+    moved = [to_frame(one.frame_id, one.topic).apply(one.points) for one in sweeps]
+    shared = [name for name in sweeps[0].extras if all(name in one.extras for one in sweeps)]
+    return StampedSweep(
+        stamp_ns=sweeps[0].stamp_ns,
+        frame_id=frame,
+        topic="+".join(one.topic for one in sweeps),
+        points=np.concatenate(moved),
+        has_intensity=all(one.has_intensity for one in sweeps),
+        extras={name: np.concatenate([one.extras[name] for one in sweeps]) for name in shared},
+        num_missing=sum(one.num_missing for one in sweeps),
+    )

@@ -5,7 +5,7 @@ interpolated at the stamp of the sweep, between the two samples around it.
 """
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +15,19 @@ from scipy.spatial.transform import Rotation
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.io.recordings.decode import parse
 from bev_instseg.io.recordings.point_cloud2 import stamp_text
-from bev_instseg.io.recordings.source import TRANSFORMS, Source
-from bev_instseg.io.recordings.transforms import Transform, recorded_frames
+from bev_instseg.io.recordings.source import TRANSFORMS, Message, Source
+from bev_instseg.io.recordings.transforms import (
+    FrameTree,
+    Transform,
+    named_transforms,
+    recorded_frames,
+)
 
 ODOMETRY = "nav_msgs/Odometry"
 MAX_GAP_S = 1.0  # between two samples
 MAX_BEYOND_S = 0.2  # before the first sample and after the last one
 MAX_LISTED = 20
+Pair = tuple[str, str]  # of frames
 OTHERWISE = "leave out --poses to find the motion from the points"
 
 
@@ -91,10 +97,11 @@ class RecordedPoses:
         return pose
 
 
-class _Samples:
-    """The samples of a link, in the order of the recording."""
+class Samples:
+    """The samples of a link, as they come."""
 
     def __init__(self) -> None:
+        """Begin without any."""
         self._stamps, self._values = array("q"), array("d")
 
     def add(self, header: object, place: object, turn: object) -> None:
@@ -104,14 +111,12 @@ class _Samples:
         self._values.extend(getattr(place, axis) for axis in "xyz")
         self._values.extend(getattr(turn, axis) for axis in "xyzw")
 
-    def link(self, source: Source, name: str, is_inverse: bool = False) -> MovingLink:
+    def link(self, name: str, is_inverse: bool = False) -> MovingLink:
         """Return the link; raises ScanError if it cannot be used."""
         stamps, order = np.unique(np.array(self._stamps, np.int64), return_index=True)
         values = np.array(self._values).reshape(-1, 7)[order]
         if len(stamps) < 2 or not np.isfinite(values).all() or not values[:, 3:].any(axis=1).all():
-            raise ScanError(
-                f"{source.path}: {name} has fewer than two poses, or an invalid one; {OTHERWISE}"
-            )
+            raise ScanError(f"{name} has fewer than two poses, or an invalid one; {OTHERWISE}")
         return MovingLink(name, stamps, values[:, :3], values[:, 3:], is_inverse)
 
 
@@ -127,51 +132,103 @@ def find_poses(source: Source, frame: str, name: str) -> RecordedPoses:
         ScanError: There is no such topic or frame, or nothing leads there.
     """
     topics = [topic.name for topic in source.topics() if topic.type == ODOMETRY]
-    if name in topics:
-        return _from_odometry(source, frame, name)
-    tree = recorded_frames(source)
-    chain = tree.chain(frame, name.lstrip("/"))
-    if chain is None:
-        raise ScanError(
-            f"{source.path}: --poses {name}: no transforms to this frame from "
-            f"{frame or 'the points'} "
-            f"(frames: {_listing(tree.frames)}; odometry: {_listing(topics)})"
-        )
-    moving = {pair: _Samples() for pair in chain if tree.is_moving(*pair)}
+    try:
+        if name in topics:
+            return _from_odometry(source, frame, name)
+        tree = recorded_frames(source)
+        chain = tree.chain(frame, name.lstrip("/"))
+        if chain is None:
+            raise no_chain(tree, frame, topics)
+        return _from_transforms(source, tree, chain)
+    except ScanError as error:
+        raise ScanError(f"{source.path}: --poses {name}: {error}") from None
+
+
+def _from_transforms(source: Source, tree: FrameTree, chain: Sequence[Pair]) -> RecordedPoses:
+    moving = {
+        (end, start) if tree.is_parent(start, end) else (start, end): Samples()
+        for start, end in chain
+        if tree.is_moving(start, end)
+    }
     offered = {topic.name for topic in source.topics() if topic.type in TRANSFORMS}
     for message in source.messages(offered) if moving else ():
-        for one in parse(message).transforms:
-            parent, child = (
-                printable(text).lstrip("/") for text in (one.header.frame_id, one.child_frame_id)
-            )
-            for pair in ((child, parent), (parent, child)):
-                if pair in moving:
-                    body = one.transform
-                    moving[pair].add(one.header, body.translation, body.rotation)
+        for parent, child, one in named_transforms(message):
+            if (child, parent) in moving:
+                body = one.transform
+                moving[child, parent].add(one.header, body.translation, body.rotation)
+    return chained(tree, chain, moving)
+
+
+def no_chain(tree: FrameTree, frame: str, odometry: Iterable[str]) -> ScanError:
+    """Return the error that no transforms lead from a frame to the one that was asked for.
+
+    Args:
+        tree: The transforms.
+        frame: Where they should begin.
+        odometry: Topics that may have been meant.
+    """
+    return ScanError(
+        f"no transforms lead there from {frame or 'the points'} (frames: "
+        f"{_listing(tree.frames)}; odometry: {_listing(odometry)})"
+    )
+
+
+def chained(
+    tree: FrameTree, chain: Sequence[Pair], moving: Mapping[Pair, Samples]
+) -> RecordedPoses:
+    """Return the poses that a chain of transforms gives; raises ScanError for links without them.
+
+    Args:
+        tree: Has the fixed transforms.
+        chain: Pairs of frames that lead to the common frame; see `FrameTree.chain`.
+        moving: The samples of transforms that change, by child and parent.
+    """
     links: list[Transform | MovingLink] = []
-    for pair in chain:
-        if pair in moving:
-            text = f"the transform from {pair[0]} to {pair[1]}"
-            links.append(moving[pair].link(source, text, tree.is_parent(*pair)))
+    for start, end in chain:
+        text = f"the transform from {start} to {end}"
+        if (start, end) in moving:
+            links.append(moving[start, end].link(text))
+        elif (end, start) in moving:
+            links.append(moving[end, start].link(text, is_inverse=True))
         else:
-            links.append(tree.step(*pair))
+            links.append(tree.step(start, end))
     return RecordedPoses(tuple(links))
 
 
 def _from_odometry(source: Source, frame: str, topic: str) -> RecordedPoses:
-    samples, child = _Samples(), ""
+    samples, child = Samples(), ""
     for message in source.messages({topic}):
-        parsed = parse(message)
-        samples.add(parsed.header, parsed.pose.pose.position, parsed.pose.pose.orientation)
-        child = printable(parsed.child_frame_id).lstrip("/")
+        child = add_odometry(samples, message)
     tree = recorded_frames(source)
+    return mounted_poses(tree, frame, child, samples.link(topic))
+
+
+def add_odometry(samples: Samples, message: Message) -> str:
+    """Add a message of `ODOMETRY`, and return the frame whose pose it is."""
+    parsed = parse(message)
+    samples.add(parsed.header, parsed.pose.pose.position, parsed.pose.pose.orientation)
+    return printable(parsed.child_frame_id).lstrip("/")
+
+
+def mounted_poses(tree: FrameTree, frame: str, child: str, link: MovingLink) -> RecordedPoses:
+    """Return the poses of a frame that moves with another one.
+
+    Args:
+        tree: Has the fixed transforms.
+        frame: The frame.
+        child: The other one.
+        link: The poses of the other one.
+
+    Raises:
+        ScanError: No fixed transform leads from one to the other.
+    """
     mounted = tree.find(frame, child)
     if mounted is None:
         raise ScanError(
-            f"{source.path}: --poses {topic}: no fixed transform from {frame or 'the points'} to "
-            f"{child or 'an unnamed frame'}, whose odometry it is (frames: {_listing(tree.frames)})"
+            f"no fixed transform from {frame or 'the points'} to {child or 'an unnamed frame'}, "
+            f"whose odometry it is (frames: {_listing(tree.frames)})"
         )
-    return RecordedPoses((mounted, samples.link(source, topic)))
+    return RecordedPoses((mounted, link))
 
 
 def _listing(names: Iterable[str]) -> str:

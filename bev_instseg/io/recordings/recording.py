@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.io.recordings.merge import Merger
+from bev_instseg.io.recordings.merge import Merger, joined
 from bev_instseg.io.recordings.open_recording import choose_topics, frame_of, open_source
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
 from bev_instseg.io.recordings.poses import RecordedPoses, find_poses
@@ -185,19 +185,7 @@ class Recording:
             sweeps = [raw.parts]
         else:
             sweeps = [parse_cloud(message) for message in raw.parts]
-        if not self.frame:
-            return sweeps[0]
-        moved = [self._to_frame(one.frame_id, one.topic).apply(one.points) for one in sweeps]
-        shared = [name for name in sweeps[0].extras if all(name in one.extras for one in sweeps)]
-        return StampedSweep(
-            stamp_ns=raw.stamp_ns,
-            frame_id=self.frame,
-            topic="+".join(one.topic for one in sweeps),
-            points=np.concatenate(moved),
-            has_intensity=all(one.has_intensity for one in sweeps),
-            extras={name: np.concatenate([one.extras[name] for one in sweeps]) for name in shared},
-            num_missing=sum(one.num_missing for one in sweeps),
-        )
+        return joined(sweeps, self.frame, self._to_frame) if self.frame else sweeps[0]
 
     def origin_m(self) -> NDArray[np.float64] | None:
         """Return where the sensors are in the selected frame, in the middle; None without one."""

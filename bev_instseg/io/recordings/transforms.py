@@ -1,6 +1,6 @@
 """Fixed transforms between the frames of a robot, from a recording or from a file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,18 +186,30 @@ def recorded_frames(recording: Source) -> FrameTree:
     return tree
 
 
+def named_transforms(message: Message) -> Iterator[tuple[str, str, Any]]:
+    """Yield parent, child and ``TransformStamped`` of a ``TFMessage``.
+
+    Raises:
+        ScanError: The message is damaged.
+    """
+    for one in parse(message).transforms:
+        parent, child = one.header.frame_id, one.child_frame_id
+        yield printable(parent).lstrip("/"), printable(child).lstrip("/"), one
+
+
 def add_transforms(tree: FrameTree, message: Message) -> None:
     """Add the transforms of a ``TFMessage``; raises ScanError if it is damaged."""
-    for one in parse(message).transforms:
-        shift, turn = one.transform.translation, one.transform.rotation
-        try:
-            to_parent = from_quaternion(
-                (shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w)
-            )
-        except ValueError as error:
-            raise ScanError(f"{message.topic}: {error}; give --extrinsics") from None
-        parent, child = one.header.frame_id, one.child_frame_id
-        tree.add(printable(parent).lstrip("/"), printable(child).lstrip("/"), to_parent)
+    for parent, child, one in named_transforms(message):
+        tree.add(parent, child, to_parent(message.topic, one))
+
+
+def to_parent(topic: str, stamped: Any) -> Transform:
+    """Return the transform of a ``TransformStamped``; raises ScanError if it has no numbers."""
+    shift, turn = stamped.transform.translation, stamped.transform.rotation
+    try:
+        return from_quaternion((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))
+    except ValueError as error:
+        raise ScanError(f"{topic}: {error}; give --extrinsics") from None
 
 
 def read_extrinsics(path: Path) -> Mapping[str, Transform]:

@@ -1,0 +1,43 @@
+"""The fixed transforms of a robot, as it publishes them."""
+
+import time
+from collections.abc import Callable
+
+from bev_instseg.io.recordings.source import TRANSFORMS, Message
+from bev_instseg.io.recordings.transforms import (
+    STATIC_TOPIC,
+    FrameTree,
+    Transform,
+    add_transforms,
+    find_transform,
+)
+
+TRANSFORM_TYPE = "tf2_msgs/msg/TFMessage"
+Take = Callable[[float], list[bytes]]  # waits so many seconds for messages; see `RosReader.take`
+
+
+class RobotFrames:
+    """The transforms on ``/tf_static``, which may come late."""
+
+    def __init__(self, take: Take) -> None:
+        """Know none.
+
+        Args:
+            take: Receives the messages of the topic.
+        """
+        self._tree, self._take = FrameTree(), take
+
+    def tree(self) -> FrameTree:
+        """Return the transforms so far; raises ScanError if a message is damaged."""
+        for data in self._take(0):
+            add_transforms(self._tree, transforms_message(STATIC_TOPIC, data))
+        return self._tree
+
+    def find(self, frame_id: str, topic: str, target: str) -> Transform:
+        """Return the transform from a sensor's coordinates to a frame; see `find_transform`."""
+        return find_transform(self.tree(), frame_id, topic, target)
+
+
+def transforms_message(topic: str, data: bytes) -> Message:
+    """Return a ``TFMessage`` that has just arrived."""
+    return Message(topic, TRANSFORMS[0], time.time_ns(), data, is_ros1=False)
