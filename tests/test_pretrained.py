@@ -19,8 +19,8 @@ LICENCES = {
     "clean": ("Apache-2.0", "licence | Apache-2.0"),
 }
 GOLDEN = {  # class: (TP, FP, FN), PQ
-    "vehicle": ((17, 0, 2), 0.896),
-    "pedestrian": ((6, 0, 0), 0.970),
+    "vehicle": ((19, 0, 0), 0.956),
+    "pedestrian": ((6, 1, 0), 0.892),
     "cyclist": ((3, 0, 0), 0.980),
 }
 
@@ -48,8 +48,8 @@ def test_an_unknown_network_is_refused() -> None:
 def test_result_on_the_bundled_sweep(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
     """The result is the same in the native precision of every processor.
 
-    No count depends on the last bits: all scores are at least 0.16 above their threshold of 0.5,
-    and in bfloat16 they differ by at most 0.011.
+    No count depends on the last bits: all scores are at least 0.10 above their threshold of 0.4,
+    and in bfloat16 they differ by at most 0.010.
     """
     monkeypatch.setattr("bev_instseg.engines.torch_engine.native_dtype", lambda device: dtype)
     segmenter = Segmenter.from_pretrained(device="cpu", runtime="torch")
