@@ -188,7 +188,7 @@ def test_command_measures_compares_and_plots(tmp_path, monkeypatch, capsys):
     arguments = ["--only", *parts, "--repeats", "1", "--json", str(result)]
     assert benchmark.main([*arguments, "--plot", str(plot)]) == 0
     printed = capsys.readouterr().out
-    for word in ("voxelize", "bytes to labels", "floor", "full dense grid", "size^", "a second"):
+    for word in ("voxelize", "bytes to labels", "floor", "full dense grid", "size^", "per second"):
         assert word in printed
     found = json.loads(result.read_text())
     assert set(parts) < set(found)

@@ -506,8 +506,8 @@ def test_a_job_with_other_settings_is_refused_while_one_writes_to_the_same_folde
     assert run(sweeps, out, weights) == 0
     assert codes == [2, 0]
     assert (
-        f"segment_scan: {out}: a job with other weights or settings is writing there; wait for its "
-        "end or choose another output folder\n"
+        f"segment_scan: {out}: a job with other weights or settings is writing there; wait until "
+        "it is done or choose another output folder\n"
     ) in capsys.readouterr().err
     assert run(sweeps, out, weights, *other_settings) == 0
     assert not [path for path in out.iterdir() if path.name.startswith(TEMPORARY)]
