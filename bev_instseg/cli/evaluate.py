@@ -5,6 +5,7 @@ Examples:
   %(prog)s --data ~/semantickitti --sequences 06 10 --errors errors
   %(prog)s --data ~/drives --sequences 00 01 --sequence --smooth
   %(prog)s --data ~/semantickitti --sequences 06 10 --unknown
+  %(prog)s --data ~/semantickitti --sequences 00 --weights lanes --points --tolerance 0.2
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
@@ -20,6 +21,10 @@ the labels of a whole sequence are in memory then).
 --unknown prints how well the ground is found, and the recall of all labelled things, whatever their
 class, with and without unknown things (as segment --unknown finds them), beside ground removal +
 DBSCAN, with times. The classes of the labels must be SemanticKITTI's.
+
+--points prints the precision and recall of points by class, whatever their instance, for labels
+that do not tell instances apart, such as SemanticKITTI's lane markings. --tolerance then counts a
+point as correct if the other side has a point of the class within this distance.
 
 --errors DIR writes a list of all missed objects and false alarms (errors.csv), statistics of them
 (errors.md), pictures of the frames with the most errors (worst_1.png, ...) and a reliability
@@ -88,6 +93,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
         from bev_instseg.benchmark.unknown import compare_unknown
 
         print(compare_unknown(segmenter, arguments.data, refs))
+        return 0
+    if arguments.points:
+        from bev_instseg.evaluation.point_scores import score_points
+
+        frames = tqdm(refs, unit="frame")
+        print(score_points(segmenter, arguments.data, frames, arguments.tolerance).table())
         return 0
     if arguments.sequence:
         from bev_instseg.cli.evaluate_sequences import score_sequences
@@ -170,14 +181,18 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
         raise ValueError(
             f"{arguments.data}: --unknown needs SemanticKITTI layout, with a class for each point"
         )
-    for table in ("sequence", "unknown"):
+    if layout == "kitti" and arguments.points:
+        raise ValueError(f"{arguments.data}: --points needs SemanticKITTI layout")
+    for table in ("sequence", "unknown", "points"):
         for option in ("png", "errors", "json", "tolerance"):
+            if table == "points" and option == "tolerance":
+                continue
             if getattr(arguments, table) and getattr(arguments, option):
                 raise ValueError(f"--{table} prints a table of its own: leave out --{option}")
     if arguments.smooth and not arguments.sequence:
         raise ValueError("--smooth is about tracks: add --sequence, or leave it out")
-    if arguments.sequence and arguments.unknown:
-        raise ValueError("--sequence and --unknown print different tables: choose one")
+    if arguments.sequence + arguments.unknown + arguments.points > 1:
+        raise ValueError("--sequence, --unknown and --points print different tables: choose one")
     if layout == "semantickitti" and arguments.split:
         raise ValueError(
             f"{arguments.data}: this is SemanticKITTI layout, use --sequences, not --split"
@@ -217,6 +232,11 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--unknown",
         action="store_true",
         help="score the ground and the recall of labelled things of any kind",
+    )
+    parser.add_argument(
+        "--points",
+        action="store_true",
+        help="score points by class only, for labels that do not tell instances apart",
     )
     parser.add_argument(
         "--tolerance",
