@@ -1,5 +1,5 @@
 #!/bin/sh
-# Export shipped weights in 8 bits again: sh scripts/quantize_shipped.sh default|clean DATA OUT
+# Export shipped weights in 8 bits: sh scripts/quantize_shipped.sh default|clean|lanes DATA OUT
 # DATA holds pandaset, and for `default` kitti, semantickitti and nuscenes, too. Only sweeps that
 # the weights were trained on are used, and simulated ones.
 set -eu
@@ -8,7 +8,7 @@ sim=$(mktemp -d)
 trap 'rm -rf "$sim"' EXIT
 bev-instseg simulate --out "$sim" --count 16 --sequence 1 --sensor any --seed 77
 sweeps=
-[ "$name" = clean ] || sweeps=$(
+[ "$name" != default ] || sweeps=$(
 	for stem in $(awk 'NR % 10 == 1' "$data/kitti/ImageSets/train.txt"); do
 		ls "$data"/kitti/training/velodyne*/"$stem.bin" | head -1
 	done

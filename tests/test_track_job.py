@@ -180,7 +180,7 @@ def test_without_times_a_tenth_of_a_second_is_assumed_once(
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("times.txt", "0\n0.1\n0.1\n0.2\n0.3\n0.4\n", "time does not go on in line 3"),
+        ("times.txt", "0\n0.1\n0.1\n0.2\n0.3\n0.4\n", "time does not increase in line 3"),
         ("times.txt", "0\n0.1\n", "2 rows for 6 sweeps"),
         ("times.txt", "0\nnan\n", "line 2: expected 1 numbers"),
         ("poses.txt", "1 0 0 0 0 1 0 0 0 0 2 0\n", "line 1 is not a pose"),

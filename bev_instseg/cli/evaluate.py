@@ -9,18 +9,18 @@ Examples:
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
-Before the scores comes a table of what the labels hold and what each kind is taken as; after them,
-recall and PQ by the number of judged points of an object and by its range.
+First comes a table of the kinds of labels and how they are used, then the scores, then recall and
+PQ by number of points and by range.
 
 --sequence tracks the objects of each sequence (as segment --track does) and prints PQ without and
-with tracking, and HOTA, MOTA, IDF1, id switches and LSTQ. Of simulated sequences it also prints the
-mean errors of positions and velocities, from their objects.csv. With --smooth, the same scores are
-printed once more for tracks that are judged by later sweeps, too (as segment --track --smooth does;
-the labels of a whole sequence are in memory then).
+with tracking, HOTA, MOTA, IDF1, id switches and LSTQ. For simulated sequences it also prints the
+mean errors of positions and velocities, from their objects.csv. --smooth adds the same scores for
+smoothed tracks (as segment --track --smooth makes them); the labels of a whole sequence are then
+in memory.
 
---unknown prints how well the ground is found, and the recall of all labelled things, whatever their
-class, with and without unknown things (as segment --unknown finds them), beside ground removal +
-DBSCAN, with times. The classes of the labels must be SemanticKITTI's.
+--unknown prints how well the ground is found, and the recall of all labelled objects, whatever
+their class, with and without unknown objects (as segment --unknown finds them), compared with
+ground removal + DBSCAN, with times. The labels must use SemanticKITTI's classes.
 
 --points prints the precision and recall of points by class, whatever their instance, for labels
 that do not tell instances apart, such as SemanticKITTI's lane markings. --tolerance then counts a

@@ -36,7 +36,7 @@ def associate(
         noise: (D, 2, 2) their covariances.
         sizes_m: (D, 2) length and width of their boxes.
         classes: (D,) their classes.
-        unknown: The class of unknown things; -1 if there are none.
+        unknown: The class of unknown objects; -1 if there are none.
 
     Returns:
         (M,) rows of the tracks and (M,) of the instances that match.

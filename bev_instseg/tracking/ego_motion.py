@@ -115,14 +115,14 @@ def read_times(path: Path) -> Float64:
         path: The file.
 
     Raises:
-        ScanError: The file cannot be read, or time does not go on.
+        ScanError: The file cannot be read, or time does not increase.
     """
     times = _numbers(path, 1)[:, 0]
     back = np.flatnonzero(np.diff(times) <= 0)
     if len(back):
         line = int(back[0]) + 2
         raise ScanError(
-            f"{path}: time does not go on in line {line}: {times[line - 2]:g} s, then "
+            f"{path}: time does not increase in line {line}: {times[line - 2]:g} s, then "
             f"{times[line - 1]:g} s; put each sequence into a folder of its own"
         )
     return times

@@ -24,7 +24,7 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     later are accepted, and an object that was taken for one and never seen again is not.
 
     Positions, velocities, headings and who moves are those of `whole_path`. Ids stay as they are,
-    and so do unknown things.
+    and so do unknown objects.
 
     Args:
         sweeps: The results of a `Tracker` for all sweeps of a sequence, in order, unconfirmed

@@ -58,7 +58,7 @@ class Tracker:
         self._stamp_s = -np.inf
         self._num_ids = 0
         self._class_names: tuple[str, ...] = ()
-        self._unknown = -1  # class of unknown things
+        self._unknown = -1  # class of unknown objects
         self._state = empty_state(0)
         self._is_hidden = np.zeros(0, bool)
 
@@ -107,7 +107,8 @@ class Tracker:
                 default, see `learned_centres`.
 
         Raises:
-            ValueError: The time does not go on, the classes have changed, or the pose is none.
+            ValueError: The time does not increase, the classes have changed, or the pose is
+                invalid.
         """
         self._check(stamp_s, pose)
         pose = np.eye(4) if pose is None else np.asarray(pose, np.float64)
