@@ -1,10 +1,10 @@
 #!/bin/sh
-# Train the weights of the package from scratch: `clean`, then `default` and `lanes` on from it.
+# Train the weights of the package from scratch: `clean`, then `default` on from it.
 #
 #   scripts/train_shipped.sh DATA OUT
 #
 # DATA contains kitti, semantickitti, pandaset and nuscenes. All files are written to OUT, the last
-# of them clean.safetensors, default.safetensors and run-lanes/weights.safetensors.
+# of them clean.safetensors and default.safetensors, each with its .json.
 # After an interruption, run it again: finished steps are skipped and training resumes.
 # A GPU is used if there is one; on two CPU cores it takes six hours.
 set -eu
@@ -105,7 +105,3 @@ train run-first "$clean" --config $first --objects "$out/first.npz" "$out/simula
 mean "$out/first.safetensors" "$clean" "$out/run-first/weights.safetensors"
 calibrate default "$out/mean.safetensors" \
 	--fold "$configs/folds/second.yaml" "$out/first.safetensors"
-
-simulate lanes 40 400 --seed 91
-simulate lanes 41 30 --seed 92
-train run-lanes "$clean" --config "$configs/lanes.yaml"

@@ -425,7 +425,7 @@ def test_packets_are_segmented_and_recorded(capture: Path, weights: str, tmp_pat
         running("play", capture, "--udp", port, "--loop"),
         running("live", "--pcap-udp", port, *options) as process,
     ):
-        said, notes = process.communicate(timeout=100)
+        said, notes = process.communicate(timeout=180)
     assert process.returncode == 0, notes
     [path] = out.iterdir()
     assert path.name.startswith(f"UDP_port_{port}_")
@@ -473,7 +473,7 @@ def test_two_processes_exchange_sweeps_and_labels_by_dds(
                         got[name][hash(data)] = data
             assert "/points" in topics.published(CLOUD)
         process.send_signal(signal.SIGINT)
-        said, notes = process.communicate(timeout=60)
+        said, notes = process.communicate(timeout=180)
     assert process.returncode == 130, notes
     assert "bev-instseg live: stopped" in notes
     [path] = out.iterdir()

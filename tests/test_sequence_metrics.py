@@ -220,7 +220,7 @@ def test_the_command_scores_sequences(
 def test_smoothing_is_scored_with_the_motion_of_simulated_objects(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write_sequence(tmp_path, "00", 5, 41, replace(HDL64, azimuths=700))
+    write_sequence(tmp_path, "00", 10, 41, replace(HDL64, azimuths=700))
     command = ["--data", str(tmp_path), "--sequences", "00", "--sequence", "--smooth"]
     assert evaluate.main(command) == 0
     lines = capsys.readouterr().out.splitlines()

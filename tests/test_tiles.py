@@ -151,11 +151,10 @@ def test_objects_are_found_once_and_whole_wherever_the_seam_is(shift_m, trained)
     evaluator.add(frame, instances)
     result = evaluator.result().per_class
     vehicles, people, cyclists = (result[name] for name in trained.config.class_names)
-    assert vehicles.tp >= 13  # of 15; two are missed without tiles, too
-    assert vehicles.fp == 0
+    assert (vehicles.tp, vehicles.fp) == (15, 0)
     assert vehicles.sq > 0.97
-    assert (people.tp, people.fn) == (5, 0)
-    assert cyclists.tp >= 2  # of 3
+    assert people.tp >= 3  # of 5; the scores of two are close to the threshold
+    assert cyclists.tp == 3
     assert people.fp + cyclists.fp <= 2
     assert sum(kind.fp_fragment for kind in result.values()) == 0
     for number in range(1, len(frame.classes) + 1):

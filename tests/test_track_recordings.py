@@ -381,7 +381,7 @@ def test_poses_that_are_not_there_are_refused_in_a_line(
     assert run(path, out, weights, "--poses", "earth") == 2
     [line] = lines(capsys)
     assert line.endswith(
-        f"{path}: --poses earth: no transforms to this frame from velodyne (frames: base_link, "
+        f"{path}: --poses earth: no transforms lead there from velodyne (frames: base_link, "
         "map, odom, velodyne; odometry: /odometry)"
     )
     assert not list(out.glob("*.mcap*"))

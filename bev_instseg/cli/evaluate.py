@@ -5,7 +5,7 @@ Examples:
   %(prog)s --data ~/semantickitti --sequences 06 10 --errors errors
   %(prog)s --data ~/drives --sequences 00 01 --sequence --smooth
   %(prog)s --data ~/semantickitti --sequences 06 10 --unknown
-  %(prog)s --data ~/semantickitti --sequences 00 --weights lanes --points --tolerance 0.2
+  %(prog)s --data ~/semantickitti --sequences 00 --weights lanes.safetensors --points
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
@@ -73,6 +73,8 @@ from bev_instseg.visualize import draw_comparison
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter  # imports torch, which --help does not need
 
+ALLOWED = (("points", "tolerance"), ("sequence", "check"), ("unknown", "check"))  # go together
+
 
 def main(argv: list[str] | None = None, prog: str = "python tools/evaluate.py") -> int:
     """Run the command and return its exit code."""
@@ -86,6 +88,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
     refs = list_chosen_frames(arguments)
     segmenter = make_segmenter(arguments)
+    if arguments.points:  # needs no instances, which the check looks for
+        from bev_instseg.evaluation.point_scores import score_points
+
+        frames = tqdm(refs, unit="frame")
+        print(score_points(segmenter, arguments.data, frames, arguments.tolerance).table())
+        return 0
     check_evaluation({arguments.data.name: refs}, segmenter.config)
     if arguments.check:
         return 0
@@ -93,12 +101,6 @@ def evaluate(arguments: argparse.Namespace) -> int:
         from bev_instseg.benchmark.unknown import compare_unknown
 
         print(compare_unknown(segmenter, arguments.data, refs))
-        return 0
-    if arguments.points:
-        from bev_instseg.evaluation.point_scores import score_points
-
-        frames = tqdm(refs, unit="frame")
-        print(score_points(segmenter, arguments.data, frames, arguments.tolerance).table())
         return 0
     if arguments.sequence:
         from bev_instseg.cli.evaluate_sequences import score_sequences
@@ -184,8 +186,8 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
     if layout == "kitti" and arguments.points:
         raise ValueError(f"{arguments.data}: --points needs SemanticKITTI layout")
     for table in ("sequence", "unknown", "points"):
-        for option in ("png", "errors", "json", "tolerance"):
-            if table == "points" and option == "tolerance":
+        for option in ("png", "errors", "json", "tolerance", "check"):
+            if (table, option) in ALLOWED:
                 continue
             if getattr(arguments, table) and getattr(arguments, option):
                 raise ValueError(f"--{table} prints a table of its own: leave out --{option}")
