@@ -109,9 +109,9 @@ def test_an_object_that_is_gone_for_long_gets_a_new_id() -> None:
 def test_a_false_alarm_that_flickers_dies_and_a_steady_object_lives() -> None:
     tracker, flickers, steady = Tracker(), [], []
     for i in range(30):
-        rows = [("pedestrian", 12.0, 3.0, 0.0, 0.55)]
+        rows = [("pedestrian", 12.0, 3.0, 0.0, 0.5)]
         if i % 4 == 0:
-            rows.append(("pedestrian", 25.0, -8.0, 0.0, 0.52))
+            rows.append(("pedestrian", 25.0, -8.0, 0.0, 0.47))
         result = tracker.update_instances(instances_of(rows), 0.1 * i).confirmed()
         near = [one.instance.box[0] < 20 for one in result]
         steady.append(any(near))
@@ -301,7 +301,7 @@ def test_looking_both_ways() -> None:
     for i in range(12):
         name = "pedestrian" if i < 3 else "cyclist"
         rows = [(name, 8 + 0.1 * i, 2.0, 0.0, 0.5 if i < 3 else 0.9)]
-        rows += [("pedestrian", 20.0, -9.0, 0.0, 0.6)] * (i == 5)  # never seen again
+        rows += [("pedestrian", 20.0, -9.0, 0.0, 0.5)] * (i == 5)  # never seen again
         causal[i] = tracker.update_instances(instances_of(rows), 0.1 * i)
     both = smooth(causal)
     assert list(both) == list(range(12))

@@ -14,7 +14,7 @@ Float64 = NDArray[np.float64]
 KEPT = 0.7  # share of the log odds that remains from one sweep to the next
 SEEN, MISSED = 0.5, -1.5  # log odds of being found, and of being missed, in one sweep
 LIMIT = 6.0  # of the log odds
-CONFIRM, DOUBT = 0.6, 0.0  # log odds: at 0.65 a track is confirmed, below 0.5 not any more
+CONFIRM, DOUBT = 0.2, -0.4  # log odds: at 0.55 a track is confirmed, below 0.4 not any more
 MIN_SCORE = 1e-3
 CLASS_KEPT = 0.95  # share of the evidence for classes that remains from one sweep to the next
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # torch
 Float64 = NDArray[np.float64]
 Index = NDArray[np.intp]
 
-WEAK_SCORE = 0.3  # instances that score less are not even considered
+WEAK_SCORE = 0.2  # instances that score less are not even considered
 SIZE_KEPT = 0.99  # share of the largest size that remains from one sweep to the next
 RANGE_M = 45.0  # what is farther away may leave the grid: that it is not seen says nothing
 TENTATIVE_S = 0.35  # how long an unseen object that is not confirmed is expected back
