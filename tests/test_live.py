@@ -397,8 +397,11 @@ def environment() -> dict[str, str]:
 
 
 def command(name: str, *words: object) -> list[str]:
-    """The command line of one of this package's commands."""
-    program = "import sys; from bev_instseg.cli.main import main; raise SystemExit(main())"
+    """The command line of one of this package's commands; Ctrl-C ends it also below ``nohup``."""
+    program = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from bev_instseg.cli.main import main; raise SystemExit(main())"
+    )
     return [sys.executable, "-c", program, name, *map(str, words)]
 
 
