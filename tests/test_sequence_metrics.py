@@ -223,7 +223,9 @@ def test_smoothing_is_scored_with_the_motion_of_simulated_objects(
     write_sequence(tmp_path, "00", 10, 41, replace(HDL64, azimuths=700))
     command = ["--data", str(tmp_path), "--sequences", "00", "--sequence", "--smooth"]
     assert evaluate.main(command) == 0
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    assert "times from" in printed.err
+    lines = printed.out.splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
     first = next(i for i, row in enumerate(rows) if "IDF1" in row)
     head, scores = rows[first], rows[first + 2 :]

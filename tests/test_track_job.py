@@ -245,6 +245,26 @@ def test_files_are_found_beside_or_above_and_rows_by_number(tmp_path: Path) -> N
         find_sequences([*items, elsewhere], times=tmp_path / "00" / "times.txt")
 
 
+@pytest.mark.parametrize(
+    ("first", "step", "step_s", "notice"),
+    [
+        (1533151603547, 500, 0.5, "times from the names, which count milliseconds since 1970"),
+        (1533151603547590, 500_435, 0.500435, "microseconds since 1970"),
+        (1533151603547590123, 100_000_000, 0.1, "nanoseconds since 1970"),
+        (153315160354, 500, 0.1, "no times.txt, so 0.1 s"),  # 1974 in milliseconds
+        (10**12, 5, 0.005, "milliseconds"),
+        (1, 5, 0.1, "no times.txt, so 0.1 s"),
+    ],
+)
+def test_times_are_found_in_names(
+    tmp_path: Path, first: int, step: int, step_s: float, notice: str
+) -> None:
+    names = [f"{first + i * step}.bin" for i in range(3)]
+    [sequence] = find_sequences([Item(tmp_path / name, name) for name in names])
+    np.testing.assert_allclose(sequence.stamps_s, step_s * np.arange(3), atol=1e-9)
+    assert notice in sequence.notices[0]
+
+
 def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:
     to_camera = np.array([[0, -1, 0, 0.1], [0, 0, -1, 0.2], [1, 0, 0, -0.3], [0, 0, 0, 1.0]])
     sensor = [pose_of(1.5 * i, 0.2 * i, 0.1 * i) for i in range(3)]

@@ -1,5 +1,6 @@
 """The part of the evaluate command that scores tracks."""
 
+import sys
 from collections.abc import Callable
 from itertools import repeat
 from pathlib import Path
@@ -47,8 +48,12 @@ def score_sequences(
         both_ways: Whether to score the smoothed tracks, too.
     """
     scores = _Scores(data, refs, segmenter, both_ways)
+    sequences = find_sequences([Item(_path(data, ref), ref.name) for ref in refs])
+    for sequence in sequences:
+        for notice in sequence.notices:
+            print(f"note: {notice}", file=sys.stderr)
     with tqdm(total=len(refs), unit="frame") as progress:
-        for sequence in find_sequences([Item(_path(data, ref), ref.name) for ref in refs]):
+        for sequence in sequences:
             scores.add(sequence, progress.update)
     smoothed = None if scores.smoothed is None else scores.smoothed.result()
     return SequenceResult(scores.untracked.result(), scores.tracked.result(), smoothed)

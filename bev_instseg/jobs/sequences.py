@@ -15,6 +15,7 @@ from bev_instseg.tracking.ego_motion import read_poses, read_times
 
 PERIOD_S = 0.1  # assumed where no times are given
 TIMES, POSES = "times.txt", "poses.txt"
+Y2000_S, Y2100_S = 946_684_800, 4_102_444_800  # seconds since 1970
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +43,7 @@ def find_sequences(
 ) -> list[SweepSequence]:
     """Group sweeps by folder; each folder is a sequence.
 
+    Without a file, times are those in the names, or else a fixed period.
     ``times.txt`` and ``poses.txt``, in the folder or in the one above it, are used if there are
     any. A row belongs to each sweep, or to the sweep whose name is the number of the row.
 
@@ -78,12 +80,30 @@ def _sequence(
             raise ScanError(
                 f"{times}: the times do not increase from sweep to sweep; check the names"
             )
+    elif named := _times_in_names(items):
+        stamps_s, unit = named
+        notices.append(f"{name}: times from the names, which count {unit} since 1970")
     else:
         notices.append(f"{name}: no {TIMES}, so {PERIOD_S} s from sweep to sweep is assumed")
     if poses:
         notices.append(f"{name}: poses from {printable(str(poses))}")
     found = _rows(items, read_poses(poses), poses) if poses else None
     return SweepSequence(folder, tuple(items), stamps_s, found, tuple(notices))
+
+
+def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | None:
+    """Return times from names such as ``1533151603547590.bin``, from the first on, and their unit.
+
+    Names are times if all of them are whole numbers, none twice, of a date from 2000 to 2099.
+    """
+    stems = [item.path.stem for item in items]
+    if len(set(stems)) < len(stems) or not all(re.fullmatch(r"[1-9]\d{11,18}", s) for s in stems):
+        return None
+    numbers = [int(stem) for stem in stems]
+    for unit, per_s in (("milliseconds", 10**3), ("microseconds", 10**6), ("nanoseconds", 10**9)):
+        if all(Y2000_S * per_s <= number < Y2100_S * per_s for number in numbers):
+            return np.array([(number - numbers[0]) / per_s for number in numbers]), unit
+    return None
 
 
 def _beside(folder: Path, name: str) -> Path | None:
