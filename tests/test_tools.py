@@ -367,6 +367,9 @@ def test_evaluate_reports_wrong_arguments(
         (kitti_root, ["--sequences", "01"], "this is KITTI layout"),
         (kitti_root, ["--unlabelled-is-background"], "this is KITTI layout"),
         (semantickitti_root, ["--sequences", "01", "--split", "val"], "use --sequences"),
+        (kitti_root, ["--points"], "--points needs SemanticKITTI layout"),
+        (semantickitti_root, ["--sequences", "01", "--points", "--check"], "leave out --check"),
+        (semantickitti_root, ["--sequences", "01", "--points", "--unknown"], "choose one"),
     ):
         assert evaluate.main(["--data", str(data), "--weights", weights, *more]) == 2
         error = capsys.readouterr().err.splitlines()[-1]

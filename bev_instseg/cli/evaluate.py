@@ -73,7 +73,11 @@ from bev_instseg.visualize import draw_comparison
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter  # imports torch, which --help does not need
 
-ALLOWED = (("points", "tolerance"), ("sequence", "check"), ("unknown", "check"))  # go together
+OTHER_TABLES = {  # options that print a table of their own, and what they refuse
+    "sequence": ("png", "errors", "json", "tolerance"),
+    "unknown": ("png", "errors", "json", "tolerance"),
+    "points": ("png", "errors", "json", "check"),
+}
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/evaluate.py") -> int:
@@ -185,15 +189,13 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
         )
     if layout == "kitti" and arguments.points:
         raise ValueError(f"{arguments.data}: --points needs SemanticKITTI layout")
-    for table in ("sequence", "unknown", "points"):
-        for option in ("png", "errors", "json", "tolerance", "check"):
-            if (table, option) in ALLOWED:
-                continue
+    for table, options in OTHER_TABLES.items():
+        for option in options:
             if getattr(arguments, table) and getattr(arguments, option):
                 raise ValueError(f"--{table} prints a table of its own: leave out --{option}")
     if arguments.smooth and not arguments.sequence:
         raise ValueError("--smooth is about tracks: add --sequence, or leave it out")
-    if arguments.sequence + arguments.unknown + arguments.points > 1:
+    if sum(getattr(arguments, table) for table in OTHER_TABLES) > 1:
         raise ValueError("--sequence, --unknown and --points print different tables: choose one")
     if layout == "semantickitti" and arguments.split:
         raise ValueError(

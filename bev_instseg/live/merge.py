@@ -84,7 +84,7 @@ class LiveMerger:
             self._since_s.clear()
 
     def _look_for_absent(self, parts: Sequence[Message]) -> None:
-        """Count a group that lacks a topic; say so if a topic that is sent is lacking for long."""
+        """Count an incomplete group; report a topic that is sent but keeps missing."""
         absent = set(self._topics) - {one.topic for one in parts}
         self.num_incomplete += bool(absent)
         self._num_absent = Counter({topic: self._num_absent[topic] + 1 for topic in absent})
