@@ -117,6 +117,7 @@ class LabelledRecording:
         self._written_to = self._path.with_name(name)
         self.next_index = 0  # of the first sweep that is missing
         self.num_written: int = 0
+        self._error: OSError | None = None
         self._file = open(self._written_to, "wb")  # noqa: SIM115
         with suppress(OSError):  # not every file system has locks
             fcntl.flock(self._file, fcntl.LOCK_EX)
@@ -152,15 +153,19 @@ class LabelledRecording:
             sweep: The sweep, with a message for each topic.
 
         Raises:
-            OSError: The file cannot be written, for instance because the disk is full.
+            OSError: The file cannot be written, for instance because the disk is full; then no
+                later sweep is written either.
         """
+        if self._error is not None:
+            raise self._error
         when_ns = max(sweep.stamp_ns, 0)
         try:
             for channel, data in zip(self._channels, sweep.messages, strict=True):
                 self._writer.add_message(channel, when_ns, data, when_ns, sweep.index)
             self._writer.flush()
         except OSError as error:
-            raise OSError(error.errno, f"{error.strerror}{STOPPED}", str(self._part)) from None
+            self._error = OSError(error.errno, f"{error.strerror}{STOPPED}", str(self._part))
+            raise self._error from None
         self.next_index = sweep.index + 1
         self.num_written += 1
 

@@ -108,6 +108,7 @@ class Encoder:
         """
         self._classes = tuple(classes)
         self._store = message_types()
+        self._unset = self._unset_marker()
 
     def encode(self, result: SegmentedSweep) -> tuple[bytes, ...]:
         """Return a serialised message for each of `TOPICS`."""
@@ -195,24 +196,30 @@ class Encoder:
 
     def _marker(self, header: Any, group: str, number: int, action: int, kind: int) -> Any:
         """Return a marker without position and size."""
-        zero = self._new("geometry_msgs/Point", 0.0, 0.0, 0.0)
-        upright = self._new("geometry_msgs/Quaternion", 0.0, 0.0, 0.0, 1.0)
-        stamp = self._new("builtin_interfaces/Time", 0, 0)
-        no_data = np.zeros(0, np.uint8)
-        nowhere = self._new("std_msgs/Header", stamp, "")
-        values: dict[str, Any] = {
+        values = {
             "header": header,
             "ns": group,
             "id": number,
             "type": kind,
             "action": action,
+            "points": [],
+            "colors": [],
+        }
+        return self._store.types["visualization_msgs/msg/Marker"](**values, **self._unset)
+
+    def _unset_marker(self) -> dict[str, Any]:
+        """Return the values of a marker that most markers leave as they are, for all to share."""
+        zero = self._new("geometry_msgs/Point", 0.0, 0.0, 0.0)
+        upright = self._new("geometry_msgs/Quaternion", 0.0, 0.0, 0.0, 1.0)
+        stamp = self._new("builtin_interfaces/Time", 0, 0)
+        no_data = np.zeros(0, np.uint8)
+        nowhere = self._new("std_msgs/Header", stamp, "")
+        return {
             "pose": self._new("geometry_msgs/Pose", zero, upright),
             "scale": self._new("geometry_msgs/Vector3", 0.0, 0.0, 0.0),
             "color": self._new("std_msgs/ColorRGBA", 0.0, 0.0, 0.0, 0.0),
             "lifetime": self._new("builtin_interfaces/Duration", 0, 0),
             "frame_locked": False,
-            "points": [],
-            "colors": [],
             "texture_resource": "",
             "texture": self._new("sensor_msgs/CompressedImage", nowhere, "", no_data),
             "uv_coordinates": [],
@@ -221,7 +228,6 @@ class Encoder:
             "mesh_file": self._new("visualization_msgs/MeshFile", "", no_data),
             "mesh_use_embedded_materials": False,
         }
-        return self._store.types["visualization_msgs/msg/Marker"](**values)
 
     def _new_cloud(self, header: Any, num_points: int) -> Any:
         """Return a cloud of as many points, without their data."""
@@ -241,8 +247,8 @@ class Encoder:
         records = labelled_points(result, self._classes)
         empty = self._serialise(self._new_cloud(header, len(records)), POINTS[1])
         # A message ends with the number of data bytes (4), the data, and is_dense (1).
-        data = records.tobytes()
-        return b"".join((empty[:-5], len(data).to_bytes(4, "little"), data, empty[-1:]))
+        size = records.nbytes.to_bytes(4, "little")
+        return b"".join((empty[:-5], size, records.data, empty[-1:]))
 
 
 def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> NDArray[np.void]:
@@ -251,11 +257,11 @@ def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> N
     records = np.zeros(len(points), POINT)
     for k, name in enumerate(("x", "y", "z", "intensity")):
         records[name] = points[:, k]
-    records["instance"] = np.append(np.uint32(0), result.ids)[instances.labels]
-    scores = np.concatenate([np.zeros(1, np.float32), instances.scores])
+    rows = instances.labels
+    records["instance"] = np.append(np.uint32(0), result.ids)[rows]
+    records["score"] = np.append(np.float32(0), instances.scores)[rows]
     numbers = np.array([one.label for one in classes], np.uint16)
-    kinds = np.concatenate([np.zeros(1, np.uint16), numbers[instances.classes]])
-    records["score"], records["class"] = scores[instances.labels], kinds[instances.labels]
+    records["class"] = np.append(np.uint16(0), numbers[instances.classes])[rows]
     if instances.ground is not None:
         records["class"][instances.ground] = GROUND_LABEL
     return records

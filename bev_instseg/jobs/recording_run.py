@@ -1,7 +1,7 @@
 """Segment a recording: a stream of sweeps in, a recording with labels and tracks out."""
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -127,23 +127,28 @@ class RecordingRun:
         with (
             new_renderer(self._job.job) as renderer,
             ThreadPoolExecutor(workers, initializer=engine.use_one_thread) as pool,
+            ThreadPoolExecutor(1) as disk,
             closing(
                 run_in_threads(self._steps(writer), num_sweeps or MANY, self._find, engine)
             ) as steps,
         ):
-            queue = InOrder[SweepOutcome](pool, QUEUED_PER_WORKER * workers)
+            finished = InOrder[SweepOutcome](pool, QUEUED_PER_WORKER * workers)
+            written = InOrder[SweepOutcome](disk, QUEUED_PER_WORKER)
             for step, future in steps:
                 try:
                     found = future.result()
                     tracked = self._track(step, found)
                 except EXPECTED_ERRORS as error:
-                    done = queue.put_done(SweepOutcome(failure(step.item, error)))
+                    dones = finished.put_done(SweepOutcome(failure(step.item, error)))
                 else:
                     if found.segmented is None:
                         continue
-                    done = queue.put(self._finish, renderer, step, found, tracked)
-                yield from _written(writer, done)
-            yield from _written(writer, queue.rest())
+                    dones = finished.put(self._finish, renderer, step, found, tracked)
+                for done in dones:
+                    yield from written.put(_write, writer, done)
+            for done in finished.rest():
+                yield from written.put(_write, writer, done)
+            yield from written.rest()
 
     def _steps(self, writer: LabelledRecording) -> Iterator[_Step]:
         """Yield the sweeps to do; for the tracker also those that an earlier process finished."""
@@ -233,12 +238,10 @@ class RecordingRun:
         )
 
 
-def _written(writer: LabelledRecording, dones: Iterable[SweepOutcome]) -> Iterator[SweepOutcome]:
-    """Write sweeps, and yield them."""
-    for done in dones:
-        if done.stored is not None:
-            writer.write(done.stored)
-        yield done
+def _write(writer: LabelledRecording, done: SweepOutcome) -> SweepOutcome:
+    if done.stored is not None:
+        writer.write(done.stored)
+    return done
 
 
 def smooth_recording(segmenter: Segmenter, writer: LabelledRecording) -> None:

@@ -94,9 +94,9 @@ def _share_staying(sweeps: Sequence[Float32]) -> float:
 
 
 def _near(points: Float32) -> NDArray[np.bool_]:
-    near: NDArray[np.bool_] = (np.hypot(points[:, 0], points[:, 1]) < REACH_M) & (
-        np.abs(points[:, 2]) < HALF * CELL_M
-    )
+    x, y, z = points[:, 0], points[:, 1], points[:, 2]
+    with np.errstate(over="ignore"):
+        near: NDArray[np.bool_] = (x * x + y * y < REACH_M**2) & (np.abs(z) < HALF * CELL_M)
     return near
 
 

@@ -162,6 +162,8 @@ def _as_float32(columns: NDArray[np.floating]) -> NDArray[np.float32]:
                 "coordinates too far from the origin for float32; --frame of the sensor, or "
                 "subtract an offset"
             )
+    if columns.dtype == np.float32 and columns.shape[1] == 4:
+        return columns
     points = np.zeros((len(columns), 4), np.float32)
     with np.errstate(over="ignore"):
         points[:, : columns.shape[1]] = columns

@@ -1,17 +1,20 @@
 #!/usr/bin/env python
-"""Measure the peak memory of segmenting and tracking recordings of different lengths.
+"""Measure rate and peak memory of recordings, beside a folder with the same sweeps.
 
 Example:
-  python scripts/recording_memory.py drives/sequences/00/velodyne --sweeps 500 5000
+  python scripts/measure_recording.py drives/sequences/00/velodyne --sweeps 500 5000
 
-The recordings repeat the sweeps of a folder, forth and back.
+Recording and folder repeat the sweeps that are given, forth and back. Rates are those of the whole
+command.
 """
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -25,44 +28,58 @@ MAIN = "import sys; from bev_instseg.cli.main import main; sys.exit(main())"
 
 
 def main() -> int:
-    """Print the peak of each length."""
+    """Print the figures of each length."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="folder of .bin sweeps with x, y, z, intensity")
     parser.add_argument("--sweeps", type=int, nargs="+", required=True, metavar="N")
-    parser.add_argument("--options", default="", help="options of bev-instseg segment")
+    parser.add_argument(
+        "--no-track", action="store_true", help="do not track, in the folder neither"
+    )
     arguments = parser.parse_args()
-    sweeps = [np.fromfile(path, np.float32) for path in sorted(arguments.folder.glob("*.bin"))]
+    sources = sorted(arguments.folder.glob("*.bin"))
+    sources += sources[-2:0:-1]
     for count in arguments.sweeps:
-        with tempfile.TemporaryDirectory(dir=".") as folder:
-            path = Path(folder) / "drive.mcap"
-            write_recording(path, sweeps, count)
-            command = ["segment", str(path), "--out", folder + "/out", *arguments.options.split()]
-            process = subprocess.Popen([sys.executable, "-c", MAIN, *command])
-            _, status, usage = os.wait4(process.pid, 0)
-            if status:
-                return 1
-        print(f"{count:,} sweeps: at most {usage.ru_maxrss / 1024:.0f} MB of memory", flush=True)
+        with tempfile.TemporaryDirectory(dir=".") as name:
+            drive, folder = Path(name, "drive.mcap"), Path(name, "sweeps")
+            repeated = [sources[i % len(sources)] for i in range(count)]
+            write_recording(drive, repeated)
+            folder.mkdir()
+            for i, source in enumerate(repeated):
+                shutil.copyfile(source, folder / f"{i:06}.bin")
+            tracking = "--no-track" if arguments.no_track else "--track"
+            for kind, path in {"recording": drive, "folder": folder}.items():
+                command = ["segment", path, "--out", Path(name, kind), tracking]
+                start = time.perf_counter()
+                process = subprocess.Popen([sys.executable, "-c", MAIN, *map(str, command)])
+                _, status, usage = os.wait4(process.pid, 0)
+                if status:
+                    return 1
+                rate = count / (time.perf_counter() - start)
+                print(
+                    f"{count:,} sweeps, {kind}: {rate:.1f} sweeps/s, at most "
+                    f"{usage.ru_maxrss / 1024:.0f} MB of memory",
+                    flush=True,
+                )
     return 0
 
 
-def write_recording(path: Path, sweeps: list[np.ndarray], count: int) -> None:
-    """Write a recording that repeats sweeps, forth and back.
+def write_recording(path: Path, sweeps: list[Path]) -> None:
+    """Write a recording.
 
     Args:
         path: The ``.mcap`` file.
-        sweeps: (4 N,) float32 each: x, y, z and intensity of N points.
-        count: How many sweeps to write.
+        sweeps: ``.bin`` files with x, y, z and intensity.
     """
-    store, there_and_back = message_types(), [*sweeps, *sweeps[-2:0:-1]]
+    store = message_types()
     definition, _ = store.generate_msgdef(CLOUD, ros_version=2)
     with open(path, "wb") as file:
         writer = Writer(file, compression=CompressionType.LZ4)
         writer.start(profile="ros2")
         schema = writer.register_schema(CLOUD, "ros2msg", definition.encode())
         channel = writer.register_channel("/points", "cdr", schema)
-        for i in range(count):
+        for i, sweep in enumerate(sweeps):
             stamp_ns = (i + 1) * PERIOD_NS
-            message = cloud(there_and_back[i % len(there_and_back)], stamp_ns)
+            message = cloud(np.fromfile(sweep, np.float32), stamp_ns)
             writer.add_message(channel, stamp_ns, bytes(store.serialize_cdr(message, CLOUD)), 0)
         writer.finish()  # type: ignore[no-untyped-call]
 
