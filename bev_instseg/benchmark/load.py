@@ -19,7 +19,8 @@ from bev_instseg.segmenter import Segmenter
 
 NUM_SWEEPS = 100  # timed in each situation
 PERIOD_S = 0.1  # of a sensor
-BUSY = "while True: pass"
+BUSY = "import os, sys; os.nice(int(sys.argv[1]))\nwhile True: pass"
+LOW_PRIORITY = 10
 
 
 def report(setup: Setup) -> Report:
@@ -61,10 +62,16 @@ def measure_load(
         median, p99 = np.percentile(samples[len(points) :], (50, 99)).tolist()
         return {"median_ms": median, "p99_ms": p99}
 
+    def ten_a_second() -> dict[str, float]:
+        return time_sweeps(PERIOD_S)
+
     found = {"one free core": _alone(segmenter, time_sweeps), "all cores, free": time_sweeps()}
     with busy_processes(num_threads()):
         found["all cores, each busy"] = time_sweeps()
-        found["the same, ten sweeps a second"] = time_sweeps(PERIOD_S)
+        found["the same, ten sweeps a second"] = ten_a_second()
+        found["one thread, ten sweeps a second"] = _alone(segmenter, ten_a_second)
+    with busy_processes(num_threads(), LOW_PRIORITY):
+        found[f"the same, the others at nice {LOW_PRIORITY}"] = _alone(segmenter, ten_a_second)
     return found
 
 
@@ -83,13 +90,15 @@ def _alone(segmenter: Segmenter, call: Callable[[], dict[str, float]]) -> dict[s
 
 
 @contextmanager
-def busy_processes(count: int) -> Iterator[None]:
+def busy_processes(count: int, niceness: int = 0) -> Iterator[None]:
     """Keep some processes busy.
 
     Args:
         count: Their number.
+        niceness: By how much their priority is lower than that of this process.
     """
-    processes = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    command = [sys.executable, "-c", BUSY, str(niceness)]
+    processes = [subprocess.Popen(command) for _ in range(count)]
     try:
         yield
     finally:
