@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -147,6 +148,13 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     recordings.add_argument(
         "--files", action="store_true", help="also write a .label and a .json for each sweep"
     )
+
+
+def check_ego_box(box: Sequence[float] | None) -> None:
+    """Raise ValueError for a box that holds nothing because it is the wrong way round."""
+    if box is not None and not (box[0] <= box[1] and box[2] <= box[3]):  # NaN, too
+        given = " ".join(f"{value:g}" for value in box)
+        raise ValueError(f"--ego-box is x from, x to, y from, y to; got {given}")
 
 
 def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
