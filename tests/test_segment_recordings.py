@@ -493,3 +493,12 @@ def test_options_of_recordings_are_refused_for_sweeps(
     assert segment.main(command) == 2
     assert f"{option[0]} is for recordings, and there is none" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--topic", "--frame", "--poses"])
+def test_a_name_that_is_empty_is_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        segment.main([str(tmp_path), "--out", str(tmp_path / "out"), option, ""])
+    assert f"argument {option}: must not be empty" in capsys.readouterr().err

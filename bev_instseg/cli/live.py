@@ -45,6 +45,7 @@ from bev_instseg.cli.arguments import (
     add_network_arguments,
     make_segmenter,
     new_parser,
+    not_empty,
     positive,
     run,
 )
@@ -79,6 +80,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--ros2",
+        type=not_empty,
         action="append",
         metavar="TOPIC",
         help="a PointCloud2 topic of ROS 2; more than one --ros2 are merged",
@@ -110,7 +112,7 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
     add_frame_options(sensor)
     sensor.add_argument(
         "--frame",
-        default="",
+        type=not_empty,
         metavar="NAME",
         help="bring the points to this frame, such as base_link, by /tf_static (needed to merge)",
     )
@@ -129,6 +131,7 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
     )
     sensor.add_argument(
         "--poses",
+        type=not_empty,
         metavar="NAME",
         help="motion of the sensor: a frame that /tf leads to, such as odom, or a topic of "
         "odometry, such as /odometry (default: KISS-ICP)",
@@ -229,7 +232,7 @@ def _listen(
     from bev_instseg.live.ros_points import RosPoints
     from bev_instseg.live.velodyne_udp import VelodynePackets
 
-    frame: str = arguments.frame.lstrip("/")
+    frame: str = (arguments.frame or "").lstrip("/")
     to_frame: Callable[[str, str], Transform] | None = None
     if arguments.extrinsics is not None:
         known = read_extrinsics(arguments.extrinsics)

@@ -75,7 +75,7 @@ def segment_recordings(
     require_one_for_rerun(arguments, len(recordings))
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
-    selection = Selection(tuple(arguments.topic), arguments.frame, arguments.extrinsics)
+    selection = Selection(tuple(arguments.topic), arguments.frame or "", arguments.extrinsics)
     check_ego_box(arguments.ego_box)
     if selection.extrinsics is not None and not selection.frame:
         raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
