@@ -40,23 +40,45 @@ def test_kiss_icp_follows_the_sensor() -> None:
     pytest.importorskip("kiss_icp", reason="needs the extra track")
     poses = [pose_of(0.8 * i, 0.02 * i * i, 0.03 * i) for i in range(10)]
     odometry = KissOdometry()
-    found = [odometry.register(courtyard(pose, i)) for i, pose in enumerate(poses)]
+    found = [odometry.register(courtyard(pose, i), 0.1 * i) for i, pose in enumerate(poses)]
     for pose, true in zip(found, poses, strict=True):
         assert np.hypot(*(pose - true)[:2, 3]) < 0.1
         turn = true[:3, :3].T @ pose[:3, :3]
         assert abs(np.arctan2(turn[1, 0], turn[0, 0])) < 0.01
     again = KissOdometry()
-    np.testing.assert_array_equal(again.register(courtyard(poses[0], 0)), found[0])
-    np.testing.assert_array_equal(again.register(courtyard(poses[1], 1)), found[1])
-    still = again.register(np.zeros((0, 4), np.float32))  # an empty sweep
+    np.testing.assert_array_equal(again.register(courtyard(poses[0], 0), 0.0), found[0])
+    np.testing.assert_array_equal(again.register(courtyard(poses[1], 1), 0.1), found[1])
+    still = again.register(np.zeros((0, 4), np.float32), 0.2)  # an empty sweep
     np.testing.assert_array_equal(still, found[1])
+
+
+def test_missing_sweeps_do_not_hold_kiss_icp_back() -> None:
+    pytest.importorskip("kiss_icp", reason="needs the extra track")
+    odometry = KissOdometry()
+    for i in (*range(10), 15, 16, 17):  # half a second is missing
+        true = pose_of(0.8 * i, 0.0, 0.03 * i)
+        pose = odometry.register(courtyard(true, i), 0.1 * i)
+        assert np.hypot(*(pose - true)[:2, 3]) < 0.1
+
+
+def test_after_a_pause_kiss_icp_begins_at_the_last_pose() -> None:
+    pytest.importorskip("kiss_icp", reason="needs the extra track")
+    odometry = KissOdometry()
+    for i in range(4):
+        last = odometry.register(courtyard(pose_of(0.8 * i), i), 0.1 * i)
+    poses = [pose_of(18 + 0.8 * i, -3.0, 1.5) for i in range(4)]  # driven on, and turned
+    found = [odometry.register(courtyard(pose, i), 60 + 0.1 * i) for i, pose in enumerate(poses)]
+    np.testing.assert_allclose(found[0], last, atol=1e-9)
+    for pose, true in zip(found, poses, strict=True):
+        expected = last @ np.linalg.inv(poses[0]) @ true
+        assert np.hypot(*(pose - expected)[:2, 3]) < 0.1
 
 
 def test_without_kiss_icp_a_notice_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ego_motion, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match=r"pip install 'bev-instseg\[track\]'"):
         odometry = default_odometry()
-    np.testing.assert_array_equal(odometry.register(np.zeros((0, 4), np.float32)), np.eye(4))
+    np.testing.assert_array_equal(odometry.register(np.zeros((0, 4), np.float32), 0.0), np.eye(4))
 
 
 def test_update_segments_and_tracks() -> None:

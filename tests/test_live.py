@@ -258,6 +258,26 @@ def ids(result: LiveResult) -> set[int]:
     return {int(one.id) for one in parsed(result.messages)["detections"].detections}
 
 
+def test_after_a_pause_objects_get_new_ids(segmenter: Segmenter) -> None:
+    said: list[str] = []
+    work = pipeline(segmenter, said, stands=True)
+    results = [work.process(message(i, SWEEPS[i])) for i in range(MAX_SWEEPS + 4)]
+    before = {one for result in results if result is not None for one in ids(result)}
+    result = work.process(message(MAX_SWEEPS + 604, SWEEPS[MAX_SWEEPS + 4]))
+    assert result is not None
+    assert ids(result)
+    assert not ids(result) & before
+    assert said[-1] == "a pause of 60.1 s: all objects get new ids"
+
+
+def test_sweeps_in_another_frame_are_left_out(segmenter: Segmenter) -> None:
+    work = pipeline(segmenter, tracks=False)
+    work.process(message(0, SWEEPS[0]))
+    data = cloud_message(stamp(1), "rear", SWEEPS[1])
+    with pytest.raises(ScanError, match="in the frame rear, not in velodyne as the first sweep"):
+        work.process((Message("/points", POINT_CLOUD, 0, data, False),))
+
+
 def test_points_are_brought_to_a_frame_once_it_is_known(segmenter: Segmenter) -> None:
     from bev_instseg.io.recordings.transforms import from_degrees
 
@@ -614,6 +634,12 @@ def test_what_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     np.testing.assert_array_equal(played[2].points, SWEEPS[2])
     assert [one.due_s for one in recorded_sweeps(tmp_path / "drive.mcap", rate_hz=4)][2] == 0.5
     (tmp_path / "drive.mcap").unlink()
+    with writing(tmp_path, "bag") as bag:
+        for i, frame in enumerate(("roof", "rear", "roof")):
+            bag.cloud("/points", SWEEPS[i], i, frame=frame)
+    with pytest.warns(UserWarning, match="in the frame rear, not in roof"):
+        assert len(list(recorded_sweeps(tmp_path / "drive.bag"))) == 2
+    (tmp_path / "drive.bag").unlink()
     for i in range(2):
         SWEEPS[i].tofile(tmp_path / f"{i}.bin")
     assert [round(one.due_s, 6) for one in recorded_sweeps(tmp_path)] == [0.0, 0.1]

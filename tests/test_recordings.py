@@ -275,6 +275,115 @@ def test_topics_are_listed_if_there_are_several(tmp_path: Path) -> None:
             Recording(path_of(folder, kind), Selection(("/left", "/right")))
 
 
+def test_points_that_are_labelled_already_are_named_last(tmp_path: Path) -> None:
+    labelled = Layout((*XYZI, ("instance", "u4"), ("class", "u2"), ("score", "f4")))
+    with writing(tmp_path, "mcap") as bag:
+        bag.cloud("/bev_instseg/points", FEW, 0, layout=labelled)
+        bag.cloud("/points", FEW, 0)
+    with pytest.raises(ScanError) as caught:
+        Recording(tmp_path / "drive.mcap")
+    assert "frame velodyne, labelled by bev-instseg); choose one: --topic /points," in str(
+        caught.value
+    )
+
+
+@pytest.mark.parametrize("kind", ["bag", "mcap", "db3"])
+def test_a_topic_without_messages_is_refused(kind: str, tmp_path: Path) -> None:
+    with writing(tmp_path, kind) as bag:
+        bag._connections["/points"] = bag._add("/points", CLOUD)
+    for topics in ((), ("/points",)):
+        with pytest.raises(ScanError, match="no messages on /points; check what was recorded"):
+            Recording(path_of(tmp_path, kind), Selection(topics))
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"),
+    [
+        ("sensor_msgs/msg/LaserScan", "; a scan of a single plane shows too little"),
+        ("sensor_msgs/msg/PointCloud", "; convert the messages to PointCloud2"),
+        ("sensor_msgs/msg/Image", "it has sensor_msgs/Image"),
+    ],
+)
+def test_other_messages_of_sensors_have_a_remedy(kind: str, remedy: str, tmp_path: Path) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        bag.raw("/scan", kind, START_NS, b"\0\1\0\0")
+    with pytest.raises(ScanError, match=f"no topic of type sensor_msgs/PointCloud2;.*{remedy}"):
+        Recording(tmp_path / "drive.mcap")
+
+
+def test_sweeps_in_another_frame_are_left_out(tmp_path: Path) -> None:
+    chain = [
+        ("base_link", "velodyne", (1.0, 0.0, 1.7), UPRIGHT),
+        ("base_link", "rear", (-1.0, 0.0, 1.7), UPRIGHT),
+    ]
+    with writing(tmp_path, "mcap") as bag:
+        bag.write("/tf_static", TF, START_NS, transforms(chain, bag.store))
+        for i, frame in enumerate(("velodyne", "rear", "/velodyne")):
+            bag.cloud("/points", FEW, i, frame=frame)
+    found, said = read(tmp_path / "drive.mcap")
+    assert [sweep.stamp_ns for sweep in found] == [stamp(0), stamp(2)]
+    [line] = said
+    assert "/points at 1700000000.100000000: in the frame rear, not in velodyne as" in line
+    found, said = read(tmp_path / "drive.mcap", frame="base_link")
+    assert not said
+    shifts = [sweep.points[0, 0] - FEW[0, 0] for sweep in found]
+    np.testing.assert_allclose(shifts, [1, -1, 1], atol=1e-5)
+
+
+def test_transforms_that_are_not_numbers_are_left_out(tmp_path: Path) -> None:
+    chain = [
+        ("base_link", "gps", (0.0, 0.0, 0.0), (0.0, 0.0, 0.0, 0.0)),
+        ("base_link", "velodyne", (1.0, 0.0, 1.7), UPRIGHT),
+    ]
+    with writing(tmp_path, "mcap") as bag:
+        bag.write("/tf_static", TF, START_NS, transforms(chain, bag.store))
+        bag.cloud("/points", FEW, 0)
+    [sweep], _ = read(tmp_path / "drive.mcap", frame="base_link")
+    np.testing.assert_allclose(sweep.points[:, 0], FEW[:, 0] + 1, atol=1e-5)
+    with pytest.raises(ScanError) as caught:
+        Recording(tmp_path / "drive.mcap", Selection(frame="gps"))
+    assert str(caught.value).startswith(
+        f"{tmp_path / 'drive.mcap'}: no fixed transform from velodyne to gps (frames: base_link, "
+        "velodyne; not numbers: base_link to gps); choose"
+    )
+
+
+def test_single_points_far_away_do_not_make_float64_too_coarse() -> None:
+    points = FEW.astype(np.float64)
+    points[::40, :3] = 1e10
+    found = parsed(Layout(tuple((name, "f8") for name, _ in XYZI)), points)
+    np.testing.assert_allclose(found.points[1:40], FEW[1:40], rtol=1e-6)
+
+
+@pytest.mark.parametrize("full", [255, 1])
+def test_sensors_with_other_intensities_are_reported(full: int, tmp_path: Path) -> None:
+    about = tmp_path / "car.yaml"
+    about.write_text("/left: {y: 1}\n/right: {y: -1}\n")
+    with writing(tmp_path, "mcap") as bag:
+        for i in range(3):
+            bag.cloud("/left", street(i), i)
+            bag.cloud("/right", street(i, full), i)
+    [first, *_], _ = read(
+        tmp_path / "drive.mcap", topics=("/left", "/right"), frame="car", extrinsics=about
+    )
+    sweep = interpret_sweep(tmp_path, first, SensorSetup(), None)
+    assert any("intensities of different scales" in one for one in sweep.notices) == (full > 1)
+
+
+def test_several_files_that_a_killed_recorder_left_are_one_recording(tmp_path: Path) -> None:
+    folder = tmp_path / "monday"
+    for number in (10, 9):
+        path = write_drive(tmp_path / str(number), "mcap", SWEEPS[: number - 8])
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / f"monday_{number}.mcap")
+    assert find_recordings([folder]) == [folder]
+    found, said = read(folder)
+    assert [len(one.points) for one in found] == [len(SWEEPS[i]) for i in (0, 0, 1)]
+    assert said == [f"{folder}: no metadata.yaml: the recorder was killed"]
+    (folder / "monday_9.mcap").rename(folder / "sunday.mcap")
+    assert len(find_recordings([folder])) == 2
+
+
 HALF_TURN = (1.0, 0.0, 0.0, 0.0)  # about x: upside down
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 
@@ -314,7 +423,7 @@ def test_transforms_that_move_are_not_used(tmp_path: Path) -> None:
             bag.cloud("/points", FEW, i)
     found, _ = read(tmp_path / "drive.mcap", frame="base_link")
     np.testing.assert_allclose(found[2].points[:, 2], FEW[:, 2] + 1.5, atol=1e-6)
-    with pytest.raises(ScanError, match="no fixed transform from velodyne to map"):
+    with pytest.raises(ScanError, match=r"to map .*; that from base_link to map changes"):
         Recording(tmp_path / "drive.mcap", Selection(frame="map"))
 
 
@@ -419,6 +528,7 @@ def test_all_sweeps_are_read_as_the_first_ones_suggest(tmp_path: Path) -> None:
         *_, last = (recording.sweep(raw) for raw in recording)
     sweep = interpret_sweep(path, last, setup, reading)
     np.testing.assert_allclose(sweep.points[:, 3], dark[:, 3] / 255, atol=1e-6)
+    assert any(one.startswith("intensities of 0..1, but all are read as") for one in sweep.notices)
     np.testing.assert_array_equal(last.points, dark)  # as it came
 
 

@@ -224,6 +224,10 @@ def test_a_killed_job_leaves_a_readable_file_and_goes_on(
     assert "already segmented, 10 sweeps in" in capsys.readouterr().out
     assert run(path, out, weights, "--level", "0", "1") == 0  # other settings: done anew
     assert "already" not in capsys.readouterr().out
+    path.unlink()
+    write_drive(tmp_path / "in", "bag", SWEEPS[::-1] * 2)  # as many bytes
+    assert run(path, out, weights, "--level", "0", "1") == 0
+    assert "already" not in capsys.readouterr().out
 
 
 def test_a_damaged_sweep_is_reported_and_the_others_are_done(
@@ -288,6 +292,7 @@ def test_foreign_files_are_left_alone(
         (("--shard", "1/2"), "--shard is for folders of sweeps"),
         (("--topic", "/nothing"), "no points on /nothing; it has /points (sensor_msgs/PointCloud2"),
         (("--extrinsics", "x.yaml"), "--extrinsics needs --frame"),
+        (("--ego-box", "2", "-1", "0", "1"), "is x from, x to, y from, y to; got 2 -1 0 1"),
         (("--frame", "base_link"), "no fixed transform from velodyne to base_link (frames: none)"),
     ],
 )
@@ -331,6 +336,8 @@ def test_results_below_the_recordings_are_no_recordings(
         assert run(tmp_path / "in", out, weights, "--bag") == 0
     assert {one.name for one in out.iterdir()} == {"drive.mcap", "drive.bag"}
     assert capsys.readouterr().out.count("already segmented") == 1
+    assert run(out, tmp_path / "again", weights) == 2
+    assert f"{out}: only recordings that bev-instseg has written" in lines(capsys)[0]
 
 
 UPSIDE_DOWN = np.array([1, -1, -1, 1], np.float32)  # about x
@@ -381,12 +388,15 @@ def test_the_vehicle_itself_gets_no_label(weights: str, tmp_path: Path) -> None:
         assert sweep.extras["instance"][~inside].any()
 
 
-def test_missing_returns_get_no_label_and_are_kept(weights: str, tmp_path: Path) -> None:
+def test_missing_returns_get_no_label_and_are_kept(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     missing = np.concatenate([SWEEPS[0], np.zeros((50, 4), "f4"), np.full((50, 4), np.nan, "f4")])
     nothing = np.zeros((7, 4), "f4")
     cases = [SWEEPS[0], missing, nothing, np.zeros((0, 4), "f4")]
     path = write_drive(tmp_path / "in", "mcap", cases)
     assert run(path, tmp_path / "out", weights) == 0
+    assert "note: 2 sweeps, first" in lines(capsys)[-1]
     found = words(tmp_path / "out" / "drive.mcap")
     assert [len(one) for one in found] == [len(one) for one in cases]
     np.testing.assert_array_equal(found[1][: len(SWEEPS[0])], found[0])
@@ -483,3 +493,12 @@ def test_options_of_recordings_are_refused_for_sweeps(
     assert segment.main(command) == 2
     assert f"{option[0]} is for recordings, and there is none" in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("option", ["--topic", "--frame", "--poses"])
+def test_a_name_that_is_empty_is_refused(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        segment.main([str(tmp_path), "--out", str(tmp_path / "out"), option, ""])
+    assert f"argument {option}: must not be empty" in capsys.readouterr().err

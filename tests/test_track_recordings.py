@@ -237,6 +237,26 @@ def test_a_sweep_that_does_not_go_on_in_time_is_left_out(
     assert [one.index for one in stored_sweeps(out / "drive.mcap")] == [0, 1, 2, 3]
 
 
+def test_after_a_pause_objects_get_new_ids(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        for i in range(8):
+            bag.cloud("/points", SWEEPS[i], i if i < 4 else 600 + i)
+    assert run(tmp_path / "drive.mcap", tmp_path / "out", weights) == 0
+    said = [line for line in lines(capsys) if "pause" in line]
+    assert said == [
+        f"segment_scan: note: {tmp_path / 'drive.mcap'}: a pause of 60.1 s: all objects get new ids"
+    ]
+    rows = table(tmp_path / "out" / "drive_tracks.csv")
+    before, after = (
+        {r["id"] for r in rows if (int(r["frame"]) < 4) is early} for early in (True, False)
+    )
+    assert before
+    assert after
+    assert not before & after
+
+
 def test_messages_without_stamps_have_the_time_of_recording(
     weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -388,3 +408,53 @@ def test_poses_that_are_not_there_are_refused_in_a_line(
     path = write_drive(tmp_path / "short")
     with Recording(path) as recording, pytest.raises(ValueError, match="no pose at 1700000002"):
         recording.poses("odom").at(START_NS + 2 * 10**9)
+
+
+def write_reset(folder: Path, reset_at: int = 4) -> Path:
+    """A recording whose odometry begins at 100, 0 again between two sweeps."""
+    folder.mkdir()
+    with writing(folder, "mcap") as bag:
+        message = [transform(bag.store, START_NS, ("base_link", "velodyne"), np.eye(4))]
+        bag.write("/tf_static", TF, START_NS, new(bag.store, "tf2_msgs/TFMessage", message))
+        for k in range(4 * NUM_SWEEPS):
+            when_ns = START_NS + k * 25_000_000 - 12_500_000
+            pose = pose_of(EGO_M * (k / 4 - 0.125) + 100 * (k > 4 * reset_at))
+            message = odometry(bag.store, when_ns, pose)
+            if k == 9:  # an invalid one is left out
+                message.pose.pose.orientation.w = 0.0
+            bag.write("/odometry", "nav_msgs/msg/Odometry", when_ns, message)
+        for i, points in enumerate(SWEEPS):
+            bag.cloud("/points", points, i)
+    return folder / "drive.mcap"
+
+
+def test_a_reset_of_the_odometry_begins_new_objects(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_reset(tmp_path / "in"), tmp_path / "out"
+    assert run(path, out, weights, "--poses", "/odometry") == 2
+    left_out, jump = [line for line in lines(capsys) if "jumps" in line]
+    assert left_out == (
+        f"segment_scan: {path}: no pose at 1700000000.400000000: /odometry jumps by 100.1 m around "
+        "it; leave out --poses to find the motion from the points"
+    )
+    assert jump.endswith("the pose of the sensor jumps by 100.0 m: all objects get new ids")
+    rows = table(out / "drive_tracks.csv")
+    assert {int(row["frame"]) for row in rows} == {0, 1, 2, 3, 5, 6, 7}
+    before, after = ({r["id"] for r in rows if (int(r["frame"]) < 4) is e} for e in (True, False))
+    assert not before & after
+    assert all(np.hypot(float(row["vx"]), float(row["vy"])) < 20 for row in rows)
+
+
+def test_poses_that_never_change_are_refused_or_reported(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, out = write_motion(tmp_path / "in", "mcap"), tmp_path / "out"
+    assert run(path, out, weights, "--poses", "velodyne") == 2
+    assert lines(capsys)[0].endswith(
+        "that is the frame of the points itself; give one that stands still"
+    )
+    assert run(path, out, weights, "--poses", "base_link") == 0
+    assert "by --poses base_link, the sensor never moves; if it does, leave" in lines(capsys)[0]
+    assert run(path, out, weights, "--poses", "odom") == 0
+    assert not any("never moves" in line for line in lines(capsys))

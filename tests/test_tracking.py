@@ -106,6 +106,33 @@ def test_an_object_that_is_gone_for_long_gets_a_new_id() -> None:
     assert ids[5, 0] != ids[55, 0]
 
 
+@pytest.mark.parametrize(("period_s", "pause_s", "kept"), [(0.1, 60.0, 0), (3.0, 12.0, 1)])
+def test_after_a_pause_objects_are_new(period_s: float, pause_s: float, kept: int) -> None:
+    tracker, stamp_s, results = Tracker(), 0.0, []
+    for i in range(8):
+        stamp_s += pause_s if i == 4 else period_s
+        rows = [("vehicle", 10.0, 3.0, 0.0, 0.9)]
+        results.append(tracker.update_instances(instances_of(rows), stamp_s))
+    ids = [int(one.tracks.ids[0]) for one in results]
+    assert ids == ([1] * 8 if kept else [1] * 4 + [2] * 4)
+    expected = () if kept else ("a pause of 60.0 s: all objects get new ids",)
+    assert [one.notices for one in results] == [(), (), (), (), expected, (), (), ()]
+
+
+def test_where_the_pose_jumps_objects_are_new() -> None:
+    tracker, results = Tracker(), []
+    for i in range(12):  # 30 m/s, then full braking; odometry begins at 0 again in sweep 6
+        x = 3.0 * i - 0.5 * 0.1 * max(0, i - 8) ** 2
+        pose = pose_of(x if i < 6 else x - 15.0)
+        rows = [("vehicle", 20 - x % 3.0, 3.0, 0.0, 0.9)]
+        results.append(tracker.update_instances(instances_of(rows), 0.1 * i, pose))
+    said = [one.notices for one in results]
+    assert said.pop(6) == ("the pose of the sensor jumps by 15.0 m: all objects get new ids",)
+    assert not any(said)
+    before, after = ({i for r in part for i in r.tracks.ids} for part in (results[:6], results[6:]))
+    assert not before & after
+
+
 def test_a_false_alarm_that_flickers_dies_and_a_steady_object_lives() -> None:
     tracker, flickers, steady = Tracker(), [], []
     for i in range(30):

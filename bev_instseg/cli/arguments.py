@@ -266,6 +266,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def not_empty(text: str) -> str:
+    """Refuse an empty word, which an unset variable of a shell leaves."""
+    if not text:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 def not_negative_number(text: str) -> float:
     """Parse a finite number, 0 or more."""
     try:

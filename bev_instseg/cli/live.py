@@ -45,11 +45,12 @@ from bev_instseg.cli.arguments import (
     add_network_arguments,
     make_segmenter,
     new_parser,
+    not_empty,
     positive,
     run,
 )
 from bev_instseg.cli.segment import given_setup
-from bev_instseg.cli.segment_options import add_frame_options
+from bev_instseg.cli.segment_options import add_frame_options, check_ego_box
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.exceptions import printable
 
@@ -79,6 +80,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--ros2",
+        type=not_empty,
         action="append",
         metavar="TOPIC",
         help="a PointCloud2 topic of ROS 2; more than one --ros2 are merged",
@@ -110,7 +112,7 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
     add_frame_options(sensor)
     sensor.add_argument(
         "--frame",
-        default="",
+        type=not_empty,
         metavar="NAME",
         help="bring the points to this frame, such as base_link, by /tf_static (needed to merge)",
     )
@@ -129,6 +131,7 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
     )
     sensor.add_argument(
         "--poses",
+        type=not_empty,
         metavar="NAME",
         help="motion of the sensor: a frame that /tf leads to, such as odom, or a topic of "
         "odometry, such as /odometry (default: KISS-ICP)",
@@ -190,6 +193,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise ValueError("results go nowhere: add --publish, or --out DIR to record them")
     if arguments.model and not by_udp:
         raise ValueError("--model is about a Velodyne's packets: leave it out, or give --pcap-udp")
+    check_ego_box(arguments.ego_box)
     if arguments.extrinsics is not None and not arguments.frame:
         raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
     if by_udp and arguments.frame and arguments.extrinsics is None:
@@ -228,7 +232,7 @@ def _listen(
     from bev_instseg.live.ros_points import RosPoints
     from bev_instseg.live.velodyne_udp import VelodynePackets
 
-    frame: str = arguments.frame.lstrip("/")
+    frame: str = (arguments.frame or "").lstrip("/")
     to_frame: Callable[[str, str], Transform] | None = None
     if arguments.extrinsics is not None:
         known = read_extrinsics(arguments.extrinsics)

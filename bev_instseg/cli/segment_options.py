@@ -2,10 +2,11 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_network_arguments, make_segmenter
+from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, not_empty
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS
 
@@ -119,6 +120,7 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     recordings = parser.add_argument_group("recordings")
     recordings.add_argument(
         "--topic",
+        type=not_empty,
         action="append",
         default=[],
         metavar="NAME",
@@ -126,7 +128,7 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     )
     recordings.add_argument(
         "--frame",
-        default="",
+        type=not_empty,
         metavar="NAME",
         help="transform the points to this frame, such as base_link, with /tf_static",
     )
@@ -147,6 +149,13 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     recordings.add_argument(
         "--files", action="store_true", help="also write a .label and a .json for each sweep"
     )
+
+
+def check_ego_box(box: Sequence[float] | None) -> None:
+    """Raise ValueError for a box that holds nothing because it is the wrong way round."""
+    if box is not None and not (box[0] <= box[1] and box[2] <= box[3]):  # NaN, too
+        given = " ".join(f"{value:g}" for value in box)
+        raise ValueError(f"--ego-box is x from, x to, y from, y to; got {given}")
 
 
 def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
@@ -170,6 +179,7 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
     )
     tracking.add_argument(
         "--poses",
+        type=not_empty,
         metavar="FILE|NAME",
         help="motion of the sensor: for a folder, a file with a row of KITTI's 12 numbers per "
         "sweep (default: poses.txt in or above the folder, else KISS-ICP); for a recording, a "

@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli.segment import PICTURES, given_setup, new_segmenter
+from bev_instseg.cli.segment_options import check_ego_box
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.cli.segment_tracks import (
     TrackFiles,
@@ -33,6 +34,7 @@ from bev_instseg.export.stored_sweeps import StoredSweep, stored_sweeps
 from bev_instseg.file_io import remove_leftovers, reserved
 from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
+from bev_instseg.io.recordings.poses import OTHERWISE
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.io.survey import Survey
 from bev_instseg.jobs.found import to_sensor
@@ -65,10 +67,16 @@ def segment_recordings(
     if arguments.smooth and _writes_files(arguments):
         raise ValueError("--smooth of recordings writes no files of single sweeps: leave it out")
     recordings = [path for path in recordings if path in arguments.inputs or not _is_own(path)]
+    if not recordings:
+        raise ValueError(
+            f"{arguments.inputs[0]}: only recordings that bev-instseg has written; give one by its "
+            "name to segment it again"
+        )
     require_one_for_rerun(arguments, len(recordings))
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
-    selection = Selection(tuple(arguments.topic), arguments.frame, arguments.extrinsics)
+    selection = Selection(tuple(arguments.topic), arguments.frame or "", arguments.extrinsics)
+    check_ego_box(arguments.ego_box)
     if selection.extrinsics is not None and not selection.frame:
         raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
     with report.announced("loading the network"):
@@ -219,6 +227,10 @@ def _segment(
         _write_beside(arguments, job, segmenter, num_sweeps)
         return 2 if end.get("failed") or end.get("losses") else 0
     poses = recording.poses(job.poses) if job.poses else None
+    if poses is not None and poses.stands_still:
+        report.say(
+            f"note: {path}: by --poses {job.poses}, the sensor never moves; if it does, {OTHERWISE}"
+        )
     run = RecordingRun(segmenter, job, recording, poses)
     goes_on = not arguments.overwrite
     writer = LabelledRecording(job.path, job.about(recording), job.topics, goes_on)

@@ -1,6 +1,7 @@
 """Tell recordings from sweeps by their names, without opening them."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,8 @@ def find_recordings(inputs: Sequence[Path]) -> list[Path]:
     """Return the recordings among the inputs of a job.
 
     A recording is a file with one of `SUFFIXES`, or the folder of a ROS 2 bag: one with a
-    ``metadata.yaml`` or a ``.db3``. Other folders are searched for recordings, at any depth.
+    ``metadata.yaml``, a ``.db3``, or several ``.mcap`` files with its name and a number, which
+    a killed recorder leaves. Other folders are searched for recordings, at any depth.
 
     Args:
         inputs: Files and folders.
@@ -42,8 +44,16 @@ def is_recording(path: Path) -> bool:
     if path.is_dir():
         parts = [one.name.lower() for one in path.iterdir()]
         stores = any(name.endswith((".db3", ".mcap", ".zstd")) for name in parts)
-        return stores and (BAG_METADATA in parts or any(name.endswith(".db3") for name in parts))
+        has_mark = BAG_METADATA in parts or any(name.endswith(".db3") for name in parts)
+        return stores and (has_mark or _are_parts(path.resolve().name, parts))
     return path.name.lower().endswith(SUFFIXES)
+
+
+def _are_parts(folder: str, names: Sequence[str]) -> bool:
+    """Return whether several ``.mcap`` files are named as a recorder names those of one bag."""
+    part = re.compile(re.escape(folder.lower()) + r"_\d+\.mcap")
+    files = [name for name in names if name.endswith(".mcap")]
+    return len(files) > 1 and all(map(part.fullmatch, files))
 
 
 def name_of_results(path: Path) -> str:

@@ -11,6 +11,7 @@ MAX_OUTLIER_SHARE = 0.003  # this share of a sample of intensities may not fit t
 COMMON = 0.7  # the scale is that of the sweep at this place, in ascending order of their scales
 MISSING = (-500.0, 1e5)  # values beyond, such as -9999 and 1e30, stand for missing ones
 MIN_SAMPLE = 50  # fewer values say too little
+MIN_REACH = 0.2  # intensities of 0..1 differ by as much
 MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they are constant
 # Mean squared step between neighbours by distance, as a share of twice the variance: 1 for
 # unrelated values, 0.4 to 1 for real sensors, 1e-5 for a smooth function of the distance.
@@ -67,7 +68,20 @@ def scale_of(values: NDArray[np.float64]) -> int:
     return next(fits, scales[-1])
 
 
-def _is_known(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+def is_of_scale_1(values: NDArray[np.float32]) -> bool:
+    """Return whether intensities are surely of 0..1: fractions that differ much and end at 1.
+
+    Args:
+        values: (N,) intensities of a sweep.
+    """
+    if not len(values) or np.fmax.reduce(values) > 1:  # fast: NaN does not count
+        return False
+    known = values[_is_known(values)]
+    fractions = np.count_nonzero(known != np.rint(known))
+    return bool(fractions >= MIN_SAMPLE and np.ptp(known) > MIN_REACH)
+
+
+def _is_known(values: NDArray[np.floating]) -> NDArray[np.bool_]:
     return (values > MISSING[0]) & (values < MISSING[1])  # not NaN
 
 

@@ -11,7 +11,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
 from bev_instseg.io.formats import StoredPoints, read_stored_points
 from bev_instseg.io.infer_frame import infer_ground_m, sample_points
-from bev_instseg.io.intensity import MISSING
+from bev_instseg.io.intensity import MISSING, is_of_scale_1
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
 from bev_instseg.io.units import check_units
@@ -232,6 +232,8 @@ def _tidy_intensity(points: NDArray[np.float32], full: float) -> list[str]:
     """Bring the intensities to 0..1, in place, and return what is out of range, and how much."""
     notices = []
     num_clipped = num_missing = 0
+    if full > 1 and is_of_scale_1(points[:, 3]):
+        notices.append(f"intensities of 0..1, but all are read as 0..{full:g}, as in other sweeps")
     if full:
         low, high = np.float32(MISSING[0]), np.float32(max(MISSING[1], 2 * full))
         num_clipped, num_missing = _scale_intensity(points, np.float32(full), low, high)

@@ -131,17 +131,18 @@ class Poses:
         """Whether the odometry has to see the points, those of finished sweeps, too."""
         return self._odometry is not None
 
-    def next(self, found: Found, given: Float64 | None) -> Float64:
+    def next(self, found: Found, given: Float64 | None, stamp_s: float) -> Float64:
         """Return the (4, 4) pose of a sweep, rounded; to be called in order.
 
         Args:
             found: The sweep.
             given: (4, 4) from the file's coordinates to a common frame; None without.
+            stamp_s: Its time.
         """
         if given is not None:
             pose = self._given.next(given, found.to_sensor)
         elif self._odometry is not None and found.points is not None:
-            pose = self._odometry.register(found.points)
+            pose = self._odometry.register(found.points, stamp_s)
         if given is None and found.stored is not None:
             assert found.stored.sequence is not None
             pose = np.vstack([np.reshape(found.stored.sequence.pose, (3, 4)), [0, 0, 0, 1]])

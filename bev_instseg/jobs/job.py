@@ -317,8 +317,10 @@ def draw_and_write(
         tracked: Its instances with their tracks; None without tracking.
     """
     sweep, segmentation = segmented.sweep, segmented.segmentation
+    news: tuple[str, ...] = ()
     if tracked is not None:
         segmentation = replace(segmentation, instances=tracked.confirmed().instances)
+        news = tracked.notices
     timing_ms = segmented.timing_ms.copy()
     with _DRAWING if job.pictures else nullcontext():
         start = time.perf_counter()
@@ -337,7 +339,7 @@ def draw_and_write(
     found = segmentation.instances if tracked is None else tracked
     write_result(job.target(item), cloud, found, segmenter.classes, about, files)
     timing_ms["write"] = 1000 * (time.perf_counter() - start)
-    return Outcome(item, (*sweep.notices, *notices), timing_ms)
+    return Outcome(item, (*sweep.notices, *news, *notices), timing_ms)
 
 
 def _segment(segmenter: Segmenter, job: Job, points: Float32) -> Segmentation:

@@ -59,13 +59,15 @@ class RecordingJob:
         extrinsics = chosen.extrinsics.read_text() if chosen.extrinsics is not None else ""
         settings = [self.job.settings_of(item), chosen.topics, chosen.frame, extrinsics]
         pictures = [picture.value for picture in self.job.pictures]
-        files = [self.writes_files, self.job.formats, pictures]  # added later, they need the sweeps
+        more = [self.writes_files, self.job.formats, pictures]  # added later, they need the sweeps
         motion = [self.poses] if self.tracks else []
-        hashed = json.dumps([*settings, self.ego_box, files, *motion]).encode()
-        stored = sorted(recording.path.iterdir()) if recording.path.is_dir() else [recording.path]
+        hashed = json.dumps([*settings, self.ego_box, more, *motion]).encode()
+        files = recording.path.iterdir() if recording.path.is_dir() else [recording.path]
+        stored = [file.stat() for file in files]
         return {
             "recording": recording.path.name,
-            "recording_bytes": str(sum(file.stat().st_size for file in stored)),
+            "recording_bytes": str(sum(file.st_size for file in stored)),
+            "recording_modified_ns": str(max(file.st_mtime_ns for file in stored)),
             "settings": hashlib.sha256(hashed).hexdigest()[:16],
         }
 

@@ -193,7 +193,7 @@ class RecordingRun:
                 "--no-track keeps it"
             )
         given = None if self._given is None else self._given.at(stamp_ns)
-        pose = self._poses.next(found.for_tracker, given)
+        pose = self._poses.next(found.for_tracker, given, stamp_s)
         odometry_s = time.perf_counter() - start
         tracked = track(self._tracker, stamp_s, pose, found.for_tracker)
         self._last_ns = stamp_ns
@@ -216,7 +216,8 @@ class RecordingRun:
         sweep = segmented.sweep
         objects = segmented.segmentation.instances if tracked is None else tracked
         try:
-            outcome = Outcome(item, sweep.notices, segmented.timing_ms)
+            news = () if tracked is None else tracked.notices
+            outcome = Outcome(item, (*sweep.notices, *news), segmented.timing_ms)
             if job.writes_files:
                 outcome = draw_and_write(
                     self._segmenter, job.job, renderer, item, segmented, tracked

@@ -79,9 +79,10 @@ class TrackedJob:
                     try:
                         found = future.result()
                         start = time.perf_counter()
-                        pose = poses.next(found, None if given is None else given[row[item]])
-                        odometry_s = time.perf_counter() - start
                         stamp_s = rounded_stamp(sequence.stamps_s[row[item]])
+                        one_given = None if given is None else given[row[item]]
+                        pose = poses.next(found, one_given, stamp_s)
+                        odometry_s = time.perf_counter() - start
                         tracked = track(tracker, stamp_s, pose, found)
                         track_s = time.perf_counter() - start - odometry_s
                     except EXPECTED_ERRORS as error:

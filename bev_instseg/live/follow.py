@@ -79,6 +79,6 @@ class LiveTracker:
     def _pose(self, sweep: Sweep, frame: str, stamp_ns: int) -> Float64:
         """Return the (4, 4) pose of the next sweep."""
         if self._poses is None:
-            return self._odometry.register(sweep.points)
+            return self._odometry.register(sweep.points, rounded_stamp(stamp_ns / 1e9))
         given = self._poses(frame, stamp_ns)
         return self._given.next(given, to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m))

@@ -10,7 +10,7 @@ import numpy as np
 from bev_instseg.export.ros_messages import Encoder, SegmentedSweep
 from bev_instseg.io.recordings.interpret import interpret_sweep, survey_stamped
 from bev_instseg.io.recordings.merge import joined
-from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud, require_frame
 from bev_instseg.io.recordings.transforms import Transform
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import MAX_SWEEPS, Reading
@@ -84,6 +84,7 @@ class Pipeline:
         self._surveyed: list[StampedSweep] = []
         self._reading: Reading | None = None
         self._search = None if options.stands or options.ego_box else OwnVehicleSearch()
+        self._frame_id: str | None = None  # of the first sweep
         self._transforms: dict[tuple[str, str], Transform] = {}  # by frame and topic
         self._job = Job(out=Path(), settings="", setup=options.setup)  # nothing is written by it
         self._tracker: LiveTracker | None = None
@@ -110,13 +111,14 @@ class Pipeline:
         sweep = interpret_sweep(self._path, stamped, self._setup, self._reading)
         cleaned = replace(sweep, points=self._without_vehicle(stamped, sweep))
         objects: Instances | TrackedInstances
+        news: tuple[str, ...] = ()
         if self._tracker is not None:
             segmented, objects = self._tracker.update(cleaned, stamped.frame_id, stamped.stamp_ns)
-            place_m = objects.pose[:3, 3]
+            place_m, news = objects.pose[:3, 3], objects.notices
         else:
             segmented, place_m = segment_sweep(self._segmenter, self._job, cleaned, 0.0), None
             objects = segmented.segmentation.instances
-        for notice in segmented.sweep.notices:
+        for notice in (*segmented.sweep.notices, *news):
             self.notice(notice)
         if self._search is not None:
             self._search.look(sweep.points, place_m)
@@ -151,6 +153,9 @@ class Pipeline:
         """Parse a sweep and bring it to the frame that is wanted; as `Recording.sweep` does."""
         sweeps = [raw] if isinstance(raw, StampedSweep) else [parse_cloud(one) for one in raw]
         if self._options.to_frame is None:
+            if self._frame_id is None:
+                self._frame_id = sweeps[0].frame_id
+            require_frame(sweeps[0], self._frame_id)
             return sweeps[0]
         return joined(sweeps, self._options.frame, self._to_frame)
 

@@ -25,7 +25,7 @@ from bev_instseg.io.recordings.poses import (
     no_chain,
 )
 from bev_instseg.io.recordings.source import Message
-from bev_instseg.io.recordings.transforms import MOVING_TOPIC, named_transforms, to_parent
+from bev_instseg.io.recordings.transforms import MOVING_TOPIC, add_transform, named_transforms
 from bev_instseg.live.frames import RobotFrames, Take, transforms_message
 from bev_instseg.tracking.ego_motion import Float64
 
@@ -83,7 +83,7 @@ class TransformMotion:
         for data in self._take(timeout_s):
             for parent, child, one in named_transforms(transforms_message(MOVING_TOPIC, data)):
                 if (child, parent) not in self._moving:
-                    self._static.tree().add(parent, child, to_parent(MOVING_TOPIC, one))
+                    add_transform(self._static.tree(), parent, child, one)
                 body = one.transform
                 self._moving[child, parent].add(one.header, body.translation, body.rotation)
 

@@ -2,6 +2,7 @@
 
 import socket
 import time
+import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -47,7 +48,7 @@ def recorded_sweeps(
         rate_hz: Sweeps a second; None for that of the recording, for folders `USUAL_HZ`.
 
     Raises:
-        ScanError: Something cannot be read.
+        ScanError: Something cannot be read. Damaged sweeps are left out, with a warning.
     """
     if not is_recording(path):
         files = sorted(one for one in path.glob("*") if one.suffix.lower() in SUFFIXES)
@@ -61,7 +62,11 @@ def recorded_sweeps(
         for i, raw in enumerate(recording):
             first_ns = first_ns or raw.stamp_ns
             due_s = i / rate_hz if rate_hz else (raw.stamp_ns - first_ns) / 1e9
-            sweep = recording.sweep(raw)
+            try:
+                sweep = recording.sweep(raw)
+            except ScanError as error:
+                warnings.warn(f"{path}: {error}", stacklevel=2)
+                continue
             yield Replayed(due_s, sweep.frame_id, sweep.points)
 
 

@@ -4,6 +4,7 @@
 - `tracked`: what comes out.
 - `state`: all tracks as columns of arrays; `kalman`: where they are and how fast they move.
 - `association`: which instance is which track; `evidence`: what is an object, and of which class.
+- `continuity`: where a sequence breaks off, so that all objects get new ids.
 - `motion`: what moves, and where its front is.
 - `learned_centres`: where an object's points say that its centre is.
 - `ego_motion`: poses of the sensor, and times, from files or by KISS-ICP.

@@ -3,20 +3,23 @@
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import point_heights
 from bev_instseg.structures import Float32
+from bev_instseg.tracking.continuity import Pace
 
 Float64 = NDArray[np.float64]
 
 MAX_RANGE_M, MIN_RANGE_M = 100.0, 3.0
 GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 5.0), 0.4)  # for the ground
+MAX_UNEVEN = 1.5  # gaps between sweeps that differ by a smaller factor count as even
 GROUND_M, MIN_POINTS = 0.3, 500
 NO_ODOMETRY = (
     "kiss-icp is not installed, so the sensor is taken to stand still: on a moving one parked "
@@ -27,7 +30,7 @@ NO_ODOMETRY = (
 class Odometry(Protocol):
     """Finds the pose of each sweep of a sequence."""
 
-    def register(self, points: Float32) -> Float64:
+    def register(self, points: Float32, stamp_s: float) -> Float64:
         """Return the (4, 4) pose of the next sweep, (N, 4) in the sensor frame."""
         ...
 
@@ -35,7 +38,7 @@ class Odometry(Protocol):
 class StandingSensor:
     """The odometry of a sensor that does not move."""
 
-    def register(self, points: Float32) -> Float64:
+    def register(self, points: Float32, stamp_s: float) -> Float64:
         """Return the identity."""
         return np.eye(4)
 
@@ -44,11 +47,19 @@ class KissOdometry:
     """KISS-ICP: I. Vizzo et al., KISS-ICP: In Defense of Point-to-Point ICP, RA-L 2023.
 
     It gets the points above the ground only: the rings of a flat road move with the sensor and hold
-    the estimate back, above all in the first sweeps.
+    the estimate back, above all in the first sweeps. It expects the motion since the sweep before
+    to go on; where sweeps are missing, it goes on for longer. After a pause, a new map begins at
+    the last pose.
     """
 
     def __init__(self) -> None:
         """Begin a sequence; raises ImportError without kiss-icp."""
+        self._pace, self._gap_s = Pace(), np.inf
+        self._start = np.eye(4)
+        self._icp = self._new_icp()
+
+    @staticmethod
+    def _new_icp() -> Any:
         from kiss_icp.config import load_config
         from kiss_icp.kiss_icp import KissICP
 
@@ -57,16 +68,39 @@ class KissOdometry:
         config.data.deskew = False  # sweeps carry no time per point
         config.mapping.voxel_size = MAX_RANGE_M / 100
         config.registration.max_num_threads = 1  # sums in one order: repeatable
-        self._icp = KissICP(config)
+        return KissICP(config)
 
-    def register(self, points: Float32) -> Float64:
+    def register(self, points: Float32, stamp_s: float) -> Float64:
         """Return the (4, 4) pose of the next sweep, the first one's being the identity."""
         finite = points[np.isfinite(points[:, :3]).all(axis=1)]
         standing = finite[point_heights(finite, GRID) > GROUND_M]
         used = standing if len(standing) > MIN_POINTS else finite  # an open field has nothing else
         if len(used):
+            self._expect(stamp_s)
             self._icp.register_frame(used[:, :3].astype(np.float64), np.zeros(0))
-        return np.array(self._icp.last_pose)
+        pose: Float64 = self._start @ np.array(self._icp.last_pose)
+        return pose
+
+    def _expect(self, stamp_s: float) -> None:
+        """Prepare for a sweep at this time."""
+        gap_s, is_pause = self._pace.next(stamp_s)
+        if is_pause:
+            self._start = self._start @ np.array(self._icp.last_pose)
+            self._icp = self._new_icp()
+        elif np.isfinite(self._gap_s):
+            times = gap_s / self._gap_s
+            if not 1 / MAX_UNEVEN < times < MAX_UNEVEN:
+                self._icp.last_delta = _repeated(self._icp.last_delta, times)
+        self._gap_s = np.inf if is_pause else gap_s
+
+
+def _repeated(motion: Float64, times: float) -> Float64:
+    """Return a (4, 4) motion as often as that, or that share of it."""
+    found = np.eye(4)
+    turn = Rotation.from_matrix(motion[:3, :3])
+    found[:3, :3] = Rotation.from_rotvec(times * turn.as_rotvec()).as_matrix()
+    found[:3, 3] = times * motion[:3, 3]
+    return found
 
 
 def default_odometry() -> Odometry:

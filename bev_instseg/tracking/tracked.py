@@ -97,12 +97,14 @@ class TrackedInstances:
         tracks: The track of each of them.
         stamp_s: Time of the sweep.
         pose: (4, 4) float64 from the sensor frame to the world.
+        notices: What happened to the sequence at this sweep, one line each.
     """
 
     instances: Instances
     tracks: Tracks
     stamp_s: float
     pose: Float64
+    notices: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.instances)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bev_instseg.structures import UNKNOWN, Float32, Instances
 from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
+from bev_instseg.tracking.continuity import Continuity
 from bev_instseg.tracking.ego_motion import Odometry, default_odometry
 from bev_instseg.tracking.kalman import correct, predict
 from bev_instseg.tracking.learned_centres import learned_centres
@@ -40,7 +41,8 @@ class Tracker:
     ...         print(one.id, one.instance.name, one.velocity_mps, one.moving)
 
     Each result depends on the sweeps so far only, and comes at once. Unknown things, if the
-    segmenter finds them, get ids, too, and leave those of the objects alone.
+    segmenter finds them, get ids, too, and leave those of the objects alone. After a pause, or if
+    the pose jumps, all objects get new ids; see `Continuity`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Tracker:
         """
         self.segmenter = None if segmenter is None else with_weak_instances(segmenter)
         self._odometry = odometry
+        self._continuity = Continuity()
         self._stamp_s = -np.inf
         self._num_ids = 0
         self._class_names: tuple[str, ...] = ()
@@ -81,7 +84,7 @@ class Tracker:
         if pose is None:
             self._odometry = self._odometry or default_odometry()
             with ThreadPoolExecutor(1) as pool:
-                found = pool.submit(self._odometry.register, points)
+                found = pool.submit(self._odometry.register, points, stamp_s)
                 segmentation = self.segmenter.segment_with_maps(points)
                 pose = found.result()
         else:
@@ -120,6 +123,9 @@ class Tracker:
         elif instances.class_names != self._class_names:
             raise ValueError("the classes have changed: begin a new sequence with a new tracker")
         seen = Seen(instances, pose, centres_m)
+        broken = self._continuity.next(stamp_s, pose)
+        if broken:
+            self._state.keep(np.zeros(len(self._state), bool))
         self._predict(stamp_s)
         tracks, found = associate(
             self._state, seen.xy_m, seen.noise, seen.size_m, seen.classes, self._unknown
@@ -136,7 +142,7 @@ class Tracker:
         result = self._result(row, seen, stamp_s)
         self._state.keep(self._alive(stamp_s, seen))
         self._stamp_s = stamp_s
-        return result
+        return replace(result, notices=(f"{broken}: all objects get new ids",) if broken else ())
 
     def _check(self, stamp_s: float, pose: Float64 | None) -> None:
         """Raise ValueError for a time or a pose that cannot be used."""

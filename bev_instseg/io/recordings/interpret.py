@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -106,8 +107,8 @@ def interpret_sweep(
         points = np.full((len(sweep.points), 4), np.nan, np.float32)
         points[:, 3] = 0
         axes = reading.axes if reading else "flu"
-        notices = (NO_RETURNS,) if len(points) else ()
-        return Sweep(points, points[:, :3], axes, (0.0, 0.0, 0.0), notices)
+        return Sweep(points, points[:, :3], axes, (0.0, 0.0, 0.0), (NO_RETURNS,))
     name = name_of(path, sweep.stamp_ns)
     given = reading.given if reading else setup
-    return interpret_points(name, stored, given, reading)
+    read = interpret_points(name, stored, given, reading)
+    return replace(read, notices=(*read.notices, *sweep.notices)) if sweep.notices else read

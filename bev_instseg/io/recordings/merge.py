@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from bev_instseg.io.intensity import MAX_EXCESS, is_of_scale_1
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.source import Message
 from bev_instseg.io.recordings.transforms import Transform
 
 MAX_WAITING = 8  # sweeps that wait for those of another sensor; more means that it has stopped
+MIXED_SCALES = "the sensors have intensities of different scales, but all are read as one"
 NUM_GAPS = 20  # the period is the median of as many gaps between stamps
 
 
@@ -126,4 +128,13 @@ def joined(
         has_intensity=all(one.has_intensity for one in sweeps),
         extras={name: np.concatenate([one.extras[name] for one in sweeps]) for name in shared},
         num_missing=sum(one.num_missing for one in sweeps),
+        notices=_notices(sweeps),
     )
+
+
+def _notices(sweeps: Sequence[StampedSweep]) -> tuple[str, ...]:
+    """Return in words whether the intensities of some sensors are of 0..1 and others larger."""
+    columns = [one.points[:, 3] for one in sweeps if one.has_intensity and len(one.points)]
+    if not any(np.fmax.reduce(column) > MAX_EXCESS for column in columns):
+        return ()
+    return (MIXED_SCALES,) if any(map(is_of_scale_1, columns)) else ()

@@ -1,8 +1,9 @@
 """Recognise recordings and open them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.io.recordings.bag_folder import BagFolder
@@ -19,6 +20,15 @@ KINDS: Mapping[str, Callable[[Path], Source]] = {
     "folder": BagFolder,
 }
 MAX_LISTED = 20  # topics in a message
+LABELS = {"instance", "class", "score"}  # fields of points that bev-instseg has labelled
+# Messages of sensors that are not point clouds, by the second part of their types, and a remedy.
+PACKETS = "play it through the sensor's driver and record the PointCloud2 of that"
+OTHER_SCANS = {
+    **dict.fromkeys(("VelodyneScan", "PacketMsg", "PandarScan", "RslidarPacket"), PACKETS),
+    "CustomMsg": "set the Livox driver to PointCloud2 (xfer_format 0), or convert the messages",
+    "PointCloud": "convert the messages to PointCloud2",
+    "LaserScan": "a scan of a single plane shows too little to recognise objects",
+}
 
 
 def open_source(path: str | Path) -> Source:
@@ -57,40 +67,68 @@ def choose_topics(source: Source, wanted: tuple[str, ...]) -> list[Topic]:
     clouds = [topic for topic in source.topics() if topic.type == POINT_CLOUD]
     by_name = {topic.name: topic for topic in clouds}
     if not clouds:
-        others = ", ".join(sorted({topic.type for topic in source.topics()})[:MAX_LISTED])
-        losses = "".join(f"; {loss}" for loss in source.losses)
+        others = sorted({topic.type for topic in source.topics()})
+        remedies = (OTHER_SCANS.get(kind.split("/")[-1], "") for kind in others)
         raise ScanError(
-            f"{source.path}: no topic of type {POINT_CLOUD}; it has {others or 'nothing'}{losses}"
+            f"{source.path}: no topic of type {POINT_CLOUD}; it has "
+            f"{', '.join(others[:MAX_LISTED]) or 'nothing'}{_joined(remedies)}"
+            f"{_joined(source.losses)}"
         )
     missing = [name for name in wanted if name not in by_name]
     if missing:
         raise ScanError(
             f"{source.path}: no points on {missing[0]}; it has {_listing(source, clouds)}"
         )
-    if wanted:
-        return [by_name[name] for name in dict.fromkeys(wanted)]
     filled = [topic for topic in clouds if topic.num_messages != 0]
+    chosen = [by_name[name] for name in dict.fromkeys(wanted)] or filled or clouds
+    empty = [topic.name for topic in chosen if topic.num_messages == 0]
+    if empty:
+        raise ScanError(
+            f"{source.path}: no messages on {empty[0]}; check what was recorded"
+            f"{_joined(source.losses)}"
+        )
+    if wanted:
+        return chosen
     if len(filled) > 1:
+        filled.sort(key=lambda topic: is_labelled(source, topic.name))
         raise ScanError(
             f"{source.path}: several topics with points: {_listing(source, filled)}; choose one: "
             f"--topic {filled[0].name}, or merge several: --topic {filled[0].name} --topic "
             f"{filled[1].name} --frame FRAME"
         )
-    return (filled or clouds)[:1]
+    return chosen
+
+
+def _joined(lines: Iterable[str]) -> str:
+    """Return the end of a message: each line once, after a semicolon."""
+    return "".join(f"; {line}" for line in dict.fromkeys(lines) if line)
 
 
 def _listing(source: Source, topics: list[Topic]) -> str:
     """Name topics with the number of their messages and the frame of the first."""
     return ", ".join(
         f"{topic.name} ({topic.type}, {'?' if topic.num_messages is None else topic.num_messages} "
-        f"messages, frame {frame_of(source, topic.name) or 'unknown'})"
+        f"messages, frame {frame_of(source, topic.name) or 'unknown'}"
+        f"{', labelled by bev-instseg' * is_labelled(source, topic.name)})"
         for topic in topics[:MAX_LISTED]
     )
 
 
 def frame_of(source: Source, topic: str) -> str:
     """Return the coordinate frame of the first message of a topic; empty if there is none."""
+    cloud = _first_of(source, topic)
+    return "" if cloud is None else printable(cloud.header.frame_id).lstrip("/")
+
+
+def is_labelled(source: Source, topic: str) -> bool:
+    """Return whether the points of a topic were written by bev-instseg."""
+    cloud = _first_of(source, topic)
+    return cloud is not None and {field.name for field in cloud.fields} >= LABELS
+
+
+def _first_of(source: Source, topic: str) -> Any:
+    """Return the first message of a topic that can be parsed; None if there is none."""
     for message in source.messages({topic}):
         with suppress(ScanError):
-            return printable(parse(message).header.frame_id).lstrip("/")
-    return ""
+            return parse(message)
+    return None

@@ -30,6 +30,7 @@ class StampedSweep:
         has_intensity: Whether an intensity was recorded; else that column is 0.
         extras: The other fields by name, such as ``ring`` and ``time``: (N,) or (N, count).
         num_missing: How many of the points are missing returns.
+        notices: What is odd about it, one line each.
     """
 
     stamp_ns: int
@@ -39,6 +40,7 @@ class StampedSweep:
     has_intensity: bool = True
     extras: Mapping[str, NDArray[np.generic]] = field(default_factory=dict)
     num_missing: int = 0
+    notices: tuple[str, ...] = ()
 
     @property
     def is_missing(self) -> NDArray[np.bool_]:
@@ -86,6 +88,16 @@ def parse_cloud(message: Message) -> StampedSweep:
         extras={name: records[name] for name in others},
         num_missing=int(np.count_nonzero(is_missing)),
     )
+
+
+def require_frame(sweep: StampedSweep, frame_id: str) -> None:
+    """Raise ScanError if the points of a sweep are not in this frame."""
+    if sweep.frame_id != frame_id:
+        raise ScanError(
+            f"{sweep.topic} at {stamp_text(sweep.stamp_ns)}: in the frame "
+            f"{sweep.frame_id or 'without a name'}, not in {frame_id or 'one without a name'} as "
+            "the first sweep: left out; --frame transforms all to one frame"
+        )
 
 
 def stamp_text(stamp_ns: int) -> str:
@@ -155,9 +167,10 @@ def _dtype(cloud: Any) -> np.dtype:
 def _as_float32(columns: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return (N, 4) float32 from (N, 3 or 4) columns."""
     if columns.dtype != np.float32 and len(columns):
-        sizes = np.abs(columns[:, :3])
-        farthest = sizes[np.isfinite(sizes) & (sizes < 1e12)].max(initial=0)
-        if np.spacing(np.float32(farthest)) > MAX_STEP_M:
+        sizes = np.abs(columns[:, :3]).max(axis=1)
+        known = sizes[np.isfinite(sizes) & (sizes > 0)]
+        usual = np.median(known) if len(known) else 0.0  # single ones may stand for missing returns
+        if usual < 1e12 and np.spacing(np.float32(usual)) > MAX_STEP_M:
             raise ValueError(
                 "coordinates too far from the origin for float32; --frame of the sensor, or "
                 "subtract an offset"

@@ -26,6 +26,7 @@ from bev_instseg.io.recordings.transforms import (
 ODOMETRY = "nav_msgs/Odometry"
 MAX_GAP_S = 1.0  # between two samples
 MAX_BEYOND_S = 0.2  # before the first sample and after the last one
+MAX_JUMP_M, MAX_SPEED_MPS = 3.0, 100.0  # if two samples are farther apart, one was reset
 MAX_LISTED = 20
 Pair = tuple[str, str]  # of frames
 OTHERWISE = "leave out --poses to find the motion from the points"
@@ -49,6 +50,12 @@ class MovingLink:
     quaternions: NDArray[np.float64]
     is_inverse: bool = False
 
+    @property
+    def moves(self) -> bool:
+        """Whether any two samples differ."""
+        poses = np.hstack([self.translations_m, self.quaternions])
+        return bool((poses != poses[0]).any())
+
     def at(self, stamp_ns: int) -> Transform:
         """Return the transform at a time; slightly beyond the ends it is extrapolated.
 
@@ -64,8 +71,14 @@ class MovingLink:
                 f"no pose at {stamp_text(stamp_ns)}: {self.name} has no samples around it; "
                 f"{OTHERWISE}"
             )
-        share = (stamp_ns - start_ns) / (end_ns - start_ns)
         first_m, last_m = self.translations_m[after - 1 : after + 1]
+        step_m = float(np.linalg.norm(last_m - first_m))
+        if step_m > MAX_JUMP_M + MAX_SPEED_MPS * (end_ns - start_ns) / 1e9:
+            raise ScanError(
+                f"no pose at {stamp_text(stamp_ns)}: {self.name} jumps by {step_m:.1f} m around "
+                f"it; {OTHERWISE}"
+            )
+        share = (stamp_ns - start_ns) / (end_ns - start_ns)
         first, last = (Rotation.from_quat(q) for q in self.quaternions[after - 1 : after + 1])
         turn = first * Rotation.from_rotvec(share * (first.inv() * last).as_rotvec())
         found = Transform(turn.as_matrix(), first_m + share * (last_m - first_m))
@@ -81,6 +94,11 @@ class RecordedPoses:
     """
 
     links: tuple[Transform | MovingLink, ...]
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether the frame never moves."""
+        return not any(isinstance(link, MovingLink) and link.moves for link in self.links)
 
     def at(self, stamp_ns: int) -> NDArray[np.float64]:
         """Return the (4, 4) pose at a time.
@@ -115,8 +133,10 @@ class Samples:
         """Return the link; raises ScanError if it cannot be used."""
         stamps, order = np.unique(np.array(self._stamps, np.int64), return_index=True)
         values = np.array(self._values).reshape(-1, 7)[order]
-        if len(stamps) < 2 or not np.isfinite(values).all() or not values[:, 3:].any(axis=1).all():
-            raise ScanError(f"{name} has fewer than two poses, or an invalid one; {OTHERWISE}")
+        valid = np.isfinite(values).all(axis=1) & values[:, 3:].any(axis=1)  # 0 until it is known
+        stamps, values = stamps[valid], values[valid]
+        if len(stamps) < 2:
+            raise ScanError(f"{name} has fewer than two valid poses; {OTHERWISE}")
         return MovingLink(name, stamps, values[:, :3], values[:, 3:], is_inverse)
 
 
@@ -176,13 +196,15 @@ def no_chain(tree: FrameTree, frame: str, odometry: Iterable[str]) -> ScanError:
 def chained(
     tree: FrameTree, chain: Sequence[Pair], moving: Mapping[Pair, Samples]
 ) -> RecordedPoses:
-    """Return the poses that a chain of transforms gives; raises ScanError for links without them.
+    """Return the poses that a chain of transforms gives; raises ScanError if it gives none.
 
     Args:
         tree: Has the fixed transforms.
         chain: Pairs of frames that lead to the common frame; see `FrameTree.chain`.
         moving: The samples of transforms that change, by child and parent.
     """
+    if not chain:
+        raise ScanError("that is the frame of the points itself; give one that stands still")
     links: list[Transform | MovingLink] = []
     for start, end in chain:
         text = f"the transform from {start} to {end}"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.recordings.merge import Merger, joined
 from bev_instseg.io.recordings.open_recording import choose_topics, frame_of, open_source
-from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud, require_frame
 from bev_instseg.io.recordings.poses import RecordedPoses, find_poses
 from bev_instseg.io.recordings.source import Message, Source
 from bev_instseg.io.recordings.transforms import (
@@ -80,6 +80,7 @@ class Recording:
         self.frame = selection.frame.lstrip("/")
         self._source: Source | None = None
         self._topics: tuple[str, ...] = ()
+        self._frame_id = ""  # of the first sweep
         self._merger: Merger | None = None
         self._transforms: Mapping[str, Transform] | FrameTree = {}
         self._capture_loss = ""
@@ -115,10 +116,15 @@ class Recording:
         if selection.extrinsics is not None:
             self._transforms = read_extrinsics(selection.extrinsics)
         elif self.frame:
-            self._transforms = recorded_frames(source)
+            try:
+                self._transforms = recorded_frames(source)
+            except ScanError as error:
+                raise ScanError(f"{self.path}: {error}") from None
         if self.frame:
             for name in self._topics:
                 self._to_frame(frame_of(source, name), name)  # raises an error now
+        else:
+            self._frame_id = frame_of(source, self._topics[0])
 
     def __enter__(self) -> Self:
         """Return the recording."""
@@ -179,12 +185,14 @@ class Recording:
             raw: As iterating yields it.
 
         Raises:
-            ScanError: A message is damaged, or its frame is unknown.
+            ScanError: A message is damaged, its frame is unknown, or not that of the first one.
         """
         if isinstance(raw.parts, StampedSweep):
             sweeps = [raw.parts]
         else:
             sweeps = [parse_cloud(message) for message in raw.parts]
+            if not self.frame:
+                require_frame(sweeps[0], self._frame_id)
         return joined(sweeps, self.frame, self._to_frame) if self.frame else sweeps[0]
 
     def origin_m(self) -> NDArray[np.float64] | None:
@@ -212,8 +220,7 @@ class Recording:
         """
         if self._source is None:
             raise ScanError(f"{self.path}: a capture has no poses; leave out --poses")
-        frame = self.frame or frame_of(self._source, self._topics[0])
-        return find_poses(self._source, frame, name)
+        return find_poses(self._source, self.frame or self._frame_id, name)
 
     def _to_frame(self, frame_id: str, topic: str) -> Transform:
         try:

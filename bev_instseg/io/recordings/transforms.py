@@ -15,6 +15,7 @@ from bev_instseg.io.sensor_setup import euler_rotation
 from bev_instseg.strict_yaml import read_yaml
 
 STATIC_TOPIC, MOVING_TOPIC = "/tf_static", "/tf"
+MAX_LISTED = 20  # frames in a message
 MAX_CHANGE = 1e-3  # metres, or of a rotation's entries; more is a joint that moves
 MAX_MESSAGES = 200_000  # that are looked at on the topic of moving transforms
 REMEDY = "or give the transforms in a file: --extrinsics FILE"
@@ -113,6 +114,7 @@ class FrameTree:
         """Know no frames."""
         self._neighbours: dict[str, dict[str, Transform]] = {}
         self._moving: set[frozenset[str]] = set()
+        self._invalid: set[str] = set()
         self._parents: set[tuple[str, str]] = set()
 
     def add(self, parent: str, child: str, to_parent: Transform) -> None:
@@ -123,6 +125,10 @@ class FrameTree:
         self._parents.add((parent, child))
         self._neighbours.setdefault(child, {})[parent] = to_parent
         self._neighbours.setdefault(parent, {})[child] = to_parent.inverse()
+
+    def add_invalid(self, parent: str, child: str) -> None:
+        """Note that a transform has no numbers, for messages."""
+        self._invalid.add(f"{parent} to {child}")
 
     def find(self, source: str, target: str) -> Transform | None:
         """Return the fixed transform from one frame to another by the shortest chain, or None."""
@@ -165,6 +171,16 @@ class FrameTree:
         """The names of all frames."""
         return sorted(self._neighbours)
 
+    def why_not(self, source: str, target: str) -> str:
+        """Return why there is no fixed transform, with the names of the frames there are."""
+        reason = f"frames: {', '.join(self.frames[:MAX_LISTED]) or 'none'}"
+        for start, end in self.chain(source, target) or ():
+            if self.is_moving(start, end):
+                reason += f"; that from {start} to {end} changes"
+        if self._invalid:
+            reason += f"; not numbers: {', '.join(sorted(self._invalid)[:MAX_LISTED])}"
+        return reason
+
 
 def recorded_frames(recording: Source) -> FrameTree:
     """Read the fixed transforms of a recording.
@@ -198,18 +214,20 @@ def named_transforms(message: Message) -> Iterator[tuple[str, str, Any]]:
 
 
 def add_transforms(tree: FrameTree, message: Message) -> None:
-    """Add the transforms of a ``TFMessage``; raises ScanError if it is damaged."""
+    """Add the transforms of a ``TFMessage`` that are valid; raises ScanError if it is damaged."""
     for parent, child, one in named_transforms(message):
-        tree.add(parent, child, to_parent(message.topic, one))
+        add_transform(tree, parent, child, one)
 
 
-def to_parent(topic: str, stamped: Any) -> Transform:
-    """Return the transform of a ``TransformStamped``; raises ScanError if it has no numbers."""
+def add_transform(tree: FrameTree, parent: str, child: str, stamped: Any) -> None:
+    """Add a ``TransformStamped``; drivers leave those of unused sensors all 0."""
     shift, turn = stamped.transform.translation, stamped.transform.rotation
     try:
-        return from_quaternion((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))
-    except ValueError as error:
-        raise ScanError(f"{topic}: {error}; give --extrinsics") from None
+        found = from_quaternion((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))
+    except ValueError:
+        tree.add_invalid(parent, child)
+    else:
+        tree.add(parent, child, found)
 
 
 def read_extrinsics(path: Path) -> Mapping[str, Transform]:
@@ -274,10 +292,9 @@ def find_transform(
     if isinstance(known, FrameTree):
         found = known.find(frame_id, target)
         if found is None:
-            frames = ", ".join(known.frames[:20]) or "none"
             raise ScanError(
-                f"no fixed transform from {frame_id or 'an unnamed frame'} to {target} (frames: "
-                f"{frames}); choose another --frame {REMEDY}"
+                f"no fixed transform from {frame_id or 'an unnamed frame'} to {target} "
+                f"({known.why_not(frame_id, target)}); choose another --frame {REMEDY}"
             )
         return found
     for name in (topic.lstrip("/"), frame_id):
