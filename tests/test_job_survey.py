@@ -51,7 +51,8 @@ def test_all_sweeps_are_read_alike(segmenter: Segmenter, items: list[Item], tmp_
     assert len({json.dumps([r["level_deg"], r["notices"], r["settings"]]) for r in results}) == 1
     np.testing.assert_allclose(results[0]["level_deg"], (12.0, -3.0), atol=1.5)
     assert results[0]["notices"][0] == "intensity 0..255: divided by 255"
-    assert results[0]["notices"][1].startswith("levelled by 12")
+    assert results[0]["notices"][1].startswith("1 of 3 sweeps have no intensity above")
+    assert results[0]["notices"][2].startswith("levelled by 12")
 
 
 def test_results_are_outdated_if_the_folder_is_understood_differently(

@@ -67,6 +67,12 @@ def scale_of(values: NDArray[np.float64]) -> int:
     return next(fits, scales[-1])
 
 
+def brightest(values: NDArray[np.float64]) -> float:
+    """Return the largest of the (n,) intensities of a sweep; 0 if there are too few to tell."""
+    values = values[_is_known(values)]
+    return float(values.max()) if len(values) >= MIN_SAMPLE else 0.0
+
+
 def _is_known(values: NDArray[np.float64]) -> NDArray[np.bool_]:
     return (values > MISSING[0]) & (values < MISSING[1])  # not NaN
 

@@ -21,12 +21,19 @@ from bev_instseg.io.attitude import MIN_TILT_DEG, Attitude, infer_attitude, leve
 from bev_instseg.io.bin_layout import infer_bin_layout
 from bev_instseg.io.formats import stored_points
 from bev_instseg.io.ground_plane import fit_ground_plane
-from bev_instseg.io.infer_frame import infer_origin_m, sample_points
-from bev_instseg.io.intensity import judge_intensity, scale_of
+from bev_instseg.io.infer_frame import doubt_origin, infer_origin_m, sample_points
+from bev_instseg.io.intensity import brightest, judge_intensity, scale_of
 from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, sensor_rotation
-from bev_instseg.io.vote_attitude import doubt_notices, level_notice, vote_axes, vote_level
+from bev_instseg.io.vote_attitude import (
+    doubt_notices,
+    given_level_doubts,
+    level_notice,
+    vote_axes,
+    vote_level,
+)
 
 MAX_SWEEPS = 8  # of a folder that are looked at
+MIN_BRIGHTEST = 0.01  # of full intensity; darker sweeps may have another scale
 
 Group = tuple[Path, str]
 NO_VALUES = np.zeros((0, 2))
@@ -170,9 +177,11 @@ def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
     """
     attitudes = [one.attitude for one in evidence]
     axes, axes_notices = vote_axes([one.path for one in evidence], attitudes, setup)
-    level_deg, level_notices = setup.level_deg, tuple[str, ...]()
-    if level_deg is None:
-        seen = axes if setup.axes == "auto" else "flu"
+    seen = axes if setup.axes == "auto" else "flu"
+    level_deg = setup.level_deg
+    if level_deg is not None:
+        level_notices = given_level_doubts(attitudes, seen, level_deg)
+    else:
         level_deg = vote_level(attitudes, seen)
         if any(level_deg):
             level_notices = (level_notice(level_deg),)
@@ -182,6 +191,7 @@ def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
     if full is None:
         full, intensity_notices = judge_intensity([one.intensity for one in evidence])
         intensity_notices += _odd_scales(evidence, full)
+    intensity_notices += _dim_sweeps(evidence, full)
     notices = (*intensity_notices, *axes_notices, *level_notices)
     return Reading(setup, axes, level_deg, full, notices)
 
@@ -269,7 +279,8 @@ def origin_of(
         (3,) float64 metres, and what was assumed.
     """
     if setup.origin_m is not None:
-        return np.array(setup.origin_m, np.float64), ()
+        origin_m = np.array(setup.origin_m, np.float64)
+        return origin_m, doubt_origin(sample[:, :3] - origin_m, setup.axes)
     return infer_origin_m(sample, values, setup.axes)
 
 
@@ -290,4 +301,19 @@ def _odd_scales(evidence: Sequence[Evidence], full: float) -> tuple[str, ...]:
     return (
         f"{len(odd)} of {len(evidence)} sweeps have intensities of 0..{odd[0][0]}, first "
         f"{odd[0][1]}: all are read as 0..{full:g}",
+    )
+
+
+def _dim_sweeps(evidence: Sequence[Evidence], full: float) -> tuple[str, ...]:
+    """Name sweeps whose intensities are so small that their scale may be another one."""
+    values = [(brightest(one.intensity[:, 0]), one.path) for one in evidence]
+    dim = [(value, path) for value, path in values if 0 < value <= MIN_BRIGHTEST * full]
+    if not dim:
+        return ()
+    value, path = dim[0]
+    if len(evidence) == 1:
+        return (f"no intensity is above {value:.2g}, but full is {full:g}; --intensity sets it",)
+    return (
+        f"{len(dim)} of {len(evidence)} sweeps have no intensity above {value:.2g}, first {path}: "
+        f"all are read as 0..{full:g}; a different scale needs a folder of its own",
     )

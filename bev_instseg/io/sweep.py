@@ -14,7 +14,7 @@ from bev_instseg.io.infer_frame import infer_ground_m, sample_points
 from bev_instseg.io.intensity import MISSING
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
-from bev_instseg.io.units import check_units
+from bev_instseg.io.units import check_resolution, check_units
 from bev_instseg.ops.kernel import kernel
 
 USUAL_HEIGHT_M = 1.7  # of a sensor on a car's roof
@@ -93,7 +93,7 @@ def interpret_points(
         The sweep, and what was assumed about it.
 
     Raises:
-        ScanError: Its coordinates are not in metres.
+        ScanError: Its coordinates are not in metres, or too coarse.
     """
     values, notices = stored
     sample = sample_points(values)
@@ -115,6 +115,7 @@ def interpret_points(
         )
     points = _to_sensor_frame(values, rotation, origin_m)
     tidy_notices = _tidy(path, values, points, xyz, reading.intensity_max)
+    check_resolution(path, sample[:, :3])
     if values.shape[1] == 3:
         notices += (NO_INTENSITY,)
     notices += reading.notices + place_notices + level_notices + height_notices + tidy_notices
