@@ -33,6 +33,8 @@ def frame_names(root: str | Path, entries: Sequence[str]) -> list[str]:
         ScanError: A sequence has no sweeps, or a frame does not exist.
     """
     names: list[str] = []
+    if not (Path(root) / "sequences").is_dir():
+        raise ScanError(f"{root}: has no folder 'sequences'; check the path of the data set")
     for entry in entries:
         sequence, _, frame = entry.partition("/")
         folder = Path(root) / "sequences" / sequence / "velodyne"
@@ -181,7 +183,7 @@ def frame_paths(root: Path, sequence: str, frame: int) -> tuple[Path, Path]:
 
 
 def write_frame(
-    root: Path,
+    root: str | Path,
     sequence: str,
     frame: int,
     points: NDArray[np.float32],
@@ -197,9 +199,14 @@ def write_frame(
         labels: (N,) uint32 class and instance id; see `read_labels`.
 
     Raises:
+        ValueError: The arrays have other shapes, or the labels another dtype.
         OSError: A file cannot be written.
     """
-    sweep_path, label_path = frame_paths(root, sequence, frame)
+    if points.ndim != 2 or points.shape[1] != 4 or len(points) != len(labels):
+        raise ValueError(
+            f"points must be (N, 4) with N labels, got {points.shape} and {labels.shape}"
+        )
+    sweep_path, label_path = frame_paths(Path(root), sequence, frame)
     for path in (sweep_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_labels(label_path, labels)
