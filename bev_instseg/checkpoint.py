@@ -14,6 +14,7 @@ from bev_instseg.exceptions import CheckpointError, ConfigError
 from bev_instseg.file_io import read_bytes, write_atomic
 from bev_instseg.model_files import (
     FORMAT,
+    PRETRAINED,
     SIDECAR_KEYS,
     check_hash,
     read_sidecar,
@@ -60,7 +61,10 @@ def load_state(path: Path) -> dict[str, Any]:
     try:
         data = read_bytes(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise CheckpointError(
+            f"{path}: cannot be read ({error.strerror or error}); give the name of shipped weights "
+            f"({', '.join(PRETRAINED)}), a .safetensors, or a .pt from training"
+        ) from None
     try:
         file = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
         if not file["body"].is_contiguous():  # one byte that claims to be terabytes
@@ -205,7 +209,10 @@ def _read_weights(path: Path) -> tuple[Any, Any, str]:
 
 
 def _not_a_checkpoint(path: Path) -> str:
-    return f"{path}: not a bev-instseg checkpoint, or damaged; give a .pt from training"
+    return (
+        f"{path}: not a bev-instseg checkpoint, or damaged; give a .safetensors, or a .pt from "
+        "training"
+    )
 
 
 def _weights_bytes(weights: dict[str, torch.Tensor]) -> bytes:

@@ -263,7 +263,7 @@ class Config:
 
     Raises:
         ValueError: A setting has the wrong type or is out of range, two classes have the same
-            name or the same kind of label, a list does not have one number per class, the grid or
+            name, label or kind of label, a list does not have one number per class, the grid or
             the training crop is not a multiple of the network's stride, or a sweep would need more
             memory than the machine has.
     """
@@ -292,6 +292,9 @@ class Config:
         count = len(self.classes)
         if len(set(self.class_names)) != count:
             raise ValueError(f"classes: two have the same name: {', '.join(self.class_names)}")
+        labels = [c.label for c in self.classes]
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise ValueError(f"classes: two have the label {twice[0]}; give each its own")
         lengths = {
             "loss.foreground_weight": len(self.loss.foreground_weight),
             "augment.paste": len(self.augment.paste),
@@ -312,8 +315,8 @@ class Config:
                 )
         for layout in get_args(Layout):
             kinds = [kind for c in self.classes for kind in getattr(c, layout)]
-            if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
-                raise ValueError(f"classes: two have the {layout} kind {twice[0]!r}; choose one")
+            if shared := [kind for kind in kinds if kinds.count(kind) > 1]:
+                raise ValueError(f"classes: two have the {layout} kind {shared[0]!r}; choose one")
         (nx, ny), model = self.grid.shape, self.model
         if reason := shortage(
             inference_bytes(nx * ny, model.widths, model.blocks), machine_bytes()

@@ -127,6 +127,7 @@ def staged(path: str | Path, data: bytes) -> Iterator[Callable[[], None]]:
     """
     path = Path(path)
     with _naming(path):
+        _check_replaceable(path)
         temporary, file = _open_temporary(path.parent)
     try:
         with file:
@@ -157,6 +158,7 @@ def writing_text(path: str | Path) -> Iterator[TextIO]:
     """
     path = Path(path)
     with _naming(path):
+        _check_replaceable(path)
         temporary, file = _open_temporary(path.parent)
         try:
             with TextIOWrapper(BufferedWriter(file), encoding="utf-8", newline="") as text:
@@ -166,6 +168,13 @@ def writing_text(path: str | Path) -> Iterator[TextIO]:
                 os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Raise OSError for devices and pipes: a new file would take their place, not be sent there."""
+    is_special = path.exists() and not path.is_file() and not path.is_dir()
+    if is_special or path.absolute().parent == Path("/dev"):  # such as a link to /proc/self/fd/1
+        raise OSError(errno.EINVAL, "not a regular file; choose another name", str(path))
 
 
 def _open_temporary(folder: Path) -> tuple[Path, FileIO]:

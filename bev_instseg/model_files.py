@@ -14,7 +14,7 @@ from bev_instseg.file_io import read_bytes, write_atomic
 FORMAT = "bev_instseg/1"
 PRETRAINED = ("default", "clean")  # networks that come with the package; see the model card
 EXPORTED_SUFFIXES = (".onnx", ".xml")  # of ONNX and of OpenVINO's own format
-SIDECAR_KEYS = ("format", "sha256", "class_names", "config")  # written by `write_sidecar`
+SIDECAR_KEYS = ("format", "sha256", "network_sha256", "class_names", "config")
 
 
 def pretrained_weights(name: str = "default") -> Path:
@@ -158,7 +158,8 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     beside = path.with_suffix(".json")
     try:
         sidecar = json.loads(read_bytes(beside))
-        found, _, _ = sidecar["format"], sidecar["sha256"], sidecar["config"]
+        found, _, tree = sidecar["format"], sidecar["sha256"], sidecar["config"]
+        is_own = sidecar.get("network_sha256", "") in ("", _network_sha256(tree))  # "": older file
     except OSError as error:
         raise CheckpointError(_cannot_be_read(beside, error)) from None
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -167,6 +168,11 @@ def read_sidecar(path: Path) -> dict[str, Any]:
         ) from None
     if found != FORMAT:
         raise CheckpointError(wrong_format(beside, found))
+    if not is_own:
+        raise CheckpointError(
+            f"{beside}: its model, grid.cell_m or number of classes were changed and no longer fit "
+            f"{path.name}; copy both files again"
+        )
     return sidecar  # type: ignore[no-any-return]
 
 
@@ -185,11 +191,18 @@ def write_sidecar(path: Path, sha256: str, config: Config, about: dict[str, Any]
     sidecar = {
         "format": FORMAT,
         "sha256": sha256,
+        "network_sha256": _network_sha256(config_to_dict(config)),
         "class_names": list(config.class_names),
         **about,
         "config": config_to_dict(config),
     }
     write_atomic(path.with_suffix(".json"), (json.dumps(sidecar, indent=1) + "\n").encode())
+
+
+def _network_sha256(tree: Any) -> str:
+    """Return the hash of the settings, as plain values, that the weights fix."""
+    fixed = [tree["model"], tree["grid"]["cell_m"], len(tree["classes"])]
+    return hashlib.sha256(json.dumps(fixed, sort_keys=True).encode()).hexdigest()
 
 
 def check_hash(path: Path, body: bytes, sidecar: dict[str, Any]) -> str:

@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # torch, which exported models do not need
     from bev_instseg.models.network import BEVNet
     from bev_instseg.models.sparse import SparseBackend
 
+MAX_SAMPLE = 1000  # intensities that are looked at
+
 
 class Segmenter:
     """Segments sweeps with a trained network; several threads may share one.
@@ -240,7 +242,7 @@ class Segmenter:
         Args:
             points: (N, 4) float32 x, y, z in metres (x forward, y left, z up) and intensity 0..1.
                 Points outside the grid and points that are NaN or infinite get label 0; if many
-                are outside the grid, there is a warning.
+                are outside the grid, or intensities are above 1, there is a warning.
 
         Returns:
             The instances by descending score, with a label for each of the N points.
@@ -249,6 +251,8 @@ class Segmenter:
             ValueError: The array has the wrong shape or dtype.
         """
         segmentation = self.segment_with_maps(points)
+        if (points[:: 1 + len(points) // MAX_SAMPLE, 3] > 1).any():
+            warnings.warn("intensities are above 1: scale them to 0..1", stacklevel=2)
         if notice := off_grid_notice(points, segmentation.pillars):
             warnings.warn(f"{notice}; segment_tiles segments them too", stacklevel=2)
         return segmentation.instances

@@ -31,8 +31,10 @@ def check_array(
         *shape: The expected length of each dimension; None for any.
 
     Raises:
-        ValueError: The array has a different dtype or shape.
+        ValueError: It is not a NumPy array, or has a different dtype or shape.
     """
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} must be a NumPy array, got {type(array).__name__}")
     fits = array.ndim == len(shape) and all(
         expected is None or expected == length
         for expected, length in zip(shape, array.shape, strict=True)

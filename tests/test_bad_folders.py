@@ -197,6 +197,18 @@ def test_labels_of_another_sweep(
     assert not list(semantickitti_root.rglob("*.pt"))
 
 
+def test_columns_of_bin_files_are_refused_where_there_are_none(
+    segment: Segment, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "a.npy", POINTS)
+    code, errors = segment(tmp_path / "a.npy", "--out", tmp_path / "out", "--format", "5")
+    assert code == 2
+    assert [line.split(": ", 1)[1] for line in errors] == [
+        "--format is for .bin files, and there is none: leave it out"
+    ]
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("words", [["segment", "a.bin", "--out", "b"], ["segmnt"], ["train"]])
 def test_a_wrong_command_line(words: list[str], tmp_path: Path) -> None:
     console = "import sys; from bev_instseg.cli.main import main; sys.exit(main())"

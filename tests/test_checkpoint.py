@@ -64,7 +64,7 @@ def test_weights_from_before_the_levels_were_a_setting_can_be_read(
 ):
     """Two levels were sparse, and the layers of the second had names of their own."""
     sidecar = json.loads(weights_file.with_suffix(".json").read_text())
-    del sidecar["config"]["model"]["dense_levels"]
+    del sidecar["config"]["model"]["dense_levels"], sidecar["network_sha256"]
     old = {}
     for name, value in model.state_dict().items():
         name = name.replace("sparse_up.0.quarters.", "to_middle.")
@@ -269,6 +269,17 @@ def test_a_sidecar_without_a_key_is_rejected(weights_file, key):
     del sidecar[key]
     path.write_text(json.dumps(sidecar))
     assert_rejected(load_model, weights_file, "not written by bev-instseg, or damaged")
+
+
+def test_settings_of_another_network_are_rejected(weights_file):
+    path = weights_file.with_suffix(".json")
+    sidecar = json.loads(path.read_text())
+    sidecar["config"]["cluster"]["seed_threshold"] = 0.3  # no matter
+    path.write_text(json.dumps(sidecar))
+    assert load_model(weights_file)[1].cluster.seed_threshold == 0.3
+    sidecar["config"]["grid"]["cell_m"] *= 2
+    path.write_text(json.dumps(sidecar))
+    assert_rejected(load_model, weights_file, "grid.cell_m or number of classes were changed")
 
 
 def test_a_different_format_is_rejected(weights_file, state_file, monkeypatch, model, tiny_config):

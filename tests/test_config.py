@@ -241,6 +241,11 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
             "loss: {foreground_weight: [1, 1]}\naugment: {paste: [1, 1]}",
             "classes: two have the kitti kind 'Car'; choose one",
         ),
+        (
+            "classes: [{name: a, label: 1}, {name: b, label: 1}]\n"
+            "loss: {foreground_weight: [1, 1]}\naugment: {paste: [1, 1]}",
+            "classes: two have the label 1; give each its own",
+        ),
         ("[" * 230 + "]" * 230, "recursion limit"),
         ("train:\n\tsteps: 3", "not valid YAML: "),
         ("train: !!python/object:os.system {}", "not valid YAML: "),

@@ -1,6 +1,7 @@
 """What labels hold is counted, shown and, where it cannot be what was meant, reported."""
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from bev_instseg.datasets.label_table import (
 )
 from bev_instseg.exceptions import KittiError, ScanError
 from bev_instseg.structures import Frame
-from bev_instseg.training.cutouts import Cutout
+from bev_instseg.training.cutouts import Cutout, save_objects
 
 BOX = "0 0 0 500 100 600 200 1.5 1.8 4.0 {x} 1.7 {z} 0"
 
@@ -143,6 +144,47 @@ def test_objects_without_instance_ids_are_named(
     assert all("have no instance id and are void; put the number" in line for line in warnings)
     with pytest.raises(ScanError, match="their points have no instance id"):
         require_objects([source], tiny_config, "to learn from")
+
+
+def test_labels_that_do_not_fit_the_order_of_the_points_are_named(
+    semantickitti_root: Path, tiny_config: Config
+) -> None:
+    rng = np.random.default_rng(0)
+    rewrite_labels(semantickitti_root, rng.permutation)
+    for path in semantickitti_root.rglob("*.bin"):
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+        (points * np.float32([3, 3, 1, 1])).tofile(path)  # a larger street
+    refs = list_frames(semantickitti_root, "semantickitti", ["00"])
+    source = count_source("s", refs, tiny_config, enough)
+    warnings = list(label_warnings([source], tiny_config))
+    assert len(warnings) == 3
+    assert "'10': 3 of 3 objects extend over more than 30 m; check that the labels" in warnings[0]
+    classes = tuple(dataclasses.replace(one, piece_m=8) for one in tiny_config.classes)
+    lines = dataclasses.replace(tiny_config, classes=classes)  # may be as long as they like
+    assert not list(label_warnings([count_source("s", refs, lines, enough)], lines))
+
+
+def test_numbers_of_objects_in_place_of_classes_are_one_warning(
+    semantickitti_root: Path, tiny_config: Config
+) -> None:
+    def swap(words: np.ndarray) -> np.ndarray:
+        words[:40] = np.arange(200, 240) << 16 | 10
+        return words >> 16 | words << 16
+
+    rewrite_labels(semantickitti_root, swap)
+    refs = list_frames(semantickitti_root, "semantickitti", ["00"])
+    warnings = list(label_warnings([count_source("s", refs, tiny_config, enough)], tiny_config))
+    (line,) = [one for one in warnings if "match no class" in one]
+    assert "and 3" in line
+    assert line.endswith("into the low 16 bits of each label and the number into the high 16 bits")
+
+
+def test_numbered_lines_of_the_road_are_no_objects(
+    semantickitti_root: Path, tiny_config: Config
+) -> None:
+    rewrite_labels(semantickitti_root, lambda words: np.where(words == 40, 60 | 5 << 16, words))
+    refs = list_frames(semantickitti_root, "semantickitti", ["00"])
+    assert not list(label_warnings([count_source("s", refs, tiny_config, enough)], tiny_config))
 
 
 def test_a_kind_that_is_of_a_class_and_void_is_named(
@@ -267,11 +309,41 @@ def test_a_frame_listed_twice_is_refused(kitti_root: Path, semantickitti_root: P
         list_frames(semantickitti_root, "semantickitti", ["00", "00/000001"])
 
 
-def test_shared_frames_are_found_behind_different_paths(kitti_root: Path, tmp_path: Path) -> None:
-    (tmp_path / "link").symlink_to(kitti_root)
-    one, other = (list_frames(root, "kitti", ["train"]) for root in (kitti_root, tmp_path / "link"))
-    assert shared_frames(one, other[1:]) == [f"{tmp_path}/link/b"]
-    assert shared_frames(one, list_frames(kitti_root, "kitti", ["val"])) == []
+def test_copies_of_training_frames_are_found_under_any_name(
+    kitti_root: Path, tiny_config: Config
+) -> None:
+    for folder, suffix in (("velodyne", "bin"), ("label_2", "txt"), ("calib", "txt")):
+        shutil.copy(*(kitti_root / "training" / folder / f"{name}.{suffix}" for name in "bd"))
+    one = kitti_source(kitti_root, tiny_config)
+    assert shared_frames([one], [kitti_source(kitti_root, tiny_config, "val")]) == []
+    (kitti_root / "ImageSets" / "val.txt").write_text("c\nd\n")
+    other = kitti_source(kitti_root, tiny_config, "val")
+    assert shared_frames([one], [other]) == [f"{kitti_root}/d"]
+
+
+def test_a_resumed_run_can_be_checked(
+    kitti_root: Path, tiny_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = with_source(tiny_config, "kitti")
+    assert train(config, tmp_path, "--check", "--resume") == 0
+    assert "| vehicle |" in " ".join(capsys.readouterr().out.split())
+
+
+def test_objects_of_validation_frames_are_named(
+    kitti_root: Path, tiny_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = with_source(tiny_config, "kitti")
+    points = np.zeros((20, 4), np.float32)
+    crates = [Cutout(points, 0, points[0, :2], points[0, :3], f"kitti/{name}") for name in "ac"]
+    save_objects(tmp_path / "objects.npz", crates, config.class_names)
+    options = ["--check", "--objects", f"{tmp_path}/objects.npz"]
+    assert train(config, tmp_path, *options) == 0
+    assert "1 of the --objects are from validation frames, such as kitti/c" in (
+        capsys.readouterr().err
+    )
+    augment = dataclasses.replace(config.augment, paste=(0, 0, 0))
+    assert train(dataclasses.replace(config, augment=augment), tmp_path, *options) == 2
+    assert "--objects: none is pasted, because of augment" in capsys.readouterr().err
 
 
 def test_frames_outside_the_image_are_named(kitti_root: Path, tiny_config: Config) -> None:

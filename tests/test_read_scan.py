@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.file_io import write_atomic
+from bev_instseg.file_io import write_atomic, writing_text
 from bev_instseg.io.labels import read_labels, write_labels
 from bev_instseg.io.sweep import read_scan
 
@@ -161,6 +162,20 @@ def test_write_atomic_replaces_a_file(tmp_path: Path) -> None:
     write_atomic(str(path), b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["a.bin"]
+
+
+def test_write_atomic_leaves_devices_and_pipes_alone(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link, Path("/dev/bev-instseg-test")):
+        with pytest.raises(OSError, match="not a regular file; choose another") as caught:
+            write_atomic(path, b"new")
+        assert caught.value.filename == str(path)
+    with pytest.raises(OSError, match="not a regular file"), writing_text(pipe):
+        pass
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert link.is_symlink()
 
 
 @pytest.mark.parametrize("call", ["fsync", "replace"])

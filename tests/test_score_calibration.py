@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bev_instseg.cli.calibrate import too_few
 from bev_instseg.config import Config, load_config
 from bev_instseg.evaluation.metrics import ClassResult, Result
 from bev_instseg.evaluation.reliability import reliability
@@ -136,6 +137,16 @@ def test_class_without_predictions_keeps_its_seeds():
     # A single prediction changes the score only a little.
     (theta,) = fit_calibration(predictions([0.9], [True]), 1)
     assert 0.9 < probability_of([0.9], [20], [0], (theta,))[0] < 0.99
+
+
+def test_classes_with_few_examples_are_named():
+    correct = [True] * 6 + [False] * 5 + [True] * 9 + [False] * 4
+    known = predictions([0.5] * 24, correct, classes=[0] * 11 + [1] * 13)
+    lines = too_few(known, ["car", "person", "lorry"])
+    assert [line.split(":")[0] for line in lines] == [
+        "class 'person' has only 9 correct and 4 wrong predictions",
+        "class 'lorry' has only 0 correct and 0 wrong predictions",
+    ]
 
 
 def test_weight_of_two_equals_the_prediction_twice():

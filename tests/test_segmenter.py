@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -178,6 +179,22 @@ def test_nan_points_are_in_no_instance_and_change_nothing(segmenter, points):
 def test_wrong_dtype_or_shape_raises(segmenter, wrong):
     with pytest.raises(ValueError, match=r"points must be float32 \(N, 4\)"):
         segmenter.segment(wrong)
+
+
+@pytest.mark.parametrize("wrong", [None, "sweep.bin", [[1.0, 2.0, 3.0, 0.5]], torch.zeros(5, 4)])
+def test_what_is_no_array_raises(segmenter, wrong):
+    with pytest.raises(ValueError, match="points must be a NumPy array, got "):
+        segmenter.segment(wrong)
+
+
+def test_intensities_above_1_are_said(segmenter, points):
+    bright = points * np.float32([1, 1, 1, 255])
+    with pytest.warns(UserWarning, match=r"intensities are above 1: scale them to 0\.\.1"):
+        segmenter.segment(bright)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        segmenter.segment(points)
+    assert not [one for one in caught if "intensities" in str(one.message)]
 
 
 def test_a_strided_sweep_gives_the_same_instances(segmenter, points):

@@ -81,6 +81,22 @@ def test_the_command_writes_a_data_set(
         assert (labels == BACKGROUND).any()
 
 
+def test_a_bad_sweep_leaves_nothing_half_written(
+    tmp_path: Path, tiny_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = tmp_path / "tiny.safetensors"
+    save_weights(weights, BEVNet(tiny_config), tiny_config, {})
+    (tmp_path / "in").mkdir()
+    street(STREETS["a"])[0].tofile(tmp_path / "in" / "a.bin")
+    (tmp_path / "in" / "b.bin").write_bytes(b"no points")
+    arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(weights)]
+    assert self_label.main(arguments) == 2
+    assert "in/b.bin: " in capsys.readouterr().err.splitlines()[-1]
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    (tmp_path / "in" / "b.bin").unlink()
+    assert self_label.main(arguments) == 0
+
+
 def test_notices_are_printed_once_in_one_line(
     tmp_path: Path, tiny_config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 from conftest import STREETS, street
 
 from bev_instseg.config import CLASSES, DataConfig
-from bev_instseg.datasets.semantickitti import frame_names, read_frame
+from bev_instseg.datasets.semantickitti import frame_names, read_frame, write_frame
 from bev_instseg.exceptions import ScanError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few different values")  # in few points
@@ -155,3 +155,13 @@ def test_labels_of_the_wrong_length_are_refused(semantickitti_root, change):
         read_frame(semantickitti_root, "00/000001", CLASSES, DATA)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_points_and_labels_that_do_not_fit_are_not_written(tmp_path):
+    points, labels = np.zeros((5, 4), np.float32), np.zeros(5, np.uint32)
+    for wrong in ((points[:, :3], labels), (points, labels[:4]), (labels, labels)):
+        with pytest.raises(ValueError, match=r"points must be \(N, 4\) with N labels, got \("):
+            write_frame(tmp_path, "00", 0, *wrong)
+    assert not list(tmp_path.iterdir())
+    write_frame(str(tmp_path), "00", 0, points, labels)
+    assert len(list(tmp_path.rglob("*.*"))) == 2

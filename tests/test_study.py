@@ -107,6 +107,16 @@ def test_a_stopped_study_goes_on_and_finished_runs_are_kept(
     assert (tmp_path / "out" / "box-0" / "scores.json").exists()
 
 
+def test_runs_of_a_different_configuration_are_not_taken_for_those_asked_for(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.main(command(tmp_path, "--seeds", "1")) == 0
+    (tmp_path / "box.yaml").write_text("loss: {center: medoid}\n")
+    assert study.main(command(tmp_path, "--seeds", "1")) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "box-0/weights.safetensors: was made with a different configuration; choose" in error
+
+
 def test_a_signal_stops_the_study(
     base: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,7 +117,9 @@ def test_a_dark_sweep_is_scaled_like_its_neighbours(tmp_path: Path, full: int) -
     read = read_folder(write_folder(tmp_path / "drive", sweeps))
     for one, points in zip(read, sweeps, strict=True):
         np.testing.assert_allclose(one.points[:, 3], points[:, 3] / full, rtol=1e-6)
-        assert one.notices == (f"intensity 0..{full}: divided by {full}",)
+        is_dark = (f"intensities of 0..1, but read as 0..{full}; --intensity sets the scale",)
+        scaled = (f"intensity 0..{full}: divided by {full}",)
+        assert one.notices == scaled + (is_dark if points[:, 3].max() <= 1 else ())
 
 
 def test_a_dark_sweep_of_whole_numbers_is_not_bright(tmp_path: Path) -> None:
@@ -357,6 +359,30 @@ def test_given_values_win_and_contradictions_are_said(tmp_path: Path) -> None:
     assert sweep.notices == ()
     sweep = read(tmp_path, tilted, SensorSetup(level_deg=(15.0, 0.0)))
     np.testing.assert_allclose(sweep.points, street(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("given", "notice"),
+    [
+        (SensorSetup(level_deg=(20, 0)), "with --level 20 0 the ground is inclined by 20 degrees"),
+        (SensorSetup(origin_m=(100, 0, 0)), "few points are within 10 m of the given --origin"),
+        (SensorSetup(intensity_max=255), "intensities of 0..1, but read as 0..255"),
+    ],
+)
+def test_options_that_the_points_contradict_are_said(
+    tmp_path: Path, given: SensorSetup, notice: str
+) -> None:
+    assert [one for one in read(tmp_path, street(), given).notices if one.startswith(notice)]
+    fits = SensorSetup(level_deg=(2, 0), origin_m=(1, 0, 0), intensity_max=2)
+    assert read(tmp_path, street(), fits).notices == ()
+
+
+@pytest.mark.parametrize("step_m", [0.5, 1.0])
+def test_coordinates_too_coarse_for_any_object_are_refused(tmp_path: Path, step_m: float) -> None:
+    points = street()
+    points[:, :3] = np.round(points[:, :3] / step_m) * step_m + np.float32(0.3)
+    with pytest.raises(ScanError, match=r"multiples of 0\.5 m, too coarse .* more digits"):
+        read(tmp_path, points)
 
 
 def crops(points: Points) -> dict[str, Points]:

@@ -504,6 +504,14 @@ def test_a_run_with_different_objects_is_not_resumed(straight, data):
         Trainer(config, samples, [], straight, resume=True)
 
 
+def test_a_run_with_different_frames_is_not_resumed(straight, data):
+    config = variant(make_tiny_config(), **AWKWARD)
+    refs = trainer_of(config, data, straight, resume=True).training_set.refs
+    samples = TrainingSet([(1.0, refs[1:])], config)
+    with pytest.raises(TrainingError, match="made with different training frames; restore them"):
+        Trainer(config, samples, [], straight, resume=True)
+
+
 def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     weights = straight / "weights.safetensors"
     trainer = trainer_of(make_tiny_config(), data, tmp_path / "run", initial=weights)

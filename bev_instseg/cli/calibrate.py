@@ -43,7 +43,7 @@ from bev_instseg.cli.arguments import (
     run,
     weights_file,
 )
-from bev_instseg.cli.check_labels import check_evaluation
+from bev_instseg.cli.check_labels import check_evaluation, warn
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef, list_frames
 from bev_instseg.evaluation.reliability import NUM_BINS, reliability
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     # imports torch, which --help does not need
     from bev_instseg.evaluation.threshold_search import InferredFrame, Trial
     from bev_instseg.segmenter import Segmenter
+
+MIN_EXAMPLES = 5  # correct and wrong predictions of a class, below which a fit says little
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/calibrate.py") -> int:
@@ -91,6 +93,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
         (round(a, 4), round(b, 4), round(c, 4))
         for a, b, c in fit_calibration(before, len(config.classes))
     )
+    for line in too_few(before, config.class_names):
+        warn(line)
     start = replace(config, cluster=replace(config.cluster, calibration=calibration))
     best, trials = search_thresholds(data_sets, start)
     after = balanced_predictions(data_sets, best)
@@ -101,6 +105,26 @@ def calibrate(arguments: argparse.Namespace) -> int:
     if arguments.save:
         save_calibrated(weights_file(arguments.weights), arguments.save, best)
     return 0
+
+
+def too_few(predictions: Predictions, class_names: Sequence[str]) -> list[str]:
+    """Return a line for each class with too few predictions to calibrate its scores.
+
+    Args:
+        predictions: What the scores are calibrated on.
+        class_names: Names of the classes.
+    """
+    lines = []
+    for index, name in enumerate(class_names):
+        own = predictions.correct[predictions.classes == index]
+        rarer = min(int(own.sum()), int((~own).sum()))
+        if rarer < MIN_EXAMPLES:
+            lines.append(
+                f"class {name!r} has only {own.sum()} correct and {(~own).sum()} wrong "
+                "predictions: its calibration is unreliable; add frames, to get "
+                f"{MIN_EXAMPLES} of both"
+            )
+    return lines
 
 
 def list_calibration_frames(

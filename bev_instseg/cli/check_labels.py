@@ -49,8 +49,8 @@ def check_training(train: Frames, val: Frames, config: Config, pasted: Collectio
         config,
         f"{least} labelled points on the grid (val: {_judged(evaluator)})",
     )
-    if shared := shared_frames(_all(train), _all(val)):
-        _warn(
+    if shared := shared_frames(sources, validation):
+        warn(
             f"{len(shared)} validation frame(s) are also training frames, such as {shared[0]}: "
             "their scores will be too good"
         )
@@ -60,9 +60,9 @@ def check_training(train: Frames, val: Frames, config: Config, pasted: Collectio
         require_kinds_of_background(sources)
     for name in config.class_names:
         if name not in pasted and not any(s.counts.usable(name) for s in sources):
-            _warn(f"class {name!r} has no object to learn from: the network will not find any")
+            warn(f"class {name!r} has no object to learn from: the network will not find any")
         if validation and not any(s.counts.usable(name) for s in validation):
-            _warn(f"class {name!r} has no object in the validation frames: no score will show it")
+            warn(f"class {name!r} has no object in the validation frames: no score will show it")
 
 
 def check_evaluation(frames: Frames, config: Config) -> None:
@@ -80,7 +80,7 @@ def check_evaluation(frames: Frames, config: Config) -> None:
     sources = _count(frames, "", config, evaluator.counted_objects)
     _report(sources, config, _judged(evaluator))
     for name in require_objects(sources, config, "to score"):
-        _warn(f"class {name!r} has no object to score")
+        warn(f"class {name!r} has no object to score")
 
 
 def check_cutting(frames: Frames, config: Config, least: int) -> None:
@@ -124,10 +124,11 @@ def _report(sources: Sequence[Source], config: Config, rule: str) -> None:
     print(label_table(sources, config))
     print(f"usable objects have at least {rule}\n", flush=True)
     for warning in label_warnings(sources, config):
-        _warn(warning)
+        warn(warning)
 
 
-def _warn(line: str) -> None:
+def warn(line: str) -> None:
+    """Print a warning on stderr, above a progress bar if there is one."""
     tqdm.write(f"warning: {line}", file=sys.stderr)
 
 
@@ -139,7 +140,3 @@ def _on_grid(frame: Frame, config: Config) -> NDArray[np.int64]:
 
 def _judged(evaluator: Evaluator) -> str:
     return f"{evaluator.min_points} labelled points within {evaluator.max_range_m:g} m"
-
-
-def _all(frames: Frames) -> list[FrameRef]:
-    return [ref for refs in frames.values() for ref in refs]

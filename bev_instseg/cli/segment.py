@@ -271,6 +271,8 @@ def _make_job(
     from bev_instseg.jobs.job import Job, settings_fingerprint
 
     setup = given_setup(arguments)
+    if arguments.format and not any(path.suffix.lower() == ".bin" for path in paths):
+        raise ValueError("--format is for .bin files, and there is none: leave it out")
     if arguments.calib is not None and not arguments.calib.exists():
         raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     return Job(

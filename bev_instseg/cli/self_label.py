@@ -12,8 +12,11 @@ Use it for training like any other SemanticKITTI source.
 """
 
 import argparse
+import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -24,6 +27,11 @@ from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.io.sweep import read_sweep
 
+if TYPE_CHECKING:
+    from bev_instseg.segmenter import Segmenter  # imports torch, which --help does not need
+
+UNFINISHED = "00.unfinished"  # the sequence until all of its sweeps are labelled
+
 
 def main(argv: list[str] | None = None, prog: str = "python tools/self_label.py") -> int:
     """Run the tool; return the exit code."""
@@ -33,8 +41,6 @@ def main(argv: list[str] | None = None, prog: str = "python tools/self_label.py"
 
 def label_all(arguments: argparse.Namespace) -> int:
     """Label every sweep; return the exit code."""
-    from bev_instseg.training.self_labels import BACKGROUND, self_labels
-
     scans = sorted(arguments.sweeps.glob("*.bin"))
     if not scans:
         raise ValueError(f"{arguments.sweeps}: no .bin sweeps in this folder; choose another")
@@ -42,6 +48,38 @@ def label_all(arguments: argparse.Namespace) -> int:
     if folder.exists():
         raise FileExistsError(f"{folder}: already exists; choose a different --out")
     segmenter = make_segmenter(arguments)
+    try:
+        shares = label_sweeps(arguments, segmenter, scans)
+        folder.with_name(UNFINISHED).rename(folder)
+    finally:
+        shutil.rmtree(folder.with_name(UNFINISHED), ignore_errors=True)
+    percent = max(sum(shares), 1) / 100
+    objects, background, void = (f"{number / percent:.1f} %" for number in shares)
+    print(
+        f"{len(scans)} sweep(s) in {arguments.out}: {objects} of the points on objects, "
+        f"{background} background, {void} void"
+    )
+    return 0
+
+
+def label_sweeps(
+    arguments: argparse.Namespace, segmenter: "Segmenter", scans: Sequence[Path]
+) -> tuple[int, int, int]:
+    """Label sweeps and write them to the folder `UNFINISHED`.
+
+    Args:
+        arguments: The parsed command line.
+        segmenter: The network.
+        scans: The sweeps.
+
+    Returns:
+        Numbers of points on objects, of background and void.
+
+    Raises:
+        ScanError: A sweep cannot be used.
+    """
+    from bev_instseg.training.self_labels import BACKGROUND, self_labels
+
     class_labels = [c.label for c in segmenter.config.classes]
     void = background = objects = 0
     survey = survey_sweeps(scans, SensorSetup())
@@ -57,17 +95,12 @@ def label_all(arguments: argparse.Namespace) -> int:
             arguments.min_score,
             arguments.max_background_seed,
         )
-        write_frame(arguments.out, "00", frame, points, labels)
+        write_frame(arguments.out, UNFINISHED, frame, points, labels)
         void += int((labels == 0).sum())
         background += int((labels == BACKGROUND).sum())
         objects += int((labels >> 16 > 0).sum())
     report.totals()
-    percent = max(void + background + objects, 1) / 100
-    print(
-        f"{len(scans)} sweep(s) in {arguments.out}: {objects / percent:.1f} % of the points on "
-        f"objects, {background / percent:.1f} % background, {void / percent:.1f} % void"
-    )
-    return 0
+    return objects, background, void
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:

@@ -32,11 +32,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, run, weights_file
-from bev_instseg.cli.check_labels import by_path, check_training
+from bev_instseg.cli.check_labels import by_path, check_training, warn
 from bev_instseg.config import Config, load_config
+from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.model_files import PRETRAINED
 from bev_instseg.training.cutouts import Cutout, load_objects
-from bev_instseg.training.training_set import TrainingSet, list_sources
+from bev_instseg.training.training_set import TrainingSet, frame_name, list_sources
 
 if TYPE_CHECKING:
     from bev_instseg.training.trainer import Trainer  # imports torch, which --help does not need
@@ -59,9 +60,15 @@ def train(arguments: argparse.Namespace) -> int:
     sources, val_sources = (list_sources(config, arguments.data, part) for part in ("train", "val"))
     training_set = TrainingSet(sources, config, databases)
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, or the only one
-    if first and not arguments.resume:  # a run that is resumed has been checked
+    if first and (arguments.check or not arguments.resume):  # a resumed run has been checked
         pasted = pasted_classes(databases, config)
+        if databases and not pasted:
+            raise ValueError(
+                "--objects: none is pasted, because of augment.enabled or augment.paste in the "
+                "configuration; change that, or leave --objects out"
+            )
         check_training(by_path(sources, config), by_path(val_sources, config), config, pasted)
+        warn_of_leaks(databases, val_sources)
     if arguments.check:
         return 0
     validation = [ref for _, refs in val_sources for ref in refs]
@@ -120,6 +127,19 @@ def run_with_report(trainer: "Trainer", arguments: argparse.Namespace) -> None:
     report = TrainingReport(arguments.out, trainer.config, trainer.validation, events)
     trainer.run(after_row=report)
     report.draw_curves()
+
+
+def warn_of_leaks(
+    databases: Sequence[Sequence[Cutout]], validation: Sequence[tuple[float, Sequence[FrameRef]]]
+) -> None:
+    """Print a warning if objects to paste were cut from validation frames."""
+    names = {frame_name(ref) for _, refs in validation for ref in refs}
+    leaks = [one.origin for cutouts in databases for one in cutouts if one.origin in names]
+    if leaks:
+        warn(
+            f"{len(leaks)} of the --objects are from validation frames, such as {leaks[0]}: their "
+            "scores will be too good"
+        )
 
 
 def pasted_classes(databases: Sequence[Sequence[Cutout]], config: Config) -> set[str]:

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from bev_instseg.structures import UInt8
 
 POLE = 80
+LINES = (60, 61)  # lane marking and, in simulated sweeps, kerb: numbered, but background by default
 KINDS: dict[str, tuple[int, ...]] = {
     "ground": (40, 44, 48, 49, 60, 72),  # road, parking, sidewalk, other, lane marking, terrain
     "structure": (50, 51, 52),  # building, fence, other structure

@@ -279,8 +279,9 @@ def read_frame(
     """
     folder = Path(root) / "training"
     sweep_path = folder / "velodyne" / f"{name}.bin"
-    if not sweep_path.exists():
-        sweep_path = folder / "velodyne_reduced" / f"{name}.bin"
+    cropped_path = folder / "velodyne_reduced" / sweep_path.name
+    if not sweep_path.exists() and cropped_path.exists():
+        sweep_path = cropped_path
     points = read_points(sweep_path, AS_CALIBRATED)
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
     boxes = read_boxes(folder / "label_2" / f"{name}.txt")

@@ -1,8 +1,8 @@
 """A table of the labels of data sets, with warnings about labels that look like mistakes."""
 
-import os
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 import numpy as np
@@ -10,9 +10,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.config import Config, Layout
-from bev_instseg.datasets.background import KINDS
+from bev_instseg.datasets.background import KINDS, LINES
 from bev_instseg.datasets.frames import FrameRef
-from bev_instseg.datasets.label_counts import BACKGROUND, VOID, KindCount, LabelCounts
+from bev_instseg.datasets.label_counts import (
+    BACKGROUND,
+    MAX_OBJECT_M,
+    VOID,
+    KindCount,
+    LabelCounts,
+)
 from bev_instseg.exceptions import ScanError
 from bev_instseg.structures import Frame
 from bev_instseg.tables import markdown_table
@@ -31,11 +37,13 @@ class Source:
         name: Name in the table, such as ``kitti (train)``.
         layout: Layout of the data set.
         counts: Sums over its frames.
+        sweeps: The frames' folders and names by the hash of their points.
     """
 
     name: str
     layout: Layout
     counts: LabelCounts
+    sweeps: dict[bytes, str] = field(default_factory=dict)
 
 
 def count_source(name: str, refs: Sequence[FrameRef], config: Config, usable: Usable) -> Source:
@@ -51,11 +59,13 @@ def count_source(name: str, refs: Sequence[FrameRef], config: Config, usable: Us
         KittiError: A KITTI calibration or label file is missing or malformed.
         ScanError: A sweep or a SemanticKITTI label file is missing or malformed.
     """
-    counts = LabelCounts()
+    counts, sweeps = LabelCounts(), {}
     for ref in tqdm(refs, desc=f"labels of {name}", unit="frame", delay=1, leave=False):
         frame = ref.read(config.classes, config.data)
         counts.add(ref.count_labels(frame, usable(frame), config.classes, config.data))
-    return Source(name, refs[0].layout, counts)
+        if len(frame.points):
+            sweeps[hashlib.sha256(frame.points.tobytes()).digest()] = f"{ref.root}/{ref.name}"
+    return Source(name, refs[0].layout, counts, sweeps)
 
 
 def label_table(sources: Sequence[Source], config: Config) -> str:
@@ -99,7 +109,16 @@ def label_warnings(sources: Sequence[Source], config: Config) -> Iterator[str]:
     """
     for source in sources:
         counts = source.counts
+        unknown = _unknown_kinds(source)
+        if len(unknown) > MOST_KINDS:
+            yield (
+                f"{source.name}: {len(unknown)} label kinds ({_names(unknown)}) match no class and "
+                "are treated as background; if these are numbers of objects, write the class into "
+                "the low 16 bits of each label and the number into the high 16 bits"
+            )
         for kind, count in counts.kinds.items():
+            if kind in unknown and len(unknown) > MOST_KINDS:
+                continue
             for problem in _problems_of_kind(source.layout, kind, count, config):
                 yield f"{source.name}: label kind {kind!r}: {problem}"
         if missing := counts.unlabelled_frames:
@@ -150,23 +169,22 @@ def require_kinds_of_background(sources: Sequence[Source]) -> None:
         )
 
 
-def shared_frames(one: Sequence[FrameRef], other: Sequence[FrameRef]) -> list[str]:
-    """Return the frames that are in both lists, as ``FOLDER/NAME``.
+def shared_frames(one: Sequence[Source], other: Sequence[Source]) -> list[str]:
+    """Return the frames of some sources whose sweeps are also in others, whatever their names.
 
     Args:
-        one: A list of frames.
-        other: Another list.
+        one: Sources.
+        other: Other sources, whose frames are returned as ``FOLDER/NAME``.
     """
-    keys = {(os.path.realpath(ref.root), ref.name) for ref in one}
-    both = (ref for ref in other if (os.path.realpath(ref.root), ref.name) in keys)
-    return [f"{ref.root}/{ref.name}" for ref in both]
+    known = {digest for source in one for digest in source.sweeps}
+    return [name for source in other for digest, name in source.sweeps.items() if digest in known]
 
 
 def _problems_of_kind(layout: Layout, kind: str, count: KindCount, config: Config) -> Iterator[str]:
     """Yield what is wrong with the objects of one kind, and the remedy."""
     names = {c.name: map(str, getattr(c, layout)) for c in config.classes}
     owner = next((name for name, kinds in names.items() if kind in kinds), None)
-    if count.taken_as == BACKGROUND and count.objects:
+    if _is_unknown(layout, kind, count):
         known = {str(k).lower(): str(k) for c in config.classes for k in getattr(c, layout)}
         near = get_close_matches(kind.lower(), known, 1, 0.75) if layout == "kitti" else []
         hint = f" (did you mean {known[near[0]]!r}?)" if near else ""
@@ -185,11 +203,28 @@ def _problems_of_kind(layout: Layout, kind: str, count: KindCount, config: Confi
                 f"{count.points_without_id:,} of {count.points:,} points have no instance id and "
                 "are void; put the number of the object into the high 16 bits of each label"
             )
+        if count.large > MANY * count.objects:
+            yield (
+                f"{count.large} of {count.objects} objects extend over more than {MAX_OBJECT_M:g} "
+                "m; check that the labels are in the order of the points and that each object has "
+                "a number of its own"
+            )
         if count.empty > MANY * count.objects:
             yield (
                 f"{count.empty} of {count.objects} boxes contain no point; check that the boxes "
                 "are in KITTI's camera frame and fit the sweeps and calib"
             )
+
+
+def _unknown_kinds(source: Source) -> dict[str, KindCount]:
+    kinds = source.counts.kinds.items()
+    return {kind: count for kind, count in kinds if _is_unknown(source.layout, kind, count)}
+
+
+def _is_unknown(layout: Layout, kind: str, count: KindCount) -> bool:
+    """Return whether objects of a kind match no class, though they might be meant to."""
+    is_line = layout == "semantickitti" and int(kind) in LINES
+    return count.taken_as == BACKGROUND and count.objects > 0 and not is_line
 
 
 def _remedy(sources: Sequence[Source], config: Config) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
 from bev_instseg.datasets.background import background_kinds
-from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
+from bev_instseg.datasets.label_counts import BACKGROUND, MAX_OBJECT_M, VOID, LabelCounts
 from bev_instseg.datasets.labelled_sweep import read_points
 from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import write_atomic
@@ -33,6 +33,8 @@ def frame_names(root: str | Path, entries: Sequence[str]) -> list[str]:
         ScanError: A sequence has no sweeps, or a frame does not exist.
     """
     names: list[str] = []
+    if not (Path(root) / "sequences").is_dir():
+        raise ScanError(f"{root}: has no folder 'sequences'; check the path of the data set")
     for entry in entries:
         sequence, _, frame = entry.partition("/")
         folder = Path(root) / "sequences" / sequence / "velodyne"
@@ -133,7 +135,21 @@ def count_labels(
     word_of[frame.instance[on_object] - 1] = labels[on_object]
     for word in word_of[usable].tolist():
         counts.kinds[str(word & 0xFFFF)].usable += 1
+    whole = np.array([c.piece_m == 0 for c in classes])[frame.classes]
+    for word in word_of[whole & (_extents_m(frame) > MAX_OBJECT_M)].tolist():
+        counts.kinds[str(word & 0xFFFF)].large += 1
     return counts
+
+
+def _extents_m(frame: Frame) -> NDArray[np.float64]:
+    """Return the (K,) larger of the extents of each object along x and y, metres."""
+    own = frame.instance > 0
+    index, xy = frame.instance[own] - 1, frame.points[own, :2].astype(np.float64)
+    low, high = np.full((2, len(frame.classes), 2), np.nan)
+    np.fmin.at(low, index, xy)
+    np.fmax.at(high, index, xy)
+    extents: NDArray[np.float64] = (high - low).max(axis=1, initial=0)
+    return extents
 
 
 def read_words(root: str | Path, frame: Frame) -> NDArray[np.uint32]:
@@ -167,7 +183,7 @@ def frame_paths(root: Path, sequence: str, frame: int) -> tuple[Path, Path]:
 
 
 def write_frame(
-    root: Path,
+    root: str | Path,
     sequence: str,
     frame: int,
     points: NDArray[np.float32],
@@ -183,9 +199,14 @@ def write_frame(
         labels: (N,) uint32 class and instance id; see `read_labels`.
 
     Raises:
+        ValueError: The arrays have other shapes, or the labels another dtype.
         OSError: A file cannot be written.
     """
-    sweep_path, label_path = frame_paths(root, sequence, frame)
+    if points.ndim != 2 or points.shape[1] != 4 or len(points) != len(labels):
+        raise ValueError(
+            f"points must be (N, 4) with N labels, got {points.shape} and {labels.shape}"
+        )
+    sweep_path, label_path = frame_paths(Path(root), sequence, frame)
     for path in (sweep_path, label_path):
         path.parent.mkdir(parents=True, exist_ok=True)
     write_labels(label_path, labels)

@@ -41,6 +41,8 @@ MAYBE_ELSEWHERE = (
     "--origin X Y Z"
 )
 
+GIVEN_ELSEWHERE = f"few points are within {CLOSE_M:g} m of the given --origin; check it"
+
 GROUND_RADIUS_M = 30.0  # the height of the ground is that within this horizontal distance
 LAYER_M = 0.3  # thickness of a horizontal layer that may be the ground
 
@@ -110,13 +112,10 @@ def infer_origin_m(
     origin_m = np.zeros(3)
     xyz = sample[:, :3]
     distance_m = _norm(xyz)
-    num_close = np.count_nonzero(distance_m < CLOSE_M)
-    if len(xyz) < MIN_SAMPLE or num_close >= MIN_CLOSE_SHARE * len(xyz):
+    if _is_close(distance_m):
         return origin_m, ()
     middle = np.round(np.median(xyz, axis=0))
-    vertical = (
-        thinnest_axis(xyz) if axes == "auto" else int(np.flatnonzero(axes_rotation(axes)[2])[0])
-    )
+    vertical = _vertical_axis(xyz, axes)
     horizontal = [i for i in range(3) if i != vertical]
     place = find_place(sample_points(values, MAX_PLACE_SAMPLE)[:, horizontal])
     if place is not None and np.hypot(*place) >= MIN_MOVE_M:
@@ -130,6 +129,19 @@ def infer_origin_m(
         return middle, (FAR_AWAY,)
     is_aside = np.hypot(*middle[horizontal]) >= MIN_MOVE_M
     return origin_m, (MAYBE_ELSEWHERE,) if is_aside else ()
+
+
+def doubt_origin(xyz: NDArray[np.float64], axes: str) -> tuple[str, ...]:
+    """Return a notice if the sensor is hardly at the given place.
+
+    Args:
+        xyz: (n, 3) points relative to that place; see `sample_points`.
+        axes: Directions of the file's x, y and z, or ``auto``.
+    """
+    if _is_close(_norm(xyz)):
+        return ()
+    middle = np.delete(np.median(xyz, axis=0), _vertical_axis(xyz, axes))
+    return (GIVEN_ELSEWHERE,) if np.hypot(*middle) >= MIN_MOVE_M else ()
 
 
 def thinnest_axis(xyz: NDArray[np.float64]) -> int:
@@ -163,6 +175,18 @@ def infer_ground_m(xyz: NDArray[np.float64]) -> float:
     lowest = int(np.argmax(counts >= counts.max() / 2))
     ground = lowest + int(np.argmax(counts[lowest : lowest + counts[lowest]]))
     return float(np.median(heights_m[ground : ground + counts[ground]]))
+
+
+def _is_close(distance_m: NDArray[np.float64]) -> bool:
+    """Return whether points are where a sensor may be, or too few to tell."""
+    num_close = int(np.count_nonzero(distance_m < CLOSE_M))
+    return len(distance_m) < MIN_SAMPLE or num_close >= MIN_CLOSE_SHARE * len(distance_m)
+
+
+def _vertical_axis(xyz: NDArray[np.float64], axes: str) -> int:
+    if axes == "auto":
+        return thinnest_axis(xyz)
+    return int(np.flatnonzero(axes_rotation(axes)[2])[0])
 
 
 def _norm(vectors: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -68,7 +68,7 @@ def scale_of(values: NDArray[np.float64]) -> int:
     return next(fits, scales[-1])
 
 
-def is_of_scale_1(values: NDArray[np.float32]) -> bool:
+def is_of_scale_1(values: NDArray[np.floating]) -> bool:
     """Return whether intensities are surely of 0..1: fractions that differ much and end at 1.
 
     Args:

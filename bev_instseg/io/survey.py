@@ -21,10 +21,16 @@ from bev_instseg.io.attitude import MIN_TILT_DEG, Attitude, infer_attitude, leve
 from bev_instseg.io.bin_layout import infer_bin_layout
 from bev_instseg.io.formats import stored_points
 from bev_instseg.io.ground_plane import fit_ground_plane
-from bev_instseg.io.infer_frame import infer_origin_m, sample_points
+from bev_instseg.io.infer_frame import doubt_origin, infer_origin_m, sample_points
 from bev_instseg.io.intensity import judge_intensity, scale_of
 from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, sensor_rotation
-from bev_instseg.io.vote_attitude import doubt_notices, level_notice, vote_axes, vote_level
+from bev_instseg.io.vote_attitude import (
+    doubt_notices,
+    given_level_doubts,
+    level_notice,
+    vote_axes,
+    vote_level,
+)
 
 MAX_SWEEPS = 8  # of a folder that are looked at
 
@@ -170,9 +176,11 @@ def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
     """
     attitudes = [one.attitude for one in evidence]
     axes, axes_notices = vote_axes([one.path for one in evidence], attitudes, setup)
-    level_deg, level_notices = setup.level_deg, tuple[str, ...]()
-    if level_deg is None:
-        seen = axes if setup.axes == "auto" else "flu"
+    seen = axes if setup.axes == "auto" else "flu"
+    level_deg = setup.level_deg
+    if level_deg is not None:
+        level_notices = given_level_doubts(attitudes, seen, level_deg)
+    else:
         level_deg = vote_level(attitudes, seen)
         if any(level_deg):
             level_notices = (level_notice(level_deg),)
@@ -269,7 +277,8 @@ def origin_of(
         (3,) float64 metres, and what was assumed.
     """
     if setup.origin_m is not None:
-        return np.array(setup.origin_m, np.float64), ()
+        origin_m = np.array(setup.origin_m, np.float64)
+        return origin_m, doubt_origin(sample[:, :3] - origin_m, setup.axes)
     return infer_origin_m(sample, values, setup.axes)
 
 

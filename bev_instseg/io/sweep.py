@@ -14,12 +14,13 @@ from bev_instseg.io.infer_frame import infer_ground_m, sample_points
 from bev_instseg.io.intensity import MISSING, is_of_scale_1
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
-from bev_instseg.io.units import check_units
+from bev_instseg.io.units import check_resolution, check_units
 from bev_instseg.ops.kernel import kernel
 
 USUAL_HEIGHT_M = 1.7  # of a sensor on a car's roof
 MAX_STEP_M = 0.05  # with coarser coordinates, objects on the road blur
 MAX_CLIPPED_SHARE = 0.001  # of the intensities; if more are clipped, a notice says so
+MUCH_LARGER = 100.0  # than intensities of 0..1
 NO_INTENSITY = "no intensity: set to 0"
 
 
@@ -93,7 +94,7 @@ def interpret_points(
         The sweep, and what was assumed about it.
 
     Raises:
-        ScanError: Its coordinates are not in metres.
+        ScanError: Its coordinates are not in metres, or too coarse.
     """
     values, notices = stored
     sample = sample_points(values)
@@ -115,6 +116,7 @@ def interpret_points(
         )
     points = _to_sensor_frame(values, rotation, origin_m)
     tidy_notices = _tidy(path, values, points, xyz, reading.intensity_max)
+    check_resolution(path, sample[:, :3])
     if values.shape[1] == 3:
         notices += (NO_INTENSITY,)
     notices += reading.notices + place_notices + level_notices + height_notices + tidy_notices
@@ -232,8 +234,8 @@ def _tidy_intensity(points: NDArray[np.float32], full: float) -> list[str]:
     """Bring the intensities to 0..1, in place, and return what is out of range, and how much."""
     notices = []
     num_clipped = num_missing = 0
-    if full > 1 and is_of_scale_1(points[:, 3]):
-        notices.append(f"intensities of 0..1, but all are read as 0..{full:g}, as in other sweeps")
+    if full >= MUCH_LARGER and is_of_scale_1(points[:, 3]):
+        notices.append(f"intensities of 0..1, but read as 0..{full:g}; --intensity sets the scale")
     if full:
         low, high = np.float32(MISSING[0]), np.float32(max(MISSING[1], 2 * full))
         num_clipped, num_missing = _scale_intensity(points, np.float32(full), low, high)

@@ -16,6 +16,7 @@ SMALL_EXTENT_M = 3.0  # only a sweep of a small room ends here
 MAX_MEDIAN_M = 300.0  # a sweep's points are mostly closer than this
 HEIGHT_M = (0.3, 5.0)  # of a sensor above the ground
 MAX_FAR_SHARE = 0.01  # if more points are beyond any sensor's range, the others must be plausible
+COARSE_M = 0.5  # coordinates that are all multiples of it are too coarse for any object
 SMALLER_UNITS = {100: "centimetres", 1000: "millimetres"}
 
 
@@ -70,3 +71,21 @@ def check_units(
             "near the sensor: the file does not hold x, y, z in metres; convert it"
         )
     return ()
+
+
+def check_resolution(path: str | Path, xyz: NDArray[np.float64]) -> None:
+    """Check that the coordinates of a sweep were not rounded too coarsely for any object.
+
+    Args:
+        path: The file, for the message.
+        xyz: (n, 3) some points in the file's coordinates.
+
+    Raises:
+        ScanError: They are multiples of `COARSE_M`.
+    """
+    steps = (xyz - xyz[:1]) / COARSE_M
+    if len(xyz) >= MIN_SAMPLE and np.abs(steps - np.rint(steps)).max() < 1e-3:
+        raise ScanError(
+            f"{path}: all coordinates are multiples of {COARSE_M:g} m, too coarse to recognise "
+            "objects; write them with more digits (LAS: a smaller scale)"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.io.attitude import AXES, MIN_TILT_DEG, Attitude, Level, tilt_deg
-from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of
+from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, sensor_rotation
 
 MAJORITY = 2 / 3  # of the sweeps that have an opinion must agree
 MIN_OPINIONS = 1 / 2  # of the sweeps that are looked at must share an unusual opinion
@@ -81,6 +81,28 @@ def level_notice(level_deg: Level) -> str:
         f"levelled by {tilt_deg(level_deg):.1f} degrees (pitch {pitch_deg:g}, roll {roll_deg:g}): "
         "the ground near the sensor was inclined"
     )
+
+
+def given_level_doubts(attitudes: Sequence[Attitude], axes: str, given: Level) -> tuple[str, ...]:
+    """Return a notice if the ground contradicts the given pitch and roll; zero is never doubted.
+
+    Args:
+        attitudes: What each sweep says.
+        axes: As for `vote_level`.
+        given: Pitch and roll, degrees.
+    """
+    ups = [
+        sensor_rotation("flu", one.level_deg)[2]
+        for one in attitudes
+        if one.axes == axes and one.level_deg is not None
+    ]
+    if not any(given) or not ups:
+        return ()
+    off_deg = median(_between_deg(up, sensor_rotation("flu", given)[2]) for up in ups)
+    if off_deg < MIN_DOUBT_DEG:
+        return ()
+    level = "{:g} {:g}".format(*given)
+    return (f"with --level {level} the ground is inclined by {off_deg:.0f} degrees; check --level",)
 
 
 def doubt_notices(attitudes: Sequence[Attitude], axes: str, setup: SensorSetup) -> tuple[str, ...]:

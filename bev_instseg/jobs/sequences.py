@@ -83,6 +83,13 @@ def _sequence(
     elif named := _times_in_names(items):
         stamps_s, unit = named
         notices.append(f"{name}: times from the names, which count {unit} since 1970")
+    elif gap := _gap_in_names(items):
+        numbers, after = gap
+        stamps_s = PERIOD_S * (numbers - numbers[0])
+        notices.append(
+            f"{name}: no {TIMES}, and numbers are missing in the names, first after "
+            f"{printable(after)}, so {PERIOD_S} s from number to number is assumed"
+        )
     else:
         notices.append(f"{name}: no {TIMES}, so {PERIOD_S} s from sweep to sweep is assumed")
     if poses:
@@ -104,6 +111,18 @@ def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | 
         if all(Y2000_S * per_s <= number < Y2100_S * per_s for number in numbers):
             return np.array([(number - numbers[0]) / per_s for number in numbers]), unit
     return None
+
+
+def _gap_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | None:
+    """Return the numbers in names that count with gaps, and the name before the first gap."""
+    stems = [stem_of(item.path) for item in items]
+    if not all(re.fullmatch(r"\d{1,9}", stem) for stem in stems):
+        return None
+    numbers = np.array(stems, np.float64)
+    steps = np.diff(numbers)
+    if not (steps == 1).any() or (steps == 1).all() or steps.min() < 1:
+        return None
+    return numbers, items[int(np.argmax(steps > 1))].path.name
 
 
 def _beside(folder: Path, name: str) -> Path | None:

@@ -119,6 +119,8 @@ def on_grid(points: Float32, grid: BEVGrid) -> NDArray[np.bool_]:
 
 
 def _check_points(points: Float32) -> Float32:
+    if not isinstance(points, np.ndarray):
+        raise ValueError(f"points must be a NumPy array, got {type(points).__name__}")
     if points.ndim != 2 or points.shape[1] != 4 or points.dtype != np.float32:
         raise ValueError(f"points must be float32 (N, 4), got {points.dtype} {points.shape}")
     return np.ascontiguousarray(points)

@@ -17,7 +17,9 @@ from bev_instseg.evaluation.threshold_search import (
     score_inferred,
     with_cluster,
 )
+from bev_instseg.exceptions import TrainingError
 from bev_instseg.file_io import write_atomic
+from bev_instseg.model_files import read_sidecar, stored_config
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.study.sizes import SizedComparison, quality_by_size
 from bev_instseg.training.run_folder import RunFolder
@@ -55,10 +57,16 @@ class Run:
             0, or the number of the signal that stopped it.
 
         Raises:
-            TrainingError: As for `Trainer`.
+            TrainingError: As for `Trainer`, or it was trained with a different configuration.
         """
         folder = RunFolder(self.out)
         if folder.weights.exists():
+            stored = read_sidecar(folder.weights)["config"]
+            if stored_config(stored, str(folder.weights)) != self.config:
+                raise TrainingError(
+                    f"{folder.weights}: was made with a different configuration; choose a "
+                    "different --out"
+                )
             return 0
         training_set = TrainingSet(list_sources(self.config, self.data, "train"), self.config)
         resume = folder.last.exists()

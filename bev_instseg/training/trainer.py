@@ -234,6 +234,7 @@ class Trainer:
         state = {
             "config": config_to_dict(self.config),
             "objects_sha256": self.training_set.objects_sha256,
+            "frames_sha256": self.training_set.frames_sha256,
             "model": self.averaged.state_dict(),
             "averaged_steps": int(self.average.n_averaged),
             "trained": self.model.state_dict(),
@@ -246,7 +247,8 @@ class Trainer:
         self.folder.save(path, state, self.progress.rows)
 
     def _restore(self) -> None:
-        state = self.folder.load_last(self.config, self.training_set.objects_sha256)
+        frames = self.training_set
+        state = self.folder.load_last(self.config, frames.objects_sha256, frames.frames_sha256)
         try:
             self.model.load_state_dict(state["trained"])
             self.trained.kinds.load_state_dict(state.get("kinds", {}))

@@ -1,6 +1,7 @@
 """Training samples from any mixture of data sets, augmented and cropped."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -83,11 +84,16 @@ def read_frame_on_grid(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
     frame = ref.read(config.classes, config.data)
     frame = dataclasses.replace(
         frame,
-        name=f"{Path(ref.root).name}/{ref.name}",
+        name=frame_name(ref),
         background=frame.background if config.loss.semantic_weight else None,
     )
     height_m = point_heights(frame.points, config.grid)
     return augment.select_points(frame, height_m, np.isfinite(height_m))
+
+
+def frame_name(ref: FrameRef) -> str:
+    """Return the name of a frame with that of its data set's folder, as in object files."""
+    return f"{Path(ref.root).name}/{ref.name}"
 
 
 class TrainingSet:
@@ -101,6 +107,7 @@ class TrainingSet:
         refs: The frames of all sources.
         databases: Objects to paste; empty if the frames' own are pasted.
         objects_sha256: Hash of ``databases``.
+        frames_sha256: Hash of the names of ``refs``.
     """
 
     def __init__(
@@ -127,6 +134,8 @@ class TrainingSet:
         self.refs = [ref for _, refs in sources for ref in refs]
         self.databases = databases
         self.objects_sha256 = hash_databases(databases)
+        names = "\n".join(ref.name for ref in self.refs)
+        self.frames_sha256 = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
         probability = np.concatenate([np.full(len(refs), w / len(refs)) for w, refs in sources])
         self._probability = probability / probability.sum()
         self._frames: list[tuple[Frame, Float32]] = []
