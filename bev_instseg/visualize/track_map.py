@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,11 @@ from bev_instseg.colours import UNKNOWN_RGB, colours_of_ids
 from bev_instseg.structures import UNKNOWN
 from bev_instseg.visualize.bev_map import DPI, PANEL_PX, encode_png
 
+if TYPE_CHECKING:  # matplotlib is imported where it is needed
+    from matplotlib.axes import Axes
+
 MIN_SIDE_M = 20.0
+MAX_NAMED = 100  # more names cover each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +55,8 @@ def counted(paths: Sequence[ObjectPath]) -> str:
 def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title: str) -> bytes:
     """Draw the paths of objects, x up and y to the left, as a PNG of 1600 x 1600 pixels.
 
-    Objects that moved have a line in their own colour, with id and class at its end; the others are
-    dots. All unknown objects have the same colour.
+    Objects that moved have a line in their own colour; the `MAX_NAMED` longest have id and class at
+    their end. The others are dots. All unknown objects have the same colour.
 
     Args:
         paths: The objects.
@@ -65,17 +70,9 @@ def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title
     axes.plot(sensor_m[:, 1], sensor_m[:, 0], color="black", lw=1.4, label="sensor", zorder=3)
     if len(sensor_m):
         axes.plot(*sensor_m[-1, ::-1], marker=(3, 0, 0), markersize=6, color="black", zorder=3)
-    for path in paths:
-        colour = UNKNOWN_RGB if path.is_unknown else colours_of_ids(np.array([path.id]))[0]
-        if not path.moved:
-            axes.plot(*np.median(path.xy_m, axis=0)[::-1], "o", ms=2.5, color=colour)
-            continue
-        axes.plot(path.xy_m[:, 1], path.xy_m[:, 0], color=colour, lw=1.2)
-        axes.plot(*path.xy_m[-1, ::-1], "o", ms=3.5, color=colour)
-        x, y = path.xy_m[-1]
-        axes.annotate(
-            f"{path.id} {path.class_name}", (y, x), (3, 3), textcoords="offset points", fontsize=5
-        )
+    _draw_paths(axes, [path for path in paths if path.moved])
+    standing = [path for path in paths if not path.moved]
+    _draw_dots(axes, [np.median(path.xy_m, axis=0) for path in standing], _colours(standing), 2.5)
     axes.set_title(f"{title}: {counted(paths)}", fontsize=9)
     places = np.concatenate([sensor_m, *(path.xy_m for path in paths)])
     low, high = (places.min(axis=0), places.max(axis=0)) if len(places) else (0.0, 0.0)
@@ -89,3 +86,40 @@ def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title
     axes.grid(alpha=0.25)
     axes.legend(frameon=False, fontsize=7, loc="upper right")
     return encode_png(figure)
+
+
+def _draw_paths(axes: "Axes", paths: Sequence[ObjectPath]) -> None:
+    """Draw lines that end in a dot, and the names of the longest."""
+    from matplotlib.collections import LineCollection
+
+    colours = _colours(paths)
+    lines = [path.xy_m[:, ::-1] for path in paths]
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=1.2))
+    _draw_dots(axes, [path.xy_m[-1] for path in paths], colours, 3.5)
+    for path in sorted(paths, key=_extent_m)[-MAX_NAMED:]:
+        x, y = path.xy_m[-1]
+        axes.annotate(
+            f"{path.id} {path.class_name}", (y, x), (3, 3), textcoords="offset points", fontsize=5
+        )
+
+
+def _draw_dots(
+    axes: "Axes",
+    places_m: Sequence[NDArray[np.float64]],
+    colours: NDArray[np.float64],
+    size_pt: float,
+) -> None:
+    if places_m:
+        x, y = np.transpose(places_m)
+        axes.scatter(y, x, size_pt**2, colours, linewidths=0, zorder=2)
+
+
+def _colours(paths: Sequence[ObjectPath]) -> NDArray[np.float64]:
+    """Return (K, 3) colours, one for each of K objects."""
+    colours = colours_of_ids(np.array([path.id for path in paths], np.int64))
+    colours[[path.is_unknown for path in paths]] = UNKNOWN_RGB
+    return colours
+
+
+def _extent_m(path: ObjectPath) -> float:
+    return float(np.ptp(path.xy_m, axis=0).max())
