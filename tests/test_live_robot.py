@@ -253,10 +253,8 @@ def test_a_pose_is_waited_for(name: str) -> None:
     robot.drive(0.1)
     robot.mount()
     later = threading.Timer(0.05, robot.drive, [0.2])
-    start_s = time.monotonic()
     later.start()
-    found = robot.at(0.15)
-    assert time.monotonic() - start_s < 0.19
+    found = robot.at(0.15)  # raises ScanError if it does not wait
     expected = driven(0.15) @ MOUNT
     expected = pose_of(0.15) @ expected if name == "map" else expected
     np.testing.assert_allclose(found, expected, atol=2e-2)

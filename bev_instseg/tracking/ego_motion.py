@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.grid import BEVGrid
@@ -96,6 +95,8 @@ class KissOdometry:
 
 def _repeated(motion: Float64, times: float) -> Float64:
     """Return a (4, 4) motion as often as that, or that share of it."""
+    from scipy.spatial.transform import Rotation  # only tracking needs it
+
     found = np.eye(4)
     turn = Rotation.from_matrix(motion[:3, :3])
     found[:3, :3] = Rotation.from_rotvec(times * turn.as_rotvec()).as_matrix()
