@@ -485,6 +485,21 @@ def test_notices_that_differ_in_numbers_only_are_counted_together(
     ]
 
 
+def test_of_many_errors_of_a_kind_the_first_and_the_last_are_shown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = segment_report.Report("segment_scan")
+    errors = [f"/points at {i}.5: not later than the previous sweep" for i in range(100)]
+    for error in [*errors, "drive/1.bin: no such file"]:
+        report.outcome(job_module.Outcome(Item(Path("drive.mcap"), "drive"), error=error))
+    report.totals()
+    assert lines(capsys) == [
+        *(f"segment_scan: {error}" for error in errors[:20]),
+        "segment_scan: drive/1.bin: no such file",
+        f"segment_scan: 80 more errors of this kind, the last: {errors[-1]}",
+    ]
+
+
 def test_a_job_with_other_settings_is_refused_while_one_writes_to_the_same_folder(
     sweeps: Path,
     weights: str,

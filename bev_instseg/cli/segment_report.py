@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.find_items import Item
     from bev_instseg.jobs.job import Job, Outcome
 
+MAX_SHOWN = 20  # errors that differ only in numbers
 SLOW_S = 3.0  # what takes longer is announced
 NUMBER = re.compile(r"-?\d+(\.\d+)?")  # notices that differ only in numbers are of one kind
 
@@ -35,17 +36,26 @@ class Report:
         self._program = program
         self._num_sweeps: Counter[str] = Counter()  # by kind of notice
         self._first_of_kind: dict[str, str] = {}
+        self._num_errors: Counter[str] = Counter()  # by kind
+        self._last_error: dict[str, str] = {}
 
     def say(self, line: str) -> None:
         """Print a line."""
         tqdm.write(f"{self._program}: {line}", file=sys.stderr)
 
     def outcome(self, outcome: "Outcome") -> None:
-        """Print the error of a sweep, and its notices of a kind that was not printed yet."""
+        """Print the notices of a sweep of a kind that was not printed yet, and its error.
+
+        Of many errors of a kind only the first are printed.
+        """
         for notice in outcome.notices:
             self.notice(notice, outcome.item.path)
         if outcome.error:
-            self.say(outcome.error)
+            kind = NUMBER.sub("0", outcome.error)
+            self._num_errors[kind] += 1
+            self._last_error[kind] = outcome.error
+            if self._num_errors[kind] <= MAX_SHOWN:
+                self.say(outcome.error)
 
     def notice(self, notice: str, path: Path | None = None) -> None:
         """Print a notice unless one of its kind was printed already.
@@ -63,10 +73,13 @@ class Report:
             self.say(f"note: {self._first_of_kind[kind]}")
 
     def totals(self) -> None:
-        """Print of each kind of notice how many sweeps it was about, if more than one."""
+        """Print of each kind of notice and of error how many sweeps it was about, if not shown."""
         for kind, first in self._first_of_kind.items():
             if self._num_sweeps[kind] > 1:
                 self.say(f"note: {self._num_sweeps[kind]} sweeps, first {first}")
+        for kind, last in self._last_error.items():
+            if (more := self._num_errors[kind] - MAX_SHOWN) > 0:
+                self.say(f"{more} more errors of this kind, the last: {last}")
 
     @contextmanager
     def announced(self, line: str) -> Iterator[None]:
