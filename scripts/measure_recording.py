@@ -32,9 +32,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path, help="folder of .bin sweeps with x, y, z, intensity")
     parser.add_argument("--sweeps", type=int, nargs="+", required=True, metavar="N")
-    parser.add_argument(
-        "--no-track", action="store_true", help="do not track, in the folder neither"
-    )
+    parser.add_argument("--no-track", action="store_true", help="measure both without tracking")
     arguments = parser.parse_args()
     sources = sorted(arguments.folder.glob("*.bin"))
     sources += sources[-2:0:-1]

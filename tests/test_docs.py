@@ -14,7 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+from bags import write_drive
 from conftest import ROOT, one_thread_environment
 
 import bev_instseg
@@ -89,18 +91,30 @@ def test_the_tutorial_runs(tmp_path: Path) -> None:
 
 
 def test_the_lines_of_python_in_the_readme_run(tmp_path: Path) -> None:
-    [lines] = [body for kind, body in FENCE.findall(read(ROOT / "README.md")) if kind == "python"]
+    blocks = [body for kind, body in FENCE.findall(read(ROOT / "README.md")) if kind == "python"]
     [sweep] = (ROOT / "demo").rglob("*.bin")
     shutil.copy(sweep, tmp_path / "sweep.bin")
+    write_drive(tmp_path, "mcap_lz4", [np.fromfile(sweep, np.float32).reshape(-1, 4)] * 3)
     environment = one_thread_environment()
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         environment.pop(name, None)
-    run = subprocess.run(
-        [sys.executable, "-c", lines], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr[-2000:]
-    assert re.match(r"\[0 .*\]\n1 \w+ [01]\.\d\d [1-9]\d* \[.*\]\n2 ", run.stdout)
-    assert run.stderr.startswith("no display: ")
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", lines],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        for lines in blocks
+    ]
+    assert [run.returncode for run in runs] == [0, 0], [run.stderr[-2000:] for run in runs]
+    one_sweep, recording = runs
+    assert re.match(r"\[0 .*\]\n1 \w+ [01]\.\d\d [1-9]\d* \[.*\]\n2 ", one_sweep.stdout)
+    assert one_sweep.stderr.startswith("no display: ")
+    ids = [line.split()[0] for line in recording.stdout.splitlines() if " vehicle " in line]
+    assert len(set(ids)) >= 15
+    assert all(ids.count(one) == 3 for one in set(ids))  # nothing moves
 
 
 def command_lines(page: str) -> Iterator[tuple[ModuleType, str, bool]]:

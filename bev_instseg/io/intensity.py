@@ -69,7 +69,7 @@ def scale_of(values: NDArray[np.float64]) -> int:
 
 
 def is_of_scale_1(values: NDArray[np.floating]) -> bool:
-    """Return whether intensities are surely of 0..1: fractions that differ much and end at 1.
+    """Return whether intensities are surely of 0..1: fractions that differ much, none above 1.
 
     Args:
         values: (N,) intensities of a sweep.

@@ -43,7 +43,7 @@ def find_sequences(
 ) -> list[SweepSequence]:
     """Group sweeps by folder; each folder is a sequence.
 
-    Without a file, times are those in the names, or else a fixed period.
+    Without a file, times are those in the names, or else `PERIOD_S` apart by sweep or by number.
     ``times.txt`` and ``poses.txt``, in the folder or in the one above it, are used if there are
     any. A row belongs to each sweep, or to the sweep whose name is the number of the row.
 
@@ -103,7 +103,7 @@ def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | 
 
     Names are times if all of them are whole numbers, none twice, of a date from 2000 to 2099.
     """
-    stems = [item.path.stem for item in items]
+    stems = [stem_of(item.path) for item in items]
     if len(set(stems)) < len(stems) or not all(re.fullmatch(r"[1-9]\d{11,18}", s) for s in stems):
         return None
     numbers = [int(stem) for stem in stems]
