@@ -256,10 +256,11 @@ def test_files_are_found_beside_or_above_and_rows_by_number(tmp_path: Path) -> N
         (1, 5, 0.1, "no times.txt, so 0.1 s"),
     ],
 )
+@pytest.mark.parametrize("suffix", [".bin", ".pcd.bin"])
 def test_times_are_found_in_names(
-    tmp_path: Path, first: int, step: int, step_s: float, notice: str
+    tmp_path: Path, first: int, step: int, step_s: float, notice: str, suffix: str
 ) -> None:
-    names = [f"{first + i * step}.bin" for i in range(3)]
+    names = [f"{first + i * step}{suffix}" for i in range(3)]
     [sequence] = find_sequences([Item(tmp_path / name, name) for name in names])
     np.testing.assert_allclose(sequence.stamps_s, step_s * np.arange(3), atol=1e-9)
     assert notice in sequence.notices[0]
