@@ -33,8 +33,12 @@ def crates() -> tuple[np.ndarray, Instances]:
     return points.astype(np.float32), Instances(labels, np.int32([0, 1]), scores, boxes, NAMES)
 
 
-def screenshot(page: Path, folder: Path) -> np.ndarray:
-    """(H, W, 3) RGB 0..255 of a page in a browser that cannot resolve any host name."""
+def screenshot(page: Path, folder: Path, shows: np.ndarray | None = None) -> np.ndarray:
+    """(H, W, 3) RGB 0..255 of a page in a browser that cannot resolve any host name.
+
+    On a busy machine the browser may take the picture before the page has drawn its points: where
+    a colour must show, it takes up to five pictures until the colour is there.
+    """
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     picture = folder / f"{page.stem}.png"
@@ -44,8 +48,12 @@ def screenshot(page: Path, folder: Path) -> np.ndarray:
     command += ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}"]
     command += [f"--window-size={WIDTH_PX},{HEIGHT_PX}", "--virtual-time-budget=10000"]
     command += [f"--screenshot={picture}", page.as_uri()]
-    subprocess.run(command, capture_output=True, timeout=300, check=True)
-    return np.round(255 * imread(picture)[..., :3])
+    for _ in range(5):
+        subprocess.run(command, capture_output=True, timeout=300, check=True)
+        pixels = np.round(255 * imread(picture)[..., :3])
+        if shows is None or len(where(pixels, shows)):
+            break
+    return pixels
 
 
 def where(picture: np.ndarray, rgb: np.ndarray, atol: float = 2) -> np.ndarray:
@@ -62,7 +70,7 @@ def test_page_shows_objects_at_their_positions(tmp_path: Path) -> None:
     points, instances = crates()
     points[0] = np.nan
     write_html(points, instances, tmp_path / "a.html", title="crates")
-    picture = screenshot(tmp_path / "a.html", tmp_path)
+    picture = screenshot(tmp_path / "a.html", tmp_path, 255 * instance_colours(2)[0])
     camera = start_camera((picture.shape[1], picture.shape[0]))
     for k, outline in enumerate([(0x1D, 0x4E, 0xD8), (0xC8, 0x1E, 0x3A)]):
         object_px, _ = camera.to_pixels(points[1:][instances.labels[1:] == k + 1, :3])
