@@ -173,7 +173,7 @@ def segment_live(arguments: argparse.Namespace) -> int:
     source, options = _listen(arguments, topics, lambda line: report.say(f"note: {line}"))
     with report.announced("loading the network"):
         segmenter = make_segmenter(arguments)
-    with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+    with report.announced("preparing the network (the first run compiles it in 20 s)"):
         pipeline = Pipeline(segmenter, options, report.notice)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))

@@ -190,7 +190,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     if arguments.tiles and arguments.maps:
-        raise ValueError("--maps shows a single grid: leave out --maps, or --tiles")
+        raise ValueError("--maps shows a single grid: leave out --maps or --tiles")
     if arguments.view:
         from bev_instseg.visualize import no_window
 
@@ -339,7 +339,7 @@ def _run(
     outcomes: list[Outcome] = []
     todo = work.todo
     if arguments.ray is None:
-        with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+        with report.announced("preparing the network (the first run compiles it in 20 s)"):
             segmenter.warm_up()
             if (
                 work.num_items == 1 and todo

@@ -39,12 +39,12 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Raise ValueError if options do not go together."""
     for option in ("smooth", "play", "rerun", "poses", "times"):
         if getattr(arguments, option) and not arguments.track:
-            raise ValueError(f"--{option} is about tracking: add --track, or leave it out")
+            raise ValueError(f"--{option} is for tracking: add --track, or leave it out")
     for option in ("shard", "ray"):
         if arguments.track and getattr(arguments, option) not in (None, False):
             raise ValueError(
-                "--track follows objects from sweep to sweep on this machine: leave out "
-                f"--{option}, or add --no-track"
+                f"--track needs all sweeps in order on one machine: leave out --{option}, or add "
+                "--no-track"
             )
     path: Path | None = arguments.rerun
     if path is None:
@@ -52,15 +52,15 @@ def check_options(arguments: argparse.Namespace) -> None:
     if path.suffix != ".rrd" or not path.parent.is_dir():
         raise ValueError(f"--rerun {path}: must be a file NAME.rrd in a folder that exists")
     if path.exists() and not is_rrd(path):
-        raise ValueError(f"--rerun {path}: already exists and is not a recording of Rerun; move it")
+        raise ValueError(f"--rerun {path}: already exists and is not a Rerun recording; move it")
 
 
 def require_one_for_rerun(arguments: argparse.Namespace, num_sequences: int) -> None:
     """Raise ValueError if several sequences would have to share a file."""
     if arguments.rerun and num_sequences > 1:
         raise ValueError(
-            f"--rerun {arguments.rerun}: is for one sequence, but there are {num_sequences}; give "
-            "them one by one"
+            f"--rerun {arguments.rerun}: is for one sequence, but there are {num_sequences}; "
+            "segment them one by one"
         )
 
 
@@ -130,7 +130,7 @@ def write_tracks(
     if last > MAX_LABEL_ID:
         report.say(
             f"note: {sequence.folder}: ids go up to {last}; .label files have 16 bits for them, "
-            f"so after {MAX_LABEL_ID} they begin anew at 1 there"
+            f"so there they start again at 1 after {MAX_LABEL_ID}"
         )
     if arguments.play or arguments.rerun:
         items = [item for item in sequence.items if _result(job, item) is not None]

@@ -64,8 +64,8 @@ def train(arguments: argparse.Namespace) -> int:
         pasted = pasted_classes(databases, config)
         if databases and not pasted:
             raise ValueError(
-                "--objects: none is pasted, because of augment.enabled or augment.paste in the "
-                "configuration; change that, or leave --objects out"
+                "--objects: no object is pasted, because of augment.enabled or augment.paste in "
+                "the configuration; change that, or leave --objects out"
             )
         check_training(by_path(sources, config), by_path(val_sources, config), config, pasted)
         warn_of_leaks(databases, val_sources)

@@ -28,7 +28,7 @@ SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value
 MAX_BYTES = 64 << 20  # 65,535 instances, the most that a .label can number, take half of it
 Point = tuple[float, float, float]  # x, y, z
 SEAL = b',\n "sha256": "'  # the last key of a file, before the hash of everything above it
-# What parsing something else than a result raises.
+# Errors when parsing a file that is not a result.
 NOT_A_RESULT = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(OverflowError, RecursionError, MemoryError),
@@ -73,7 +73,7 @@ class InstanceRecord:
 
         Args:
             one: The instance.
-            track: What is known of it over time.
+            track: The object over time, if it is tracked.
         """
         *metres, yaw_rad = one.box.tolist()
         course = None if one.course_m is None else one.course_m.tolist()

@@ -1,8 +1,8 @@
 """The input of the tracker for a sweep that was segmented now or finished earlier.
 
 It has the content of a ``.json``, rounded in the same way. So a job that continues after an
-interruption feeds the finished sweeps to the tracker from their ``.json``, and ends with the same
-files as a job that was never interrupted.
+interruption can feed the finished sweeps to the tracker from their ``.json``, and ends with the
+same files as a job that was never interrupted.
 """
 
 import time
@@ -30,12 +30,12 @@ class Found:
     """The instances of a sweep, on their way to the tracker.
 
     Attributes:
-        instances: The instances, rounded as in a ``.json``; of a finished sweep with as many
-            points, in no order.
+        instances: The instances, rounded as in a ``.json``. For a finished sweep, only the number
+            of their points is known, not which points they are.
         centres_m: (K, 2) learned centres.
         to_sensor: (4, 4) from the file's coordinates to the sensor frame.
         points: The points for the odometry; None if it needs none.
-        segmented: Everything of a sweep that was segmented now.
+        segmented: All results of a sweep that was segmented now.
         stored: The ``.json`` of a finished sweep.
     """
 
@@ -52,7 +52,7 @@ class Found:
 
         Args:
             segmented: The sweep.
-            need_points: Whether the odometry has to see its points.
+            need_points: Whether the odometry needs its points.
         """
         segmentation, sweep = segmented.segmentation, segmented.sweep
         start = time.perf_counter()
@@ -86,7 +86,7 @@ class Found:
 
 
 class GivenPoses:
-    """Brings given poses, which are those of the files' coordinates, to the sensor frame.
+    """Transforms given poses, which are for the files' coordinates, to the sensor frame.
 
     The world is the sensor frame of the first sweep.
 
@@ -99,7 +99,7 @@ class GivenPoses:
         self.to_world: Float64 | None = None
 
     def next(self, given: Float64, place: Float64) -> Float64:
-        """Return the (4, 4) pose of a sweep; to be called in order.
+        """Return the (4, 4) pose of a sweep; call it in order.
 
         Args:
             given: (4, 4) from the file's coordinates to a common frame.
@@ -128,11 +128,11 @@ class Poses:
 
     @property
     def need_points(self) -> bool:
-        """Whether the odometry has to see the points, those of finished sweeps, too."""
+        """Whether the odometry needs the points, also those of finished sweeps."""
         return self._odometry is not None
 
     def next(self, found: Found, given: Float64 | None, stamp_s: float) -> Float64:
-        """Return the (4, 4) pose of a sweep, rounded; to be called in order.
+        """Return the (4, 4) pose of a sweep, rounded; call it in order.
 
         Args:
             found: The sweep.
@@ -156,7 +156,7 @@ def track(tracker: Tracker, stamp_s: float, pose: Float64, found: Found) -> Trac
 
 
 def rounded_stamp(stamp_s: float) -> float:
-    """Return a time as a ``.json`` holds it."""
+    """Return a time, rounded as in a ``.json``."""
     return round(float(stamp_s), STAMP_DIGITS)
 
 
@@ -168,7 +168,7 @@ def to_sensor(
     Args:
         axes: Directions of its axes, see `SensorSetup`.
         level_deg: Pitch and roll, see `sensor_rotation`.
-        origin_m: Where the sensor is in these coordinates.
+        origin_m: Position of the sensor in these coordinates.
     """
     transform = np.eye(4)
     transform[:3, :3] = sensor_rotation(axes, level_deg)
@@ -177,6 +177,6 @@ def to_sensor(
 
 
 def without_points(tracked: TrackedInstances) -> TrackedInstances:
-    """Return the same without points, to be kept for many sweeps."""
+    """Return the same without points, to keep many sweeps in memory."""
     none = replace(tracked.instances, labels=np.zeros(0, np.int32), ground=None)
     return replace(tracked, instances=none)

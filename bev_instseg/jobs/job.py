@@ -1,4 +1,4 @@
-"""A folder job: what to write for each sweep, what is done already, and one sweep's work.
+"""A folder job: what to write for each sweep, which sweeps are done, and the work for one sweep.
 
 `segment_item` does the work. It writes the same bytes whether a thread of this process or a worker
 of a Ray cluster (`bev_instseg.jobs.on_ray`) calls it.
@@ -72,8 +72,8 @@ class Job:
         pictures: Pictures to draw.
         calibration: Camera calibration for boxes in its image: a file for all sweeps, or a folder
             with a ``NAME.txt`` for each; None for no boxes.
-        tiles: Whether to segment what is outside the grid, too; see `segment_tiles`.
-        survey: What the sweeps of each folder have in common.
+        tiles: Whether to segment points outside the grid, too; see `segment_tiles`.
+        survey: Properties that the sweeps of each folder share.
     """
 
     out: Path
@@ -123,8 +123,8 @@ class Job:
     def is_done(self, item: Item) -> bool:
         """Return whether the results of a sweep exist and are up to date.
 
-        They are if they were made from the same calibration and settings and from a file of the
-        same size, if that file has not been modified since, and if the ``.json`` was not edited.
+        Results are up to date if they were made with the same calibration and settings, from a file
+        of the same size that has not been modified since, and if the ``.json`` was not edited.
         """
         json_path = self.json_path(item)
         try:
@@ -155,7 +155,7 @@ class Job:
             item: The sweep.
 
         Raises:
-            ScanError: It is not complete, or of a job with different weights or settings.
+            ScanError: It is not complete, or was made with different weights or settings.
         """
         path = self.json_path(item)
         result = SweepResult.read(path)
@@ -188,7 +188,7 @@ class Outcome:
 
     Attributes:
         item: The sweep.
-        notices: What was detected in its file, and what could not be drawn.
+        notices: What was detected in its file, and which pictures could not be drawn.
         timing_ms: Milliseconds of each stage; empty if the sweep failed.
         error: One line that says why the sweep failed; empty if it did not.
         is_disk_error: Whether it failed for one of the `DISK_ERRORS`.
@@ -209,7 +209,7 @@ def settings_fingerprint(
     Args:
         segmenter: Its weights, grid, classes and thresholds count.
         setup: How the sweeps are stored.
-        tiles: Whether what is outside the grid is segmented, too.
+        tiles: Whether points outside the grid are segmented, too.
         tracking: How the instances are tracked; empty if they are not.
     """
     config = segmenter.config
@@ -221,13 +221,13 @@ def settings_fingerprint(
 
 
 def new_renderer(job: Job) -> AbstractContextManager[Renderer | None]:
-    """Return the renderer of a job's perspective pictures; None within if it has none."""
+    """Return a context with the renderer of a job's perspective pictures, or with None."""
     return Renderer() if Picture.PERSPECTIVE in job.pictures else nullcontext()
 
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """A sweep that was read and segmented, but of which nothing was written yet.
+    """A sweep that was read and segmented, but not yet written.
 
     Attributes:
         sweep: The sweep.
@@ -286,12 +286,12 @@ def segment_sweep(segmenter: Segmenter, job: Job, sweep: Sweep, read_ms: float) 
 
     Args:
         segmenter: Finds the instances.
-        job: Whether to use tiles.
+        job: Says whether to use tiles.
         sweep: The sweep.
-        read_ms: How many milliseconds reading it took.
+        read_ms: Milliseconds that reading it took.
 
     Returns:
-        The sweep with one more notice if much of it was not looked at, and its objects.
+        The sweep and its objects; the sweep has a notice more if many points are outside the grid.
     """
     segmentation = _segment(segmenter, job, sweep.points)
     sweep = _with_off_grid_notice(sweep, job, segmentation)
@@ -347,7 +347,7 @@ def _segment(segmenter: Segmenter, job: Job, points: Float32) -> Segmentation:
 
 
 def _with_off_grid_notice(sweep: Sweep, job: Job, segmentation: Segmentation) -> Sweep:
-    """Add a notice if many points were not looked at."""
+    """Add a notice if many points are outside the grid."""
     notice = off_grid_notice(sweep.points, segmentation.pillars)
     if not notice:
         return sweep
@@ -357,7 +357,7 @@ def _with_off_grid_notice(sweep: Sweep, job: Job, segmentation: Segmentation) ->
 
 
 def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
-    """Read and segment a sweep several times; return how many milliseconds that took.
+    """Read and segment a sweep several times; return the milliseconds that each time took.
 
     Args:
         segmenter: Finds the instances.
@@ -365,8 +365,8 @@ def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
         item: The sweep.
 
     Returns:
-        `MIN_REPEATS` times, up to `MAX_REPEATS` as long as they take less than `REPEAT_S` together;
-        none if a single one takes longer than `MAX_REPEAT_S`.
+        At least `MIN_REPEATS` and at most `MAX_REPEATS` values, which take up to about `REPEAT_S`
+        together; none if a single one takes longer than `MAX_REPEAT_S`.
     """
     times_ms: list[float] = []
     while len(times_ms) < MIN_REPEATS or (
@@ -395,7 +395,7 @@ def provenance_of(segmenter: Segmenter, job: Job, item: Item, segmented: Segment
 
     Args:
         segmenter: Found the instances.
-        job: What was asked for.
+        job: The options of the job.
         item: The sweep's file.
         segmented: The sweep.
     """
@@ -415,7 +415,7 @@ def provenance_of(segmenter: Segmenter, job: Job, item: Item, segmented: Segment
 
 
 def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration | None:
-    """Return a sweep's calibration from the sensor frame; the one on disk is from the file's."""
+    """Return a sweep's calibration for the sensor frame; that on disk is for the file's frame."""
     path = job.calibration_path(item)
     if path is None:
         return None
@@ -428,7 +428,7 @@ def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration |
 def _draw(
     job: Job, renderer: Renderer | None, item: Item, points: Float32, segmentation: Segmentation
 ) -> tuple[dict[Picture, bytes], list[str]]:
-    """Return the pictures of a job, and why some cannot be drawn on this machine."""
+    """Return the pictures of a sweep, and why some cannot be drawn on this machine."""
     pictures, notices = dict[Picture, bytes](), []
     instances, title = segmentation.instances, printable(item.name)
     for picture in job.pictures:
