@@ -199,7 +199,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
 
 
 def _find_share(arguments: argparse.Namespace, report: Report) -> tuple[Sequence["Item"], "Found"]:
-    """Return the sweeps, or the share of them that --shard selects, and all that was found."""
+    """Return the sweeps, or the share of them that --shard selects, and all inputs found."""
     from bev_instseg.jobs.find_items import find_items
 
     found = find_items(arguments.inputs, arguments.out)
@@ -214,7 +214,7 @@ def _find_share(arguments: argparse.Namespace, report: Report) -> tuple[Sequence
 
 
 def _summary_path(arguments: argparse.Namespace, job: "Job") -> Path | None:
-    """Return the path of the summary; None for a sweep that was given by itself.
+    """Return the path of the summary; None for a single sweep.
 
     Raises:
         ScanError: A file of this name was not written by bev-instseg.
@@ -232,7 +232,7 @@ def _summary_path(arguments: argparse.Namespace, job: "Job") -> Path | None:
 
 
 def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
-    """Load the network; with --ray only for its settings, as the workers do the computing."""
+    """Load the network; with --ray only for its settings, because the workers compute."""
     if arguments.track:
         from bev_instseg.tracking.tracker import with_weak_instances
 
@@ -251,7 +251,7 @@ def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
 
 
 def given_setup(arguments: argparse.Namespace) -> SensorSetup:
-    """Return what the options say about the sensor."""
+    """Return the sensor setup that the options describe."""
     setup = KNOWN_SENSORS[arguments.sensor] if arguments.sensor else SensorSetup()
     given = {
         "format": arguments.format,
@@ -311,7 +311,7 @@ def _without_results(
 
 @dataclass(frozen=True)
 class _Work:
-    """What a job has to do.
+    """The work of a job.
 
     Attributes:
         todo: The sweeps without results.
@@ -331,7 +331,7 @@ def _run(
     job: "Job",
     work: "_Work",
 ) -> list["Outcome"]:
-    """Process sweeps and print what happens to each.
+    """Process sweeps and report the outcome of each.
 
     Raises:
         OSError: No more results can be written to the disk.

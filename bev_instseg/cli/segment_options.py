@@ -74,7 +74,7 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_frame_options(group: "argparse._ArgumentGroup") -> None:
-    """Add the options that say how a sensor is mounted and what its intensities mean."""
+    """Add the options for the mounting of a sensor and the scale of its intensities."""
     group.add_argument(
         "--axes",
         metavar="XYZ",
@@ -109,7 +109,7 @@ def add_frame_options(group: "argparse._ArgumentGroup") -> None:
 
 
 def refuse_recording_options(arguments: argparse.Namespace) -> None:
-    """Raise ValueError for options that sweeps in files have no use for."""
+    """Raise ValueError for options that only apply to recordings."""
     for option in ("topic", "frame", "extrinsics", "ego_box", "bag", "files"):
         if getattr(arguments, option):
             name = option.replace("_", "-")
@@ -152,7 +152,7 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check_ego_box(box: Sequence[float] | None) -> None:
-    """Raise ValueError for a box that holds nothing because it is the wrong way round."""
+    """Raise ValueError for a box whose limits are in the wrong order."""
     if box is not None and not (box[0] <= box[1] and box[2] <= box[3]):  # NaN, too
         given = " ".join(f"{value:g}" for value in box)
         raise ValueError(f"--ego-box is x from, x to, y from, y to; got {given}")

@@ -100,7 +100,7 @@ def segment_recordings(
 
 
 def _is_own(path: Path) -> bool:
-    """Return whether a recording was written by bev-instseg, as those in an output folder are."""
+    """Return whether a recording was written by bev-instseg, like those in an output folder."""
     try:
         return read_about(path) is not None if path.suffix == ".mcap" else is_own_bag(path)
     except OSError:  # reported when it is its turn
@@ -167,7 +167,7 @@ def _make_job(
 
 
 def _writes_files(arguments: argparse.Namespace) -> bool:
-    """Return whether sweeps get files of their own."""
+    """Return whether sweeps get separate files."""
     return any(getattr(arguments, name) for name in ("files", "calib", *POINT_FORMATS, *PICTURES))
 
 
@@ -179,7 +179,7 @@ def _is_newer(path: Path, other: Path) -> bool:
 def _write_beside(
     arguments: argparse.Namespace, job: RecordingJob, segmenter: Segmenter, num_sweeps: int
 ) -> None:
-    """Write what is made from the labelled recording, unless it is there already."""
+    """Write the files made from the labelled recording, unless they exist."""
     if arguments.bag and not _is_newer(bag_of(job.path), job.path):
         write_bag(job.path, segmenter.classes)
     if not job.tracks:
@@ -220,7 +220,7 @@ def _segment(
     job: RecordingJob,
     recording: Recording,
 ) -> int:
-    """Segment a recording, or what is missing of it; return the exit code."""
+    """Segment a recording, or its missing sweeps; return the exit code."""
     path = printable(str(recording.path))
     if arguments.bag:
         require_own_bag(bag_of(job.path))

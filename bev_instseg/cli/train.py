@@ -94,7 +94,7 @@ def check_run_folder(arguments: argparse.Namespace) -> None:
     """Raise an error if a run in the folder would be overwritten, or there is none to resume.
 
     Raises:
-        TrainingError: The folder does not suit.
+        TrainingError: The folder already holds a run, or no run to resume.
         ValueError: There is no ``--out``, or TensorBoard is wanted but not installed.
     """
     from bev_instseg.training.run_folder import RunFolder

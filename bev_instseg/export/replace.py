@@ -53,7 +53,7 @@ def replace_result(target: str | Path, result: SweepResult, contents: Mapping[st
     Args:
         target: Path of the files without suffix.
         result: The new result; its ``files`` are ignored.
-        contents: Suffix and content of each file beside the ``.json``.
+        contents: Suffix and content of each file next to the ``.json``.
 
     Raises:
         ScanError: A file in the way was not written by bev-instseg. Nothing has been touched.

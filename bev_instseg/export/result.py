@@ -115,7 +115,7 @@ def _encode(
     classes: Sequence[ClassConfig],
     files: ResultFiles,
 ) -> dict[str, bytes]:
-    """Return the content of each file beside the ``.json`` by its suffix."""
+    """Return the content of each file next to the ``.json`` by its suffix."""
     ids = None
     if isinstance(found, TrackedInstances):
         found = found.confirmed()

@@ -23,7 +23,7 @@ from bev_instseg.grid import BEVGrid
 from bev_instseg.structures import Instance, Instances
 from bev_instseg.tracking.tracked import TrackedInstances
 
-# Suffixes of the files beside a ``.json``.
+# Suffixes of the files next to a ``.json``.
 SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value for p in Picture)}
 MAX_BYTES = 64 << 20  # 65,535 instances, the most that a .label can number, take half of it
 Point = tuple[float, float, float]  # x, y, z

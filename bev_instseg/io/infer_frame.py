@@ -57,7 +57,7 @@ def sample_points(
 
     Args:
         values: (N, 3 or more) x, y, z and further columns as in the file.
-        max_points: Number of points that are looked at.
+        max_points: Maximum number of points.
 
     Returns:
         (n, 3 or more) float64 with n <= ``max_points``; the coordinates are finite and not all 0.
