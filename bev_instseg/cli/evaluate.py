@@ -192,7 +192,7 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
     for table, options in OTHER_TABLES.items():
         for option in options:
             if getattr(arguments, table) and getattr(arguments, option):
-                raise ValueError(f"--{table} cannot be combined with --{option}: leave out one")
+                raise ValueError(f"--{table} cannot be combined with --{option}: leave one out")
     if arguments.smooth and not arguments.sequence:
         raise ValueError("--smooth is for tracks: add --sequence, or leave it out")
     if sum(getattr(arguments, table) for table in OTHER_TABLES) > 1:
