@@ -53,7 +53,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,11 +70,11 @@ from bev_instseg.cli.segment_options import (
     refuse_recording_options,
 )
 from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
+from bev_instseg.cli.sensor_options import given_setup
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import POINT_FORMATS, Picture, read_instances
 from bev_instseg.file_io import remove_leftovers, reserved, write_atomic
 from bev_instseg.io.find_recordings import find_recordings
-from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.jobs.summary import CSV_START, summary_csv, summary_table
 from bev_instseg.structures import Float32, Instances
@@ -248,20 +248,6 @@ def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     return make_segmenter_with_extras(
         argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "auto"})
     )
-
-
-def given_setup(arguments: argparse.Namespace) -> SensorSetup:
-    """Return what the options say about the sensor."""
-    setup = KNOWN_SENSORS[arguments.sensor] if arguments.sensor else SensorSetup()
-    given = {
-        "format": arguments.format,
-        "axes": arguments.axes,
-        "height_m": arguments.height,
-        "origin_m": arguments.origin and tuple(arguments.origin),
-        "level_deg": arguments.level and tuple(arguments.level),
-        "intensity_max": arguments.intensity,
-    }
-    return replace(setup, **{k: v for k, v in given.items() if v is not None})
 
 
 def _make_job(

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli.segment import PICTURES, given_setup, new_segmenter
-from bev_instseg.cli.segment_options import check_ego_box
+from bev_instseg.cli.segment import PICTURES, new_segmenter
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.cli.segment_tracks import (
     TrackFiles,
@@ -25,6 +24,7 @@ from bev_instseg.cli.segment_tracks import (
     write_shows,
     write_track_files,
 )
+from bev_instseg.cli.sensor_options import check_sensor_options, given_setup
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.export.labelled_recording import STOPPED, LabelledRecording, read_about
@@ -76,9 +76,7 @@ def segment_recordings(
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
     selection = Selection(tuple(arguments.topic), arguments.frame or "", arguments.extrinsics)
-    check_ego_box(arguments.ego_box)
-    if selection.extrinsics is not None and not selection.frame:
-        raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
+    check_sensor_options(arguments)
     with report.announced("loading the network"):
         segmenter = new_segmenter(arguments)
     out.mkdir(parents=True, exist_ok=True)
