@@ -5,13 +5,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, not_empty
+from bev_instseg.cli.arguments import add_network_arguments, not_empty
 from bev_instseg.cli.sensor_options import add_frame_options
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS
 
 if TYPE_CHECKING:  # torch: not for --help
-    from bev_instseg.segmenter import Segmenter
+    pass
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_tracking_options(parser)
     _add_writing_options(parser)
     _add_folder_options(parser)
-
-
-def make_segmenter_with_extras(arguments: argparse.Namespace) -> "Segmenter":
-    """Create the segmenter that the options describe; raises as `make_segmenter`."""
-    return make_segmenter(arguments).with_extras(arguments.unknown, arguments.ground)
 
 
 def _add_extent_options(parser: argparse.ArgumentParser) -> None:

@@ -13,14 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli.segment import PICTURES, new_segmenter
+from bev_instseg.cli.segment_job import PICTURES, new_job, new_segmenter
 from bev_instseg.cli.segment_report import Report
 from bev_instseg.cli.segment_tracks import (
     TrackFiles,
     require_one_for_rerun,
     require_own_tracks,
     track_files,
-    tracking_settings,
     write_shows,
     write_track_files,
 )
@@ -38,7 +37,6 @@ from bev_instseg.io.recordings.poses import OTHERWISE
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.io.survey import Survey
 from bev_instseg.jobs.found import to_sensor
-from bev_instseg.jobs.job import Job, settings_fingerprint
 from bev_instseg.jobs.recording_job import RecordingJob
 from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter
@@ -130,21 +128,8 @@ def _make_job(
     if origin_m is not None and setup.origin_m is None:
         x_m, y_m, z_m = origin_m.tolist()
         setup = replace(setup, origin_m=(x_m, y_m, z_m))
-    formats = tuple(one for one in POINT_FORMATS if getattr(arguments, one))
-    pictures = tuple(p for one in PICTURES if getattr(arguments, one) for p in PICTURES[one])
     reading, own = survey_recording(recording, setup)
-    job = Job(
-        out=arguments.out.resolve(),
-        settings=settings_fingerprint(
-            segmenter, setup, arguments.tiles, tracking_settings(arguments)
-        ),
-        setup=setup,
-        formats=formats,
-        pictures=pictures,
-        calibration=arguments.calib and arguments.calib.resolve(),
-        tiles=arguments.tiles,
-        survey=Survey.of(recording.path, reading),
-    )
+    job = new_job(arguments, segmenter, setup, Survey.of(recording.path, reading))
     return RecordingJob(
         job=job,
         name=name,
