@@ -17,7 +17,8 @@ from bev_instseg.jobs.summary import SweepSummary
 
 if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.find_items import Item
-    from bev_instseg.jobs.job import Job, Outcome
+    from bev_instseg.jobs.job import Job
+    from bev_instseg.jobs.outcome import Outcome
 
 MAX_SHOWN = 20  # errors that differ only in numbers
 SLOW_S = 3.0  # what takes longer is announced

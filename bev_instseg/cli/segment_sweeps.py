@@ -20,7 +20,6 @@ from bev_instseg.cli.segment_options import refuse_recording_options
 from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
 from bev_instseg.cli.sensor_options import given_setup
 from bev_instseg.exceptions import ScanError, printable
-from bev_instseg.export import read_instances
 from bev_instseg.file_io import remove_leftovers, reserved, write_atomic
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.jobs.summary import CSV_START, summary_csv, summary_table
@@ -28,7 +27,8 @@ from bev_instseg.structures import Float32, Instances
 
 if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.find_items import Found, Item
-    from bev_instseg.jobs.job import Job, Outcome
+    from bev_instseg.jobs.job import Job
+    from bev_instseg.jobs.outcome import Outcome
     from bev_instseg.jobs.sequences import SweepSequence
     from bev_instseg.segmenter import Segmenter
 
@@ -72,7 +72,7 @@ def segment_sweeps(arguments: argparse.Namespace, report: Report) -> int:
         if sweeps:
             print(summary_table(sweeps, segmenter.class_names))
     elif finished:
-        print(f"{printable(items[0].name)}: {_read_instances(job, items[0])}", end="")
+        print(f"{printable(items[0].name)}: {job.read_instances(items[0])}", end="")
         print(f"; {_only_time(arguments, segmenter, job, outcomes[0])}" if outcomes else "")
     if csv_path:
         write_atomic(csv_path, summary_csv(sweeps, segmenter.class_names).encode())
@@ -224,7 +224,7 @@ def _in_threads(
     segmenter: "Segmenter", job: "Job", work: _Work
 ) -> Generator["Outcome", None, None]:
     from bev_instseg.jobs.in_threads import run_in_threads
-    from bev_instseg.jobs.job import new_renderer, segment_item
+    from bev_instseg.jobs.one_sweep import new_renderer, segment_item
 
     with new_renderer(job) as renderer:
         segment_one = partial(segment_item, segmenter, job, renderer)
@@ -234,15 +234,11 @@ def _in_threads(
                 yield outcome.result()
 
 
-def _read_instances(job: "Job", item: "Item") -> Instances:
-    return read_instances(job.label_path(item), job.json_path(item))
-
-
 def _view(job: "Job", items: Sequence["Item"]) -> None:
     from bev_instseg.visualize import view_sweeps
 
     def load(i: int) -> tuple[Float32, Instances]:
-        return job.read(items[i]).points, _read_instances(job, items[i])
+        return job.read(items[i]).points, job.read_instances(items[i])
 
     view_sweeps([printable(item.name) for item in items], load)
 
@@ -251,7 +247,7 @@ def _only_time(
     arguments: argparse.Namespace, segmenter: "Segmenter", job: "Job", outcome: "Outcome"
 ) -> str:
     """Return the time of a job's only sweep and, if it was computed here, that of a warmed run."""
-    from bev_instseg.jobs.job import time_again_ms
+    from bev_instseg.jobs.one_sweep import time_again_ms
 
     text = first_time(outcome.timing_ms)
     if arguments.ray is not None or arguments.tiles:

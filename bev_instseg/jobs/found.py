@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from bev_instseg.export import SweepResult
 from bev_instseg.export.read_back import instances_of, tracked_of
 from bev_instseg.io.sensor_setup import sensor_rotation
-from bev_instseg.jobs.job import Segmented
+from bev_instseg.jobs.one_sweep import Segmented
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.tracking.ego_motion import Odometry, default_odometry
 from bev_instseg.tracking.learned_centres import learned_centres

@@ -25,16 +25,14 @@ from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track, without_points
 from bev_instseg.jobs.in_threads import MAX_WORKERS, QUEUED_PER_WORKER, InOrder, run_in_threads
-from bev_instseg.jobs.job import (
-    EXPECTED_ERRORS,
-    Outcome,
+from bev_instseg.jobs.one_sweep import (
     Segmented,
     draw_and_write,
-    failure,
     new_renderer,
     provenance_of,
     segment_sweep,
 )
+from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome, failure
 from bev_instseg.jobs.recording_job import EgoBox, RecordingJob
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Instances

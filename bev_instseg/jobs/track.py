@@ -18,15 +18,9 @@ from bev_instseg.export import SweepResult
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track, without_points
 from bev_instseg.jobs.in_threads import MAX_WORKERS, QUEUED_PER_WORKER, InOrder, run_in_threads
-from bev_instseg.jobs.job import (
-    EXPECTED_ERRORS,
-    Job,
-    Outcome,
-    Segmented,
-    draw_and_write,
-    failure,
-    read_and_segment,
-)
+from bev_instseg.jobs.job import Job
+from bev_instseg.jobs.one_sweep import Segmented, draw_and_write, read_and_segment
+from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome, failure
 from bev_instseg.jobs.sequences import SweepSequence
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Instances

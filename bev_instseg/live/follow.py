@@ -16,7 +16,8 @@ from bev_instseg.jobs.found import (
     to_sensor,
     track,
 )
-from bev_instseg.jobs.job import Job, Segmented, segment_sweep
+from bev_instseg.jobs.job import Job
+from bev_instseg.jobs.one_sweep import Segmented, segment_sweep
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.tracking.ego_motion import Float64, StandingSensor, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
