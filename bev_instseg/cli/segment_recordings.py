@@ -35,8 +35,8 @@ from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
 from bev_instseg.io.recordings.poses import OTHERWISE
 from bev_instseg.io.recordings.recording import Recording, Selection
+from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.io.survey import Survey
-from bev_instseg.jobs.found import to_sensor
 from bev_instseg.jobs.recording_job import RecordingJob
 from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter

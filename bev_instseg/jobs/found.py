@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from bev_instseg.export import SweepResult
 from bev_instseg.export.read_back import instances_of, tracked_of
-from bev_instseg.io.sensor_setup import sensor_rotation
+from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.jobs.one_sweep import Segmented
 from bev_instseg.structures import Float32, Instances
-from bev_instseg.tracking.ego_motion import Odometry, default_odometry
+from bev_instseg.tracking.given_poses import GivenPoses
 from bev_instseg.tracking.learned_centres import learned_centres
+from bev_instseg.tracking.odometry import Odometry, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
 
@@ -85,32 +86,6 @@ class Found:
         return cls(tracked.as_seen(), centres_m, place, points, stored=result)
 
 
-class GivenPoses:
-    """Brings given poses, which are those of the files' coordinates, to the sensor frame.
-
-    The world is the sensor frame of the first sweep.
-
-    Attributes:
-        to_world: (4, 4) from the common frame of the given poses to the world; None before `next`.
-    """
-
-    def __init__(self) -> None:
-        """Begin a sequence."""
-        self.to_world: Float64 | None = None
-
-    def next(self, given: Float64, place: Float64) -> Float64:
-        """Return the (4, 4) pose of a sweep; to be called in order.
-
-        Args:
-            given: (4, 4) from the file's coordinates to a common frame.
-            place: (4, 4) from the file's coordinates to the sensor frame; see `to_sensor`.
-        """
-        if self.to_world is None:
-            self.to_world = place @ np.linalg.inv(given)
-        pose: Float64 = self.to_world @ given @ np.linalg.inv(place)
-        return pose
-
-
 class Poses:
     """The pose of each sweep: from a given one, from its ``.json``, or by odometry."""
 
@@ -158,25 +133,3 @@ def track(tracker: Tracker, stamp_s: float, pose: Float64, found: Found) -> Trac
 def rounded_stamp(stamp_s: float) -> float:
     """Return a time as a ``.json`` holds it."""
     return round(float(stamp_s), STAMP_DIGITS)
-
-
-def to_sensor(
-    axes: str, level_deg: tuple[float, float], origin_m: tuple[float, float, float]
-) -> Float64:
-    """Return (4, 4) from a file's coordinates to the sensor frame.
-
-    Args:
-        axes: Directions of its axes, see `SensorSetup`.
-        level_deg: Pitch and roll, see `sensor_rotation`.
-        origin_m: Where the sensor is in these coordinates.
-    """
-    transform = np.eye(4)
-    transform[:3, :3] = sensor_rotation(axes, level_deg)
-    transform[:3, 3] = -transform[:3, :3] @ origin_m
-    return transform
-
-
-def without_points(tracked: TrackedInstances) -> TrackedInstances:
-    """Return the same without points, to be kept for many sweeps."""
-    none = replace(tracked.instances, labels=np.zeros(0, np.int32), ground=None)
-    return replace(tracked, instances=none)

@@ -23,7 +23,7 @@ from bev_instseg.io.recordings.recording import RawSweep, Recording
 from bev_instseg.io.sensor_setup import sensor_rotation
 from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
-from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track, without_points
+from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track
 from bev_instseg.jobs.in_threads import MAX_WORKERS, QUEUED_PER_WORKER, InOrder, run_in_threads
 from bev_instseg.jobs.one_sweep import (
     Segmented,
@@ -36,7 +36,7 @@ from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome, failure
 from bev_instseg.jobs.recording_job import EgoBox, RecordingJob
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Instances
-from bev_instseg.tracking.smooth import smooth
+from bev_instseg.tracking.smooth import smooth, without_points
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
 from bev_instseg.visualize import Renderer

@@ -16,7 +16,7 @@ import numpy as np
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.export import SweepResult
 from bev_instseg.jobs.find_items import Item
-from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track, without_points
+from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track
 from bev_instseg.jobs.in_threads import MAX_WORKERS, QUEUED_PER_WORKER, InOrder, run_in_threads
 from bev_instseg.jobs.job import Job
 from bev_instseg.jobs.one_sweep import Segmented, draw_and_write, read_and_segment
@@ -24,7 +24,7 @@ from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome, failure
 from bev_instseg.jobs.sequences import SweepSequence
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Instances
-from bev_instseg.tracking.smooth import smooth
+from bev_instseg.tracking.smooth import smooth, without_points
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
 from bev_instseg.visualize import Renderer

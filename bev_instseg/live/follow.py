@@ -7,19 +7,14 @@ import numpy as np
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.recordings.point_cloud2 import stamp_text
+from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.io.sweep import Sweep
-from bev_instseg.jobs.found import (
-    POSE_DIGITS,
-    Found,
-    GivenPoses,
-    rounded_stamp,
-    to_sensor,
-    track,
-)
+from bev_instseg.jobs.found import POSE_DIGITS, Found, rounded_stamp, track
 from bev_instseg.jobs.job import Job
 from bev_instseg.jobs.one_sweep import Segmented, segment_sweep
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.tracking.ego_motion import Float64, StandingSensor, default_odometry
+from bev_instseg.tracking.given_poses import GivenPoses
+from bev_instseg.tracking.odometry import Float64, StandingSensor, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker, with_weak_instances
 

@@ -11,10 +11,10 @@ from bev_instseg.structures import UNKNOWN, Float32, Instances
 from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
 from bev_instseg.tracking.continuity import Continuity
-from bev_instseg.tracking.ego_motion import Odometry, default_odometry
 from bev_instseg.tracking.kalman import correct, predict
 from bev_instseg.tracking.learned_centres import learned_centres
 from bev_instseg.tracking.motion import AXIS_KEPT, MIN_SWEEPS_MOVING, heading, is_moving
+from bev_instseg.tracking.odometry import Odometry, default_odometry
 from bev_instseg.tracking.seen import Seen
 from bev_instseg.tracking.state import State, behaviour, empty_state
 from bev_instseg.tracking.tracked import TrackedInstances, Tracks
