@@ -16,18 +16,14 @@ from bev_instseg.export.read_back import instances_of, tracked_of
 from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.jobs.one_sweep import Segmented
 from bev_instseg.structures import Float32, Instances
-from bev_instseg.tracking.given_poses import GivenPoses
 from bev_instseg.tracking.learned_centres import learned_centres
-from bev_instseg.tracking.odometry import Odometry, default_odometry
-from bev_instseg.tracking.tracked import TrackedInstances
-from bev_instseg.tracking.tracker import Tracker
 
 Float64 = NDArray[np.float64]
 POSE_DIGITS, STAMP_DIGITS = 6, 6  # of a .json
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class TrackerInput:
     """The instances of a sweep, on their way to the tracker.
 
     Attributes:
@@ -48,7 +44,7 @@ class Found:
     stored: SweepResult | None = None
 
     @classmethod
-    def now(cls, segmented: Segmented, need_points: bool) -> "Found":
+    def now(cls, segmented: Segmented, need_points: bool) -> "TrackerInput":
         """Return what was found in a sweep; note the time in its ``timing_ms``.
 
         Args:
@@ -72,7 +68,7 @@ class Found:
         )
 
     @classmethod
-    def earlier(cls, result: SweepResult, points: Float32 | None = None) -> "Found":
+    def earlier(cls, result: SweepResult, points: Float32 | None = None) -> "TrackerInput":
         """Return what was found in a finished sweep.
 
         Args:
@@ -86,50 +82,12 @@ class Found:
         return cls(tracked.as_seen(), centres_m, place, points, stored=result)
 
 
-class Poses:
-    """The pose of each sweep: from a given one, from its ``.json``, or by odometry."""
-
-    def __init__(self, are_given: bool, has_new_sweeps: bool) -> None:
-        """Begin a sequence.
-
-        Args:
-            are_given: Whether each sweep comes with a pose.
-            has_new_sweeps: Whether there are sweeps without a ``.json``.
-        """
-        self._odometry: Odometry | None = None
-        if not are_given and has_new_sweeps:
-            self._odometry = default_odometry()
-        self._given = GivenPoses()
-
-    @property
-    def need_points(self) -> bool:
-        """Whether the odometry has to see the points, those of finished sweeps, too."""
-        return self._odometry is not None
-
-    def next(self, found: Found, given: Float64 | None, stamp_s: float) -> Float64:
-        """Return the (4, 4) pose of a sweep, rounded; to be called in order.
-
-        Args:
-            found: The sweep.
-            given: (4, 4) from the file's coordinates to a common frame; None without.
-            stamp_s: Its time.
-        """
-        if given is not None:
-            pose = self._given.next(given, found.to_sensor)
-        elif self._odometry is not None and found.points is not None:
-            pose = self._odometry.register(found.points, stamp_s)
-        if given is None and found.stored is not None:
-            assert found.stored.sequence is not None
-            pose = np.vstack([np.reshape(found.stored.sequence.pose, (3, 4)), [0, 0, 0, 1]])
-        rounded: Float64 = np.round(pose, POSE_DIGITS) + 0.0
-        return rounded
-
-
-def track(tracker: Tracker, stamp_s: float, pose: Float64, found: Found) -> TrackedInstances:
-    """Give a sweep to the tracker; see `Tracker.update_instances`."""
-    return tracker.update_instances(found.instances, stamp_s, pose, found.centres_m)
-
-
 def rounded_stamp(stamp_s: float) -> float:
     """Return a time as a ``.json`` holds it."""
     return round(float(stamp_s), STAMP_DIGITS)
+
+
+def rounded_pose(pose: Float64) -> Float64:
+    """Return a pose as a ``.json`` holds it."""
+    rounded: Float64 = np.round(pose, POSE_DIGITS) + 0.0  # without -0
+    return rounded
