@@ -40,9 +40,10 @@ if TYPE_CHECKING:
     from bev_instseg.datasets.semantickitti import write_frame
     from bev_instseg.evaluation.metrics import Evaluator
     from bev_instseg.export.points import Cloud
+    from bev_instseg.export.provenance import Provenance
     from bev_instseg.export.read_back import read_instances
     from bev_instseg.export.result import ResultFiles, write_result
-    from bev_instseg.export.sweep_result import Provenance, SweepResult
+    from bev_instseg.export.sweep_result import SweepResult
     from bev_instseg.io.labels import read_labels, write_labels
     from bev_instseg.io.recordings.point_cloud2 import StampedSweep
     from bev_instseg.io.recordings.recording import read_recording
@@ -121,9 +122,10 @@ _LAZY = {
     "datasets.semantickitti": ("write_frame",),
     "evaluation.metrics": ("Evaluator",),
     "export.points": ("Cloud",),
+    "export.provenance": ("Provenance",),
     "export.read_back": ("read_instances",),
     "export.result": ("ResultFiles", "write_result"),
-    "export.sweep_result": ("Provenance", "SweepResult"),
+    "export.sweep_result": ("SweepResult",),
     "io.labels": ("read_labels", "write_labels"),
     "io.recordings.point_cloud2": ("StampedSweep",),
     "io.recordings.recording": ("read_recording",),

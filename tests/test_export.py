@@ -27,7 +27,7 @@ from bev_instseg.export import (
     semantickitti_labels,
     write_result,
 )
-from bev_instseg.export.sweep_result import FileRecord
+from bev_instseg.export.sealed_json import FileRecord
 from bev_instseg.grid import BEVGrid
 from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Instances

@@ -12,9 +12,10 @@ from bev_instseg.export.pcd import encode_pcd
 from bev_instseg.export.picture import Picture
 from bev_instseg.export.ply import encode_ply
 from bev_instseg.export.points import POINT_FORMATS, Cloud, point_records
+from bev_instseg.export.provenance import Provenance
 from bev_instseg.export.replace import replace_result
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.export.sweep_result import Provenance, SweepResult
+from bev_instseg.export.sweep_result import SweepResult
 from bev_instseg.export.track_record import label_id
 from bev_instseg.structures import Instances
 from bev_instseg.tracking.tracked import TrackedInstances
