@@ -36,7 +36,8 @@ from bev_instseg.structures import (
 )
 
 if TYPE_CHECKING:
-    from bev_instseg.config import Config, load_config, override_config, save_config
+    from bev_instseg.config import Config
+    from bev_instseg.config_files import load_config, override_config, save_config
     from bev_instseg.datasets.semantickitti import write_frame
     from bev_instseg.evaluation.metrics import Evaluator
     from bev_instseg.export.points import Cloud
@@ -118,7 +119,8 @@ __all__ = [
 # The module of each name that is loaded at first use.
 _LAZY = {
     "model_files": ("pretrained_weights",),
-    "config": ("Config", "load_config", "override_config", "save_config"),
+    "config": ("Config",),
+    "config_files": ("load_config", "override_config", "save_config"),
     "datasets.semantickitti": ("write_frame",),
     "evaluation.metrics": ("Evaluator",),
     "export.points": ("Cloud",),

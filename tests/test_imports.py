@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     (
         *("exceptions", "tables", "file_io", "grid", "structures", "strict_yaml", "memory"),
-        *("forking", "config", "colours", "model_files"),
+        *("forking", "config", "config_files", "colours", "model_files"),
     ),
     ("ops",),
     ("io",),

@@ -12,7 +12,8 @@ from test_trainer import AWKWARD, COLUMNS, SCORES, assert_same_run, trainer_of, 
 
 from bev_instseg.checkpoint import load_model, load_state, save_state
 from bev_instseg.cli import train as train_command
-from bev_instseg.config import AugmentConfig, Config, save_config
+from bev_instseg.config import AugmentConfig, Config
+from bev_instseg.config_files import save_config
 from bev_instseg.datasets.background import KINDS, OTHER, background_kinds
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.models.network import BEVNet

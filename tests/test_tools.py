@@ -14,7 +14,7 @@ from conftest import STREETS, street, write_semantickitti
 from bev_instseg.checkpoint import load_model, save_weights
 from bev_instseg.cli import calibrate, evaluate
 from bev_instseg.cli import segment as segment_command
-from bev_instseg.config import override_config
+from bev_instseg.config_files import override_config
 from bev_instseg.jobs import one_sweep
 from bev_instseg.model_files import pretrained_8_bit_model
 from bev_instseg.segmenter import Segmenter
