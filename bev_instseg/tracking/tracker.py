@@ -135,12 +135,12 @@ class Tracker:
         missed = np.ones(len(self._state), bool)
         missed[tracks] = False
         self._renew(tracks, found, seen, stamp_s)
-        self._miss(missed, seen, stamp_s)
+        self._miss(missed, seen)
         born = np.flatnonzero(row < 0)
         row[born] = len(self._state) + np.arange(len(born))
         self._state.append(self._births(born, seen, stamp_s))
         result = self._result(row, seen, stamp_s)
-        self._state.keep(self._alive(stamp_s, seen))
+        self._state.keep(self._alive(stamp_s))
         self._stamp_s = stamp_s
         return replace(result, notices=(f"{broken}: all objects get new ids",) if broken else ())
 
@@ -192,7 +192,7 @@ class Tracker:
         s.heading_rad = heading(s.axis, velocity, s.moving, s.front_known, s.heading_rad)
         s.anchor_m[s.moving] = s.mean[s.moving, :2]
 
-    def _miss(self, missed: NDArray[np.bool_], seen: Seen, stamp_s: float) -> None:
+    def _miss(self, missed: NDArray[np.bool_], seen: Seen) -> None:
         """Lower the belief in tracks that were missed and should have been seen."""
         s = self._state
         at = s.mean[:, :2] - seen.pose[:2, 3]
@@ -258,7 +258,7 @@ class Tracker:
         result = TrackedInstances(judged, tracks, stamp_s, seen.pose)
         return result.with_doubtful_as_unknown().by_score()
 
-    def _alive(self, stamp_s: float, seen: Seen) -> NDArray[np.bool_]:
+    def _alive(self, stamp_s: float) -> NDArray[np.bool_]:
         """Return which tracks to keep until the next sweep."""
         s = self._state
         behind = np.zeros(len(s), bool)
