@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.visualize.bev_map import save_png
+from bev_instseg.visualize.figure_png import save_png
 
 NOT_LOSSES = ("step", "time_s", "lr")
 VALIDATION, PQ = "val_", "val_pq_"  # prefixes of columns
