@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bev_instseg.config import CLASSES
-from bev_instseg.datasets.kitti import CameraCalibration
+from bev_instseg.datasets.kitti_files import CameraCalibration
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import (
     Cloud,

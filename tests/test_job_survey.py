@@ -9,7 +9,7 @@ import pytest
 from conftest import CALIBRATION
 from sweeps import street
 
-from bev_instseg.datasets.kitti import read_calibration
+from bev_instseg.datasets.kitti_files import read_calibration
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.jobs.find_items import Item

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bev_instseg.config import ClassConfig, DataConfig
-from bev_instseg.datasets.kitti import CameraCalibration
+from bev_instseg.datasets.kitti_files import CameraCalibration
 from bev_instseg.export.kitti import kitti_lines
 from bev_instseg.export.las import encode_laz
 from bev_instseg.export.pcd import encode_pcd

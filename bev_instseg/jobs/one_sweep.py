@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bev_instseg.datasets.kitti import CameraCalibration, read_calibration
+from bev_instseg.datasets.kitti_files import CameraCalibration, read_calibration
 from bev_instseg.exceptions import printable
 from bev_instseg.export import (
     Cloud,
