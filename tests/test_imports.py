@@ -63,7 +63,10 @@ WITHOUT_TORCH = {
             *("score_calibration", "class_agnostic"),
         )
     ),
-    *(f"training/{name}" for name in ("augment", "cutouts", "paste", "targets", "training_set")),
+    *(
+        f"training/{name}"
+        for name in ("augment", "cutouts", "occlusion", "paste", "targets", "training_set")
+    ),
 }
 # Big or not always installed: imported inside the functions that need them.
 INSIDE_FUNCTIONS = {
