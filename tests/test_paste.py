@@ -28,12 +28,18 @@ from bev_instseg.training.augment import (
     turn_flip_scale,
 )
 from bev_instseg.training.cutouts import DISTRACTOR, MIN_CUTOUT_POINTS, Cutout
-from bev_instseg.training.occlusion import BEAM_RAD, MAX_IN_FRONT, beam_of, range_m_of
+from bev_instseg.training.occlusion import (
+    BEAM_RAD,
+    MAX_IN_FRONT,
+    NO_POINTS,
+    beam_of,
+    range_m_of,
+)
 from bev_instseg.training.paste import (
     CLEARANCE_M,
     MAX_RANGE_FACTOR,
     OBSTACLE_M,
-    paste,
+    Composition,
     paste_some,
     set_down,
 )
@@ -41,6 +47,12 @@ from bev_instseg.training.paste import (
 pytestmark = pytest.mark.kernel
 
 GROUND_M = -1.7
+
+
+def paste(frame, height, cutout, rng, outside=NO_POINTS):
+    """Paste one object; None if there is no place for it."""
+    scene = Composition(frame, height)
+    return scene.composed() if paste_module.paste(scene, cutout, rng, outside) else None
 
 
 def board(at=(10.0, 0.0), half_width_deg=4.0, height_m=1.6):

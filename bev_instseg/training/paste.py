@@ -41,41 +41,15 @@ def paste_some(
     Returns:
         The new frame and heights.
     """
-    scene = _Composition(frame, height_m)
+    scene = Composition(frame, height_m)
     counts = [rng.integers(0, n + 1) for n in max_pastes]
     for class_index in rng.permutation(np.repeat(np.arange(len(max_pastes)), counts)):
         if own := bank[class_index]:
-            _paste(scene, own[int(rng.integers(len(own)))], rng, outside)
+            paste(scene, own[int(rng.integers(len(own)))], rng, outside)
     return scene.composed()
 
 
-def paste(
-    frame: Frame,
-    height_m: Float32,
-    cutout: Cutout,
-    rng: np.random.Generator,
-    outside: Float32 = NO_POINTS,
-) -> tuple[Frame, Float32] | None:
-    """Paste an object into a frame at its range or farther, mirrored half of the time.
-
-    It is placed on a labelled ground point, where no obstacle is on its footprint and next to
-    nothing is between it and the sensor. Points that it hides are removed.
-
-    Args:
-        frame: N points.
-        height_m: (N,) float32 height of each point above the ground.
-        cutout: The object.
-        rng: Source of all randomness.
-        outside: (M, 4) float32 points that are not in the frame but may occlude the object.
-
-    Returns:
-        The new frame and heights, or None if no place was found.
-    """
-    scene = _Composition(frame, height_m)
-    return scene.composed() if _paste(scene, cutout, rng, outside) else None
-
-
-class _Composition:
+class Composition:
     """A frame into which objects are pasted one after the other.
 
     Hidden points are only marked, and all of them are removed once at the end.
@@ -90,6 +64,7 @@ class _Composition:
     """
 
     def __init__(self, frame: Frame, height_m: Float32) -> None:
+        """Begin with a frame and the (N,) float32 heights of its points above the ground."""
         self.frame, self.height_m = frame, height_m
         self.range_m = range_m_of(frame.points)
         self.visible = np.ones(len(frame.points), np.bool_)
@@ -123,8 +98,21 @@ class _Composition:
         return select_points(self.frame, self.height_m, self.visible)
 
 
-def _paste(scene: _Composition, cutout: Cutout, rng: np.random.Generator, outside: Float32) -> bool:
-    """Paste an object as `paste` does; return whether a place was found."""
+def paste(scene: Composition, cutout: Cutout, rng: np.random.Generator, outside: Float32) -> bool:
+    """Paste an object into a frame at its range or farther, mirrored half of the time.
+
+    It is placed on a labelled ground point, where no obstacle is on its footprint and next to
+    nothing is between it and the sensor. Points that it hides are removed.
+
+    Args:
+        scene: The frame; it is changed.
+        cutout: The object.
+        rng: Source of all randomness.
+        outside: (M, 4) float32 points that are not in the frame but may occlude the object.
+
+    Returns:
+        Whether a place was found.
+    """
     range_factor, mirrored = rng.uniform(1, MAX_RANGE_FACTOR), rng.random() < 0.5
     if len(set_down(cutout, range_factor, mirrored, 0, 0)) < MIN_CUTOUT_POINTS:
         range_factor = 1.0
