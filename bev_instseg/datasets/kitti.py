@@ -19,9 +19,8 @@ from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
 from bev_instseg.datasets.labelled_sweep import read_points
 from bev_instseg.exceptions import KittiError
 from bev_instseg.io.sensor_setup import SensorSetup
-from bev_instseg.structures import Frame
+from bev_instseg.structures import Float64, Frame
 
-Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 # Boxes and calibration belong to the sensor's own frame: sweeps are neither moved nor levelled.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import KittiError
 from bev_instseg.file_io import read_bytes
+from bev_instseg.structures import Float64
 
-Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 DONT_CARE = "DontCare"  # type of an image region in which nothing was labelled

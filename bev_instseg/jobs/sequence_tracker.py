@@ -3,15 +3,13 @@
 import time
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.jobs.tracker_input import TrackerInput, rounded_pose, rounded_stamp
+from bev_instseg.structures import Float64
 from bev_instseg.tracking.given_poses import GivenPoses
 from bev_instseg.tracking.odometry import Odometry, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
-
-Float64 = NDArray[np.float64]
 
 
 class SequenceTracker:

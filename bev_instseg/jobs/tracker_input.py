@@ -9,16 +9,14 @@ import time
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.export import SweepResult
 from bev_instseg.export.read_back import instances_of, tracked_of
 from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.jobs.one_sweep import Segmented
-from bev_instseg.structures import Float32, Instances
+from bev_instseg.structures import Float32, Float64, Instances
 from bev_instseg.tracking.learned_centres import learned_centres
 
-Float64 = NDArray[np.float64]
 POSE_DIGITS, STAMP_DIGITS = 6, 6  # of a .json
 
 

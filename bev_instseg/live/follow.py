@@ -13,8 +13,9 @@ from bev_instseg.jobs.job import Job
 from bev_instseg.jobs.one_sweep import Segmented, segment_sweep
 from bev_instseg.jobs.tracker_input import TrackerInput, rounded_pose, rounded_stamp
 from bev_instseg.segmenter import Segmenter
+from bev_instseg.structures import Float64
 from bev_instseg.tracking.given_poses import GivenPoses
-from bev_instseg.tracking.odometry import Float64, StandingSensor, default_odometry
+from bev_instseg.tracking.odometry import StandingSensor, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker, with_weak_instances
 

@@ -3,11 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
-
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import Float64
 
 
 class GivenPoses:

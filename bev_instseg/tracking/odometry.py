@@ -5,14 +5,11 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import point_heights
-from bev_instseg.structures import Float32
+from bev_instseg.structures import Float32, Float64
 from bev_instseg.tracking.continuity import Pace
-
-Float64 = NDArray[np.float64]
 
 MAX_RANGE_M, MIN_RANGE_M = 100.0, 3.0
 GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 5.0), 0.4)  # for the ground

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import UNKNOWN, Float32, Instances
+from bev_instseg.structures import UNKNOWN, Float32, Float64, Instances
 from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
 from bev_instseg.tracking.continuity import Continuity
@@ -22,7 +22,6 @@ from bev_instseg.tracking.tracked import TrackedInstances, Tracks
 if TYPE_CHECKING:  # torch
     from bev_instseg.segmenter import Segmenter
 
-Float64 = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 WEAK_SCORE = 0.2  # instances that score less are not even considered
