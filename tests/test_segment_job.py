@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from conftest import STREETS, one_thread_environment, street
 
-from bev_instseg.cli import segment, segment_report
+from bev_instseg.cli import report as report_module
+from bev_instseg.cli import segment
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import SweepResult
 from bev_instseg.file_io import TEMPORARY, remove_leftovers, reserved, staged
@@ -458,8 +459,8 @@ def test_a_temporary_file_removed_before_it_was_locked_is_written_again(tmp_path
 def test_what_takes_long_is_announced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(segment_report, "SLOW_S", 0.05)
-    report = segment_report.Report("segment_scan")
+    monkeypatch.setattr(report_module, "SLOW_S", 0.05)
+    report = report_module.Report("segment_scan")
     with report.announced("only said in a terminal"):
         time.sleep(0.2)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -473,7 +474,7 @@ def test_what_takes_long_is_announced(
 def test_notices_that_differ_in_numbers_only_are_counted_together(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = segment_report.Report("segment_scan")
+    report = report_module.Report("segment_scan")
     for i in range(3):
         item = Item(Path(f"drive/{i}.bin"), str(i))
         notices = (f"{50 + i} % of the points are off the grid", *(("odd",) if i == 1 else ()))
@@ -490,7 +491,7 @@ def test_notices_that_differ_in_numbers_only_are_counted_together(
 def test_of_many_errors_of_a_kind_the_first_and_the_last_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = segment_report.Report("segment_scan")
+    report = report_module.Report("segment_scan")
     errors = [f"/points at {i}.5: not later than the previous sweep" for i in range(100)]
     for error in [*errors, "drive/1.bin: no such file"]:
         report.outcome(Outcome(Item(Path("drive.mcap"), "drive"), error=error))

@@ -49,7 +49,7 @@ from bev_instseg.cli.arguments import (
     positive,
     run,
 )
-from bev_instseg.cli.segment_report import Report
+from bev_instseg.cli.report import Report
 from bev_instseg.cli.sensor_options import add_frame_options, check_sensor_options, given_setup
 from bev_instseg.exceptions import printable
 

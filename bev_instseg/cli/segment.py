@@ -53,8 +53,8 @@ from importlib.util import find_spec
 
 from bev_instseg.cli import segment_tracks
 from bev_instseg.cli.arguments import new_parser, run
+from bev_instseg.cli.report import Report
 from bev_instseg.cli.segment_options import add_options
-from bev_instseg.cli.segment_report import Report
 from bev_instseg.cli.segment_sweeps import segment_sweeps
 from bev_instseg.io.find_recordings import find_recordings
 

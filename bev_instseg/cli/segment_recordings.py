@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from bev_instseg.cli.report import Report
 from bev_instseg.cli.segment_job import PICTURES, new_job, new_segmenter
-from bev_instseg.cli.segment_report import Report
 from bev_instseg.cli.segment_tracks import (
     TrackFiles,
     require_one_for_rerun,

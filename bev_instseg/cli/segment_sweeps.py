@@ -15,9 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from bev_instseg.cli import segment_tracks
+from bev_instseg.cli.report import Report
 from bev_instseg.cli.segment_job import make_segmenter_with_extras, new_job, new_segmenter
 from bev_instseg.cli.segment_options import refuse_recording_options
-from bev_instseg.cli.segment_report import Report, first_time, speed, summaries
+from bev_instseg.cli.segment_summary import first_time, speed, summaries
 from bev_instseg.cli.sensor_options import given_setup
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.file_io import remove_leftovers, reserved, write_atomic

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.cli.segment_report import Report
+from bev_instseg.cli.report import Report
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.export import SweepResult
 from bev_instseg.export.read_back import tracked_of
