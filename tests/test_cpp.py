@@ -193,9 +193,22 @@ def test_the_bundled_simulated_and_random_sweeps(assert_equal) -> None:
 
 @pytest.mark.parametrize("extras", [{"unknown": True}, {"ground": True}], ids=str)
 def test_unknown_objects_and_ground(assert_equal, extras: dict[str, bool]) -> None:
-    sweeps = [demo(), simulate_sweep(2, None)[0], *map(random_sweep, range(6, 9)), noisy_demo(3)]
-    sweeps += [np.float32(np.full((3, 4), value)) for value in (0, np.nan)]
+    sweeps = [demo(), around_a_car(), noisy_demo(3), *map(random_sweep, range(6, 9))]
+    sweeps += [
+        simulate_sweep(2, None)[0],
+        *(np.float32(np.full((3, 4), value)) for value in (0, np.nan)),
+    ]
     assert assert_equal(pretrained_8_bit_model(), sweeps, **extras) > 50
+
+
+def test_points_that_look_wrong_are_reported(assert_equal, prefix: Path, tmp_path: Path) -> None:
+    points = demo() * np.float32([4, 4, 1, 255])
+    assert_equal(pretrained_8_bit_model(), [points])  # with the warnings of Python
+    points.tofile(tmp_path / "odd.bin")
+    ran = run(prefix / "bin/segment_file", pretrained_8_bit_model(), tmp_path / "odd.bin")
+    above, outside = ran.stderr.splitlines()
+    assert above == f"{tmp_path}/odd.bin: intensities are above 1: scale them to 0..1"
+    assert re.search(r"\d\d% of the points are outside the 102 x 102 x 20 m around", outside)
 
 
 def test_labels_are_those_that_the_command_segment_writes(prefix: Path, tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ constexpr float kFootM = 0.1f;     // there only points lower than this are grou
 
 std::vector<std::uint8_t> find_ground(const Pillars& pillars,
                                       const std::vector<std::int32_t>& labels) {
+  std::vector<float> limit_m;  // of each pillar
+  for (const Features& pillar : pillars.features) {
+    limit_m.push_back(pillar.height_max_m > kTallM ? kFootM : kGroundM);
+  }
   std::vector<std::uint8_t> ground(labels.size());
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const std::int32_t p = pillars.point_to_pillar[i];
-    if (p < 0 || labels[i] != 0) continue;
-    const bool is_tall = pillars.features[p].height_max_m > kTallM;
-    ground[i] = pillars.point_height_m[i] < (is_tall ? kFootM : kGroundM);
+    if (p >= 0) ground[i] = (labels[i] == 0) & (pillars.point_height_m[i] < limit_m[p]);
   }
   return ground;
 }

@@ -21,7 +21,7 @@ class Json {
   /// @throws std::runtime_error It is not valid JSON; the message names the line and the reason.
   static Json parse(std::string_view text);
 
-  /// Return a member of an object; null if there is none, or the value is no object.
+  /// Return a member of an object; null if it is missing or the value is not an object.
   const Json* find(std::string_view key) const;
 
   /// Return the value at a path of keys such as "config.grid.cell_m".
