@@ -410,6 +410,12 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
         lambda text: text.replace('"piece_m": 0.0', '"piece_m": 8.0'),
         "edited.onnx: class vehicle is learned in pieces (piece_m), which the C++ library cannot",
     ),
+    "relative intensity": (
+        lambda text: re.sub(r' "network_sha256": .*\n', "", text).replace(
+            '"model": {', '"model": {"relative_intensity": true,'
+        ),
+        "edited.onnx: expects intensities relative to those of the ground (relative_intensity)",
+    ),
     "later setting": (
         lambda text: text.replace('"min_free"', '"min_gap": 1, "min_free"'),
         "edited.json: config.cluster.min_gap is not a setting of this version; correct it, or",

@@ -135,6 +135,9 @@ Config read_config(const Json& sidecar) {
              {"seed_threshold", "member_threshold", "min_free", "min_height_m", "calibration",
               "score_threshold"});
   config.grid = read_grid(sidecar);
+  const Json* relative =
+      sidecar.at("config.model").find("relative_intensity");  // not in older files
+  config.relative_intensity = relative && relative->boolean("config.model.relative_intensity");
   config.sparse_levels = read_sparse_levels(sidecar);
   read_classes(sidecar, config.classes);
   const auto fraction = [&](const std::string& key) {

@@ -27,7 +27,8 @@ struct ClassConfig {
 
 struct Config {
   Grid grid;
-  int sparse_levels;  // of the network; the grid's sides are multiples of its coarsest stride
+  bool relative_intensity;  // whether the network expects intensities relative to the ground's
+  int sparse_levels;        // of the network; the grid's sides are multiples of its coarsest stride
   std::vector<ClassConfig> classes;
   float seed_threshold, member_threshold;
   double min_free;

@@ -218,6 +218,10 @@ double Json::number(const std::string& name) const {
   return get<Number>(*this, name, "a number").value;
 }
 
+bool Json::boolean(const std::string& name) const {
+  return get<bool>(*this, name, "true or false");
+}
+
 int Json::whole_number(const std::string& name) const {
   const double found = number(name);
   if (found != std::trunc(found) || std::abs(found) > INT_MAX) {

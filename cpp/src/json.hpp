@@ -35,6 +35,7 @@ class Json {
   /// @throws std::runtime_error It has another type, or is not a whole number that fits.
   double number(const std::string& name) const;
   int whole_number(const std::string& name) const;
+  bool boolean(const std::string& name) const;
   const std::string& text(const std::string& name) const;
   const Array& array(const std::string& name) const;
   const Object& object(const std::string& name) const;

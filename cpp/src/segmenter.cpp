@@ -34,8 +34,13 @@ Network load_network(const std::string& path, const ModelFiles& files, int num_t
   }
 }
 
-/// Refuse classes that cannot be found, or cannot be told from the extras.
-void check_classes(const std::string& model, const Config& config, Extras extras) {
+/// Refuse what is not implemented here, and classes that cannot be told from the extras.
+void check_supported(const std::string& model, const Config& config, Extras extras) {
+  if (config.relative_intensity) {
+    throw std::runtime_error(model + ": expects intensities relative to those of the ground "
+                             "(relative_intensity), which the C++ library cannot compute; use the "
+                             "Python package");
+  }
   for (const ClassConfig& each : config.classes) {
     const std::string start = model + ": class " + each.name;
     if (each.in_pieces) {
@@ -74,7 +79,7 @@ struct Segmenter::Parts {
 
 Segmenter::Segmenter(const std::string& model, int num_threads, Extras extras) {
   const ModelFiles files = read_model_files(model);
-  check_classes(model, files.config, extras);
+  check_supported(model, files.config, extras);
   parts_.reset(new Parts{files.config, extras, load_network(model, files, num_threads)});
 }
 
