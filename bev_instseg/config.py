@@ -113,6 +113,8 @@ class ModelConfig:
     """Sigma of every object with `bandwidth: fixed`, metres."""
     dense_levels: Annotated[int, Field(ge=1)] = 1
     """Number of coarsest levels computed at every cell; the others only at occupied cells."""
+    relative_intensity: bool = False
+    """Whether intensities are divided by the mean of the ground within 30 m, times 0.25."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
