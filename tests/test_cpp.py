@@ -20,7 +20,7 @@ from conftest import ROOT
 from bev_instseg import Segmenter
 from bev_instseg.cli import segment
 from bev_instseg.cli.export import main as export
-from bev_instseg.config import config_from_dict
+from bev_instseg.config_files import config_from_dict
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.export.semantickitti import semantickitti_labels
 from bev_instseg.model_files import pretrained_8_bit_model, read_exported, write_sidecar

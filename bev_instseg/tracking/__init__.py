@@ -7,6 +7,6 @@
 - `continuity`: where a sequence breaks off, so that all objects get new ids.
 - `motion`: what moves, and where its front is.
 - `learned_centres`: where an object's points say that its centre is.
-- `ego_motion`: poses of the sensor, and times, from files or by KISS-ICP.
+- `given_poses`: poses of the sensor, and times, from files; `odometry`: poses by KISS-ICP.
 - `smooth`: looking at a whole recording, both ways in time.
 """

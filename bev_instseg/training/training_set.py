@@ -15,7 +15,8 @@ from bev_instseg.ops.voxelize import on_grid, point_heights, voxelize
 from bev_instseg.structures import Float32, Frame, Pillars
 from bev_instseg.training import augment
 from bev_instseg.training.cutouts import Cutout, cut_objects, group_by_class, hash_databases
-from bev_instseg.training.paste import NO_POINTS, OBSTACLE_M, paste_some
+from bev_instseg.training.occlusion import NO_POINTS
+from bev_instseg.training.paste import OBSTACLE_M, paste_some
 from bev_instseg.training.pieces import cut_into_pieces
 from bev_instseg.training.targets import PillarTargets, make_targets
 
