@@ -36,13 +36,15 @@ from bev_instseg.structures import (
 )
 
 if TYPE_CHECKING:
-    from bev_instseg.config import Config, load_config, override_config, save_config
+    from bev_instseg.config import Config
+    from bev_instseg.config_files import load_config, override_config, save_config
     from bev_instseg.datasets.semantickitti import write_frame
     from bev_instseg.evaluation.metrics import Evaluator
     from bev_instseg.export.points import Cloud
+    from bev_instseg.export.provenance import Provenance
     from bev_instseg.export.read_back import read_instances
     from bev_instseg.export.result import ResultFiles, write_result
-    from bev_instseg.export.sweep_result import Provenance, SweepResult
+    from bev_instseg.export.sweep_result import SweepResult
     from bev_instseg.io.labels import read_labels, write_labels
     from bev_instseg.io.recordings.point_cloud2 import StampedSweep
     from bev_instseg.io.recordings.recording import read_recording
@@ -117,13 +119,15 @@ __all__ = [
 # The module of each name that is loaded at first use.
 _LAZY = {
     "model_files": ("pretrained_weights",),
-    "config": ("Config", "load_config", "override_config", "save_config"),
+    "config": ("Config",),
+    "config_files": ("load_config", "override_config", "save_config"),
     "datasets.semantickitti": ("write_frame",),
     "evaluation.metrics": ("Evaluator",),
     "export.points": ("Cloud",),
+    "export.provenance": ("Provenance",),
     "export.read_back": ("read_instances",),
     "export.result": ("ResultFiles", "write_result"),
-    "export.sweep_result": ("Provenance", "SweepResult"),
+    "export.sweep_result": ("SweepResult",),
     "io.labels": ("read_labels", "write_labels"),
     "io.recordings.point_cloud2": ("StampedSweep",),
     "io.recordings.recording": ("read_recording",),

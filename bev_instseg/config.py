@@ -1,4 +1,4 @@
-"""The configuration: every setting with its default, range and meaning, read from YAML files.
+"""The configuration: every setting with its default, range and meaning.
 
 A setting is defined in one place: its field, with type, range and default, and the sentence below
 it. The checks, ``docs/configuration.md`` and ``configs/schema.json`` are made from these; after a
@@ -6,14 +6,11 @@ change run ``python scripts/config_docs.py``.
 """
 
 from dataclasses import field
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-import yaml
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from bev_instseg.exceptions import ConfigError
 from bev_instseg.grid import BEVGrid
 from bev_instseg.memory import inference_bytes, machine_bytes, shortage
 from bev_instseg.strict_yaml import (
@@ -23,9 +20,6 @@ from bev_instseg.strict_yaml import (
     NotNegative,
     Positive,
     PositiveCount,
-    build,
-    merge,
-    read_yaml,
 )
 from bev_instseg.structures import UNKNOWN
 
@@ -119,6 +113,8 @@ class ModelConfig:
     """Sigma of every object with `bandwidth: fixed`, metres."""
     dense_levels: Annotated[int, Field(ge=1)] = 1
     """Number of coarsest levels computed at every cell; the others only at occupied cells."""
+    relative_intensity: bool = False
+    """Whether intensities are divided by the mean of the ground within 30 m, times 0.25."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):
@@ -338,52 +334,6 @@ class Config:
         return tuple(c.name for c in self.classes)
 
 
-def load_config(*paths: str | Path) -> Config:
-    """Merge YAML files into the defaults; later files override earlier ones.
-
-    Mappings are merged key by key, and lists of mappings (classes, sources) of equal length entry
-    by entry; any other list replaces the one before it.
-
-    Args:
-        paths: The files, the one with the highest priority last.
-
-    Returns:
-        The resolved configuration.
-
-    Raises:
-        ConfigError: A file is unreadable or not valid YAML, or a key is unknown or has a wrong
-            value; the message is one line.
-    """
-    tree: object = {}
-    for path in paths:
-        tree = merge(tree, read_yaml(path))
-    return config_from_dict(tree, ", ".join(map(str, paths)))
-
-
-def override_config(base: Config, path: str | Path) -> Config:
-    """Merge a YAML file into the configuration of trained weights.
-
-    It may change everything that `check_same_network` allows, for instance thresholds, class names
-    and the range of the grid. Files are merged as in `load_config`.
-
-    Args:
-        base: The configuration of the weights.
-        path: The YAML file.
-
-    Returns:
-        The merged configuration.
-
-    Raises:
-        ConfigError: As for `load_config`, or the file changes what the weights fix.
-    """
-    config = config_from_dict(merge(config_to_dict(base), read_yaml(path)), str(path))
-    try:
-        check_same_network(base, config)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    return config
-
-
 def check_same_network(base: Config, config: Config) -> None:
     """Raise an error unless weights trained under one configuration can be used under another.
 
@@ -398,38 +348,3 @@ def check_same_network(base: Config, config: Config) -> None:
     fixed = (config.model, config.grid.cell_m, len(config.classes))
     if fixed != (base.model, base.grid.cell_m, len(base.classes)):
         raise ValueError("model, grid.cell_m and the number of classes are fixed by the weights")
-
-
-def config_from_dict(tree: object, source: str = "configuration") -> Config:
-    """Build a Config from nested dictionaries and lists.
-
-    Args:
-        tree: What `config_to_dict` returns; keys left out have their default.
-        source: Start of each error message, such as a file name.
-
-    Returns:
-        The configuration.
-
-    Raises:
-        ConfigError: Unknown or missing key, wrong type or value; the message is one line.
-    """
-    return build(Config, tree, source)
-
-
-def config_to_dict(config: Config) -> dict[str, Any]:
-    """Return plain dictionaries, lists, numbers and text: the inverse of `config_from_dict`."""
-    tree: dict[str, Any] = TypeAdapter(Config).dump_python(config, mode="json")
-    return tree
-
-
-def save_config(config: Config, path: str | Path) -> None:
-    """Write the resolved configuration as YAML that `load_config` reads back.
-
-    Args:
-        config: The configuration.
-        path: The file to write.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")

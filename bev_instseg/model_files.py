@@ -7,7 +7,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from bev_instseg.config import Config, config_from_dict, config_to_dict
+from bev_instseg.config import Config
+from bev_instseg.config_files import config_from_dict, config_to_dict
 from bev_instseg.exceptions import CheckpointError, ConfigError
 from bev_instseg.file_io import read_bytes, write_atomic
 

@@ -26,6 +26,7 @@ from bev_instseg.ops.course import with_courses
 from bev_instseg.ops.ground_points import find_ground
 from bev_instseg.ops.join import join_pieces
 from bev_instseg.ops.off_grid import off_grid_notice
+from bev_instseg.ops.relative_intensity import relative_intensity
 from bev_instseg.ops.unknown import add_unknown
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import (
@@ -270,7 +271,7 @@ class Segmenter:
             ValueError: The array has the wrong shape or dtype.
         """
         clock = [time.perf_counter()]
-        pillars = voxelize(points, self.config.grid)
+        pillars = self.voxelize(points)
         clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
@@ -281,6 +282,19 @@ class Segmenter:
         stages = ("voxelize", "network", "cluster", "assemble")
         timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return Segmentation(pillars, embeddings, clusters, instances, timing_ms)
+
+    def voxelize(self, points: Float32) -> Pillars:
+        """Sort the points of a sweep into pillars; see `voxelize` and `relative_intensity`.
+
+        Args:
+            points: (N, 4) float32, as for `segment`.
+
+        Raises:
+            ValueError: The array has the wrong shape or dtype.
+        """
+        if self.config.model.relative_intensity:
+            points = relative_intensity(points, self.config.grid)
+        return voxelize(points, self.config.grid)
 
     def assemble(self, points: Float32, pillars: Pillars, clusters: Clusters) -> Instances:
         """Go back from clustered pillars to points; see `assemble`, `add_unknown`, `find_ground`.

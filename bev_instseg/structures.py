@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from bev_instseg.grid import BEVGrid
 
 Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
 UInt8 = NDArray[np.uint8]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
-from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS, voxelize
+from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS
 from bev_instseg.segmenter import Segmenter, cluster_pillars
 from bev_instseg.structures import (
     Float32,
@@ -179,7 +179,7 @@ def _predict(
     shown = points[numbers]
     shown[:, :2] -= offset_m.astype(np.float32)
     shown[:, 2] -= _level_m(shown[owned, 2], grid)
-    pillars = voxelize(shown, grid)
+    pillars = segmenter.voxelize(shown)
     if place != (0, 0):
         pillars.features[:, RANGE] = np.minimum(pillars.features[:, RANGE], MAX_SHOWN_RANGE_M)
     clock.append(time.perf_counter())

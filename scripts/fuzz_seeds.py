@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bev_instseg import Cloud, Instances, Provenance, SweepResult
 from bev_instseg.checkpoint import save_weights
-from bev_instseg.config import Config, ModelConfig, config_to_dict
+from bev_instseg.config import Config, ModelConfig
+from bev_instseg.config_files import config_to_dict
 from bev_instseg.export.las import encode_laz
 from bev_instseg.export.pcd import encode_pcd
 from bev_instseg.export.ply import encode_ply

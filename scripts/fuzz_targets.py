@@ -17,8 +17,8 @@ import torch
 
 from bev_instseg import SweepResult
 from bev_instseg.checkpoint import load_model
-from bev_instseg.config import load_config
-from bev_instseg.datasets.kitti import read_boxes, read_calibration
+from bev_instseg.config_files import load_config
+from bev_instseg.datasets.kitti_files import read_boxes, read_calibration
 from bev_instseg.exceptions import (
     BevInstsegError,
     CheckpointError,

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.config import Config, load_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import load_config
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import on_grid

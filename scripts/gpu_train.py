@@ -22,7 +22,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bev_instseg.config import Config, load_config, save_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import load_config, save_config
 from bev_instseg.model_files import pretrained_weights
 
 ROOT = Path(__file__).resolve().parent.parent

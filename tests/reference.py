@@ -17,7 +17,7 @@ from bev_instseg.ops.unknown import (
 )
 from bev_instseg.ops.voxelize import FEATURES, FIRST_SLICE_EDGE_M, NUM_SLICES, SLICE_M
 from bev_instseg.structures import Clusters, Pillars
-from bev_instseg.training.paste import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
+from bev_instseg.training.occlusion import BEAM_RAD, COLUMN_RAD, IN_FRONT_M
 
 
 def voxelize(points, grid):

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from bev_instseg import BevInstsegError, ScanError, SweepResult, read_labels, read_sweep
 from bev_instseg import config as config_module
 from bev_instseg.checkpoint import load_model
-from bev_instseg.config import Config, load_config
-from bev_instseg.datasets.kitti import read_boxes, read_calibration
+from bev_instseg.config import Config
+from bev_instseg.config_files import load_config
+from bev_instseg.datasets.kitti_files import read_boxes, read_calibration
 from bev_instseg.exceptions import CheckpointError, ConfigError, KittiError, ObjectsError
 from bev_instseg.model_files import pretrained_weights
 from bev_instseg.training.cutouts import load_objects

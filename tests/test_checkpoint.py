@@ -21,7 +21,8 @@ from bev_instseg.checkpoint import (
     save_weights,
     save_with_config,
 )
-from bev_instseg.config import ClusterConfig, Config, config_to_dict
+from bev_instseg.config import ClusterConfig, Config
+from bev_instseg.config_files import config_to_dict
 from bev_instseg.exceptions import CheckpointError
 from bev_instseg.model_files import pretrained_weights
 from bev_instseg.models.network import BEVNet

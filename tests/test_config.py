@@ -11,12 +11,8 @@ import pytest
 
 from bev_instseg import BEVGrid
 from bev_instseg import config as config_module
-from bev_instseg.config import (
-    CLASSES,
-    ClusterConfig,
-    Config,
-    LossConfig,
-    TrainConfig,
+from bev_instseg.config import CLASSES, ClusterConfig, Config, LossConfig, TrainConfig
+from bev_instseg.config_files import (
     config_from_dict,
     config_to_dict,
     load_config,

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from bev_instseg.config import Config, config_to_dict, load_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import config_to_dict, load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = sorted((ROOT / "configs").rglob("*.yaml"))

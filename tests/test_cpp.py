@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,18 @@ import pytest
 from conftest import ROOT
 
 from bev_instseg import Segmenter
+from bev_instseg.cli import segment
 from bev_instseg.cli.export import main as export
+from bev_instseg.config_files import config_from_dict
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.model_files import pretrained_8_bit_model, read_exported
+from bev_instseg.model_files import pretrained_8_bit_model, read_exported, write_sidecar
 from bev_instseg.ops.cluster import cluster
+from bev_instseg.ops.ground_points import find_ground
+from bev_instseg.ops.unknown import add_unknown
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.simulate import simulate_sweep
-from bev_instseg.structures import Float32, PillarEmbeddings
+from bev_instseg.structures import Float32, Instances, PillarEmbeddings
 
 DEMO = ROOT / "demo/sequences/00/velodyne/000000.bin"
 DOCS = ROOT / "docs/cpp.md"
@@ -84,6 +89,7 @@ class Found:
     """What the example prints and writes for a sweep."""
 
     words: np.ndarray  # of the .label file
+    num_ground: int | None
     names: list[str]
     num_points: list[int]
     scores_and_boxes: np.ndarray  # (K, 8)
@@ -93,41 +99,50 @@ def read_output(stdout: str, labels: list[Path]) -> list[Found]:
     found = []
     lines = iter(stdout.splitlines())
     for path in labels:
-        count = int(re.search(r": \d+ points, (\d+) instances, [\d.]+ ms$", next(lines))[1])
+        pattern = r": \d+ points, (\d+) instances, (?:(\d+) on the ground, )?[\d.]+ ms$"
+        counts = re.search(pattern, next(lines))
+        count, ground = int(counts[1]), counts[2] and int(counts[2])
         if count:
             assert next(lines) == "number class score points x y z length width height yaw"
         rows = [next(lines).split() for _ in range(count)]
         assert [row[0] for row in rows] == [str(k + 1) for k in range(count)]
         numbers = np.array([[row[2], *row[4:]] for row in rows], float).reshape(-1, 8)
         words = np.fromfile(path, np.uint32)
-        found.append(Found(words, [row[1] for row in rows], [int(row[3]) for row in rows], numbers))
+        names, num_points = [row[1] for row in rows], [int(row[3]) for row in rows]
+        found.append(Found(words, ground, names, num_points, numbers))
     assert next(lines, None) is None
     return found
 
 
 @pytest.fixture
-def assert_equal(prefix: Path, tmp_path: Path) -> Callable[[Path, Sequence[Float32]], int]:
+def assert_equal(prefix: Path, tmp_path: Path) -> Callable[..., int]:
     """Compare C++ with Python on sweeps; return the number of instances."""
 
-    def compare(model: Path, sweeps: Sequence[Float32]) -> int:
+    def compare(model: Path, sweeps: Sequence[Float32], **extras: bool) -> int:
         files = [tmp_path / f"sweep{k}.bin" for k in range(len(sweeps))]
         for file, points in zip(files, sweeps, strict=True):
             points.tofile(file)
         options = ("--out", tmp_path / "labels", "--threads", num_threads())
-        ran = run(prefix / "bin/segment_file", model, *files, *options)
+        flags = [f"--{name}" for name, wanted in extras.items() if wanted]
+        ran = run(prefix / "bin/segment_file", model, *files, *options, *flags)
         assert ran.returncode == 0, ran.stderr
         labels = [tmp_path / "labels" / f"{file.stem}.label" for file in files]
-        segmenter = Segmenter.from_checkpoint(model, runtime="openvino")
-        numbers = [c.label for c in segmenter.config.classes]
-        count = 0
-        for points, found in zip(sweeps, read_output(ran.stdout, labels), strict=True):
-            expected = segmenter.segment_with_maps(points).instances
+        segmenter = Segmenter.from_checkpoint(model, runtime="openvino", **extras)
+        numbers = [c.label for c in segmenter.classes]
+        count, warned = 0, []
+        for file, found in zip(files, read_output(ran.stdout, labels), strict=True):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                expected = segmenter.segment(np.fromfile(file, np.float32).reshape(-1, 4))
+            warned += [f"{file}: {one.message}".partition("; segment_tiles")[0] for one in caught]
             np.testing.assert_array_equal(found.words, semantickitti_labels(expected, numbers))
+            assert found.num_ground == (None if expected.ground is None else expected.ground.sum())
             assert found.names == [one.name for one in expected]
             assert found.num_points == expected.num_points.tolist()
             floats = np.column_stack([expected.scores, expected.boxes])
             np.testing.assert_allclose(found.scores_and_boxes, floats, rtol=0, atol=TOLERANCE)
             count += len(expected)
+        assert ran.stderr.splitlines() == warned
         return count
 
     return compare
@@ -176,6 +191,37 @@ def test_the_bundled_simulated_and_random_sweeps(assert_equal) -> None:
     assert assert_equal(pretrained_8_bit_model(), sweeps) > 50
 
 
+@pytest.mark.parametrize("extras", [{"unknown": True}, {"ground": True}], ids=str)
+def test_unknown_objects_and_ground(assert_equal, extras: dict[str, bool]) -> None:
+    sweeps = [demo(), around_a_car(), noisy_demo(3), *map(random_sweep, range(6, 9))]
+    sweeps += [
+        simulate_sweep(2, None)[0],
+        *(np.float32(np.full((3, 4), value)) for value in (0, np.nan)),
+    ]
+    assert assert_equal(pretrained_8_bit_model(), sweeps, **extras) > 50
+
+
+def test_points_that_look_wrong_are_reported(assert_equal, prefix: Path, tmp_path: Path) -> None:
+    points = demo() * np.float32([4, 4, 1, 255])
+    assert_equal(pretrained_8_bit_model(), [points])  # with the warnings of Python
+    points.tofile(tmp_path / "odd.bin")
+    ran = run(prefix / "bin/segment_file", pretrained_8_bit_model(), tmp_path / "odd.bin")
+    above, outside = ran.stderr.splitlines()
+    assert above == f"{tmp_path}/odd.bin: intensities are above 1: scale them to 0..1"
+    assert re.search(r"\d\d% of the points are outside the 102 x 102 x 20 m around", outside)
+
+
+def test_labels_are_those_that_the_command_segment_writes(prefix: Path, tmp_path: Path) -> None:
+    both = ["--unknown", "--ground", "--out"]
+    assert segment.main([str(DEMO), "--runtime", "openvino", *both, str(tmp_path / "p")]) == 0
+    words = pretrained_8_bit_model(), DEMO, "--threads", num_threads()
+    assert run(prefix / "bin/segment_file", *words, *both, tmp_path / "cpp").returncode == 0
+    (expected,) = (tmp_path / "p").rglob("*.label")
+    words = np.fromfile(tmp_path / "cpp/000000.label", np.uint32)
+    np.testing.assert_array_equal(words, np.fromfile(expected, np.uint32))
+    assert {10, 40, 99} <= set((words & 0xFFFF).tolist())
+
+
 def test_sweeps_of_no_one_and_unusable_points(assert_equal) -> None:
     nan, far = np.full((3, 4), np.nan), np.full((2, 4), 1e9)
     sweeps = [np.float32(points) for points in (np.empty((0, 4)), np.zeros((1, 4)), nan, far)]
@@ -183,10 +229,12 @@ def test_sweeps_of_no_one_and_unusable_points(assert_equal) -> None:
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"no KITTI below KITTI_ROOT ({REAL})")
-def test_real_sweeps(assert_equal) -> None:
+@pytest.mark.parametrize("extra", [False, True])
+def test_real_sweeps(assert_equal, extra: bool) -> None:
     files = sorted(REAL.glob("*.bin"))[::3]
     sweeps = [np.fromfile(file, np.float32).reshape(-1, 4) for file in files]
-    assert assert_equal(pretrained_8_bit_model(), sweeps) > 10 * len(files)
+    count = assert_equal(pretrained_8_bit_model(), sweeps, unknown=extra, ground=extra)
+    assert count > 10 * len(files)
 
 
 def test_thresholds_at_which_everything_counts(assert_equal, tmp_path: Path) -> None:
@@ -217,6 +265,39 @@ def test_voxelize_is_equal_to_the_bit(kernels: Path, tmp_path: Path, seed: int) 
     expected = voxelize(points, read_exported(pretrained_8_bit_model()).config.grid)
     arrays = (expected.features, expected.point_height_m)
     assert (tmp_path / "out").read_bytes() == b"".join(array.tobytes() for array in arrays)
+
+
+def test_unknown_objects_and_ground_are_equal_to_the_bit(kernels: Path, tmp_path: Path) -> None:
+    """Among known objects, near and far, on cells of several sizes."""
+    count = 0
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        points = noisy_demo(seed) if seed % 2 else random_sweep(seed)
+        shift_m = 51.2 * rng.integers(4)
+        points[:, 0] += np.float32(shift_m)
+        model, sidecar = edited_model(tmp_path)
+        sidecar["config"]["grid"] |= {
+            "x_range_m": [shift_m - 51.2, shift_m + 51.2],
+            "y_range_m": [-25.6, 51.2],
+            "cell_m": (0.1, 0.2, 0.4)[seed % 3],
+        }
+        model.with_suffix(".json").write_text(json.dumps(sidecar))
+        pillars = voxelize(points, config_from_dict(sidecar["config"], "edited").grid)
+        owner = pillars.point_to_pillar  # every seventh pillar is an object
+        labels = np.where((owner >= 0) & (owner % 7 == 0), owner // 7 + 1, 0).astype(np.int32)
+        num_known = labels.max()
+        (tmp_path / "in").write_bytes(points.tobytes() + labels.tobytes())
+        files = (model.with_suffix(".json"), tmp_path / "in", tmp_path / "out")
+        assert run(kernels, "extras", *files).returncode == 0
+
+        scores, boxes = np.zeros(num_known, np.float32), np.zeros((num_known, 7), np.float32)
+        known = Instances(labels, scores.astype(np.int32), scores, boxes, ("vehicle",))
+        expected = add_unknown(known, points, pillars)
+        ground = find_ground(pillars, expected.labels)
+        arrays = (expected.labels, ground, expected.boxes[num_known:])
+        assert (tmp_path / "out").read_bytes() == b"".join(array.tobytes() for array in arrays)
+        count += len(expected) - num_known
+    assert count > 300
 
 
 def random_embeddings(seed: int) -> PillarEmbeddings:
@@ -270,7 +351,8 @@ def test_exported_networks(assert_equal, weights: str, tmp_path: Path, form, suf
 
 
 def test_the_program_of_the_documentation(prefix: Path, tmp_path: Path) -> None:
-    (tmp_path / "app.cpp").write_text(block("cpp"))
+    with_extras = f"void with_extras() {{\n{block('cpp', 1)}}}\n"
+    (tmp_path / "app.cpp").write_text(block("cpp") + with_extras)
     (tmp_path / "CMakeLists.txt").write_text(block("cmake"))
     from openvino.utils import get_cmake_path
 
@@ -297,7 +379,7 @@ def cut(text: str) -> str:
 
 
 def without_threshold(text: str) -> str:
-    return text.replace('"seed_threshold"', '"renamed"')
+    return re.sub('"seed_threshold": [^,]*,', "", text)
 
 
 def without_coefficient(text: str) -> str:
@@ -326,8 +408,27 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
     "class": (lambda text: text.replace('"label": 10', '"label": 0'), "label is not in 1..65535"),
     "pieces": (
         lambda text: text.replace('"piece_m": 0.0', '"piece_m": 8.0'),
-        "joining pieces is not implemented in C++",
+        "edited.onnx: class vehicle is learned in pieces (piece_m), which the C++ library cannot",
     ),
+    "relative intensity": (
+        lambda text: re.sub(r' "network_sha256": .*\n', "", text).replace(
+            '"model": {', '"model": {"relative_intensity": true,'
+        ),
+        "edited.onnx: expects intensities relative to those of the ground (relative_intensity)",
+    ),
+    "later setting": (
+        lambda text: text.replace('"min_free"', '"min_gap": 1, "min_free"'),
+        "edited.json: config.cluster.min_gap is not a setting of this version; correct it, or",
+    ),
+    "setting of a class": (
+        lambda text: text.replace('"min_points"', '"colour": 1, "min_points"', 1),
+        "config.classes.colour is not a setting",
+    ),
+    "fraction": (lambda text: text.replace('"min_free": 0.5', '"min_free": 50'), "not in 0..1;"),
+    "count": (lambda text: text.replace('"min_points": 10', '"min_points": -1'), "not in 0..1000"),
+    "height": (lambda text: text.replace("4.5,", "0,"), "max_height_m is not positive"),
+    "same name": (lambda text: text.replace('"cyclist"', '"vehicle"'), "two have the name vehicle"),
+    "same label": (lambda text: text.replace('"label": 31', '"label": 10'), "or the label 10"),
     "coefficients": (without_coefficient, "calibration is not three numbers"),
     "hash": (other_hash, "its SHA-256 differs from"),
 }
@@ -340,6 +441,36 @@ def test_damaged_sidecars_are_refused(prefix: Path, tmp_path: Path, damage, reas
     assert damage(text) != text
     model.with_suffix(".json").write_text(damage(text))
     assert_refused(prefix, [model, DEMO], reason)
+
+
+@pytest.mark.parametrize(
+    ("change", "option", "reason"),
+    [
+        ({"name": "unknown"}, "unknown", "class unknown has the name or the label 99 of unknown"),
+        ({"label": 99}, "unknown", "class pedestrian has the name or the label 99 of unknown"),
+        ({"label": 40}, "ground", "class pedestrian has the label 40 of the ground; change it in"),
+    ],
+)
+def test_classes_like_an_extra_are_refused(
+    prefix: Path, tmp_path: Path, change: dict[str, object], option: str, reason: str
+) -> None:
+    model, sidecar = edited_model(tmp_path)
+    sidecar["config"]["classes"][1] |= change
+    model.with_suffix(".json").write_text(json.dumps(sidecar))
+    assert_refused(prefix, [model, DEMO, f"--{option}"], reason)
+    assert run(prefix / "bin/segment_file", model, DEMO).returncode == 0
+
+
+def test_settings_that_the_network_fixes_cannot_be_changed(prefix: Path, tmp_path: Path) -> None:
+    model, sidecar = edited_model(tmp_path, seed_threshold=0.5)
+    config = config_from_dict(sidecar["config"], "edited")
+    write_sidecar(model, sidecar["sha256"], config, {})
+    assert run(prefix / "bin/segment_file", model, DEMO).returncode == 0
+    text = model.with_suffix(".json").read_text()
+    for before, after in (('"cell_m": 0.2', '"cell_m": 0.1'), ("oriented", "scalar")):
+        assert before in text
+        model.with_suffix(".json").write_text(text.replace(before, after))
+        assert_refused(prefix, [model, DEMO], "edited.json: its model, grid.cell_m or number of")
 
 
 def test_damaged_models_and_sweeps_are_refused(prefix: Path, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from scenes import crate
 
 from bev_instseg.cli import cut_objects
 from bev_instseg.cli import train as train_command
-from bev_instseg.config import Config, save_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import save_config
 from bev_instseg.structures import Float32, Frame, Instances
 from bev_instseg.training.cutouts import DISTRACTOR, Cutout, load_objects, save_objects
 from bev_instseg.training.training_set import TrainingSet

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bev_instseg.config import CLASSES
-from bev_instseg.datasets.kitti import CameraCalibration
+from bev_instseg.datasets.kitti_files import CameraCalibration
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import (
     Cloud,
@@ -27,7 +27,7 @@ from bev_instseg.export import (
     semantickitti_labels,
     write_result,
 )
-from bev_instseg.export.sweep_result import FileRecord
+from bev_instseg.export.sealed_json import FileRecord
 from bev_instseg.grid import BEVGrid
 from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Instances

@@ -8,7 +8,7 @@ import pytest
 from test_export import CAMERA, cloud, instances
 
 from bev_instseg.config import CLASSES, ClassConfig
-from bev_instseg.datasets.kitti import BoxLabel, CameraCalibration, parse_boxes, points_in_box
+from bev_instseg.datasets.kitti_files import BoxLabel, CameraCalibration, parse_boxes, points_in_box
 from bev_instseg.export import ResultFiles, write_result
 from bev_instseg.export.kitti import kitti_lines
 from bev_instseg.structures import Instances

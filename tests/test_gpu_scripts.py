@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, write_kitti, write_semantickitti
 
-from bev_instseg.config import load_config, save_config
+from bev_instseg.config_files import load_config, save_config
 from bev_instseg.training.training_set import list_sources
 
 STUB = """import sys

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     (
         *("exceptions", "tables", "file_io", "grid", "structures", "strict_yaml", "memory"),
-        *("forking", "config", "colours", "model_files"),
+        *("forking", "config", "config_files", "colours", "model_files"),
     ),
     ("ops",),
     ("io",),
@@ -63,7 +63,10 @@ WITHOUT_TORCH = {
             *("score_calibration", "class_agnostic"),
         )
     ),
-    *(f"training/{name}" for name in ("augment", "cutouts", "paste", "targets", "training_set")),
+    *(
+        f"training/{name}"
+        for name in ("augment", "cutouts", "occlusion", "paste", "targets", "training_set")
+    ),
 }
 # Big or not always installed: imported inside the functions that need them.
 INSIDE_FUNCTIONS = {

@@ -12,7 +12,8 @@ from conftest import CALIBRATION, STREETS, street, write_archive
 from bev_instseg.export import Picture, read_instances
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.jobs.find_items import Item, find_items
-from bev_instseg.jobs.job import Job, segment_item, settings_fingerprint
+from bev_instseg.jobs.job import Job, settings_fingerprint
+from bev_instseg.jobs.one_sweep import segment_item
 from bev_instseg.segmenter import Segmenter
 
 

@@ -9,11 +9,12 @@ import pytest
 from conftest import CALIBRATION
 from sweeps import street
 
-from bev_instseg.datasets.kitti import read_calibration
+from bev_instseg.datasets.kitti_files import read_calibration
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.jobs.find_items import Item
-from bev_instseg.jobs.job import Job, _sensor_to_camera, segment_item, settings_fingerprint
+from bev_instseg.jobs.job import Job, settings_fingerprint
+from bev_instseg.jobs.one_sweep import _sensor_to_camera, segment_item
 from bev_instseg.segmenter import Segmenter
 
 TILT = sensor_rotation("flu", (12.0, -3.0))

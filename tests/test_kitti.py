@@ -8,14 +8,13 @@ import pytest
 from conftest import CAR, ROOT, SIZES_M, STREETS, Thing, kitti_label, street, write_kitti
 
 from bev_instseg.config import CLASSES, DataConfig
-from bev_instseg.datasets.kitti import (
+from bev_instseg.datasets.kitti import frame_names, read_frame
+from bev_instseg.datasets.kitti_files import (
     BoxLabel,
     CameraCalibration,
-    frame_names,
     points_in_box,
     read_boxes,
     read_calibration,
-    read_frame,
 )
 from bev_instseg.exceptions import KittiError, ScanError
 

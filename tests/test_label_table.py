@@ -12,7 +12,8 @@ from conftest import CALIBRATION
 from bev_instseg.cli import evaluate as evaluate_command
 from bev_instseg.cli import train as train_command
 from bev_instseg.cli.train import pasted_classes
-from bev_instseg.config import Config, save_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import save_config
 from bev_instseg.datasets.frames import list_frames
 from bev_instseg.datasets.label_table import (
     Source,

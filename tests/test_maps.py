@@ -16,6 +16,7 @@ from bev_instseg.ops.cluster import cluster
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.structures import Clusters, Instances, PillarEmbeddings, Segmentation
 from bev_instseg.visualize import maps
+from bev_instseg.visualize.busiest_square import SQUARE_M, busiest_centre_m
 from bev_instseg.visualize.maps import (
     COLUMNS,
     GAP_PX,
@@ -24,8 +25,6 @@ from bev_instseg.visualize.maps import (
     MAX_ARROWS,
     NO_INSTANCE_RGB,
     ROWS,
-    SQUARE_M,
-    busiest_centre_m,
     draw_maps,
     draw_offsets,
     instance_of_cluster,

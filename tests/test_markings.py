@@ -90,6 +90,28 @@ def test_fresh_paint_is_brighter_than_the_road() -> None:
     assert np.median(points[is_paint, 3]) > 2 * np.median(points[near & (labels == ROAD), 3])
 
 
+def test_far_away_a_spot_mixes_paint_and_road() -> None:
+    street = scene(2)
+    paint = tuple(
+        replace(stripe, reflectivity=0.9, wear=0.0)
+        for stripe in street.markings.stripes
+        if stripe.label == LANE_MARKING and stripe.along_u
+    )
+    street = replace(street, markings=Markings(paint))
+    bright = {}
+    for divergence_mrad in (0.0, 3.0):
+        sensor = replace(SENSOR, divergence_mrad=divergence_mrad, intensity_noise=0.0)
+        points, labels = measure(street, sensor, np.random.default_rng(2))
+        is_paint, range_m = (labels & 0xFFFF) == LANE_MARKING, np.hypot(*points[:, :2].T)
+        bright[divergence_mrad] = [
+            np.median(points[is_paint & (range_m >= low) & (range_m < low + 5), 3])
+            for low in (5, 15)
+        ]
+    (near, far), (spotted_near, spotted_far) = bright[0.0], bright[3.0]
+    assert spotted_near > 0.9 * near
+    assert spotted_far < 0.9 * far
+
+
 def test_the_side_road_breaks_lines_and_kerbs_on_its_side() -> None:
     plan = next(
         plan

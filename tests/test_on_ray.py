@@ -16,9 +16,12 @@ from conftest import STREETS, street
 from bev_instseg.export import Picture
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.jobs import on_ray
+from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
-from bev_instseg.jobs.job import Item, Job, Outcome, segment_item, settings_fingerprint
+from bev_instseg.jobs.job import Job, settings_fingerprint
 from bev_instseg.jobs.on_ray import segment_on_ray
+from bev_instseg.jobs.one_sweep import segment_item
+from bev_instseg.jobs.outcome import Outcome
 from bev_instseg.segmenter import Segmenter
 
 COUNT = 24

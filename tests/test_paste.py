@@ -16,8 +16,9 @@ from scenes import (
     slope,
 )
 
-import bev_instseg.training.paste as paste_module
 from bev_instseg.config import AugmentConfig, TrainConfig
+from bev_instseg.training import occlusion
+from bev_instseg.training import paste as paste_module
 from bev_instseg.training.augment import (
     jitter,
     random_window,
@@ -27,13 +28,18 @@ from bev_instseg.training.augment import (
     turn_flip_scale,
 )
 from bev_instseg.training.cutouts import DISTRACTOR, MIN_CUTOUT_POINTS, Cutout
-from bev_instseg.training.paste import (
+from bev_instseg.training.occlusion import (
     BEAM_RAD,
-    CLEARANCE_M,
     MAX_IN_FRONT,
+    NO_POINTS,
+    beam_of,
+    range_m_of,
+)
+from bev_instseg.training.paste import (
+    CLEARANCE_M,
     MAX_RANGE_FACTOR,
     OBSTACLE_M,
-    paste,
+    Composition,
     paste_some,
     set_down,
 )
@@ -41,6 +47,12 @@ from bev_instseg.training.paste import (
 pytestmark = pytest.mark.kernel
 
 GROUND_M = -1.7
+
+
+def paste(frame, height, cutout, rng, outside=NO_POINTS):
+    """Paste one object; None if there is no place for it."""
+    scene = Composition(frame, height)
+    return scene.composed() if paste_module.paste(scene, cutout, rng, outside) else None
 
 
 def board(at=(10.0, 0.0), half_width_deg=4.0, height_m=1.6):
@@ -401,8 +413,8 @@ def test_kernels_equal_their_references(seed, count):
     scene = around_the_sensor(rng, count)
     beams, clear = reference.beam(scene)
     assert clear.mean() > 0.99 if count else True
-    np.testing.assert_array_equal(paste_module._beam(scene)[clear], beams[clear])
-    np.testing.assert_array_equal(paste_module._range(scene), reference.range_of(scene))
+    np.testing.assert_array_equal(beam_of(scene)[clear], beams[clear])
+    np.testing.assert_array_equal(range_m_of(scene), reference.range_of(scene))
     numbers = rng.integers(0, 1 + count // 3, count)
     first = np.isin(np.arange(count), np.unique(numbers, return_index=True)[1])
     np.testing.assert_array_equal(paste_module._first_of_each(numbers), first)
@@ -416,11 +428,11 @@ def test_kernels_equal_their_references(seed, count):
 
     thing = around_the_sensor(rng, int(rng.integers(1, 300)), 1.0)
     thing[:, :2] += rng.uniform(-12, 12, 2).astype(np.float32)
-    outline, expected = paste_module._outline(thing), reference.outline(thing)
+    outline, expected = occlusion._outline(thing), reference.outline(thing)
     assert outline.start_rad == pytest.approx(expected[0], rel=0, abs=1e-12)
     for ours, theirs in zip((outline.low, outline.high, outline.near_m), expected[1:], strict=True):
         np.testing.assert_array_equal(ours, theirs)
     *sides, doubtful = reference.occlusion(*expected, scene)
     assert len(doubtful) <= 0.01 * count
-    for ours, theirs in zip(paste_module._occlusion(outline, scene), sides, strict=True):
+    for ours, theirs in zip(occlusion._occlusion(outline, scene), sides, strict=True):
         np.testing.assert_array_equal(np.setdiff1d(ours, doubtful), np.setdiff1d(theirs, doubtful))

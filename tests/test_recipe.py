@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from bev_instseg.config import load_config
+from bev_instseg.config_files import load_config
 
 SCRIPT = ROOT / "scripts" / "train_shipped.sh"
 STUB = """#!/bin/sh

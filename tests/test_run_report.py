@@ -11,7 +11,8 @@ from matplotlib.image import imread
 from test_trainer import AWKWARD, assert_same_run, trainer_of, variant
 
 from bev_instseg.cli import train as train_command
-from bev_instseg.config import Config, save_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import save_config
 from bev_instseg.datasets.frames import FrameRef, list_frames
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.training import run_report

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from bev_instseg.cli.calibrate import too_few
-from bev_instseg.config import Config, load_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import load_config
 from bev_instseg.evaluation.metrics import ClassResult, Result
 from bev_instseg.evaluation.reliability import reliability
 from bev_instseg.evaluation.score_calibration import (

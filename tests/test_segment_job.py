@@ -17,12 +17,15 @@ import numpy as np
 import pytest
 from conftest import STREETS, one_thread_environment, street
 
-from bev_instseg.cli import segment, segment_report
+from bev_instseg.cli import report as report_module
+from bev_instseg.cli import segment
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import SweepResult
 from bev_instseg.file_io import TEMPORARY, remove_leftovers, reserved, staged
 from bev_instseg.jobs import job as job_module
+from bev_instseg.jobs import one_sweep
 from bev_instseg.jobs.find_items import Item
+from bev_instseg.jobs.outcome import Outcome
 
 CONSOLE = "import sys; from bev_instseg.cli.main import main; sys.exit(main())"
 
@@ -214,7 +217,7 @@ def test_a_full_disk_stops_the_job(
 ) -> None:
     for i in range(40):
         street(STREETS["a"], i)[0].tofile(sweeps / f"d{i:02}.bin")
-    out, begun, write = tmp_path / "out", [], job_module.write_result
+    out, begun, write = tmp_path / "out", [], one_sweep.write_result
 
     def write_until_full(target: Path, *rest: object) -> None:
         begun.append(target.name)
@@ -222,7 +225,7 @@ def test_a_full_disk_stops_the_job(
             raise OSError(errno.ENOSPC, "No space left on device", f"{target}.label")
         write(target, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(job_module, "write_result", write_until_full)
+    monkeypatch.setattr(one_sweep, "write_result", write_until_full)
     assert run(sweeps, out, weights) == 2
     [line] = lines(capsys)
     assert line == (
@@ -307,7 +310,7 @@ def test_results_of_an_earlier_version_are_left_alone_and_nothing_is_computed(
     del tree["files"], tree["sha256"]
     (out / "a.json").write_text(json.dumps(tree))
     before = {path: path.read_bytes() for path in out.iterdir()}
-    monkeypatch.setattr(job_module, "_segment", None)
+    monkeypatch.setattr(one_sweep, "_segment", None)
     capsys.readouterr()
     assert run(sweeps / "a.bin", out, weights) == 2
     [error] = lines(capsys)
@@ -378,7 +381,7 @@ def test_signals_stop_a_job_as_ctrl_c_does(
 ) -> None:
     for i in range(40):
         street(STREETS["a"], i)[0].tofile(sweeps / f"d{i:02}.bin")
-    out, write = tmp_path / "out", job_module.write_result
+    out, write = tmp_path / "out", one_sweep.write_result
 
     def write_and_stop(target: Path, *rest: object) -> None:
         write(target, *rest)  # type: ignore[arg-type]
@@ -387,7 +390,7 @@ def test_signals_stop_a_job_as_ctrl_c_does(
 
     usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
     before = signal.signal(number, usual)  # another test may have left a handler of Ray's
-    monkeypatch.setattr(job_module, "write_result", write_and_stop)
+    monkeypatch.setattr(one_sweep, "write_result", write_and_stop)
     try:
         assert run(sweeps, out, weights) == code
         assert signal.getsignal(number) == usual
@@ -402,13 +405,13 @@ def test_signals_stop_a_job_as_ctrl_c_does(
 def test_a_signal_that_is_ignored_stays_ignored(
     sweeps: Path, weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = job_module.write_result
+    write = one_sweep.write_result
 
     def write_and_hang_up(target: Path, *rest: object) -> None:
         write(target, *rest)  # type: ignore[arg-type]
         os.kill(os.getpid(), signal.SIGHUP)
 
-    monkeypatch.setattr(job_module, "write_result", write_and_hang_up)
+    monkeypatch.setattr(one_sweep, "write_result", write_and_hang_up)
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
     try:
         assert run(sweeps, tmp_path / "out", weights) == 0
@@ -456,8 +459,8 @@ def test_a_temporary_file_removed_before_it_was_locked_is_written_again(tmp_path
 def test_what_takes_long_is_announced(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(segment_report, "SLOW_S", 0.05)
-    report = segment_report.Report("segment_scan")
+    monkeypatch.setattr(report_module, "SLOW_S", 0.05)
+    report = report_module.Report("segment_scan")
     with report.announced("only said in a terminal"):
         time.sleep(0.2)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -471,11 +474,11 @@ def test_what_takes_long_is_announced(
 def test_notices_that_differ_in_numbers_only_are_counted_together(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = segment_report.Report("segment_scan")
+    report = report_module.Report("segment_scan")
     for i in range(3):
         item = Item(Path(f"drive/{i}.bin"), str(i))
         notices = (f"{50 + i} % of the points are off the grid", *(("odd",) if i == 1 else ()))
-        report.outcome(job_module.Outcome(item, notices))
+        report.outcome(Outcome(item, notices))
     report.totals()
     first = "drive/0.bin: 50 % of the points are off the grid"
     assert lines(capsys) == [
@@ -488,10 +491,10 @@ def test_notices_that_differ_in_numbers_only_are_counted_together(
 def test_of_many_errors_of_a_kind_the_first_and_the_last_are_shown(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    report = segment_report.Report("segment_scan")
+    report = report_module.Report("segment_scan")
     errors = [f"/points at {i}.5: not later than the previous sweep" for i in range(100)]
     for error in [*errors, "drive/1.bin: no such file"]:
-        report.outcome(job_module.Outcome(Item(Path("drive.mcap"), "drive"), error=error))
+        report.outcome(Outcome(Item(Path("drive.mcap"), "drive"), error=error))
     report.totals()
     assert lines(capsys) == [
         *(f"segment_scan: {error}" for error in errors[:20]),
@@ -508,16 +511,16 @@ def test_a_job_with_other_settings_is_refused_while_one_writes_to_the_same_folde
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    out, write, codes = tmp_path / "out", job_module.write_result, []
+    out, write, codes = tmp_path / "out", one_sweep.write_result, []
 
     def write_beside_others(target: Path, *rest: object) -> None:
         write(target, *rest)  # type: ignore[arg-type]
         if target.name == "b":
-            monkeypatch.setattr(job_module, "write_result", write)
+            monkeypatch.setattr(one_sweep, "write_result", write)
             codes.append(run(sweeps, out, weights, *other_settings))
             codes.append(run(sweeps, out, weights, "--ply"))  # the same instances
 
-    monkeypatch.setattr(job_module, "write_result", write_beside_others)
+    monkeypatch.setattr(one_sweep, "write_result", write_beside_others)
     assert run(sweeps, out, weights) == 0
     assert codes == [2, 0]
     assert (

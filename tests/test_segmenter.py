@@ -10,7 +10,8 @@ import torch
 from conftest import STREETS, street
 
 from bev_instseg.checkpoint import save_state, save_weights
-from bev_instseg.config import ClusterConfig, config_to_dict
+from bev_instseg.config import ClusterConfig
+from bev_instseg.config_files import config_to_dict
 from bev_instseg.datasets.frames import list_frames
 from bev_instseg.engines import torch_engine
 from bev_instseg.engines.torch_engine import TorchEngine

@@ -12,8 +12,9 @@ from test_trainer import AWKWARD, COLUMNS, SCORES, assert_same_run, trainer_of, 
 
 from bev_instseg.checkpoint import load_model, load_state, save_state
 from bev_instseg.cli import train as train_command
-from bev_instseg.config import AugmentConfig, Config, save_config
-from bev_instseg.datasets.background import KINDS, OTHER, background_kinds
+from bev_instseg.config import AugmentConfig, Config
+from bev_instseg.config_files import save_config
+from bev_instseg.datasets.background import KINDS, background_kinds
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.models.network import BEVNet
 from bev_instseg.models.pillar_batch import PillarBatch
@@ -30,7 +31,7 @@ from bev_instseg.training.trained_network import TrainedNetwork
 from bev_instseg.training.training_set import TrainingSet
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-GROUND, STRUCTURE, VEGETATION, POLE = 1, 2, 3, 4  # places in `KINDS`, from 1
+GROUND, STRUCTURE, VEGETATION, POLE, OTHER = 1, 2, 3, 4, 5  # places in `KINDS`, from 1
 
 
 def with_loss(config: Config, weight: float = 0.5) -> Config:

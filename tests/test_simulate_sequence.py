@@ -10,7 +10,7 @@ from bev_instseg.cli import simulate
 from bev_instseg.io.labels import read_labels
 from bev_instseg.simulate import HDL64, THINGS
 from bev_instseg.simulate.sequence import SWEEP_S, simulate_sequence
-from bev_instseg.tracking.ego_motion import read_poses, read_times
+from bev_instseg.tracking.given_poses import read_poses, read_times
 
 SMALL = HDL64.__class__(elevations_deg=HDL64.elevations_deg[::4], azimuths=500)
 

@@ -10,7 +10,8 @@ from conftest import make_tiny_config, write_semantickitti
 from scenes import frame_of
 
 from bev_instseg.cli import study
-from bev_instseg.config import Config, DataConfig, SourceConfig, save_config
+from bev_instseg.config import Config, DataConfig, SourceConfig
+from bev_instseg.config_files import save_config
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.structures import Instances
 from bev_instseg.study.report import quality_table, size_table

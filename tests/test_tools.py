@@ -14,8 +14,8 @@ from conftest import STREETS, street, write_semantickitti
 from bev_instseg.checkpoint import load_model, save_weights
 from bev_instseg.cli import calibrate, evaluate
 from bev_instseg.cli import segment as segment_command
-from bev_instseg.config import override_config
-from bev_instseg.jobs import job as job_module
+from bev_instseg.config_files import override_config
+from bev_instseg.jobs import one_sweep
 from bev_instseg.model_files import pretrained_8_bit_model
 from bev_instseg.segmenter import Segmenter
 
@@ -97,14 +97,14 @@ def test_any_failure_names_its_sweep(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    write = job_module.write_result
+    write = one_sweep.write_result
 
     def fails_on_b(target: Path, *rest: Any) -> None:
         if target.name == "b":
             raise MemoryError
         write(target, *rest)
 
-    monkeypatch.setattr(job_module, "write_result", fails_on_b)
+    monkeypatch.setattr(one_sweep, "write_result", fails_on_b)
     assert (
         segment_command.main([str(sweeps), "--out", str(tmp_path / "o"), "--weights", weights]) == 2
     )

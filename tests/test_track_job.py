@@ -16,7 +16,7 @@ from bev_instseg.export import SweepResult, read_instances
 from bev_instseg.export.track_record import label_id
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.sequences import find_sequences
-from bev_instseg.tracking.ego_motion import read_poses, read_times
+from bev_instseg.tracking.given_poses import read_poses, read_times
 
 NUM_SWEEPS = 6
 

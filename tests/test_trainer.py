@@ -23,7 +23,8 @@ from scenes import crate
 
 from bev_instseg.checkpoint import load_model, load_state, save_state
 from bev_instseg.cli import train as train_command
-from bev_instseg.config import AugmentConfig, load_config, save_config
+from bev_instseg.config import AugmentConfig
+from bev_instseg.config_files import load_config, save_config
 from bev_instseg.datasets.frames import list_frames
 from bev_instseg.engines import torch_engine
 from bev_instseg.evaluation.score_frames import score_frames

@@ -15,8 +15,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args
 
-from bev_instseg.cli.segment_report import Report
-from bev_instseg.config import override_config
+from bev_instseg.cli.report import Report
+from bev_instseg.config_files import override_config
 from bev_instseg.engines.engine import RuntimeChoice
 from bev_instseg.exceptions import BevInstsegError, explain
 from bev_instseg.model_files import PRETRAINED, pretrained_weights

@@ -30,7 +30,8 @@ from bev_instseg.cli.arguments import (
     weights_file,
 )
 from bev_instseg.cli.check_labels import by_path, check_cutting
-from bev_instseg.config import Config, load_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import load_config
 from bev_instseg.tables import markdown_table
 from bev_instseg.training.cutouts import (
     MIN_CUTOUT_POINTS,

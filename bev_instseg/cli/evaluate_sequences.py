@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.datasets.frames import FrameRef
@@ -19,21 +18,19 @@ from bev_instseg.evaluation.score_sequences import (
     TrueSweep,
     object_ids,
 )
-from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.sensor_setup import SensorSetup, to_sensor
 from bev_instseg.io.survey import reading_of_folder
 from bev_instseg.io.sweep import read_sweep
 from bev_instseg.jobs.find_items import Item
-from bev_instseg.jobs.found import GivenPoses, to_sensor
 from bev_instseg.jobs.sequences import SweepSequence, find_sequences
-from bev_instseg.structures import Frame, Instances
+from bev_instseg.structures import Float64, Frame, Instances
+from bev_instseg.tracking.given_poses import GivenPoses
 from bev_instseg.tracking.smooth import smooth
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker
 
 if TYPE_CHECKING:  # torch
     from bev_instseg.segmenter import Segmenter
-
-Float64 = NDArray[np.float64]
 
 
 def score_sequences(

@@ -50,9 +50,8 @@ from bev_instseg.cli.arguments import (
     positive,
     run,
 )
-from bev_instseg.cli.segment import given_setup
-from bev_instseg.cli.segment_options import add_frame_options, check_ego_box
-from bev_instseg.cli.segment_report import Report
+from bev_instseg.cli.report import Report
+from bev_instseg.cli.sensor_options import add_frame_options, check_sensor_options, given_setup
 from bev_instseg.exceptions import printable
 
 if TYPE_CHECKING:  # torch, rosbags: not for --help
@@ -209,9 +208,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         raise ValueError("results go nowhere: add --publish, or --out DIR to record them")
     if arguments.model and not by_udp:
         raise ValueError("--model is for a Velodyne's packets: leave it out, or add --pcap-udp")
-    check_ego_box(arguments.ego_box)
-    if arguments.extrinsics is not None and not arguments.frame:
-        raise ValueError("--extrinsics needs --frame NAME, the frame to transform to")
+    check_sensor_options(arguments)
     if by_udp and arguments.frame and arguments.extrinsics is None:
         raise ValueError("packets have no transforms: --frame needs --extrinsics FILE")
     if by_udp and arguments.poses:

@@ -2,16 +2,16 @@
 
 import argparse
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, not_empty
+from bev_instseg.cli.arguments import add_network_arguments, not_empty
+from bev_instseg.cli.sensor_options import add_frame_options
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS
 
 if TYPE_CHECKING:  # torch: not for --help
-    from bev_instseg.segmenter import Segmenter
+    pass
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -33,11 +33,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     _add_tracking_options(parser)
     _add_writing_options(parser)
     _add_folder_options(parser)
-
-
-def make_segmenter_with_extras(arguments: argparse.Namespace) -> "Segmenter":
-    """Create the segmenter that the options describe; raises as `make_segmenter`."""
-    return make_segmenter(arguments).with_extras(arguments.unknown, arguments.ground)
 
 
 def _add_extent_options(parser: argparse.ArgumentParser) -> None:
@@ -71,41 +66,6 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
         "nuscenes or auto",
     )
     add_frame_options(reading)
-
-
-def add_frame_options(group: "argparse._ArgumentGroup") -> None:
-    """Add the options for the mounting of a sensor and the scale of its intensities."""
-    group.add_argument(
-        "--axes",
-        metavar="XYZ",
-        type=str.lower,
-        help="directions of the file's x, y and z: three of f(orward), b(ack), l(eft), r(ight), "
-        "u(p), d(own); KITTI is flu, nuScenes rfu, a camera rdf (default: x forward, up detected)",
-    )
-    group.add_argument(
-        "--height", type=float, metavar="M", help="sensor height above ground, metres"
-    )
-    group.add_argument(
-        "--origin",
-        type=float,
-        nargs=3,
-        metavar=("X", "Y", "Z"),
-        help="position of the sensor in the file's coordinates, metres",
-    )
-    group.add_argument(
-        "--level",
-        type=float,
-        nargs=2,
-        metavar=("PITCH", "ROLL"),
-        help="tilt of the sensor, degrees: positive if the front is down or the left side up; 0 0 "
-        "turns levelling off",
-    )
-    group.add_argument(
-        "--intensity",
-        type=float,
-        metavar="FULL",
-        help="value of full intensity, such as 255; 0 ignores the intensities",
-    )
 
 
 def refuse_recording_options(arguments: argparse.Namespace) -> None:
@@ -149,13 +109,6 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     recordings.add_argument(
         "--files", action="store_true", help="also write a .label and a .json for each sweep"
     )
-
-
-def check_ego_box(box: Sequence[float] | None) -> None:
-    """Raise ValueError for a box whose limits are in the wrong order."""
-    if box is not None and not (box[0] <= box[1] and box[2] <= box[3]):  # NaN, too
-        given = " ".join(f"{value:g}" for value in box)
-        raise ValueError(f"--ego-box is x from, x to, y from, y to; got {given}")
 
 
 def _add_tracking_options(parser: argparse.ArgumentParser) -> None:

@@ -13,18 +13,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from bev_instseg.cli.segment import PICTURES, given_setup, new_segmenter
-from bev_instseg.cli.segment_options import check_ego_box
-from bev_instseg.cli.segment_report import Report
+from bev_instseg.cli.report import Report
+from bev_instseg.cli.segment_job import PICTURES, new_job, new_segmenter
 from bev_instseg.cli.segment_tracks import (
     TrackFiles,
     require_one_for_rerun,
     require_own_tracks,
     track_files,
-    tracking_settings,
     write_shows,
     write_track_files,
 )
+from bev_instseg.cli.sensor_options import check_sensor_options, given_setup
 from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.export.labelled_recording import STOPPED, LabelledRecording, read_about
@@ -36,9 +35,8 @@ from bev_instseg.io.find_recordings import name_of_results
 from bev_instseg.io.recordings.interpret import survey_recording
 from bev_instseg.io.recordings.poses import OTHERWISE
 from bev_instseg.io.recordings.recording import Recording, Selection
+from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.io.survey import Survey
-from bev_instseg.jobs.found import to_sensor
-from bev_instseg.jobs.job import Job, settings_fingerprint
 from bev_instseg.jobs.recording_job import RecordingJob
 from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter
@@ -79,9 +77,7 @@ def segment_recordings(
     out: Path = arguments.out.resolve()
     names = _names(recordings, out, (".mcap", ".bag") if arguments.bag else (".mcap",))
     selection = Selection(tuple(arguments.topic), arguments.frame or "", arguments.extrinsics)
-    check_ego_box(arguments.ego_box)
-    if selection.extrinsics is not None and not selection.frame:
-        raise ValueError("--extrinsics needs --frame NAME, the frame to transform to")
+    check_sensor_options(arguments)
     with report.announced("loading the network"):
         segmenter = new_segmenter(arguments)
     out.mkdir(parents=True, exist_ok=True)
@@ -138,21 +134,8 @@ def _make_job(
     if origin_m is not None and setup.origin_m is None:
         x_m, y_m, z_m = origin_m.tolist()
         setup = replace(setup, origin_m=(x_m, y_m, z_m))
-    formats = tuple(one for one in POINT_FORMATS if getattr(arguments, one))
-    pictures = tuple(p for one in PICTURES if getattr(arguments, one) for p in PICTURES[one])
     reading, own = survey_recording(recording, setup)
-    job = Job(
-        out=arguments.out.resolve(),
-        settings=settings_fingerprint(
-            segmenter, setup, arguments.tiles, tracking_settings(arguments)
-        ),
-        setup=setup,
-        formats=formats,
-        pictures=pictures,
-        calibration=arguments.calib and arguments.calib.resolve(),
-        tiles=arguments.tiles,
-        survey=Survey.of(recording.path, reading),
-    )
+    job = new_job(arguments, segmenter, setup, Survey.of(recording.path, reading))
     return RecordingJob(
         job=job,
         name=name,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.cli.segment_report import Report
+from bev_instseg.cli.report import Report
 from bev_instseg.exceptions import ScanError, printable
-from bev_instseg.export import SweepResult, read_instances
+from bev_instseg.export import SweepResult
 from bev_instseg.export.read_back import tracked_of
 from bev_instseg.export.track_record import MAX_LABEL_ID
 from bev_instseg.export.track_table import (
@@ -29,7 +29,8 @@ from bev_instseg.structures import UNKNOWN
 
 if TYPE_CHECKING:  # torch: not for --help
     from bev_instseg.jobs.find_items import Item
-    from bev_instseg.jobs.job import Job, Outcome
+    from bev_instseg.jobs.job import Job
+    from bev_instseg.jobs.outcome import Outcome
     from bev_instseg.jobs.sequences import SweepSequence
     from bev_instseg.segmenter import Segmenter
     from bev_instseg.visualize import PlayedSweep
@@ -100,7 +101,7 @@ def run_tracked(
     todo: "Sequence[Item]",
 ) -> "Generator[Outcome, None, None]":
     """Yield the outcomes of the sweeps that are segmented, sequence by sequence."""
-    from bev_instseg.jobs.job import new_renderer
+    from bev_instseg.jobs.one_sweep import new_renderer
     from bev_instseg.jobs.track import TrackedJob
 
     with new_renderer(job) as renderer:
@@ -249,7 +250,7 @@ def _played(job: "Job", item: "Item") -> "PlayedSweep":
     from bev_instseg.visualize import PlayedSweep
 
     tracked = tracked_of(job.read_result(item)).confirmed()
-    numbers = read_instances(job.label_path(item), job.json_path(item)).labels
+    numbers = job.read_instances(item).labels
     ids = np.append(0, tracked.tracks.ids.astype(np.int64))[numbers]
     return PlayedSweep(job.read(item).points[:, :3], ids, tracked)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
-from bev_instseg.cli.segment_report import Report
+from bev_instseg.cli.report import Report
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import survey_sweeps

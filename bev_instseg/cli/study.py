@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, positive, run
-from bev_instseg.config import Config, load_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import load_config
 from bev_instseg.file_io import write_atomic
 
 if TYPE_CHECKING:

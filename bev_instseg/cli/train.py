@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING
 
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, run, weights_file
 from bev_instseg.cli.check_labels import by_path, check_training, warn
-from bev_instseg.config import Config, load_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import load_config
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.model_files import PRETRAINED
 from bev_instseg.training.cutouts import Cutout, load_objects

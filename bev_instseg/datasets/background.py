@@ -14,7 +14,7 @@ KINDS: dict[str, tuple[int, ...]] = {
     "pole": (71, POLE, 81),  # trunk, pole, traffic sign
     "other": (11, 15, 99),  # parked bicycle, parked motorcycle, other object
 }
-GROUND, OTHER = (1 + list(KINDS).index(name) for name in ("ground", "other"))
+GROUND = 1 + list(KINDS).index("ground")
 
 _KIND_OF = np.zeros(0x10000, np.uint8)
 for _kind, _numbers in enumerate(KINDS.values(), 1):

@@ -9,7 +9,7 @@ from bev_instseg.evaluation.reliability import NUM_BINS, Reliability
 from bev_instseg.evaluation.segments import Comparison
 from bev_instseg.structures import Frame, Instances
 from bev_instseg.visualize.bev import Errors, draw_comparison
-from bev_instseg.visualize.bev_map import save_png
+from bev_instseg.visualize.figure_png import save_png
 
 
 def draw_errors(

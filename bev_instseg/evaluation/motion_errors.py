@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
+from bev_instseg.structures import Float64
 
-Float64 = NDArray[np.float64]
 OBJECTS_CSV = "objects.csv"
 MOVING_MPS = 0.5  # faster objects are movers
 

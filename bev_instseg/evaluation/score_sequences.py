@@ -19,11 +19,10 @@ from bev_instseg.evaluation.sequence_metrics import (
     TrackScores,
     track_scores,
 )
-from bev_instseg.structures import Frame
+from bev_instseg.structures import Float64, Frame
 from bev_instseg.tables import markdown_table, table_cell
 from bev_instseg.tracking.tracked import TrackedInstances
 
-Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import Float64
+
 Int64 = NDArray[np.int64]
 
 ALPHAS = np.arange(1, 20) / 20  # similarities at which HOTA counts a match

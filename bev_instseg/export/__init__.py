@@ -10,14 +10,16 @@
 ====================  ==============================================================
 """
 
+from bev_instseg.export.instance_record import InstanceRecord
 from bev_instseg.export.mark import has_mark
 from bev_instseg.export.picture import Picture
 from bev_instseg.export.points import POINT_FORMATS, Cloud
+from bev_instseg.export.provenance import Provenance
 from bev_instseg.export.read_back import read_instances
 from bev_instseg.export.replace import require_replaceable
 from bev_instseg.export.result import ResultFiles, result_paths, write_result
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.export.sweep_result import InstanceRecord, OwnJson, Provenance, SweepResult
+from bev_instseg.export.sweep_result import OwnJson, SweepResult
 
 __all__ = [
     "POINT_FORMATS",

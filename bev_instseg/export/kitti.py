@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig
-from bev_instseg.datasets.kitti import MIN_DEPTH_M, CameraCalibration
+from bev_instseg.datasets.kitti_files import MIN_DEPTH_M, CameraCalibration
 from bev_instseg.structures import Instances
 
 # Corners of a unit box: along, across and up from the centre of its bottom face, and its edges.

@@ -8,7 +8,8 @@ import numpy as np
 
 from bev_instseg.config import GROUND_LABEL
 from bev_instseg.exceptions import ScanError
-from bev_instseg.export.sweep_result import InstanceRecord, SweepResult
+from bev_instseg.export.instance_record import InstanceRecord
+from bev_instseg.export.sweep_result import SweepResult
 from bev_instseg.io.labels import read_labels
 from bev_instseg.structures import Instances, Int32
 from bev_instseg.tracking.tracked import TrackedInstances, Tracks

@@ -14,7 +14,8 @@ from os.path import lexists
 from pathlib import Path
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.export.sweep_result import FileRecord, OwnJson, SweepResult, unfinished
+from bev_instseg.export.sealed_json import FileRecord, unfinished
+from bev_instseg.export.sweep_result import OwnJson, SweepResult
 from bev_instseg.file_io import locked, staged
 
 

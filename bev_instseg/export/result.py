@@ -5,16 +5,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bev_instseg.config import ClassConfig, DataConfig
-from bev_instseg.datasets.kitti import CameraCalibration
+from bev_instseg.datasets.kitti_files import CameraCalibration
 from bev_instseg.export.kitti import kitti_lines
 from bev_instseg.export.las import encode_laz
 from bev_instseg.export.pcd import encode_pcd
 from bev_instseg.export.picture import Picture
 from bev_instseg.export.ply import encode_ply
 from bev_instseg.export.points import POINT_FORMATS, Cloud, point_records
+from bev_instseg.export.provenance import Provenance
 from bev_instseg.export.replace import replace_result
 from bev_instseg.export.semantickitti import semantickitti_labels
-from bev_instseg.export.sweep_result import Provenance, SweepResult
+from bev_instseg.export.sweep_result import SweepResult
 from bev_instseg.export.track_record import label_id
 from bev_instseg.structures import Instances
 from bev_instseg.tracking.tracked import TrackedInstances

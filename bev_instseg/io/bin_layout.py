@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.io.columns import is_ring, looks_like_intensity, looks_like_x_y, not_an_intensity
 from bev_instseg.io.foreign_content import describe_content
 from bev_instseg.ops.kernel import kernel
 
@@ -33,12 +34,6 @@ MIN_NEIGHBOURS, MIN_SHARE_SAME = 10, 0.7  # so many pairs, and this share of the
 MIN_SHARE_FOUND = 0.3  # of points; where fewer differ from zero, they may be no points
 MIN_TELLING = 400  # fewer floats may be points although they do not look like any
 MIN_ROWS = 4  # columns of fewer values say nothing
-MAX_ODD_SHARE = 0.01  # this share of a column may be unlike the rest
-MAX_INTENSITY = 65535.0
-MISSING_FROM = 1e12  # values beyond, such as 1e30, stand for missing returns
-MAX_RING = 255.0
-MIN_COLUMN_M = 3.0  # x and y of a sweep extend over more
-MIN_INTENSITIES = 50  # fewer values do not tell an intensity from a coordinate
 
 NUM_CLASSES = 128  # of floats: 2 signs and 64 exponents, 2**-32 to 2**31
 _EXPONENT = np.clip(np.arange(256) - 95, 0, 63)
@@ -307,71 +302,10 @@ def _name_columns(words: UInt32, positions: Intp, num_floats: int) -> BinLayout:
     if num_floats == 4:
         return BinLayout("xyzi")
     ring = values[column == 4]
-    if num_floats == 5 and ring.any() and _is_ring(ring):
+    if num_floats == 5 and ring.any() and is_ring(ring):
         return BinLayout("xyzir", (FIVE_FLOATS,))
     notice = f"{num_floats} floats per point: read the first four as x, y, z, intensity; or {HELP}"
     return BinLayout(f"xyzi{rest}", (notice,))
-
-
-@np.errstate(invalid="ignore")
-def looks_like_intensity(column: NDArray[np.floating]) -> bool:
-    """Return whether a column, in place of x, holds intensities: whole numbers or 0..1.
-
-    Args:
-        column: (n,) values of some points.
-    """
-    known = column[np.abs(column) < MISSING_FROM]
-    if len(known) < MIN_INTENSITIES or known.min() < 0 or known.max() > MAX_INTENSITY:
-        return False
-    return bool(known.max() <= 1 or _are_whole(known)) and len(np.unique(known)) > 2
-
-
-@np.errstate(invalid="ignore")
-def looks_like_x_y(*columns: NDArray[np.floating]) -> bool:
-    """Return whether columns hold horizontal coordinates: no whole numbers, and far apart.
-
-    Args:
-        columns: (n,) values of some points each.
-    """
-    for column in columns:
-        known = column[np.abs(column) < MISSING_FROM]
-        if len(known) < MIN_INTENSITIES or _are_whole(known):
-            return False
-        low, high = np.quantile(known, (0.05, 0.95))
-        if high - low < MIN_COLUMN_M:
-            return False
-    return True
-
-
-def _are_whole(values: NDArray[np.floating]) -> bool:
-    return bool((values == np.rint(values)).all())
-
-
-@np.errstate(invalid="ignore")
-def not_an_intensity(fourth: NDArray[np.floating], can_be_negative: bool) -> str:
-    """Return why a column cannot be the intensity, or an empty string.
-
-    Args:
-        fourth: (n,) values of some points, in the file's order.
-        can_be_negative: Whether negative values are accepted.
-
-    Returns:
-        The end of a sentence about the column.
-    """
-    fourth = fourth[~(np.abs(fourth) >= MISSING_FROM)]
-    most = MAX_ODD_SHARE * len(fourth)
-    steps = np.diff(fourth)
-    if len(steps) > 50 and (steps >= 0).all() and np.count_nonzero(steps) > len(steps) / 2:
-        return "rises like time"
-    if not can_be_negative and np.count_nonzero(fourth < 0) > most:
-        return "has negative values"
-    if np.count_nonzero((fourth > MAX_INTENSITY) & (fourth < np.inf)) > most:
-        return f"has values above {MAX_INTENSITY:.0f}"
-    return ""
-
-
-def _is_ring(ring: NDArray[np.float32]) -> bool:
-    return _are_whole(ring) and bool(((ring >= 0) & (ring <= MAX_RING)).all())
 
 
 def _refuse_foreign(

@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import read_file
-from bev_instseg.io.bin_layout import (
-    INTENSITY_FIRST,
-    check_bin_layout,
-    infer_bin_layout,
-    looks_like_intensity,
-    looks_like_x_y,
-    not_an_intensity,
-)
+from bev_instseg.io.bin_layout import INTENSITY_FIRST, check_bin_layout, infer_bin_layout
+from bev_instseg.io.columns import looks_like_intensity, looks_like_x_y, not_an_intensity
 from bev_instseg.io.las import read_las
 from bev_instseg.io.numpy_files import read_npy, read_npz
 from bev_instseg.io.pcd import read_pcd

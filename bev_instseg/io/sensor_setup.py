@@ -164,6 +164,22 @@ def sensor_rotation(axes: str, level_deg: tuple[float, float]) -> NDArray[np.flo
     return rotation
 
 
+def to_sensor(
+    axes: str, level_deg: tuple[float, float], origin_m: tuple[float, float, float]
+) -> NDArray[np.float64]:
+    """Return (4, 4) from a file's coordinates to the sensor frame.
+
+    Args:
+        axes: Directions of its axes, see `SensorSetup`.
+        level_deg: Pitch and roll, see `sensor_rotation`.
+        origin_m: Position of the sensor in these coordinates.
+    """
+    transform = np.eye(4)
+    transform[:3, :3] = sensor_rotation(axes, level_deg)
+    transform[:3, 3] = -transform[:3, :3] @ origin_m
+    return transform
+
+
 def euler_rotation(roll_deg: float, pitch_deg: float, yaw_deg: float) -> NDArray[np.float64]:
     """Return the (3, 3) rotation by roll about x, then pitch about y, then yaw about z."""
     angles = np.radians([roll_deg, pitch_deg, yaw_deg])

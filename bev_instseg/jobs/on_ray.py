@@ -23,14 +23,9 @@ from bev_instseg.engines.engine import Device
 from bev_instseg.exceptions import explain
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.in_threads import run_in_threads
-from bev_instseg.jobs.job import (
-    EXPECTED_ERRORS,
-    Job,
-    Outcome,
-    new_renderer,
-    segment_item,
-    settings_fingerprint,
-)
+from bev_instseg.jobs.job import Job, settings_fingerprint
+from bev_instseg.jobs.one_sweep import new_renderer, segment_item
+from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome
 from bev_instseg.segmenter import Segmenter
 
 SWEEPS_PER_BLOCK = 8  # a worker takes a block at a time

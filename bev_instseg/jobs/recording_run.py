@@ -23,24 +23,22 @@ from bev_instseg.io.recordings.recording import RawSweep, Recording
 from bev_instseg.io.sensor_setup import sensor_rotation
 from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
-from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track, without_points
 from bev_instseg.jobs.in_threads import MAX_WORKERS, QUEUED_PER_WORKER, InOrder, run_in_threads
-from bev_instseg.jobs.job import (
-    EXPECTED_ERRORS,
-    Outcome,
+from bev_instseg.jobs.one_sweep import (
     Segmented,
     draw_and_write,
-    failure,
     new_renderer,
     provenance_of,
     segment_sweep,
 )
+from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome, failure
 from bev_instseg.jobs.recording_job import EgoBox, RecordingJob
+from bev_instseg.jobs.sequence_tracker import SequenceTracker
+from bev_instseg.jobs.tracker_input import TrackerInput, rounded_stamp
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Instances
-from bev_instseg.tracking.smooth import smooth
+from bev_instseg.tracking.smooth import smooth, without_points
 from bev_instseg.tracking.tracked import TrackedInstances
-from bev_instseg.tracking.tracker import Tracker
 from bev_instseg.visualize import Renderer
 
 MANY = 1 << 30  # sweeps, if their number is unknown
@@ -78,7 +76,7 @@ class _Found:
 
     stamped: StampedSweep
     segmented: Segmented | None
-    for_tracker: Found | None
+    for_tracker: TrackerInput | None
 
 
 class RecordingRun:
@@ -107,8 +105,8 @@ class RecordingRun:
         self._segmenter, self._job, self._recording = segmenter, job, recording
         self._encoder = Encoder(segmenter.classes)
         self._given = poses
-        self._poses = Poses(poses is not None, has_new_sweeps=job.tracks)
-        self._tracker, self._last_ns = Tracker(), -1 << 63
+        self._tracker = SequenceTracker(poses is not None, has_new_sweeps=job.tracks)
+        self._last_ns = -1 << 63
 
     def run(self, writer: LabelledRecording) -> Generator[SweepOutcome, None, None]:
         """Run the job; closing the generator waits for the sweeps in progress and drops them.
@@ -137,7 +135,7 @@ class RecordingRun:
             for step, future in steps:
                 try:
                     found = future.result()
-                    tracked = self._track(step, found)
+                    tracked = self._track(found)
                 except EXPECTED_ERRORS as error:
                     dones = finished.put_done(SweepOutcome(failure(step.item, error)))
                 else:
@@ -168,39 +166,34 @@ class RecordingRun:
     def _find(self, step: _Step) -> _Found:
         start = time.perf_counter()
         stamped = self._recording.sweep(step.raw)
-        if step.earlier is not None and not self._poses.need_points:
-            return _Found(stamped, None, Found.earlier(step.earlier))
+        if step.earlier is not None and not self._tracker.need_points:
+            return _Found(stamped, None, TrackerInput.earlier(step.earlier))
         sweep = _interpreted(self._job, stamped, step.item)
         if step.earlier is not None:
-            return _Found(stamped, None, Found.earlier(step.earlier, sweep.points))
+            return _Found(stamped, None, TrackerInput.earlier(step.earlier, sweep.points))
         if self._job.tracks and not step.raw.has_stamp:
             sweep = replace(sweep, notices=(*sweep.notices, NO_STAMP))
         read_ms = 1000 * (time.perf_counter() - start)
         segmented = segment_sweep(self._segmenter, self._job.job, sweep, read_ms)
-        tracks, need_points = self._job.tracks, self._poses.need_points
-        return _Found(stamped, segmented, Found.now(segmented, need_points) if tracks else None)
+        tracks, need_points = self._job.tracks, self._tracker.need_points
+        for_tracker = TrackerInput.now(segmented, need_points) if tracks else None
+        return _Found(stamped, segmented, for_tracker)
 
-    def _track(self, step: _Step, found: _Found) -> TrackedInstances | None:
+    def _track(self, found: _Found) -> TrackedInstances | None:
         """Give a sweep to the tracker; None without tracking."""
         if found.for_tracker is None:
             return None
-        start, stamp_ns = time.perf_counter(), found.stamped.stamp_ns
-        stamp_s = rounded_stamp(stamp_ns / 1e9)
-        if stamp_s <= rounded_stamp(self._last_ns / 1e9):
+        stamp_ns = found.stamped.stamp_ns
+        stamp_s = stamp_ns / 1e9
+        if rounded_stamp(stamp_s) <= rounded_stamp(self._last_ns / 1e9):
             raise ScanError(
                 f"{found.stamped.topic} at {stamp_text(stamp_ns)}: not later than the previous "
                 f"sweep, at {stamp_text(self._last_ns)}, so it cannot be tracked: left out; "
                 "--no-track keeps it"
             )
         given = None if self._given is None else self._given.at(stamp_ns)
-        pose = self._poses.next(found.for_tracker, given, stamp_s)
-        odometry_s = time.perf_counter() - start
-        tracked = track(self._tracker, stamp_s, pose, found.for_tracker)
+        tracked = self._tracker.next(found.for_tracker, given, stamp_s)
         self._last_ns = stamp_ns
-        if found.segmented is not None:
-            timing_ms = found.segmented.timing_ms
-            timing_ms["odometry"] = 1000 * odometry_s
-            timing_ms["track"] += 1000 * (time.perf_counter() - start - odometry_s)
         return tracked
 
     def _finish(

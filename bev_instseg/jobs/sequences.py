@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.io.sweep import stem_of
 from bev_instseg.jobs.find_items import Item
-from bev_instseg.tracking.ego_motion import read_poses, read_times
+from bev_instseg.tracking.given_poses import read_poses, read_times
 
 PERIOD_S = 0.1  # assumed where no times are given
 TIMES, POSES = "times.txt", "poses.txt"

@@ -1,10 +1,9 @@
 """A folder job with tracking: the network runs in parallel, the tracker in temporal order.
 
 Threads read and segment a few sweeps ahead; the tracker takes them in order; threads draw and
-write. See `bev_instseg.jobs.found` for how a job continues after an interruption.
+write. See `bev_instseg.jobs.tracker_input` for how a job continues after an interruption.
 """
 
-import time
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -16,23 +15,17 @@ import numpy as np
 from bev_instseg.engines.threads import num_threads
 from bev_instseg.export import SweepResult
 from bev_instseg.jobs.find_items import Item
-from bev_instseg.jobs.found import Found, Poses, rounded_stamp, track, without_points
 from bev_instseg.jobs.in_threads import MAX_WORKERS, QUEUED_PER_WORKER, InOrder, run_in_threads
-from bev_instseg.jobs.job import (
-    EXPECTED_ERRORS,
-    Job,
-    Outcome,
-    Segmented,
-    draw_and_write,
-    failure,
-    read_and_segment,
-)
+from bev_instseg.jobs.job import Job
+from bev_instseg.jobs.one_sweep import Segmented, draw_and_write, read_and_segment
+from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome, failure
+from bev_instseg.jobs.sequence_tracker import SequenceTracker
 from bev_instseg.jobs.sequences import SweepSequence
+from bev_instseg.jobs.tracker_input import TrackerInput
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Instances
-from bev_instseg.tracking.smooth import smooth
+from bev_instseg.tracking.smooth import smooth, without_points
 from bev_instseg.tracking.tracked import TrackedInstances
-from bev_instseg.tracking.tracker import Tracker
 from bev_instseg.visualize import Renderer
 
 
@@ -65,9 +58,10 @@ class TrackedJob:
             The outcome of each sweep that was segmented, in order; twice if ``both_ways`` changed
             it.
         """
-        tracker, kept, given = Tracker(), dict[Item, TrackedInstances](), sequence.poses
-        poses = Poses(given is not None, any(item in redo for item in sequence.items))
-        find = partial(self._find, redo, poses.need_points)
+        kept, given = dict[Item, TrackedInstances](), sequence.poses
+        has_new_sweeps = any(item in redo for item in sequence.items)
+        tracker = SequenceTracker(given is not None, has_new_sweeps)
+        find = partial(self._find, redo, tracker.need_points)
         row = {item: i for i, item in enumerate(sequence.items)}
         workers = min(num_threads(), MAX_WORKERS)
         one_thread = self.segmenter.engine.use_one_thread
@@ -78,22 +72,14 @@ class TrackedJob:
                 for item, future in steps:
                     try:
                         found = future.result()
-                        start = time.perf_counter()
-                        stamp_s = rounded_stamp(sequence.stamps_s[row[item]])
                         one_given = None if given is None else given[row[item]]
-                        pose = poses.next(found, one_given, stamp_s)
-                        odometry_s = time.perf_counter() - start
-                        tracked = track(tracker, stamp_s, pose, found)
-                        track_s = time.perf_counter() - start - odometry_s
+                        tracked = tracker.next(found, one_given, sequence.stamps_s[row[item]])
                     except EXPECTED_ERRORS as error:
                         yield from queue.put_done(failure(item, error))
                         continue
                     if self.both_ways:
                         kept[item] = without_points(tracked)
                     if found.segmented is not None:
-                        timing_ms = found.segmented.timing_ms
-                        timing_ms["track"] += 1000 * track_s
-                        timing_ms["odometry"] = 1000 * odometry_s
                         yield from queue.put(self._write, item, found.segmented, tracked)
                     elif not self.both_ways and not self._is_stored(item, tracked):
                         yield from queue.put(self._again, item, tracked)
@@ -103,11 +89,11 @@ class TrackedJob:
                     yield from queue.put(self._again, item, tracked)
             yield from queue.rest()
 
-    def _find(self, redo: frozenset[Item], need_points: bool, item: Item) -> Found:
+    def _find(self, redo: frozenset[Item], need_points: bool, item: Item) -> TrackerInput:
         if item not in redo:
             points = self.job.read(item).points if need_points else None
-            return Found.earlier(self.job.read_result(item), points)
-        return Found.now(read_and_segment(self.segmenter, self.job, item), need_points)
+            return TrackerInput.earlier(self.job.read_result(item), points)
+        return TrackerInput.now(read_and_segment(self.segmenter, self.job, item), need_points)
 
     def _write(self, item: Item, segmented: Segmented, tracked: TrackedInstances) -> Outcome:
         try:
@@ -133,7 +119,7 @@ class TrackedJob:
 
 def _equals(tracked: TrackedInstances, stored: SweepResult) -> bool:
     """Return whether a ``.json`` holds these instances with these tracks."""
-    counted = _with_points(tracked, Found.earlier(stored).instances)
+    counted = _with_points(tracked, TrackerInput.earlier(stored).instances)
     expected = replace(stored, provenance=None, files=(), num_ground_points=None)
     return SweepResult.of(counted) == expected
 

@@ -7,18 +7,15 @@ import numpy as np
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.recordings.point_cloud2 import stamp_text
+from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.io.sweep import Sweep
-from bev_instseg.jobs.found import (
-    POSE_DIGITS,
-    Found,
-    GivenPoses,
-    rounded_stamp,
-    to_sensor,
-    track,
-)
-from bev_instseg.jobs.job import Job, Segmented, segment_sweep
+from bev_instseg.jobs.job import Job
+from bev_instseg.jobs.one_sweep import Segmented, segment_sweep
+from bev_instseg.jobs.tracker_input import TrackerInput, rounded_pose, rounded_stamp
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.tracking.ego_motion import Float64, StandingSensor, default_odometry
+from bev_instseg.structures import Float64
+from bev_instseg.tracking.given_poses import GivenPoses
+from bev_instseg.tracking.odometry import StandingSensor, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker, with_weak_instances
 
@@ -72,9 +69,9 @@ class LiveTracker:
         self._stamp_s = stamp_s
         pose = self._pool.submit(self._pose, sweep, frame, stamp_ns)
         segmented = segment_sweep(self._segmenter, self._job, sweep, 0.0)
-        rounded = np.round(pose.result(), POSE_DIGITS) + 0.0
-        found = Found.now(segmented, need_points=False)
-        return segmented, track(self._tracker, stamp_s, rounded, found).confirmed()
+        found, rounded = TrackerInput.now(segmented, need_points=False), rounded_pose(pose.result())
+        tracked = self._tracker.update_instances(found.instances, stamp_s, rounded, found.centres_m)
+        return segmented, tracked.confirmed()
 
     def _pose(self, sweep: Sweep, frame: str, stamp_ns: int) -> Float64:
         """Return the (4, 4) pose of the next sweep."""

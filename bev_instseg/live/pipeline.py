@@ -15,7 +15,8 @@ from bev_instseg.io.recordings.transforms import Transform
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import MAX_SWEEPS, Reading
 from bev_instseg.io.sweep import Sweep
-from bev_instseg.jobs.job import Job, segment_sweep
+from bev_instseg.jobs.job import Job
+from bev_instseg.jobs.one_sweep import segment_sweep
 from bev_instseg.jobs.recording_job import EgoBox
 from bev_instseg.jobs.recording_run import in_box
 from bev_instseg.live.follow import LiveTracker, PosesOf

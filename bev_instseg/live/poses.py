@@ -27,7 +27,7 @@ from bev_instseg.io.recordings.poses import (
 from bev_instseg.io.recordings.source import Message
 from bev_instseg.io.recordings.transforms import MOVING_TOPIC, add_transform, named_transforms
 from bev_instseg.live.frames import RobotFrames, Take, transforms_message
-from bev_instseg.tracking.ego_motion import Float64
+from bev_instseg.structures import Float64
 
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
 MAX_WAIT_S = 0.2  # how long a sweep waits for its pose

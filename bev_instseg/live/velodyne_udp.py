@@ -50,7 +50,7 @@ class VelodynePackets:
         except OSError as error:
             self._socket.close()
             raise OSError(error.errno, error.strerror, f"UDP port {port}") from None
-        self.name = f"UDP port {self._socket.getsockname()[1]}"
+        self.name = f"UDP port {self.port}"
         self._sensor = ""
         self._num_other = 0
         self._trouble = ""

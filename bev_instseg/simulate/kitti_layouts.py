@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bev_instseg.datasets.kitti import BoxLabel, parse_boxes, read_boxes
+from bev_instseg.datasets.kitti_files import BoxLabel, parse_boxes, read_boxes
 from bev_instseg.exceptions import KittiError
 from bev_instseg.simulate import lorries, people, riders, vehicles
 from bev_instseg.simulate.meshes import Mesh, fitted

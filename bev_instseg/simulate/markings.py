@@ -56,14 +56,13 @@ class Stripe:
         """Return (N,) bool: which of (N, 2) plan coordinates lie on it."""
         along, across = uv.T if self.along_u else uv.T[::-1]
         low, high = self.ends_m
-        inside = (
-            (np.abs(across - self.across_m) < self.width_m / 2) & (low < along) & (along < high)
-        )
-        length, period = self.dash_m
-        inside &= (along - low) % period < length
-        waves = sum(np.sin(2 * np.pi * (along - low) / wave + wave) for wave in _WORN_WAVES_M)
-        found: NDArray[np.bool_] = inside & (waves < 2.01 - 2 * self.wear)
-        return found
+        inside: NDArray[np.bool_] = np.abs(across - self.across_m) < self.width_m / 2
+        inside &= (low < along) & (along < high)
+        (near,) = np.nonzero(inside)
+        along, (length, period) = along[near] - low, self.dash_m
+        waves = sum(np.sin(2 * np.pi * along / wave + wave) for wave in _WORN_WAVES_M)
+        inside[near] = (along % period < length) & (waves < 2.01 - 2 * self.wear)
+        return inside
 
 
 @dataclass(frozen=True)
@@ -113,18 +112,19 @@ class _Painter:
         self.rng, self.plan = rng, plan
         self.stripes: list[Stripe] = []
         self._num_lines = 0
-        self._reflectivity, self._wear = rng.uniform(0.4, 1.0), rng.beta(1, 3)
+        self._reflectivity = np.exp(rng.uniform(np.log(0.35), np.log(0.95)))
+        self._wear = rng.beta(1, 3)
         self._width_m = rng.uniform(0.1, 0.25)
         self._mouth = _mouth(plan)
 
     def repair(self) -> None:
-        """Add repaired places, darker or brighter than the road and of any size."""
+        """Add repaired places of any size and spots, darker or brighter than the road."""
         rng = self.rng
-        for _ in range(rng.poisson(3)):
+        for is_spot in [False] * rng.poisson(3) + [True] * rng.poisson(8):
             start, across = rng.uniform(-40, 40), rng.normal(0, 5)
-            along_u, width = bool(rng.random() < 0.7), rng.uniform(0.2, 2)
-            ends = start, start + rng.uniform(0.5, 30)
-            shade = rng.uniform(0.25, 0.5)
+            along_u, width = bool(rng.random() < 0.7), rng.uniform(0.2, 0.8 if is_spot else 2)
+            ends = start, start + (rng.uniform(0.2, 1.5) if is_spot else rng.uniform(0.5, 30))
+            shade = rng.uniform(0.2, 0.6 if is_spot else 0.5)
             self.stripes.append(Stripe(ROAD, 0, along_u, across, width, ends, reflectivity=shade))
 
     def paint_main_road(self) -> None:

@@ -10,6 +10,9 @@ from bev_instseg.simulate.street_plan import ROAD, SIDEWALK
 
 OUTLIER = 1  # SemanticKITTI's class of points from rain, void in training and evaluation
 _DROP_SHINE = 0.15
+_ALONG_SPOT = 0.0, -0.4, -0.2, 0.2, 0.4  # places in the spot of a pulse, as shares of its length
+_LONGEST_SPOT_M = 3.0
+_GRAIN, _GRAIN_TIMES = 0.03, (1.2, 2.2)  # bright pebbles: share of the points, how bright
 
 
 def measure(
@@ -36,9 +39,15 @@ def measure(
     surface = scene.mesh.surface[triangle[hit]].astype(np.float32)
     labels = scene.labels[triangle[hit]]
     ground = np.flatnonzero(np.isin(labels, (ROAD, SIDEWALK)))
-    xy = (level[0][hit] + level[1][hit] * distance_m[hit, None])[ground, :2]
-    labels[ground], reflectivity = _painted(scene, xy, labels[ground])
-    surface[ground, 0] = np.where(np.isnan(reflectivity), surface[ground, 0], reflectivity)
+    pulse = hit[ground]
+    xy = (level[0][pulse] + level[1][pulse] * distance_m[pulse, None])[:, :2]
+    spot_m = np.minimum(sensor.spot_m(distance_m[pulse], cosine[pulse]), _LONGEST_SPOT_M)
+    radial = level[1][pulse, :2] / np.linalg.norm(level[1][pulse, :2], axis=1, keepdims=True)
+    labels[ground], surface[ground, 0] = _painted(
+        scene, xy, radial * spot_m[:, None], labels[ground], surface[ground, 0]
+    )
+    grain = rng.random(len(ground)) < _GRAIN
+    surface[ground, 0] *= np.where(grain, rng.uniform(*_GRAIN_TIMES, len(ground)), 1)
     noise_m = rng.normal(0, sensor.range_noise_m, len(hit))
     range_m = (distance_m[hit] + noise_m).astype(np.float32)
     kept = sensor.detects(rng, range_m, cosine[hit], returns=surface[:, 2])
@@ -57,11 +66,35 @@ def measure(
 
 
 def _painted(
-    scene: StreetScene, xy: NDArray[np.float32], ground: NDArray[np.uint32]
+    scene: StreetScene,
+    xy: NDArray[np.float32],
+    spot_m: NDArray[np.float32],
+    ground: NDArray[np.uint32],
+    reflectivity: NDArray[np.float32],
 ) -> tuple[NDArray[np.uint32], NDArray[np.float32]]:
-    """Return labels and reflectivities, see `Markings.find`, of (N, 2) points around the sensor."""
+    """Add the paint to points on the ground.
+
+    A pulse lights a spot, which is long where it grazes the ground. The label of a point is that of
+    the middle of its spot, and its reflectivity the mean over the spot.
+
+    Args:
+        scene: The scene.
+        xy: (N, 2) points around the sensor, metres.
+        spot_m: (N, 2) from one end of each spot to the other, metres.
+        ground: (N,) uint32 class of the ground.
+        reflectivity: (N,) float32 of the ground.
+
+    Returns:
+        Labels and reflectivities.
+    """
     c, s = np.cos(scene.yaw_rad), np.sin(scene.yaw_rad)
-    world = xy @ np.array([[c, s], [-s, c]]) + scene.origin[:2]
-    label, reflectivity = scene.markings.find(np.column_stack(scene.plan.to_plan(world)), ground)
-    label[label >> 16 > 0] += np.uint32(len(scene.headings_rad) << 16)
-    return label, reflectivity
+    turn = np.array([[c, s], [-s, c]])
+    labels, seen = [], []
+    for share in _ALONG_SPOT:
+        world = (xy + share * spot_m) @ turn + scene.origin[:2]
+        label, paint = scene.markings.find(np.column_stack(scene.plan.to_plan(world)), ground)
+        labels.append(label)
+        seen.append(np.where(np.isnan(paint), reflectivity, paint))
+    middle = labels[0]
+    middle[middle >> 16 > 0] += np.uint32(len(scene.headings_rad) << 16)
+    return middle, np.mean(seen, axis=0)

@@ -54,6 +54,8 @@ class SensorConfig:
     """Pulses per beam and sweep."""
     height_m: Positive = 1.73
     """Height of the sensor above the ground, metres."""
+    divergence_mrad: NotNegative = 3.0
+    """Full angle of the beam: how fast its spot grows, milliradians."""
     max_range_m: Positive = 80.0
     """Echoes from farther away are lost, metres."""
     range_noise_m: NotNegative = 0.02
@@ -166,6 +168,18 @@ class SensorConfig:
         chance *= np.exp(-2 * self.rain_per_m * range_m)
         detected: NDArray[np.bool_] = rng.random(len(chance)) < chance
         return (range_m < self.max_range_m) & detected
+
+    def spot_m(
+        self, range_m: NDArray[np.float32], cosine: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Return (N,) the length of the spots that pulses light on a surface, metres.
+
+        Args:
+            range_m: (N,) true ranges, metres.
+            cosine: (N,) cosines of the angles of incidence, 0..1.
+        """
+        length_m = range_m * self.divergence_mrad / np.maximum(cosine, 1e-6) / 1000
+        return length_m.astype(np.float32)
 
     def drops(
         self, rng: np.random.Generator, distance_m: NDArray[np.float32]

@@ -7,6 +7,6 @@
 - `continuity`: pauses and jumps, after which all objects get new ids.
 - `motion`: which objects move, and where their front is.
 - `learned_centres`: the centre of an object as its points predict it.
-- `ego_motion`: poses of the sensor, and times, from files or by KISS-ICP.
+- `given_poses`: poses of the sensor, and times, from files; `odometry`: poses by KISS-ICP.
 - `smooth`: results that also use later sweeps; `whole_path`: motion from a whole track.
 """

@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from bev_instseg.structures import Float64
 from bev_instseg.tracking.kalman import squared_distance
 from bev_instseg.tracking.state import State
 
-Float64 = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 GATE = 13.8  # squared Mahalanobis distance that 99.9 % of matches in a plane stay below

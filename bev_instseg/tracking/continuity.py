@@ -3,9 +3,8 @@
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import Float64
 
 PAUSE_S, PAUSE_GAPS = 2.0, 5.0  # a pause is longer than this, and than this many usual gaps
 NUM_GAPS = 5  # the usual gap is the median of the last few

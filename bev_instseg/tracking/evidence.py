@@ -9,7 +9,7 @@ above one threshold, and no longer confirmed below a lower one.
 import numpy as np
 from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import Float64
 
 KEPT = 0.7  # share of the log odds that remains from one sweep to the next
 SEEN, MISSED = 0.5, -1.5  # log odds of being found, and of being missed, in one sweep

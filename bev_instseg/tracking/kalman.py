@@ -5,9 +5,8 @@ noise that is constant between two sweeps.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import Float64
 
 
 def predict(

@@ -6,7 +6,7 @@ A box has an axis but no front. Once an object has moved, its front is known and
 import numpy as np
 from numpy.typing import NDArray
 
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import Float64
 
 SURE = 9.0  # squared Mahalanobis distance of a velocity from zero (98.9 %)
 MIN_WAY_M, WAY_PER_LENGTH = 0.5, 0.3  # a box's centre shifts while its object comes into view

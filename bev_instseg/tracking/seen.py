@@ -1,12 +1,9 @@
 """The instances of one sweep in world coordinates."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bev_instseg.structures import Instances
+from bev_instseg.structures import Float64, Instances
 from bev_instseg.tracking.motion import axis_of
-
-Float64 = NDArray[np.float64]
 
 CENTRE_NOISE_M, NOISE_PER_M = 0.08, 0.06  # of a measured centre, along a side of the box
 

@@ -65,6 +65,12 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     return dict(zip(sweeps, judged, strict=True))
 
 
+def without_points(tracked: TrackedInstances) -> TrackedInstances:
+    """Return the same without points, to keep many sweeps in memory."""
+    none = replace(tracked.instances, labels=np.zeros(0, np.int32), ground=None)
+    return replace(tracked, instances=none)
+
+
 def _copied(tracks: Tracks) -> Tracks:
     """Return a copy, to be filled."""
     return tracks.take(np.arange(len(tracks)))

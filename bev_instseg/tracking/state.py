@@ -5,9 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import UNKNOWN
-
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import UNKNOWN, Float64
 
 
 @dataclass(frozen=True)

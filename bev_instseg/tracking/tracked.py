@@ -7,9 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import UNKNOWN, Float32, Instance, Instances, Int32, check_array
-
-Float64 = NDArray[np.float64]
+from bev_instseg.structures import (
+    UNKNOWN,
+    Float32,
+    Float64,
+    Instance,
+    Instances,
+    Int32,
+    check_array,
+)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import UNKNOWN, Float32, Instances
+from bev_instseg.structures import UNKNOWN, Float32, Float64, Instances
 from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
 from bev_instseg.tracking.continuity import Continuity
-from bev_instseg.tracking.ego_motion import Odometry, default_odometry
 from bev_instseg.tracking.kalman import correct, predict
 from bev_instseg.tracking.learned_centres import learned_centres
 from bev_instseg.tracking.motion import AXIS_KEPT, MIN_SWEEPS_MOVING, heading, is_moving
+from bev_instseg.tracking.odometry import Odometry, default_odometry
 from bev_instseg.tracking.seen import Seen
 from bev_instseg.tracking.state import State, behaviour, empty_state
 from bev_instseg.tracking.tracked import TrackedInstances, Tracks
@@ -22,7 +22,6 @@ from bev_instseg.tracking.tracked import TrackedInstances, Tracks
 if TYPE_CHECKING:  # torch
     from bev_instseg.segmenter import Segmenter
 
-Float64 = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 WEAK_SCORE = 0.2  # instances with a lower score are not considered
@@ -137,12 +136,12 @@ class Tracker:
         missed = np.ones(len(self._state), bool)
         missed[tracks] = False
         self._renew(tracks, found, seen, stamp_s)
-        self._miss(missed, seen, stamp_s)
+        self._miss(missed, seen)
         born = np.flatnonzero(row < 0)
         row[born] = len(self._state) + np.arange(len(born))
         self._state.append(self._births(born, seen, stamp_s))
         result = self._result(row, seen, stamp_s)
-        self._state.keep(self._alive(stamp_s, seen))
+        self._state.keep(self._alive(stamp_s))
         self._stamp_s = stamp_s
         return replace(result, notices=(f"{broken}: all objects get new ids",) if broken else ())
 
@@ -194,7 +193,7 @@ class Tracker:
         s.heading_rad = heading(s.axis, velocity, s.moving, s.front_known, s.heading_rad)
         s.anchor_m[s.moving] = s.mean[s.moving, :2]
 
-    def _miss(self, missed: NDArray[np.bool_], seen: Seen, stamp_s: float) -> None:
+    def _miss(self, missed: NDArray[np.bool_], seen: Seen) -> None:
         """Lower the belief in tracks that were missed and should have been seen."""
         s = self._state
         at = s.mean[:, :2] - seen.pose[:2, 3]
@@ -260,7 +259,7 @@ class Tracker:
         result = TrackedInstances(judged, tracks, stamp_s, seen.pose)
         return result.with_doubtful_as_unknown().by_score()
 
-    def _alive(self, stamp_s: float, seen: Seen) -> NDArray[np.bool_]:
+    def _alive(self, stamp_s: float) -> NDArray[np.bool_]:
         """Return which tracks to keep until the next sweep."""
         s = self._state
         behind = np.zeros(len(s), bool)

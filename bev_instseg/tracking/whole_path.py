@@ -5,11 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.structures import Float64
 from bev_instseg.tracking.kalman import correct, look_back, predict
 from bev_instseg.tracking.motion import MIN_SWEEPS_MOVING, heading, is_moving
 from bev_instseg.tracking.state import behaviour
-
-Float64 = NDArray[np.float64]
 
 
 class Sightings(NamedTuple):

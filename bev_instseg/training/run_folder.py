@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from bev_instseg.checkpoint import load_state, save_state
-from bev_instseg.config import Config, save_config
+from bev_instseg.config import Config
+from bev_instseg.config_files import save_config
 from bev_instseg.exceptions import CheckpointError, ConfigError, TrainingError
 from bev_instseg.file_io import write_atomic
 from bev_instseg.model_files import stored_config

@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from bev_instseg.checkpoint import load_model, save_weights
-from bev_instseg.config import Config, config_to_dict
+from bev_instseg.config import Config
+from bev_instseg.config_files import config_to_dict
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.exceptions import TrainingError

@@ -10,11 +10,13 @@ import numpy as np
 
 from bev_instseg.config import Config
 from bev_instseg.datasets.frames import FrameRef, list_frames
+from bev_instseg.ops.relative_intensity import relative_intensity
 from bev_instseg.ops.voxelize import on_grid, point_heights, voxelize
 from bev_instseg.structures import Float32, Frame, Pillars
 from bev_instseg.training import augment
 from bev_instseg.training.cutouts import Cutout, cut_objects, group_by_class, hash_databases
-from bev_instseg.training.paste import NO_POINTS, OBSTACLE_M, paste_some
+from bev_instseg.training.occlusion import NO_POINTS
+from bev_instseg.training.paste import OBSTACLE_M, paste_some
 from bev_instseg.training.pieces import cut_into_pieces
 from bev_instseg.training.targets import PillarTargets, make_targets
 
@@ -88,6 +90,9 @@ def read_frame_on_grid(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
         background=frame.background if config.loss.semantic_weight else None,
     )
     height_m = point_heights(frame.points, config.grid)
+    if config.model.relative_intensity:
+        points = relative_intensity(frame.points, config.grid, height_m)
+        frame = dataclasses.replace(frame, points=points)
     return augment.select_points(frame, height_m, np.isfinite(height_m))
 
 

@@ -11,15 +11,9 @@ from bev_instseg.colours import colours_of, instance_colours
 from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Frame, Instances, Pillars
 from bev_instseg.visualize.appearance import instance_texts
-from bev_instseg.visualize.bev_map import (
-    MapContent,
-    Rings,
-    encode_png,
-    fill_map,
-    new_maps,
-    save_png,
-)
+from bev_instseg.visualize.bev_map import MapContent, Rings, fill_map, new_maps
 from bev_instseg.visualize.box_corners import Float
+from bev_instseg.visualize.figure_png import encode_png, save_png
 
 RANGE_M = 50.0
 AROUND_SENSOR = RANGE_M, (0.0, 0.0)  # half the side and the middle of the square that is shown

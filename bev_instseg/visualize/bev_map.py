@@ -1,28 +1,25 @@
-"""The map of a bird's-eye picture: axes in metres, points, boxes, texts that do not overlap.
+"""The map of a bird's-eye picture: axes in metres, points, boxes, rings and texts.
 
 Matplotlib is imported by the functions that draw with it.
 """
 
-import io
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.file_io import write_atomic
 from bev_instseg.structures import Float32, Instances
 from bev_instseg.visualize.appearance import class_colours, point_greys
 from bev_instseg.visualize.box_corners import Float, box_corners
+from bev_instseg.visualize.figure_png import DPI
+from bev_instseg.visualize.place_texts import place_beside_boxes, text_sizes_m
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 200
 PANEL_PX = 1600  # side of a map with its title and tick labels
 MAP_PX = 1440  # side of the map alone
 MAP_LEFT_PX, MAP_BOTTOM_PX = 105, 85
@@ -33,7 +30,6 @@ SPACINGS_M = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of range rings and
 PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
 TEXT: dict[str, Any] = {"fontsize": TEXT_PT, "ha": "center", "va": "center", "bbox": PAPER}
 VOID_RGB = (0.93, 0.80, 0.55)
-NEAREST_GAP_PX, LARGER_GAPS_PX = 5, (30, 60, 90)  # between a box and its text
 
 
 @dataclass(frozen=True, eq=False)
@@ -255,24 +251,6 @@ def shorten(text: str, max_chars: int) -> str:
     return text if len(text) <= max_chars else "…" + text[1 - max_chars :]
 
 
-def save_png(figure: "Figure", path: str | Path) -> None:
-    """Write a figure as a PNG at `DPI`, replacing the file atomically.
-
-    Raises:
-        OSError: The file cannot be written.
-    """
-    write_atomic(path, encode_png(figure))
-
-
-def encode_png(figure: "Figure") -> bytes:
-    """Return a figure as a PNG at `DPI`; characters that the font lacks become boxes."""
-    # For the whole process, as warnings.catch_warnings does not work in several threads.
-    warnings.filterwarnings("ignore", r"Glyph \d+ .* missing from", UserWarning)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"compress_level": 3})
-    return buffer.getvalue()
-
-
 def _rasterize(content: MapContent, range_m: float, middle: Float) -> Float32:
     """Return (MAP_PX, MAP_PX, 3) RGB 0..1 on white, rows by x, columns by -y; instances on top."""
     points = content.points
@@ -295,68 +273,3 @@ def _rasterize(content: MapContent, range_m: float, middle: Float) -> Float32:
             at = np.clip(row + down, 0, MAP_PX - 1), np.clip(column + right, 0, MAP_PX - 1)
             image[at] = rgb[order]
     return image
-
-
-def text_sizes_m(texts: Sequence[str], size_pt: float, pixel_m: float) -> Float:
-    """Estimate the room that texts take on a map.
-
-    Args:
-        texts: K texts; one with several lines is as wide as its longest line.
-        size_pt: Font size.
-        pixel_m: Side of a pixel.
-
-    Returns:
-        (K, 2) width and height in metres.
-    """
-    lines = [text.split("\n") for text in texts]
-    sizes = [(0.58 * max(map(len, parts)), 1.2 * len(parts)) for parts in lines]
-    return np.array(sizes).reshape(-1, 2) * (size_pt * DPI / 72) * pixel_m
-
-
-def place_beside_boxes(
-    low_m: Float,
-    high_m: Float,
-    sizes_m: Float,
-    range_m: float,
-    pixel_m: float,
-    first: Sequence[int] = (),
-) -> tuple[dict[int, Float], list[tuple[Float, Float]]]:
-    """Place each text beside its box so that it covers no other text, no box and no map edge.
-
-    Args:
-        low_m: (K, 2) lower bounds y, x of the boxes in metres, relative to the middle of the map.
-        high_m: (K, 2) upper bounds.
-        sizes_m: (K, 2) sizes of the texts along y and x.
-        range_m: Half the side of the map.
-        pixel_m: Side of a pixel.
-        first: The boxes whose texts are placed before the others.
-
-    Returns:
-        The middle (y, x) of each text by the index of its box, without boxes outside the map and
-        texts that do not fit; and leader lines from the more distant texts to their boxes.
-    """
-    directions = np.array([(-1, 0), (1, 0), (0, 1), (0, -1), (-1, 1), (1, 1), (-1, -1), (1, -1)])
-    taken = np.concatenate([low_m, high_m], axis=1)
-    places, leaders = {}, []
-    for k in dict.fromkeys([*first, *range(len(sizes_m))]):
-        middle = (low_m[k] + high_m[k]) / 2
-        if (np.abs(middle) > range_m).any():
-            continue
-        half = sizes_m[k] / 2
-        reach = (high_m[k] - low_m[k]) / 2 + half
-        for gap_px in (NEAREST_GAP_PX, *LARGER_GAPS_PX):
-            spots = middle + directions * (reach + gap_px * pixel_m)
-            inside = (np.abs(spots) + half <= range_m).all(axis=1)
-            apart = (
-                np.abs(spots[:, None] - (taken[:, :2] + taken[:, 2:]) / 2)
-                > half + (taken[:, 2:] - taken[:, :2]) / 2
-            )
-            free = np.flatnonzero(inside & apart.any(axis=2).all(axis=1))
-            if len(free):
-                spot = spots[free[0]]
-                places[k] = spot
-                taken = np.vstack([taken, np.concatenate([spot - half, spot + half])])
-                if gap_px != NEAREST_GAP_PX:
-                    leaders.append((np.clip(middle, spot - half, spot + half), middle))
-                break
-    return places, leaders

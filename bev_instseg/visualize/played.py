@@ -5,10 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.structures import Float32
+from bev_instseg.structures import Float32, Float64
 from bev_instseg.tracking.tracked import TrackedInstances
-
-Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from bev_instseg.colours import UNKNOWN_RGB, colours_of_ids
 from bev_instseg.structures import UNKNOWN
-from bev_instseg.visualize.bev_map import DPI, PANEL_PX, encode_png
+from bev_instseg.visualize.bev_map import PANEL_PX
+from bev_instseg.visualize.figure_png import DPI, encode_png
 
 if TYPE_CHECKING:  # matplotlib is imported where it is needed
     from matplotlib.axes import Axes

@@ -4,13 +4,12 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bev_instseg.visualize.bev_map import save_png
+from bev_instseg.structures import Float64
+from bev_instseg.visualize.figure_png import save_png
 
 NOT_LOSSES = ("step", "time_s", "lr")
 VALIDATION, PQ = "val_", "val_pq_"  # prefixes of columns
-Float64 = NDArray[np.float64]
 
 
 def draw_training(csv_path: str | Path, png_path: str | Path) -> None:

@@ -22,9 +22,12 @@ using bev_instseg::Result;
 using bev_instseg::Segmenter;
 
 constexpr const char* kUsage =
-    "usage: segment_file MODEL SWEEP... [--out DIR] [--repeat N] [--threads N]\n"
+    "usage: segment_file MODEL SWEEP... [--unknown] [--ground] [--out DIR] [--repeat N]\n"
+    "                    [--threads N]\n"
     "  MODEL        .onnx or .xml with its .json, from bev-instseg export\n"
     "  SWEEP        .bin of four float32 per point: x, y, z in metres, intensity 0..1\n"
+    "  --unknown    also find other objects that stand on the ground\n"
+    "  --ground     also find the points on the ground\n"
     "  --out DIR    write a SemanticKITTI .label file for each sweep\n"
     "  --repeat N   segment each sweep N times and print the median time\n"
     "  --threads N  threads of the network (default: OpenVINO chooses)\n";
@@ -35,6 +38,7 @@ struct Arguments {
   std::string out;
   int repeat = 1;
   int threads = 0;
+  bev_instseg::Extras extras;
 };
 
 Arguments parse(int argc, char** argv) {
@@ -42,6 +46,10 @@ Arguments parse(int argc, char** argv) {
   std::vector<std::string> files;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
+    if (word == "--unknown" || word == "--ground") {
+      (word == "--unknown" ? arguments.extras.unknown : arguments.extras.ground) = true;
+      continue;
+    }
     const bool is_option = word == "--out" || word == "--repeat" || word == "--threads";
     if (!is_option && word.rfind("--", 0) != 0) {
       files.push_back(word);
@@ -96,7 +104,8 @@ void check_names(const Arguments& arguments) {
   }
 }
 
-/// Write each point's class in the low and instance in the high 16 bits; 0: no object.
+/// Write each point's class in the low and instance in the high 16 bits; 0: neither object nor
+/// ground.
 void write_labels(const std::filesystem::path& path, const Result& result) {
   std::vector<std::uint32_t> words = {0};
   for (const auto& one : result.instances) {
@@ -106,15 +115,24 @@ void write_labels(const std::filesystem::path& path, const Result& result) {
     throw std::runtime_error(path.string() + ": a .label file holds at most 65535 instances");
   }
   std::ofstream file(path, std::ios::binary);
-  for (const std::int32_t label : result.labels) {
-    file.write(reinterpret_cast<const char*>(&words[label]), sizeof(std::uint32_t));
+  for (std::size_t i = 0; i < result.labels.size(); ++i) {
+    const bool is_ground = !result.ground.empty() && result.ground[i];
+    const std::uint32_t word = is_ground ? bev_instseg::kGroundLabel : words[result.labels[i]];
+    file.write(reinterpret_cast<const char*>(&word), sizeof word);
   }
   if (!file.flush()) throw std::runtime_error(path.string() + ": cannot be written; check --out");
 }
 
 void print(const std::string& sweep, const Result& result, double median_ms) {
-  std::printf("%s: %zu points, %zu instances, %.1f ms\n", sweep.c_str(), result.labels.size(),
-              result.instances.size(), median_ms);
+  for (const std::string& warning : result.warnings) {
+    std::fprintf(stderr, "%s: %s\n", sweep.c_str(), warning.c_str());
+  }
+  std::printf("%s: %zu points, %zu instances, ", sweep.c_str(), result.labels.size(),
+              result.instances.size());
+  if (!result.ground.empty()) {
+    std::printf("%td on the ground, ", std::count(result.ground.begin(), result.ground.end(), 1));
+  }
+  std::printf("%.1f ms\n", median_ms);
   if (result.instances.empty()) return;
   std::puts("number class score points x y z length width height yaw");
   for (const auto& one : result.instances) {
@@ -130,7 +148,7 @@ void run(const Arguments& arguments) {
     check_names(arguments);
     std::filesystem::create_directories(arguments.out);
   }
-  Segmenter segmenter(arguments.model, arguments.threads);
+  Segmenter segmenter(arguments.model, arguments.threads, arguments.extras);
   for (const std::string& sweep : arguments.sweeps) {
     const std::vector<Point> points = read_points(sweep);
     Result result;

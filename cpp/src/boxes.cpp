@@ -10,7 +10,8 @@ namespace {
 
 constexpr int kHeadings = 90;
 constexpr int kAxes = 2 * kHeadings;
-constexpr double kRadiansPerDegree = 3.141592653589793 / 180;
+constexpr double kPi = 3.141592653589793;
+constexpr double kRadiansPerDegree = kPi / 180, kDegreesPerRadian = 180 / kPi;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 /// The axes of all rectangles: number h is along heading h degrees, number h + 90 across it.
@@ -26,11 +27,43 @@ struct Axes {
   }
 };
 
+const Axes& all_axes() {
+  static const Axes axes;
+  return axes;
+}
+
+/// From where to where points extend along an axis.
+struct Span {
+  double low = kInfinity, high = -kInfinity;
+
+  void widen(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+
+  double size() const { return high - low; }
+  double middle() const { return (low + high) / 2; }
+};
+
+/// Return the box with these spans along a heading of 0..179 degrees, across it and along z.
+Box make_box(int heading, const Span& along, const Span& across, const Span& z) {
+  const double cos = all_axes().x[heading], sin = all_axes().y[heading];
+  const double u = along.middle(), v = across.middle();
+  const int of_length = along.size() >= across.size() ? heading : heading + 90;
+  return {static_cast<float>(u * cos - v * sin),
+          static_cast<float>(u * sin + v * cos),
+          static_cast<float>(z.middle()),
+          static_cast<float>(std::max(along.size(), across.size())),
+          static_cast<float>(std::min(along.size(), across.size())),
+          static_cast<float>(z.size()),
+          static_cast<float>(((of_length + 90) % 180 - 90) * kRadiansPerDegree)};
+}
+
 /// The bounds of an instance along each axis, and the sum of its points' distances to the nearest
 /// edge of the rectangle of each heading.
 struct Extent {
   std::array<double, kAxes> low, high;
-  double z_low = kInfinity, z_high = -kInfinity;
+  Span z;
   std::array<double, kHeadings> edge_distance{};
 
   Extent() {
@@ -39,9 +72,8 @@ struct Extent {
   }
 
   void widen(const Point& point, const Axes& axes) {
-    const double x = point.x, y = point.y, z = point.z;
-    z_low = std::min(z_low, z);
-    z_high = std::max(z_high, z);
+    const double x = point.x, y = point.y;
+    z.widen(point.z);
     for (int a = 0; a < kAxes; ++a) {
       const double at = x * axes.x[a] + y * axes.y[a];
       low[a] = at < low[a] ? at : low[a];
@@ -63,21 +95,29 @@ struct Extent {
     }
   }
 
-  Box box(const Axes& axes) const {
+  Box box() const {
     const auto best = std::min_element(edge_distance.begin(), edge_distance.end());
     const int along = static_cast<int>(best - edge_distance.begin());  // the smaller of equals
     const int across = along + kHeadings;
-    const double length = high[along] - low[along], width = high[across] - low[across];
-    const double u = (low[along] + high[along]) / 2, v = (low[across] + high[across]) / 2;
-    const double cos = axes.x[along], sin = axes.y[along];
-    const int heading = length >= width ? along : along - kHeadings;
-    return {static_cast<float>(u * cos - v * sin),
-            static_cast<float>(u * sin + v * cos),
-            static_cast<float>((z_low + z_high) / 2),
-            static_cast<float>(std::max(length, width)),
-            static_cast<float>(std::min(length, width)),
-            static_cast<float>(z_high - z_low),
-            static_cast<float>(heading * kRadiansPerDegree)};
+    return make_box(along, {low[along], high[along]}, {low[across], high[across]}, z);
+  }
+};
+
+/// The number of a group's points and the sums of their x, y, x^2, xy and y^2.
+struct Moments {
+  double n = 0, x = 0, y = 0, xx = 0, xy = 0, yy = 0;
+
+  void add(double px, double py) {
+    n += 1;
+    x += px, y += py;
+    xx += px * px, xy += px * py, yy += py * py;
+  }
+
+  /// Return the heading of the principal axis, 0..179 degrees.
+  int heading() const {
+    const double axis =
+        0.5 * std::atan2(2 * (xy - x * y / n), (xx - x * x / n) - (yy - y * y / n));
+    return static_cast<int>(std::lrint(axis * kDegreesPerRadian) + 180) % 180;
   }
 };
 
@@ -85,7 +125,7 @@ struct Extent {
 
 std::vector<Box> oriented_boxes(const Point* points, const std::vector<std::int32_t>& labels,
                                 std::size_t num_instances) {
-  static const Axes axes;
+  const Axes& axes = all_axes();
   std::vector<Extent> extents(num_instances);
   for (std::size_t i = 0; i < labels.size(); ++i) {
     if (labels[i] > 0) extents[labels[i] - 1].widen(points[i], axes);
@@ -94,7 +134,36 @@ std::vector<Box> oriented_boxes(const Point* points, const std::vector<std::int3
     if (labels[i] > 0) extents[labels[i] - 1].add_edge_distance(points[i], axes);
   }
   std::vector<Box> boxes;
-  for (const Extent& extent : extents) boxes.push_back(extent.box(axes));
+  for (const Extent& extent : extents) boxes.push_back(extent.box());
+  return boxes;
+}
+
+std::vector<Box> principal_boxes(const Point* points, const std::vector<std::int32_t>& labels,
+                                 std::int32_t before, std::size_t num_groups) {
+  const Axes& axes = all_axes();
+  std::vector<Moments> moments(num_groups);
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] > before) moments[labels[i] - before - 1].add(points[i].x, points[i].y);
+  }
+  struct Spans {
+    int heading;
+    Span along, across, z;
+  };
+  std::vector<Spans> spans;
+  for (const Moments& each : moments) spans.push_back({each.heading(), {}, {}, {}});
+  for (std::size_t i = 0; i < labels.size(); ++i) {
+    if (labels[i] <= before) continue;
+    Spans& own = spans[labels[i] - before - 1];
+    const double cos = axes.x[own.heading], sin = axes.y[own.heading];
+    const double x = points[i].x, y = points[i].y;
+    own.along.widen(x * cos + y * sin);
+    own.across.widen(y * cos - x * sin);
+    own.z.widen(points[i].z);
+  }
+  std::vector<Box> boxes;
+  for (const Spans& own : spans) {
+    boxes.push_back(make_box(own.heading, own.along, own.across, own.z));
+  }
   return boxes;
 }
 

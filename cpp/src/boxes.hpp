@@ -16,4 +16,11 @@ namespace bev_instseg {
 std::vector<Box> oriented_boxes(const Point* points, const std::vector<std::int32_t>& labels,
                                 std::size_t num_instances);
 
+/// Fit an upright box around the points of each group, along the principal axis seen from above.
+///
+/// @param labels (N,) label of each point; those of the groups are before + 1..before + num_groups,
+///     and each group has a point.
+std::vector<Box> principal_boxes(const Point* points, const std::vector<std::int32_t>& labels,
+                                 std::int32_t before, std::size_t num_groups);
+
 }  // namespace bev_instseg

@@ -1,11 +1,41 @@
 #include "config.hpp"
 
+#include <algorithm>
 #include <climits>
 #include <cmath>
+#include <initializer_list>
 #include <stdexcept>
+#include <string_view>
 
 namespace bev_instseg {
 namespace {
+
+constexpr int kMax = 1'000'000'000;  // limit of numbers that have no natural one
+
+/// Refuse keys that are not known: results might depend on them.
+void check_keys(const Json& json, const std::string& name,
+                std::initializer_list<std::string_view> known) {
+  for (const auto& [key, value] : json.object(name)) {
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      throw std::runtime_error(name + "." + key + " is not a setting of this version");
+    }
+  }
+}
+
+double number_in(const Json& json, const std::string& name, int low, int high) {
+  const double found = json.number(name);
+  if (found < low || found > high) {
+    throw std::runtime_error(name + " is not in " + std::to_string(low) + ".." +
+                             std::to_string(high));
+  }
+  return found;
+}
+
+double positive_number(const Json& json, const std::string& name) {
+  const double found = number_in(json, name, 0, kMax);
+  if (found == 0) throw std::runtime_error(name + " is not positive");
+  return found;
+}
 
 struct Range {
   double low, high;
@@ -44,8 +74,9 @@ int read_sparse_levels(const Json& sidecar) {
 }
 
 Grid read_grid(const Json& sidecar) {
-  const double cell_m = sidecar.at("config.grid.cell_m").number("config.grid.cell_m");
-  if (!(cell_m > 0)) throw std::runtime_error("config.grid.cell_m is not positive");
+  check_keys(sidecar.at("config.grid"), "config.grid",
+             {"x_range_m", "y_range_m", "z_range_m", "cell_m"});
+  const double cell_m = positive_number(sidecar.at("config.grid.cell_m"), "config.grid.cell_m");
   const std::string x_name = "config.grid.x_range_m", y_name = "config.grid.y_range_m";
   const Range x = read_range(sidecar, x_name), y = read_range(sidecar, y_name);
   const Range z = read_range(sidecar, "config.grid.z_range_m");
@@ -59,17 +90,33 @@ Grid read_grid(const Json& sidecar) {
 }
 
 ClassConfig read_class(const Json& json, const std::string& name) {
-  const auto whole = [&](const char* key) { return json.at(key).whole_number(name + "." + key); };
-  const int label = whole("label");
-  if (label < 1 || label > 0xFFFF) throw std::runtime_error(name + ".label is not in 1..65535");
-  const double max_height_m = json.at("max_height_m").number(name + ".max_height_m");
-  for (const auto& [key, value] : std::get<Json::Object>(json.value)) {
-    if (key == "piece_m" && value.number(name + ".piece_m") > 0) {
-      throw std::runtime_error(name + ".piece_m: joining pieces is not implemented in C++");
+  check_keys(json, name, {"name", "label", "kitti", "semantickitti", "min_points", "max_height_m",
+                          "piece_m"});
+  const auto whole = [&](const char* key, int low, int high) {
+    number_in(json.at(key), name + "." + key, low, high);
+    return json.at(key).whole_number(name + "." + key);
+  };
+  const Json* piece_m = json.find("piece_m");  // older files have none
+  return {json.at("name").text(name + ".name"), whole("label", 1, 0xFFFF),
+          whole("min_points", 0, kMax),
+          static_cast<float>(positive_number(json.at("max_height_m"), name + ".max_height_m")),
+          piece_m && number_in(*piece_m, name + ".piece_m", 0, kMax) > 0};
+}
+
+/// Append the classes; each has its own name and label.
+void read_classes(const Json& sidecar, std::vector<ClassConfig>& classes) {
+  const std::string name = "config.classes";
+  for (const Json& json : sidecar.at(name).array(name)) {
+    const ClassConfig read = read_class(json, name);
+    for (const ClassConfig& other : classes) {
+      if (other.name == read.name || other.label == read.label) {
+        throw std::runtime_error(name + ": two have the name " + read.name + " or the label " +
+                                 std::to_string(read.label));
+      }
     }
+    classes.push_back(read);
   }
-  return {json.at("name").text(name + ".name"), label, whole("min_points"),
-          static_cast<float>(max_height_m)};
+  if (classes.empty()) throw std::runtime_error(name + " is empty");
 }
 
 std::array<double, 3> read_coefficients(const Json& json, const std::string& name) {
@@ -82,22 +129,28 @@ std::array<double, 3> read_coefficients(const Json& json, const std::string& nam
 
 Config read_config(const Json& sidecar) {
   Config config;
+  check_keys(sidecar.at("config"), "config",
+             {"grid", "classes", "data", "model", "loss", "cluster", "augment", "train"});
+  check_keys(sidecar.at("config.cluster"), "config.cluster",
+             {"seed_threshold", "member_threshold", "min_free", "min_height_m", "calibration",
+              "score_threshold"});
   config.grid = read_grid(sidecar);
+  const Json* relative =
+      sidecar.at("config.model").find("relative_intensity");  // not in older files
+  config.relative_intensity = relative && relative->boolean("config.model.relative_intensity");
   config.sparse_levels = read_sparse_levels(sidecar);
-  const std::string classes = "config.classes", calibration = "config.cluster.calibration";
-  for (const Json& json : sidecar.at(classes).array(classes)) {
-    config.classes.push_back(read_class(json, classes));
-  }
-  if (config.classes.empty()) throw std::runtime_error(classes + " is empty");
-  const auto threshold = [&](const std::string& key) {
+  read_classes(sidecar, config.classes);
+  const auto fraction = [&](const std::string& key) {
     const std::string name = "config.cluster." + key;
-    return sidecar.at(name).number(name);
+    return number_in(sidecar.at(name), name, 0, 1);
   };
-  config.seed_threshold = static_cast<float>(threshold("seed_threshold"));
-  config.member_threshold = static_cast<float>(threshold("member_threshold"));
-  config.min_free = threshold("min_free");
-  config.min_height_m = static_cast<float>(threshold("min_height_m"));
-  config.score_threshold = static_cast<float>(threshold("score_threshold"));
+  config.seed_threshold = static_cast<float>(fraction("seed_threshold"));
+  config.member_threshold = static_cast<float>(fraction("member_threshold"));
+  config.min_free = fraction("min_free");
+  config.score_threshold = static_cast<float>(fraction("score_threshold"));
+  const std::string min_height_m = "config.cluster.min_height_m";
+  config.min_height_m = static_cast<float>(sidecar.at(min_height_m).number(min_height_m));
+  const std::string calibration = "config.cluster.calibration";
   for (const Json& json : sidecar.at(calibration).array(calibration)) {
     config.calibration.push_back(read_coefficients(json, calibration));
   }

@@ -22,11 +22,13 @@ struct ClassConfig {
   int label;           // in .label files
   int min_points;      // instances with fewer points are dropped
   float max_height_m;  // points higher than this above the ground are left out
+  bool in_pieces;      // whether its objects are learned in pieces, to be joined
 };
 
 struct Config {
   Grid grid;
-  int sparse_levels;  // of the network; the grid's sides are multiples of its coarsest stride
+  bool relative_intensity;  // whether the network expects intensities relative to the ground's
+  int sparse_levels;        // of the network; the grid's sides are multiples of its coarsest stride
   std::vector<ClassConfig> classes;
   float seed_threshold, member_threshold;
   double min_free;
@@ -38,7 +40,8 @@ struct Config {
 /// Read the configuration of a model.
 ///
 /// @param sidecar The .json beside the model.
-/// @throws std::runtime_error A key is missing or has a wrong value; the message names the key.
+/// @throws std::runtime_error A key is missing or unknown, or has a wrong value; the message names
+///     it.
 Config read_config(const Json& sidecar);
 
 }  // namespace bev_instseg

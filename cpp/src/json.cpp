@@ -90,7 +90,7 @@ class Parser {
     return items;
   }
 
-  double number() {
+  Json::Number number() {
     const auto is_digit = [this] { return peek() >= '0' && peek() <= '9'; };
     const auto skip_digits = [&] {
       if (!is_digit()) fail("not a JSON value");
@@ -104,11 +104,12 @@ class Parser {
       if (!take("+")) take("-");
       skip_digits();
     }
+    const std::string_view digits = text_.substr(first, at_ - first);
     double result = 0;
-    const char* end = text_.data() + at_;
-    const auto [stop, error] = std::from_chars(text_.data() + first, end, result);
+    const char* end = digits.data() + digits.size();
+    const auto [stop, error] = std::from_chars(digits.data(), end, result);
     if (error != std::errc() || stop != end) fail("a number that float64 cannot hold");
-    return result;
+    return {result, std::string(digits)};
   }
 
   std::string string() {
@@ -181,30 +182,45 @@ const T& get(const Json& json, const std::string& name, const char* kind) {
   return *found;
 }
 
+std::string quoted(const std::string& text) { return '"' + text + '"'; }
+
+std::string joined(const std::vector<std::string>& parts) {
+  std::string result;
+  for (const std::string& part : parts) result += (result.empty() ? "" : ", ") + part;
+  return result;
+}
+
 }  // namespace
 
 Json Json::parse(std::string_view text) { return Parser(text).document(); }
+
+const Json* Json::find(std::string_view key) const {
+  if (const auto* members = std::get_if<Object>(&value)) {
+    for (const auto& member : *members) {
+      if (member.first == key) return &member.second;
+    }
+  }
+  return nullptr;
+}
 
 const Json& Json::at(std::string_view path) const {
   const Json* json = this;
   for (std::size_t first = 0; first <= path.size();) {
     const std::size_t end = std::min(path.find('.', first), path.size());
-    const std::string_view key = path.substr(first, end - first);
-    const auto* members = std::get_if<Object>(&json->value);
-    const Json* found = nullptr;
-    if (members) {
-      for (const auto& member : *members) {
-        if (member.first == key) found = &member.second;
-      }
-    }
-    if (!found) throw std::runtime_error(std::string(path.substr(0, end)) + " is missing");
-    json = found;
+    json = json->find(path.substr(first, end - first));
+    if (!json) throw std::runtime_error(std::string(path.substr(0, end)) + " is missing");
     first = end + 1;
   }
   return *json;
 }
 
-double Json::number(const std::string& name) const { return get<double>(*this, name, "a number"); }
+double Json::number(const std::string& name) const {
+  return get<Number>(*this, name, "a number").value;
+}
+
+bool Json::boolean(const std::string& name) const {
+  return get<bool>(*this, name, "true or false");
+}
 
 int Json::whole_number(const std::string& name) const {
   const double found = number(name);
@@ -220,6 +236,27 @@ const std::string& Json::text(const std::string& name) const {
 
 const Json::Array& Json::array(const std::string& name) const {
   return get<Array>(*this, name, "a list");
+}
+
+const Json::Object& Json::object(const std::string& name) const {
+  return get<Object>(*this, name, "a group of settings");
+}
+
+std::string Json::dump() const {
+  if (const auto* found = std::get_if<Number>(&value)) return found->text;
+  if (const auto* found = std::get_if<std::string>(&value)) return quoted(*found);
+  if (const auto* found = std::get_if<bool>(&value)) return *found ? "true" : "false";
+  std::vector<std::string> parts;
+  if (const auto* found = std::get_if<Array>(&value)) {
+    for (const Json& item : *found) parts.push_back(item.dump());
+    return "[" + joined(parts) + "]";
+  }
+  if (const auto* found = std::get_if<Object>(&value)) {
+    for (const auto& [key, item] : *found) parts.push_back(quoted(key) + ": " + item.dump());
+    std::sort(parts.begin(), parts.end());
+    return "{" + joined(parts) + "}";
+  }
+  return "null";
 }
 
 }  // namespace bev_instseg

@@ -40,6 +40,20 @@ Json read_sidecar(const path& beside, const path& model) {
   }
 }
 
+/// Refuse changes of the settings that the network was made for; as _network_sha256 in Python.
+void check_network(const Json& sidecar) {
+  const Json* found = sidecar.find("network_sha256");  // older files have none
+  if (!found) return;
+  const auto& classes = sidecar.at("config.classes").array("config.classes");
+  const std::string fixed = "[" + sidecar.at("config.model").dump() + ", " +
+                            sidecar.at("config.grid.cell_m").dump() + ", " +
+                            std::to_string(classes.size()) + "]";
+  if (sha256(fixed) != found->text("network_sha256")) {
+    throw std::runtime_error("its model, grid.cell_m or number of classes were changed, and no "
+                             "longer fit the network");
+  }
+}
+
 }  // namespace
 
 ModelFiles read_model_files(const std::string& name) {
@@ -57,9 +71,15 @@ ModelFiles read_model_files(const std::string& name) {
     if (sha256(files.model + files.weights) != sidecar.at("sha256").text("sha256")) {
       throw std::runtime_error("its SHA-256 differs from the one in " + beside.filename().string());
     }
-    files.config = read_config(sidecar);
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(name + ": damaged (" + error.what() + "); copy both files again");
+  }
+  try {
+    check_network(sidecar);
+    files.config = read_config(sidecar);
+  } catch (const std::runtime_error& error) {
+    throw std::runtime_error(beside.string() + ": " + error.what() +
+                             "; correct it, or copy both files again");
   }
   return files;
 }

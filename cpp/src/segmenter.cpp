@@ -5,10 +5,13 @@
 #include <stdexcept>
 
 #include "assemble.hpp"
+#include "check_points.hpp"
 #include "cluster.hpp"
+#include "ground_points.hpp"
 #include "model_files.hpp"
 #include "network.hpp"
 #include "network_input.hpp"
+#include "unknown.hpp"
 #include "voxelize.hpp"
 
 namespace bev_instseg {
@@ -31,16 +34,53 @@ Network load_network(const std::string& path, const ModelFiles& files, int num_t
   }
 }
 
+/// Refuse what is not implemented here, and classes that cannot be told from the extras.
+void check_supported(const std::string& model, const Config& config, Extras extras) {
+  if (config.relative_intensity) {
+    throw std::runtime_error(model + ": expects intensities relative to those of the ground "
+                             "(relative_intensity), which the C++ library cannot compute; use the "
+                             "Python package");
+  }
+  for (const ClassConfig& each : config.classes) {
+    const std::string start = model + ": class " + each.name;
+    if (each.in_pieces) {
+      throw std::runtime_error(start + " is learned in pieces (piece_m), which the C++ library "
+                               "cannot join; use the Python package");
+    }
+    if (extras.unknown && (each.name == kUnknownName || each.label == kUnknownLabel)) {
+      throw std::runtime_error(start + " has the name or the label " +
+                               std::to_string(kUnknownLabel) + " of unknown objects; change it in "
+                               "the .json, or leave out unknown");
+    }
+    if (extras.ground && each.label == kGroundLabel) {
+      throw std::runtime_error(start + " has the label " + std::to_string(kGroundLabel) +
+                               " of the ground; change it in the .json, or leave out ground");
+    }
+  }
+}
+
 }  // namespace
 
 struct Segmenter::Parts {
   Config config;
+  Extras extras;
   Network network;
+
+  /// Find the objects of the model's classes.
+  Result find_known(const Point* points, const Pillars& pillars) {
+    Result none;
+    none.labels.resize(pillars.point_to_pillar.size());
+    if (pillars.cells.empty()) return none;
+    NetworkInput input = make_network_input(pillars, config.grid, config.sparse_levels);
+    const Embeddings embeddings = network.infer(input, pillars.cells.size());
+    return assemble(points, pillars, cluster(embeddings, config), config);
+  }
 };
 
-Segmenter::Segmenter(const std::string& model, int num_threads) {
+Segmenter::Segmenter(const std::string& model, int num_threads, Extras extras) {
   const ModelFiles files = read_model_files(model);
-  parts_.reset(new Parts{files.config, load_network(model, files, num_threads)});
+  check_supported(model, files.config, extras);
+  parts_.reset(new Parts{files.config, extras, load_network(model, files, num_threads)});
 }
 
 Segmenter::~Segmenter() = default;
@@ -54,15 +94,17 @@ Result Segmenter::segment(const Point* points, std::size_t num_points) {
   }
   const Config& config = parts_->config;
   const Pillars pillars = voxelize(points, num_points, config.grid);
-  if (pillars.cells.empty()) return {std::vector<std::int32_t>(num_points), {}};
-  NetworkInput input = make_network_input(pillars, config.grid, config.sparse_levels);
-  const Embeddings embeddings = parts_->network.infer(input, pillars.cells.size());
-  return assemble(points, pillars, cluster(embeddings, config), config);
+  Result result = parts_->find_known(points, pillars);
+  if (parts_->extras.unknown) add_unknown(result, points, pillars, config);
+  if (parts_->extras.ground) result.ground = find_ground(pillars, result.labels);
+  result.warnings = find_warnings(points, pillars, config.grid);
+  return result;
 }
 
 std::vector<std::string> Segmenter::class_names() const {
   std::vector<std::string> names;
   for (const ClassConfig& each : parts_->config.classes) names.push_back(each.name);
+  if (parts_->extras.unknown) names.push_back(kUnknownName);
   return names;
 }
 

@@ -20,13 +20,24 @@ struct Box {
   float x, y, z, length, width, height, yaw;  // centre and sides in metres, yaw in radians
 };
 
+constexpr int kGroundLabel = 40;   ///< Class of the ground in .label files, SemanticKITTI's road.
+constexpr int kUnknownLabel = 99;  ///< Class of unknown objects there, its other-object.
+constexpr const char* kUnknownName = "unknown";
+
+/// What a segmenter finds besides the objects of the model's classes.
+struct Extras {
+  bool unknown = false;  ///< Whether to group other objects that stand on the ground.
+  bool ground = false;   ///< Whether to find the points on the ground.
+};
+
 /// One object.
 struct Instance {
   int number;        ///< 1..K: its points are those with this label.
   int class_index;   ///< Index into `Segmenter::class_names`.
   int class_label;   ///< Number of the class in .label files, 1..65535.
   std::string name;  ///< Name of the class.
-  float score;       ///< 0..1; a probability if the model is calibrated, as the shipped one is.
+  float score;       ///< 0..1; a probability if the model is calibrated, as the shipped one is; 0
+                     ///< for unknown objects, which have not been classified.
   int num_points;
   Box box;
 };
@@ -34,7 +45,9 @@ struct Instance {
 /// The objects of a sweep.
 struct Result {
   std::vector<std::int32_t> labels;  ///< Of each point: 0 for no object, 1..K for an instance.
-  std::vector<Instance> instances;   ///< By descending score.
+  std::vector<Instance> instances;   ///< By descending score; then unknown objects, largest first.
+  std::vector<std::uint8_t> ground;  ///< Of each point: 1 on the ground; empty unless asked for.
+  std::vector<std::string> warnings;  ///< A sentence for each sign that the points may be wrong.
 };
 
 /// Segments sweeps; equal to `Segmenter.from_checkpoint(model, runtime="openvino")` in Python.
@@ -46,9 +59,11 @@ class Segmenter {
   ///
   /// @param model The .onnx, or the .xml with its .bin; the .json must be beside it.
   /// @param num_threads Number of threads of the network; 0 lets OpenVINO choose.
-  /// @throws std::runtime_error A file cannot be read, is damaged or is not such a model. The
-  ///     message is one line with file, reason and remedy.
-  explicit Segmenter(const std::string& model, int num_threads = 0);
+  /// @param extras What else to find.
+  /// @throws std::runtime_error A file cannot be read, is damaged or is not such a model, the model
+  ///     needs what this library cannot do, or one of its classes has the name or label of an
+  ///     extra. The message is one line with file, reason and remedy.
+  explicit Segmenter(const std::string& model, int num_threads = 0, Extras extras = {});
   ~Segmenter();
   Segmenter(Segmenter&&) noexcept;
   Segmenter& operator=(Segmenter&&) noexcept;
@@ -64,7 +79,7 @@ class Segmenter {
     return segment(points.data(), points.size());
   }
 
-  /// The names of the model's classes.
+  /// The names of the model's classes, and "unknown" if requested.
   std::vector<std::string> class_names() const;
 
  private:

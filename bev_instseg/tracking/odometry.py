@@ -1,20 +1,15 @@
-"""The sensor's own motion: poses from KITTI's files, or by KISS-ICP from the points."""
+"""The sensor's own motion where it is not given: found by KISS-ICP from the points."""
 
 import warnings
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bev_instseg.exceptions import ScanError
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import point_heights
-from bev_instseg.structures import Float32
+from bev_instseg.structures import Float32, Float64
 from bev_instseg.tracking.continuity import Pace
-
-Float64 = NDArray[np.float64]
 
 MAX_RANGE_M, MIN_RANGE_M = 100.0, 3.0
 GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 5.0), 0.4)  # for the ground
@@ -109,77 +104,3 @@ def default_odometry() -> Odometry:
         return KissOdometry()
     warnings.warn(NO_ODOMETRY, stacklevel=2)
     return StandingSensor()
-
-
-def read_poses(path: Path) -> Float64:
-    """Read a file of poses in KITTI's format: a row of 12 numbers, the upper 3 x 4, per sweep.
-
-    If there is a ``calib.txt`` with a line ``Tr:`` next to it, as in KITTI's odometry, the poses
-    are those of a camera, and ``Tr`` transforms from the sensor to the camera.
-
-    Args:
-        path: The file.
-
-    Returns:
-        (M, 4, 4) float64 from the sensor frame to that of the first row.
-
-    Raises:
-        ScanError: The file cannot be read or a row is not a pose.
-    """
-    rows = _numbers(path, 12)
-    poses = np.tile(np.eye(4), (len(rows), 1, 1))
-    poses[:, :3] = rows.reshape(-1, 3, 4)
-    for number, pose in enumerate(poses, 1):
-        if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-2):
-            raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is not a rotation")
-    calibration = path.with_name("calib.txt")
-    if calibration.is_file():
-        for line in calibration.read_text(errors="replace").splitlines():
-            if line.startswith("Tr:"):
-                to_camera = np.eye(4)
-                to_camera[:3] = _parse(line[3:], 12, f"{calibration}: Tr").reshape(3, 4)
-                poses = np.linalg.inv(to_camera) @ poses @ to_camera
-    return poses
-
-
-def read_times(path: Path) -> Float64:
-    """Read a file with a time in seconds per line, each later than the previous one.
-
-    Args:
-        path: The file.
-
-    Raises:
-        ScanError: The file cannot be read, or time does not increase.
-    """
-    times = _numbers(path, 1)[:, 0]
-    back = np.flatnonzero(np.diff(times) <= 0)
-    if len(back):
-        line = int(back[0]) + 2
-        raise ScanError(
-            f"{path}: time does not increase in line {line}: {times[line - 2]:g} s, then "
-            f"{times[line - 1]:g} s; put each sequence into its own folder"
-        )
-    return times
-
-
-def _numbers(path: Path, count: int) -> Float64:
-    try:
-        lines = path.read_text(errors="replace").splitlines()
-    except OSError as error:
-        raise ScanError(f"{path}: cannot be read ({error.strerror}); check the path") from None
-    rows = [
-        _parse(line, count, f"{path}: line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
-    return np.array(rows).reshape(-1, count)
-
-
-def _parse(text: str, count: int, where: str) -> Float64:
-    try:
-        numbers = np.array([float(word) for word in text.split()])
-    except ValueError:
-        numbers = np.zeros(0)
-    if len(numbers) != count or not np.isfinite(numbers).all():
-        raise ScanError(f"{where}: expected {count} numbers")
-    return numbers

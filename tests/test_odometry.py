@@ -10,8 +10,8 @@ from tracks import pose_of
 
 from bev_instseg import Segmenter
 from bev_instseg.models.network import BEVNet
-from bev_instseg.tracking import ego_motion
-from bev_instseg.tracking.ego_motion import KissOdometry, StandingSensor, default_odometry
+from bev_instseg.tracking import odometry as odometry_module
+from bev_instseg.tracking.odometry import KissOdometry, StandingSensor, default_odometry
 from bev_instseg.tracking.tracker import Tracker
 
 
@@ -75,7 +75,7 @@ def test_after_a_pause_kiss_icp_begins_at_the_last_pose() -> None:
 
 
 def test_without_kiss_icp_a_notice_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ego_motion, "find_spec", lambda name: None)
+    monkeypatch.setattr(odometry_module, "find_spec", lambda name: None)
     with pytest.warns(UserWarning, match=r"pip install 'bev-instseg\[track\]'"):
         odometry = default_odometry()
     np.testing.assert_array_equal(odometry.register(np.zeros((0, 4), np.float32), 0.0), np.eye(4))
