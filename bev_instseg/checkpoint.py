@@ -107,7 +107,7 @@ def save_with_config(source: Path, target: Path, config: Config) -> None:
     """Copy weights, overriding their thresholds, names or range.
 
     Args:
-        source: ``.safetensors`` with its ``.json`` beside it, or a training checkpoint ``.pt``.
+        source: ``.safetensors`` with its ``.json`` next to it, or a training checkpoint ``.pt``.
         target: ``.safetensors`` to write.
         config: A configuration of the same network.
 
@@ -130,7 +130,7 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
     """Load a network and its configuration.
 
     Args:
-        path: ``.safetensors`` with its ``.json`` beside it, or a training checkpoint ``.pt``.
+        path: ``.safetensors`` with its ``.json`` next to it, or a training checkpoint ``.pt``.
 
     Returns:
         The network in evaluation mode, its configuration and the SHA-256 of its weights.
@@ -195,7 +195,7 @@ def _read_weights(path: Path) -> tuple[Any, Any, str]:
     except OSError as error:
         raise CheckpointError(
             f"{error.filename or path}: cannot be read ({error.strerror or error}); weights "
-            "are a .safetensors file with its .json beside it"
+            "are a .safetensors file with its .json next to it"
         ) from None
     sidecar = read_sidecar(path)
     sha256 = check_hash(path, body, sidecar)
@@ -204,7 +204,7 @@ def _read_weights(path: Path) -> tuple[Any, Any, str]:
     except (ValueError, safetensors.SafetensorError):
         raise CheckpointError(
             f"{path}: not bev-instseg weights, or damaged; "
-            "give a .safetensors with its .json beside it, or a .pt from training"
+            "give a .safetensors with its .json next to it, or a .pt from training"
         ) from None
 
 

@@ -33,7 +33,7 @@ class ClassConfig:
     """A class of objects, and what the data sets call it."""
 
     name: Annotated[str, Field(min_length=1)]
-    """Name of the class in results; each class has its own."""
+    """Name of the class in results; must be unique."""
     label: Annotated[int, Field(ge=1, le=0xFFFF)]
     """Number written to `.label` files for this class: SemanticKITTI's or any other."""
     kitti: tuple[str, ...] = ()
@@ -161,8 +161,8 @@ class LossConfig:
     foreground_weight: tuple[NotNegative, ...] = (2.0, 3.0, 3.0)
     """Weight of objects' pillars in the seed loss, one number per class; background has 1."""
     semantic_weight: NotNegative = 0.0
-    """Weight of the loss of an extra layer, in training only, that names the kind of background or
-    the class in each pillar, where `.label` files tell kinds of background apart; 0: no layer."""
+    """Weight of the loss of an extra layer, only in training, that predicts the class or the kind
+    of background of each pillar, if `.label` files distinguish such kinds; 0: no layer."""
 
 
 @dataclass(frozen=True, config=STRICT)

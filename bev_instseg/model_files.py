@@ -95,7 +95,7 @@ class ExportedModel:
         """Write the model and its ``.json``.
 
         Args:
-            path: The ``.onnx`` or ``.xml`` to write; the ``.bin`` of an ``.xml`` lies beside it.
+            path: The ``.onnx`` or ``.xml`` to write; the ``.bin`` of an ``.xml`` is next to it.
             about: Further entries for the ``.json``.
 
         Raises:
@@ -111,7 +111,7 @@ def read_exported(path: Path) -> ExportedModel:
     """Read an exported model and check it against its ``.json``.
 
     Args:
-        path: ``.onnx``, or ``.xml`` with its ``.bin`` beside it.
+        path: ``.onnx``, or ``.xml`` with its ``.bin`` next to it.
 
     Raises:
         CheckpointError: A file cannot be read, is damaged or was not written by bev-instseg.
@@ -148,7 +148,7 @@ def stored_config(tree: object, source: str) -> Config:
 
 
 def read_sidecar(path: Path) -> dict[str, Any]:
-    """Read the ``.json`` beside a file.
+    """Read the ``.json`` of a file.
 
     Args:
         path: The weights or model.
@@ -178,7 +178,7 @@ def read_sidecar(path: Path) -> dict[str, Any]:
 
 
 def write_sidecar(path: Path, sha256: str, config: Config, about: dict[str, Any]) -> None:
-    """Write the ``.json`` beside a file.
+    """Write the ``.json`` of a file.
 
     Args:
         path: The weights or model.
@@ -234,5 +234,5 @@ def wrong_format(path: Path, found: object) -> str:
 def _cannot_be_read(path: Path, error: OSError) -> str:
     return (
         f"{error.filename or path}: cannot be read ({error.strerror or error}); weights and "
-        "exported models have a .json beside them"
+        "exported models have a .json next to them"
     )

@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # torch, which exported models do not need
     from bev_instseg.models.network import BEVNet
     from bev_instseg.models.sparse import SparseBackend
 
-MAX_SAMPLE = 1000  # intensities that are looked at
+MAX_SAMPLE = 1000  # intensities that are checked
 
 
 class Segmenter:
@@ -157,7 +157,7 @@ class Segmenter:
         """Load weights ``.safetensors``, a checkpoint ``.pt`` or an exported ``.onnx`` or ``.xml``.
 
         Args:
-            path: The file; all but checkpoints have their ``.json`` beside them.
+            path: The file; all but checkpoints have their ``.json`` next to them.
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
             runtime: As for `Segmenter`; ``auto`` takes openvino for an exported model if it is

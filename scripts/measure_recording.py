@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Measure rate and peak memory of recordings, beside a folder with the same sweeps.
+"""Measure rate and peak memory for a recording, and for a folder with the same sweeps.
 
 Example:
   python scripts/measure_recording.py drives/sequences/00/velodyne --sweeps 500 5000
 
-Recording and folder repeat the sweeps that are given, forth and back. Rates are those of the whole
+Both repeat the sweeps of the given folder, forwards and backwards. Rates include the start of the
 command.
 """
 

@@ -415,7 +415,7 @@ BAD_OTHERS = {
         "a.label", bytes(36), "uint32.*;", lambda path: read_labels(path, 10)
     ),
     "pickle as weights": Bad("a.pt", pickle.dumps(Runs()), "not a .*checkpoint", **to_weights),
-    "text as weights": Bad("a.safetensors", TEXT, "have a .json beside them", **to_weights),
+    "text as weights": Bad("a.safetensors", TEXT, "have a .json next to them", **to_weights),
     "huge network": Bad(
         "a.safetensors", sidecar(widths=[4096] * 5), "needs about 29.4 gb.*; choose", **to_weights
     ),
@@ -427,7 +427,10 @@ BAD_OTHERS = {
         "a.safetensors", nested, "or damaged; copy it and a.safetensors again", **to_weights
     ),
     "no sidecar": Bad(
-        "a.safetensors", pretrained_weights().read_bytes(), "have a .json beside them", **to_weights
+        "a.safetensors",
+        pretrained_weights().read_bytes(),
+        "have a .json next to them",
+        **to_weights,
     ),
     "loop as weights": Bad("a.pt", link_to("a.pt"), "cannot be read", **to_weights),
     "pickle in objects": Bad("a.npz", npz(points=np.array(["x"])), "make it again", **to_objects),

@@ -211,8 +211,8 @@ def test_void_takes_precedence_in_both_layouts(kitti_root: Path, tiny_config: Co
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [
-        ([], "the labels hold no object at all; label some"),
-        (["bus " + BOX.format(x=2, z=8)], "the labels hold bus (2, background); name these kinds"),
+        ([], "the labels contain no object at all; label some"),
+        (["bus " + BOX.format(x=2, z=8)], "the labels contain bus (2, background); name these"),
     ],
 )
 def test_labels_without_any_object_of_a_class_are_refused(
@@ -344,7 +344,7 @@ def test_objects_of_validation_frames_are_named(
     )
     augment = dataclasses.replace(config.augment, paste=(0, 0, 0))
     assert train(dataclasses.replace(config, augment=augment), tmp_path, *options) == 2
-    assert "--objects: none is pasted, because of augment" in capsys.readouterr().err
+    assert "--objects: no object is pasted, because of augment" in capsys.readouterr().err
 
 
 def test_frames_outside_the_image_are_named(kitti_root: Path, tiny_config: Config) -> None:

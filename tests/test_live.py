@@ -203,7 +203,7 @@ def test_the_state_has_rate_and_latencies() -> None:
     )
     old = LiveState()
     old.add(START_NS, time.perf_counter(), 1)
-    assert old.latencies().endswith(", stamps of another clock")
+    assert old.latencies().endswith(", stamps from another clock")
 
 
 def test_the_first_sweeps_decide_and_the_others_are_segmented(segmenter: Segmenter) -> None:
@@ -213,8 +213,7 @@ def test_the_first_sweeps_decide_and_the_others_are_segmented(segmenter: Segment
     results = [work.process(message(i, points)) for i, points in enumerate(scaled)]
     assert results[:MAX_SWEEPS] == [None] * MAX_SWEEPS
     assert said[0] == (
-        "the first 8 sweeps decide how all are read: axes flu, pitch 0.0 and roll 0.0 degrees, "
-        "intensities 0..255"
+        "found in the first 8 sweeps: axes flu, pitch 0.0 and roll 0.0 degrees, intensities 0..255"
     )
     for i in range(MAX_SWEEPS, NUM_SWEEPS):
         result = results[i]
@@ -243,7 +242,7 @@ def test_stamps_that_do_not_go_on(segmenter: Segmenter) -> None:
         result = work.process(message(i, SWEEPS[i]))
     assert result is not None
     before = ids(result)
-    with pytest.raises(ScanError, match="is not later than the one before: left out"):
+    with pytest.raises(ScanError, match="is not later than the previous one: left out"):
         work.process(message(MAX_SWEEPS, SWEEPS[3]))
     result = work.process(message(NUM_SWEEPS, SWEEPS[MAX_SWEEPS + 4]))
     assert result is not None
@@ -565,7 +564,7 @@ def test_a_subscriber_that_stands_still_does_not_hold_up_others(topics: Any) -> 
 
 @pytest.mark.parametrize("name", ["/a b", "", "9", "/a//b", "/ä"])
 def test_names_that_ros_does_not_know_are_refused(name: str, topics: Any) -> None:
-    with pytest.raises(ValueError, match="not a name of a topic, such as /front/points"):
+    with pytest.raises(ValueError, match="not a topic name such as /front/points"):
         topics.reader(name, CLOUD)
     assert topics.reader("front/points_2", CLOUD).take(0) == []
 
@@ -590,14 +589,14 @@ def test_a_publisher_may_go_and_come_again(topics: Any) -> None:
     [
         (["--pcap-udp", "2368"], "results go nowhere: add --publish, or --out DIR"),
         (["--pcap-udp", "70000", "--publish"], "--pcap-udp must be 1..65535, got 70000"),
-        (["--ros2", "/a", "--model", "VLP-16"], "--model is about a Velodyne's packets"),
+        (["--ros2", "/a", "--model", "VLP-16"], "--model is for a Velodyne's packets"),
         (["--ros2", "/a", "--extrinsics", "car.yaml"], "--extrinsics needs --frame"),
         (["--pcap-udp", "1", "--publish", "--frame", "a"], "--frame needs --extrinsics"),
-        (["--ros2", "/a", "--standing", "--no-track"], "--standing is about tracking"),
-        (["--ros2", "/a", "--poses", "odom", "--no-track"], "--poses is about tracking"),
-        (["--ros2", "/a", "--poses", "odom", "--standing"], "--standing says that the sensor does"),
+        (["--ros2", "/a", "--standing", "--no-track"], "--standing is for tracking"),
+        (["--ros2", "/a", "--poses", "odom", "--no-track"], "--poses is for tracking"),
+        (["--ros2", "/a", "--poses", "odom", "--standing"], "--standing and --poses contradict"),
         (["--pcap-udp", "1", "--publish", "--poses", "odom"], "packets have no poses"),
-        (["--ros2", "/a", "--ros2", "/b"], "to merge topics, give the frame"),
+        (["--ros2", "/a", "--ros2", "/b"], "to merge topics, give a common"),
         (["--ros2", "/a", "--ros2", "a", "--frame", "x"], "--ros2 /a is given twice"),
     ],
 )
@@ -644,7 +643,7 @@ def test_what_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         SWEEPS[i].tofile(tmp_path / f"{i}.bin")
     assert [round(one.due_s, 6) for one in recorded_sweeps(tmp_path)] == [0.0, 0.1]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ScanError, match="no recording, and no folder with sweeps"):
+    with pytest.raises(ScanError, match="not a recording or a folder of sweeps"):
         list(recorded_sweeps(tmp_path / "empty"))
     assert play.main([str(tmp_path / "a.pcap"), "--udp", "1", "--rate", "2"]) == 2
     assert "--rate is for --ros2: packets are sent as they were" in capsys.readouterr().err

@@ -83,7 +83,7 @@ def test_a_long_sequence_is_thinned_and_the_page_says_so() -> None:
     assert 20e6 < len(page) < 30e6
     assert b"<title>long &lt;drive&gt;</title>" in page
     found = content(page)
-    assert found["note"] == "long <drive>: one of 3 sweeps, only some of the points"
+    assert found["note"] == "long <drive>: one sweep in 3, only some of the points"
     assert [frame["name"] for frame in found["frames"][:3]] == ["000000", "000003", "000006"]
     xy, colours = points_of(found["frames"][0])
     assert len(xy) == 7500
@@ -125,7 +125,7 @@ def test_paths_are_counted_by_kind() -> None:
     paths = [ObjectPath(1, "vehicle", xy, True), ObjectPath(2, "vehicle", xy, False)]
     assert counted(paths) == "2 objects, 1 of them moved"
     paths.append(ObjectPath(3, UNKNOWN, xy, False))
-    assert counted(paths) == "2 objects, 1 of them moved; 1 unknown things"
+    assert counted(paths) == "2 objects, 1 of them moved; 1 unknown objects"
     assert tracks_png(paths, xy, "one").startswith(b"\x89PNG")
 
 

@@ -423,7 +423,7 @@ def test_transforms_that_move_are_not_used(tmp_path: Path) -> None:
             bag.cloud("/points", FEW, i)
     found, _ = read(tmp_path / "drive.mcap", frame="base_link")
     np.testing.assert_allclose(found[2].points[:, 2], FEW[:, 2] + 1.5, atol=1e-6)
-    with pytest.raises(ScanError, match=r"to map .*; that from base_link to map changes"):
+    with pytest.raises(ScanError, match=r"to map .*; the transform from base_link to map changes"):
         Recording(tmp_path / "drive.mcap", Selection(frame="map"))
 
 
@@ -707,7 +707,7 @@ def test_the_vehicle_is_found_while_it_moves() -> None:
     ]
     found = find_own_vehicle(moving)
     assert found is not None
-    assert "taken as the ego vehicle" in found.notice
+    assert "taken for the ego vehicle" in found.notice
     for points in moving:
         own = found.is_own(points)
         assert own[-200:].mean() > 0.95

@@ -288,7 +288,7 @@ def test_foreign_files_are_left_alone(
     [
         (("--ray",), "--ray is for folders of sweeps"),
         (("--times", "x.txt", "--track"), "--times is for folders of sweeps"),
-        (("--smooth", "--track", "--ply"), "--smooth of recordings writes no files"),
+        (("--smooth", "--track", "--ply"), "--smooth cannot write files for single sweeps"),
         (("--shard", "1/2"), "--shard is for folders of sweeps"),
         (("--topic", "/nothing"), "no points on /nothing; it has /points (sensor_msgs/PointCloud2"),
         (("--extrinsics", "x.yaml"), "--extrinsics needs --frame"),
@@ -337,7 +337,7 @@ def test_results_below_the_recordings_are_no_recordings(
     assert {one.name for one in out.iterdir()} == {"drive.mcap", "drive.bag"}
     assert capsys.readouterr().out.count("already segmented") == 1
     assert run(out, tmp_path / "again", weights) == 2
-    assert f"{out}: only recordings that bev-instseg has written" in lines(capsys)[0]
+    assert f"{out}: contains only recordings written by bev-instseg" in lines(capsys)[0]
 
 
 UPSIDE_DOWN = np.array([1, -1, -1, 1], np.float32)  # about x

@@ -211,7 +211,7 @@ def test_the_command_segments_what_is_outside_the_grid_on_request(tmp_path, weig
         assert (np.abs(own[:, :2].mean(axis=0) - one.centre_m[:2]) < 2).all()
 
     assert main([*command, "--tiles", "--maps"]) == 2
-    assert "leave out --maps, or --tiles" in capsys.readouterr().err
+    assert "leave out --maps or --tiles" in capsys.readouterr().err
 
 
 def test_the_picture_of_a_map_shows_all_of_it(tiny):

@@ -368,7 +368,7 @@ def test_evaluate_reports_wrong_arguments(
         (kitti_root, ["--unlabelled-is-background"], "this is KITTI layout"),
         (semantickitti_root, ["--sequences", "01", "--split", "val"], "use --sequences"),
         (kitti_root, ["--points"], "--points needs SemanticKITTI layout"),
-        (semantickitti_root, ["--sequences", "01", "--points", "--check"], "leave out --check"),
+        (semantickitti_root, ["--sequences", "01", "--points", "--check"], "combined with --check"),
         (semantickitti_root, ["--sequences", "01", "--points", "--unknown"], "choose one"),
     ):
         assert evaluate.main(["--data", str(data), "--weights", weights, *more]) == 2

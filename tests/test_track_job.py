@@ -270,7 +270,7 @@ def test_a_gap_in_numbered_names_is_a_gap_in_time(tmp_path: Path) -> None:
     names = [f"{number:06d}.bin" for number in (3, 4, 12)]
     [sequence] = find_sequences([Item(tmp_path / name, name) for name in names])
     np.testing.assert_allclose(sequence.stamps_s, [0, 0.1, 0.9])
-    assert "missing in the names, first after 000004.bin, so 0.1 s" in sequence.notices[0]
+    assert "the names skip numbers, first after 000004.bin, so 0.1 s" in sequence.notices[0]
 
 
 def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:

@@ -401,7 +401,7 @@ def test_poses_that_are_not_there_are_refused_in_a_line(
     assert run(path, out, weights, "--poses", "earth") == 2
     [line] = lines(capsys)
     assert line.endswith(
-        f"{path}: --poses earth: no transforms lead there from velodyne (frames: base_link, "
+        f"{path}: --poses earth: no transforms lead to it from velodyne (frames: base_link, "
         "map, odom, velodyne; odometry: /odometry)"
     )
     assert not list(out.glob("*.mcap*"))
@@ -435,8 +435,8 @@ def test_a_reset_of_the_odometry_begins_new_objects(
     assert run(path, out, weights, "--poses", "/odometry") == 2
     left_out, jump = [line for line in lines(capsys) if "jumps" in line]
     assert left_out == (
-        f"segment_scan: {path}: no pose at 1700000000.400000000: /odometry jumps by 100.1 m around "
-        "it; leave out --poses to find the motion from the points"
+        f"segment_scan: {path}: no pose at 1700000000.400000000: /odometry jumps by 100.1 m at "
+        "this time; leave out --poses to find the motion from the points"
     )
     assert jump.endswith("the pose of the sensor jumps by 100.0 m: all objects get new ids")
     rows = table(out / "drive_tracks.csv")
@@ -451,10 +451,8 @@ def test_poses_that_never_change_are_refused_or_reported(
 ) -> None:
     path, out = write_motion(tmp_path / "in", "mcap"), tmp_path / "out"
     assert run(path, out, weights, "--poses", "velodyne") == 2
-    assert lines(capsys)[0].endswith(
-        "that is the frame of the points itself; give one that stands still"
-    )
+    assert lines(capsys)[0].endswith("this is the frame of the points; give one that stands still")
     assert run(path, out, weights, "--poses", "base_link") == 0
-    assert "by --poses base_link, the sensor never moves; if it does, leave" in lines(capsys)[0]
+    assert "--poses base_link, the sensor never moves; if it does, leave" in lines(capsys)[0]
     assert run(path, out, weights, "--poses", "odom") == 0
     assert not any("never moves" in line for line in lines(capsys))

@@ -538,7 +538,9 @@ def test_weights_with_other_classes_pass_on_all_but_the_new_seed_maps(straight, 
         loss=dataclasses.replace(tiny.loss, foreground_weight=(1.0, 1.0)),
         augment=dataclasses.replace(tiny.augment, paste=(1, 1)),
     )
-    with pytest.warns(UserWarning, match="knows vehicle, pedestrian, cyclist; .*start: lorry"):
+    with pytest.warns(
+        UserWarning, match="classes vehicle, pedestrian, cyclist; .*untrained: lorry"
+    ):
         trainer = trainer_of(config, data, tmp_path / "run", initial=weights)
     old, new = load_state(straight / "last.pt")["model"], trainer.model.state_dict()
     for name in old.keys() - {"heads.out.weight", "heads.out.bias"}:

@@ -62,7 +62,7 @@ def check_training(train: Frames, val: Frames, config: Config, pasted: Collectio
         if name not in pasted and not any(s.counts.usable(name) for s in sources):
             warn(f"class {name!r} has no object to learn from: the network will not find any")
         if validation and not any(s.counts.usable(name) for s in validation):
-            warn(f"class {name!r} has no object in the validation frames: no score will show it")
+            warn(f"class {name!r} has no object in the validation frames: it cannot be scored")
 
 
 def check_evaluation(frames: Frames, config: Config) -> None:

@@ -23,8 +23,8 @@ their class, with and without unknown objects (as segment --unknown finds them),
 ground removal + DBSCAN, with times. The labels must use SemanticKITTI's classes.
 
 --points prints the precision and recall of points by class, whatever their instance, for labels
-that do not tell instances apart, such as SemanticKITTI's lane markings. --tolerance then counts a
-point as correct if the other side has a point of the class within this distance.
+without instance ids, such as SemanticKITTI's lane markings. With --tolerance, a predicted point
+then counts as correct if a labelled point of its class is within this distance, and vice versa.
 
 --errors DIR writes a list of all missed objects and false alarms (errors.csv), statistics of them
 (errors.md), pictures of the frames with the most errors (worst_1.png, ...) and a reliability
@@ -73,7 +73,7 @@ from bev_instseg.visualize import draw_comparison
 if TYPE_CHECKING:
     from bev_instseg.segmenter import Segmenter  # imports torch, which --help does not need
 
-OTHER_TABLES = {  # options that print a table of their own, and what they refuse
+OTHER_TABLES = {  # options that print a different table, and the options they cannot combine with
     "sequence": ("png", "errors", "json", "tolerance"),
     "unknown": ("png", "errors", "json", "tolerance"),
     "points": ("png", "errors", "json", "check"),
@@ -192,9 +192,9 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
     for table, options in OTHER_TABLES.items():
         for option in options:
             if getattr(arguments, table) and getattr(arguments, option):
-                raise ValueError(f"--{table} prints a table of its own: leave out --{option}")
+                raise ValueError(f"--{table} cannot be combined with --{option}: leave one out")
     if arguments.smooth and not arguments.sequence:
-        raise ValueError("--smooth is about tracks: add --sequence, or leave it out")
+        raise ValueError("--smooth is for tracks: add --sequence, or leave it out")
     if sum(getattr(arguments, table) for table in OTHER_TABLES) > 1:
         raise ValueError("--sequence, --unknown and --points print different tables: choose one")
     if layout == "semantickitti" and arguments.split:
@@ -230,28 +230,28 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser.add_argument(
         "--smooth",
         action="store_true",
-        help="with --sequence: also score tracks that are judged by later sweeps, too",
+        help="with --sequence: also score smoothed tracks, which use later sweeps",
     )
     parser.add_argument(
         "--unknown",
         action="store_true",
-        help="score the ground and the recall of labelled things of any kind",
+        help="score the ground points, and the recall of labelled objects of any class",
     )
     parser.add_argument(
         "--points",
         action="store_true",
-        help="score points by class only, for labels that do not tell instances apart",
+        help="score points by class only, for labels without instance ids",
     )
     parser.add_argument(
         "--tolerance",
         type=not_negative_number,
         default=0.0,
         metavar="METRES",
-        help="ignore background points closer than this to an object; for lines, which are thinner "
-        "than the cells of the grid, use the size of a cell",
+        help="ignore background points closer than this to an object; for lines, which are "
+        "narrower than the cells of the grid, use the size of a cell",
     )
     parser.add_argument(
-        "--check", action="store_true", help="print the table of what the labels hold and stop"
+        "--check", action="store_true", help="print the table of the labels and stop"
     )
     add_network_arguments(parser)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to FILE")

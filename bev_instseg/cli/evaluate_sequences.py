@@ -57,7 +57,7 @@ def score_sequences(
 
 
 class _Scores:
-    """Adds up sequences: sweeps by themselves, tracked, and smoothed."""
+    """Adds up the scores of sequences: without tracking, tracked, and smoothed."""
 
     def __init__(
         self, data: Path, refs: list[FrameRef], segmenter: "Segmenter", both_ways: bool
@@ -94,7 +94,7 @@ class _Scores:
         return self._ref_of[name].read(config.classes, config.data)
 
     def _alone(self, tracked: TrackedInstances) -> Instances:
-        """Return the instances of a sweep as they are without tracking."""
+        """Return the instances of a sweep without tracking."""
         seen = tracked.as_seen()
         enough = seen.scores >= np.float32(self._segmenter.config.cluster.score_threshold)
         return seen.take(np.flatnonzero(enough))
@@ -113,6 +113,6 @@ def _path(data: Path, ref: FrameRef) -> Path:
 
 
 def _place(item: Item) -> Float64:
-    """Return (4, 4) from a sweep's file to the sensor frame, levelled as the frame was read."""
+    """Return (4, 4) from a sweep's file to the sensor frame, levelled like the frame."""
     sweep = read_sweep(item.path, SensorSetup(), reading_of_folder(item.path.parent))
     return to_sensor(sweep.axes, sweep.level_deg, sweep.origin_m)

@@ -2,28 +2,29 @@
 
 Examples:
   %(prog)s --ros2 /velodyne_points
-      subscribe to a topic of ROS 2, by DDS: no ROS is needed here
+      subscribe to a ROS 2 topic through DDS; no ROS is needed on this machine
   %(prog)s --ros2 /velodyne_points --frame base_link --out drives
-      in another frame, by /tf_static, and recorded
+      transform the points to a different frame with /tf_static, and record the results
   %(prog)s --ros2 /front/points --ros2 /rear/points --frame base_link --poses odom
-      several sensors merged to one sweep, and their motion from /tf
+      merge the sweeps of several sensors; take their motion from /tf
   %(prog)s --pcap-udp 2368 --out drives
-      receive a Velodyne's packets
+      receive the packets of a Velodyne
 
-Results are published by DDS with --ros2 or --publish, under the name NAME (bev_instseg):
-  /NAME/points       PointCloud2: all points as they came, with instance, class and score
-  /NAME/detections   Detection3DArray: class, score and oriented box of each object
+With --ros2 or --publish, results are published through DDS. NAME is bev_instseg by default:
+  /NAME/points       PointCloud2: all points in their original order, with instance, class, score
+  /NAME/detections   Detection3DArray: class, score, oriented box and id of each object
   /NAME/markers      MarkerArray: the same for RViz and Foxglove, with velocities
-With --out, they are written to DIR as an MCAP file with the same messages. An object keeps its
-number from sweep to sweep; --no-track numbers those of each sweep anew.
+With --out, the same messages are written to an MCAP file in DIR. An object keeps its number from
+sweep to sweep, except with --no-track.
 
-The newest sweep is always the next: if they come faster than they are segmented, those in between
-are dropped and counted. Sweeps of several sensors are merged by their stamps; a sensor that is late
-is waited for at most 0.2 s. So is a pose of --poses; if it does not come, the sweep is left out. A
-line a second tells the rate, the latencies and what was dropped. Axes, tilt and intensities are
-decided by the first eight sweeps, which get no results. The domain is that of ROS_DOMAIN_ID, and
-settings of Cyclone DDS in CYCLONEDDS_URI are respected. Ctrl-C, SIGTERM and SIGHUP finish the sweep
-in progress and close the file; the exit codes are 130, 143 and 129.
+The newest sweep is always processed next. If sweeps arrive faster than they are segmented, those in
+between are dropped and counted. Sweeps of several sensors are merged by their stamps; the command
+waits at most 0.2 s for a late sensor. It also waits at most 0.2 s for a pose (--poses), and leaves
+the sweep out if none arrives. Once a second it prints the rate, the latencies and the number of
+dropped sweeps. The first eight sweeps are used to detect axes, tilt and intensities, and get no
+results. ROS_DOMAIN_ID sets the domain, and the settings of Cyclone DDS in CYCLONEDDS_URI are
+respected. Ctrl-C, SIGTERM and SIGHUP finish the sweep in progress and the file; the exit codes are
+130, 143 and 129.
 """
 
 import argparse
@@ -61,9 +62,9 @@ if TYPE_CHECKING:  # torch, rosbags: not for --help
     from bev_instseg.live.session import LiveSession, Output
     from bev_instseg.live.source import Source
 
-NAME = "bev_instseg"  # of the topics that results are published on
+NAME = "bev_instseg"  # prefix of the topics with results
 MAX_PORT = 0xFFFF
-ADVICE_S = 3.0  # if nothing arrives for so long, a line says why that may be
+ADVICE_S = 3.0  # if nothing arrives for this long, a note names possible reasons
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/live.py") -> int:
@@ -82,24 +83,30 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         type=not_empty,
         action="append",
         metavar="TOPIC",
-        help="a PointCloud2 topic of ROS 2; more than one --ros2 are merged",
+        help="PointCloud2 topic to subscribe to; repeat --ros2 to merge topics",
     )
     source.add_argument(
-        "--pcap-udp", type=int, metavar="PORT", help="UDP port that a Velodyne sends to (2368)"
+        "--pcap-udp",
+        type=int,
+        metavar="PORT",
+        help="UDP port to which a Velodyne sends, usually 2368",
     )
     parser.add_argument(
-        "--model", default="", help="the Velodyne, such as VLP-16 (default: its packets tell)"
+        "--model",
+        default="",
+        help="model of the Velodyne, such as VLP-16 (default: detected from the packets)",
     )
     parser.add_argument(
         "--publish",
         nargs="?",
         const=NAME,
         metavar="NAME",
-        help="publish by DDS under this name (default: bev_instseg; with --ros2 always)",
+        help="publish the results through DDS, as NAME (default: bev_instseg); always on with "
+        "--ros2",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of the recording")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the recording")
     parser.add_argument(
-        "--seconds", type=positive, metavar="S", help="end after so long (default: never)"
+        "--seconds", type=positive, metavar="S", help="stop after this time (default: never)"
     )
     add_network_arguments(parser)
     _add_sensor_options(parser)
@@ -113,40 +120,46 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
         "--frame",
         type=not_empty,
         metavar="NAME",
-        help="bring the points to this frame, such as base_link, by /tf_static (needed to merge)",
+        help="transform the points to this frame, such as base_link, with /tf_static (required to "
+        "merge topics)",
     )
     sensor.add_argument(
-        "--extrinsics", type=Path, metavar="YAML", help="where the sensors are in that frame"
+        "--extrinsics",
+        type=Path,
+        metavar="YAML",
+        help="poses of the sensors in that frame, instead of /tf_static",
     )
     sensor.add_argument(
         "--ego-box",
         type=float,
         nargs=4,
         metavar=("X0", "X1", "Y0", "Y1"),
-        help="the vehicle itself, metres in the coordinates of the points: gets no label",
+        help="extent of the ego vehicle, metres in the coordinates of the points; it gets no label",
     )
     sensor.add_argument(
-        "--standing", action="store_true", help="the sensor does not move: needs no odometry"
+        "--standing", action="store_true", help="the sensor does not move, so no odometry is needed"
     )
     sensor.add_argument(
         "--poses",
         type=not_empty,
         metavar="NAME",
-        help="motion of the sensor: a frame that /tf leads to, such as odom, or a topic of "
-        "odometry, such as /odometry (default: KISS-ICP)",
+        help="motion of the sensor: a frame on /tf, such as odom, or an odometry topic, such as "
+        "/odometry (default: KISS-ICP)",
     )
-    sensor.add_argument("--no-track", action="store_true", help="number each sweep's objects anew")
+    sensor.add_argument(
+        "--no-track", action="store_true", help="number the objects of each sweep independently"
+    )
 
 
 def segment_live(arguments: argparse.Namespace) -> int:
-    """Segment sweeps until told to stop, and return the exit code.
+    """Segment sweeps until the user stops the command, and return the exit code.
 
     Args:
         arguments: The parsed command line.
 
     Raises:
         ValueError: The options cannot be used.
-        OSError: The network cannot be used, or the recording not be written.
+        OSError: The network cannot be used, or the recording cannot be written.
         ImportError: An option needs a package that is not installed.
     """
     from bev_instseg.live.outputs import PublishedTopics
@@ -159,7 +172,7 @@ def segment_live(arguments: argparse.Namespace) -> int:
     source, options = _listen(arguments, topics, lambda line: report.say(f"note: {line}"))
     with report.announced("loading the network"):
         segmenter = make_segmenter(arguments)
-    with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+    with report.announced("preparing the network (the first run compiles it in 20 s)"):
         pipeline = Pipeline(segmenter, options, report.notice)
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT))
@@ -179,7 +192,10 @@ def segment_live(arguments: argparse.Namespace) -> int:
         finally:
             print(session.line())
             if topics is not None and published.num_late:
-                report.say(f"note: {published.num_late} messages were not taken in time")
+                report.say(
+                    f"note: {published.num_late} messages were dropped because a subscriber was "
+                    "too slow"
+                )
     return 0 if session.state.num_sweeps else 2
 
 
@@ -191,27 +207,27 @@ def _check_options(arguments: argparse.Namespace) -> None:
     if by_udp and arguments.publish is None and arguments.out is None:
         raise ValueError("results go nowhere: add --publish, or --out DIR to record them")
     if arguments.model and not by_udp:
-        raise ValueError("--model is about a Velodyne's packets: leave it out, or give --pcap-udp")
+        raise ValueError("--model is for a Velodyne's packets: leave it out, or add --pcap-udp")
     check_sensor_options(arguments)
     if by_udp and arguments.frame and arguments.extrinsics is None:
         raise ValueError("packets have no transforms: --frame needs --extrinsics FILE")
     if by_udp and arguments.poses:
-        raise ValueError("packets have no poses: leave out --poses, or give --ros2")
+        raise ValueError("packets have no poses: leave out --poses, or use --ros2")
     for option in ("standing", "poses"):
         if arguments.no_track and getattr(arguments, option):
-            raise ValueError(f"--{option} is about tracking: leave it out, or --no-track")
+            raise ValueError(f"--{option} is for tracking: leave out --{option} or --no-track")
     if arguments.standing and arguments.poses:
-        raise ValueError("--standing says that the sensor does not move: leave it out, or --poses")
+        raise ValueError("--standing and --poses contradict each other: leave one out")
     names = [name.lstrip("/") for name in arguments.ros2 or ()]
     if len(names) > 1 and not arguments.frame:
-        raise ValueError("to merge topics, give the frame they are brought to: --frame base_link")
+        raise ValueError("to merge topics, give a common frame, such as --frame base_link")
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise ValueError(f"--ros2 /{printable(repeated)} is given twice: leave one out")
 
 
 def _join(arguments: argparse.Namespace) -> "RosTopics | None":
-    """Return the topics of the domain; None if nothing is subscribed to or published."""
+    """Return the topics of the domain; None if the command neither subscribes nor publishes."""
     if arguments.ros2 is None and arguments.publish is None:
         return None
     from bev_instseg.live.dds import RosTopics
@@ -222,7 +238,7 @@ def _join(arguments: argparse.Namespace) -> "RosTopics | None":
 def _listen(
     arguments: argparse.Namespace, topics: "RosTopics | None", say: Callable[[str], None]
 ) -> "tuple[Source, LiveOptions]":
-    """Return where sweeps come from, and how they are read."""
+    """Return the source of the sweeps, and how to read them."""
     from bev_instseg.io.recordings.transforms import find_transform, read_extrinsics
     from bev_instseg.live.pipeline import LiveOptions
     from bev_instseg.live.ros_motion import robot_frames, ros_poses
@@ -258,7 +274,7 @@ def _listen(
 
 
 def _begin_recording(out: Path, source: str) -> "LiveRecording":
-    """Begin a recording that is named after its source and the time."""
+    """Begin a recording named after its source and the time."""
     from bev_instseg.live.outputs import LiveRecording
 
     out.mkdir(parents=True, exist_ok=True)
@@ -270,7 +286,7 @@ def _begin_recording(out: Path, source: str) -> "LiveRecording":
 def _watch(seconds: int | None, report: Report, session: "LiveSession", source: "Source") -> None:
     """Show the state once a second, until the time is over or something goes wrong.
 
-    After Ctrl-C another one is ignored, so that what is being written is finished.
+    A second Ctrl-C is ignored, so that the file is finished.
     """
     try:
         _show_states(seconds, report, session, source)

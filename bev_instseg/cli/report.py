@@ -25,7 +25,7 @@ class Report:
     """Prints lines on stderr, above the progress bar, each beginning with the program's name."""
 
     def __init__(self, program: str) -> None:
-        """Print nothing yet.
+        """Prepare to print.
 
         Args:
             program: The name that the lines begin with.
@@ -41,9 +41,9 @@ class Report:
         tqdm.write(f"{self._program}: {line}", file=sys.stderr)
 
     def outcome(self, outcome: "Outcome") -> None:
-        """Print the notices of a sweep of a kind that was not printed yet, and its error.
+        """Print the sweep's notices of new kinds, and its error.
 
-        Of many errors of a kind only the first are printed.
+        If there are many errors of a kind, only the first ones are printed.
         """
         for notice in outcome.notices:
             self.notice(notice, outcome.item.path)
@@ -58,8 +58,8 @@ class Report:
         """Print a notice unless one of its kind was printed already.
 
         Args:
-            notice: What was assumed.
-            path: The sweep that it is about, unless the notice names what it is about.
+            notice: The notice.
+            path: The sweep that it concerns, unless the notice names it.
         """
         name = "" if path is None else printable(str(path))
         kind = NUMBER.sub("0", notice)
@@ -70,7 +70,7 @@ class Report:
             self.say(f"note: {self._first_of_kind[kind]}")
 
     def totals(self) -> None:
-        """Print of each kind of notice and of error how many sweeps it was about, if not shown."""
+        """Print how many sweeps each kind of notice and error concerned, if not all were shown."""
         for kind, first in self._first_of_kind.items():
             if self._num_sweeps[kind] > 1:
                 self.say(f"note: {self._num_sweeps[kind]} sweeps, first {first}")

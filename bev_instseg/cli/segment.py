@@ -123,7 +123,7 @@ def _check_options(arguments: argparse.Namespace) -> None:
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     if arguments.tiles and arguments.maps:
-        raise ValueError("--maps shows a single grid: leave out --maps, or --tiles")
+        raise ValueError("--maps shows a single grid: leave out --maps or --tiles")
     if arguments.view:
         from bev_instseg.visualize import no_window
 

@@ -27,7 +27,7 @@ def make_segmenter_with_extras(arguments: argparse.Namespace) -> "Segmenter":
 
 
 def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
-    """Load the network; with --ray only for its settings, as the workers do the computing."""
+    """Load the network; with --ray only for its settings, because the workers compute."""
     if arguments.track:
         from bev_instseg.tracking.tracker import with_weak_instances
 

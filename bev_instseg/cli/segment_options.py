@@ -69,7 +69,7 @@ def _add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def refuse_recording_options(arguments: argparse.Namespace) -> None:
-    """Raise ValueError for options that sweeps in files have no use for."""
+    """Raise ValueError for options that only apply to recordings."""
     for option in ("topic", "frame", "extrinsics", "ego_box", "bag", "files"):
         if getattr(arguments, option):
             name = option.replace("_", "-")

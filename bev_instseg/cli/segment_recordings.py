@@ -63,12 +63,15 @@ def segment_recordings(
         if getattr(arguments, option) not in (None, False):
             raise ValueError(f"--{option} is for folders of sweeps, not for recordings")
     if arguments.smooth and _writes_files(arguments):
-        raise ValueError("--smooth of recordings writes no files of single sweeps: leave it out")
+        raise ValueError(
+            "--smooth cannot write files for single sweeps of a recording: leave out --smooth, or "
+            "the options for these files"
+        )
     recordings = [path for path in recordings if path in arguments.inputs or not _is_own(path)]
     if not recordings:
         raise ValueError(
-            f"{arguments.inputs[0]}: only recordings that bev-instseg has written; give one by its "
-            "name to segment it again"
+            f"{arguments.inputs[0]}: contains only recordings written by bev-instseg; to segment "
+            "one of them again, give its name"
         )
     require_one_for_rerun(arguments, len(recordings))
     out: Path = arguments.out.resolve()
@@ -93,7 +96,7 @@ def segment_recordings(
 
 
 def _is_own(path: Path) -> bool:
-    """Return whether a recording was written by bev-instseg, as those in an output folder are."""
+    """Return whether a recording was written by bev-instseg, like those in an output folder."""
     try:
         return read_about(path) is not None if path.suffix == ".mcap" else is_own_bag(path)
     except OSError:  # reported when it is its turn
@@ -109,7 +112,10 @@ def _names(recordings: Sequence[Path], out: Path, suffixes: Sequence[str]) -> li
         for path, name in zip(recordings, names, strict=True)
     ]
     if len({name.casefold() for name in names}) < len(names):
-        raise ScanError(f"{recordings[0]}: several recordings have this name; give each its --out")
+        raise ScanError(
+            f"{recordings[0]}: several recordings have this name; segment them one by one, each "
+            "with its own --out"
+        )
     for path, name in zip(recordings, names, strict=True):
         if path.resolve() in (out, *(out / f"{name}{suffix}" for suffix in suffixes)):
             raise ScanError(f"{path}: its results would replace it; choose another --out")
@@ -144,7 +150,7 @@ def _make_job(
 
 
 def _writes_files(arguments: argparse.Namespace) -> bool:
-    """Return whether sweeps get files of their own."""
+    """Return whether sweeps get separate files."""
     return any(getattr(arguments, name) for name in ("files", "calib", *POINT_FORMATS, *PICTURES))
 
 
@@ -156,7 +162,7 @@ def _is_newer(path: Path, other: Path) -> bool:
 def _write_beside(
     arguments: argparse.Namespace, job: RecordingJob, segmenter: Segmenter, num_sweeps: int
 ) -> None:
-    """Write what is made from the labelled recording, unless it is there already."""
+    """Write the files made from the labelled recording, unless they exist."""
     if arguments.bag and not _is_newer(bag_of(job.path), job.path):
         write_bag(job.path, segmenter.classes)
     if not job.tracks:
@@ -197,7 +203,7 @@ def _segment(
     job: RecordingJob,
     recording: Recording,
 ) -> int:
-    """Segment a recording, or what is missing of it; return the exit code."""
+    """Segment a recording, or its missing sweeps; return the exit code."""
     path = printable(str(recording.path))
     if arguments.bag:
         require_own_bag(bag_of(job.path))
@@ -212,7 +218,8 @@ def _segment(
     poses = recording.poses(job.poses) if job.poses else None
     if poses is not None and poses.stands_still:
         report.say(
-            f"note: {path}: by --poses {job.poses}, the sensor never moves; if it does, {OTHERWISE}"
+            f"note: {path}: according to --poses {job.poses}, the sensor never moves; if it does, "
+            f"{OTHERWISE}"
         )
     run = RecordingRun(segmenter, job, recording, poses)
     goes_on = not arguments.overwrite
@@ -222,7 +229,7 @@ def _segment(
             print(f"{path}: {writer.num_written} sweeps already have results")
         failed = writer.next_index - writer.num_written
         num_before = writer.num_written
-        with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+        with report.announced("preparing the network (the first run compiles it in 20 s)"):
             segmenter.warm_up()
         start = time.perf_counter()
         num_failed, objects = _follow(report, run, recording, writer)
@@ -233,12 +240,15 @@ def _segment(
         for loss in losses:
             report.say(f"{path}: {loss}")
         if job.both_ways:
-            with report.announced("looking both ways"):
+            with report.announced("smoothing"):
                 smooth_recording(segmenter, writer)
         writer.finish(failed, losses)
     _write_beside(arguments, job, segmenter, writer.num_written)
     if recording.num_alone:
-        report.say(f"note: {path}: {recording.num_alone} sweeps lack a topic: not near in time")
+        report.say(
+            f"note: {path}: {recording.num_alone} sweeps lack a topic, because none of its sweeps "
+            "was near in time"
+        )
     print(
         f"{path}: {writer.num_written} of {writer.num_written + failed} sweeps segmented, results "
         f"in {job.path}"
@@ -246,7 +256,7 @@ def _segment(
     if num_new:
         counts = zip(objects, segmenter.class_names, strict=False)
         found = ", ".join(f"{count} {name}" for count, name in counts)
-        print(f"{num_new / seconds:.1f} sweeps per second; objects in all: {found}")
+        print(f"{num_new / seconds:.1f} sweeps per second; objects in total: {found}")
     return 2 if failed or losses else 0
 
 

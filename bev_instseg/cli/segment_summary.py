@@ -31,7 +31,7 @@ def speed(timings: Sequence[Mapping[str, float]], seconds: float) -> str:
 
 
 def first_time(timing_ms: Mapping[str, float]) -> str:
-    """Return the time of a job's only sweep, and how much of it went into reading and the like.
+    """Return the time of a job's only sweep, and how it divides into reading and other stages.
 
     Args:
         timing_ms: Milliseconds of each stage.
@@ -53,7 +53,7 @@ def summaries(
         job: The job.
         items: Its sweeps.
         failed: Why sweeps have no results, by name.
-        report: Prints, for instance, that another job replaces a result at this moment.
+        report: Prints, for instance, that a different job is replacing a result.
     """
     sweeps = []
     for item in items:

@@ -83,7 +83,7 @@ def segment_sweeps(arguments: argparse.Namespace, report: Report) -> int:
 
 
 def _find_share(arguments: argparse.Namespace, report: Report) -> tuple[Sequence["Item"], "Found"]:
-    """Return the sweeps, or the share of them that --shard selects, and all that was found."""
+    """Return the sweeps, or the share of them that --shard selects, and all inputs found."""
     from bev_instseg.jobs.find_items import find_items
 
     found = find_items(arguments.inputs, arguments.out)
@@ -98,7 +98,7 @@ def _find_share(arguments: argparse.Namespace, report: Report) -> tuple[Sequence
 
 
 def _summary_path(arguments: argparse.Namespace, job: "Job") -> Path | None:
-    """Return the path of the summary; None for a sweep that was given by itself.
+    """Return the path of the summary; None for a single sweep.
 
     Raises:
         ScanError: A file of this name was not written by bev-instseg.
@@ -149,7 +149,7 @@ def _without_results(
 
 @dataclass(frozen=True)
 class _Work:
-    """What a job has to do.
+    """The work of a job.
 
     Attributes:
         todo: The sweeps without results.
@@ -169,7 +169,7 @@ def _run(
     job: "Job",
     work: _Work,
 ) -> list["Outcome"]:
-    """Process sweeps and print what happens to each.
+    """Process sweeps and report the outcome of each.
 
     Raises:
         OSError: No more results can be written to the disk.
@@ -211,7 +211,7 @@ def _on_this_machine(
 ) -> Generator["Outcome", None, None]:
     """Prepare the network and return a generator of the outcomes, in order."""
     todo = work.todo
-    with report.announced("preparing the network; on its first run it is compiled for 20 s"):
+    with report.announced("preparing the network (the first run compiles it in 20 s)"):
         segmenter.warm_up()
         if todo and work.num_items == 1:  # nothing has been read yet: that is compiled, too
             with suppress(ScanError):

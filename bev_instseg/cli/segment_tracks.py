@@ -40,12 +40,12 @@ def check_options(arguments: argparse.Namespace) -> None:
     """Raise ValueError if options do not go together."""
     for option in ("smooth", "play", "rerun", "poses", "times"):
         if getattr(arguments, option) and not arguments.track:
-            raise ValueError(f"--{option} is about tracking: add --track, or leave it out")
+            raise ValueError(f"--{option} is for tracking: add --track, or leave it out")
     for option in ("shard", "ray"):
         if arguments.track and getattr(arguments, option) not in (None, False):
             raise ValueError(
-                "--track follows objects from sweep to sweep on this machine: leave out "
-                f"--{option}, or add --no-track"
+                f"--track needs all sweeps in order on one machine: leave out --{option}, or add "
+                "--no-track"
             )
     path: Path | None = arguments.rerun
     if path is None:
@@ -53,20 +53,20 @@ def check_options(arguments: argparse.Namespace) -> None:
     if path.suffix != ".rrd" or not path.parent.is_dir():
         raise ValueError(f"--rerun {path}: must be a file NAME.rrd in a folder that exists")
     if path.exists() and not is_rrd(path):
-        raise ValueError(f"--rerun {path}: already exists and is not a recording of Rerun; move it")
+        raise ValueError(f"--rerun {path}: already exists and is not a Rerun recording; move it")
 
 
 def require_one_for_rerun(arguments: argparse.Namespace, num_sequences: int) -> None:
     """Raise ValueError if several sequences would have to share a file."""
     if arguments.rerun and num_sequences > 1:
         raise ValueError(
-            f"--rerun {arguments.rerun}: is for one sequence, but there are {num_sequences}; give "
-            "them one by one"
+            f"--rerun {arguments.rerun}: is for one sequence, but there are {num_sequences}; "
+            "segment them one by one"
         )
 
 
 def tracking_settings(arguments: argparse.Namespace) -> str:
-    """Return what the results depend on besides sweeps, times and poses; empty without tracking."""
+    """Return the tracking settings that affect the results; empty without tracking."""
     if not arguments.track:
         return ""
     return "tracked both ways" if arguments.smooth else "tracked"
@@ -75,7 +75,7 @@ def tracking_settings(arguments: argparse.Namespace) -> str:
 def chosen_sequences(
     arguments: argparse.Namespace, items: "Sequence[Item]", job: "Job", report: Report
 ) -> "list[SweepSequence]":
-    """Return the sequences of the job, and say what is assumed about them.
+    """Return the sequences of the job, and report what is assumed about them.
 
     Raises:
         ScanError: Times or poses cannot be used, or a file in the way is not ours.
@@ -114,13 +114,13 @@ def run_tracked(
 def write_tracks(
     arguments: argparse.Namespace, job: "Job", sequence: "SweepSequence", report: Report
 ) -> None:
-    """Write what shows all tracks of a sequence, from the results of its sweeps.
+    """Write the table, picture and page of a sequence's tracks, from the results of its sweeps.
 
     Args:
         arguments: The parsed command line.
         job: What was written.
         sequence: The sweeps.
-        report: Says what there is to say.
+        report: Prints notices.
     """
     results = ((printable(item.name), _result(job, item)) for item in sequence.items)
     sweeps = ((i, name, result) for i, (name, result) in enumerate(results) if result is not None)
@@ -131,7 +131,7 @@ def write_tracks(
     if last > MAX_LABEL_ID:
         report.say(
             f"note: {sequence.folder}: ids go up to {last}; .label files have 16 bits for them, "
-            f"so after {MAX_LABEL_ID} they begin anew at 1 there"
+            f"so there they start again at 1 after {MAX_LABEL_ID}"
         )
     if arguments.play or arguments.rerun:
         items = [item for item in sequence.items if _result(job, item) is not None]
@@ -146,14 +146,14 @@ def write_shows(
     num_sweeps: int,
     sweeps: "Callable[[], Iterable[tuple[str, Callable[[], PlayedSweep]]]]",
 ) -> None:
-    """Write the page that plays a sequence, and the file for Rerun, if they were asked for.
+    """Write the page that plays a sequence, and the file for Rerun, if the options ask for them.
 
     Args:
         arguments: The parsed command line.
-        page: Where the page goes.
-        title: What the sequence is called.
-        num_sweeps: How many sweeps it has; without any, nothing is written.
-        sweeps: Returns the name of each sweep and what reads it, in the order of time.
+        page: Path of the page.
+        title: Name of the sequence.
+        num_sweeps: Its number of sweeps; if 0, nothing is written.
+        sweeps: Returns the name and a reader of each sweep, in temporal order.
     """
     from bev_instseg.visualize import play_page, write_rrd
 
@@ -182,7 +182,7 @@ def track_files(folder: Path, prefix: str = "") -> TrackFiles:
 
     Args:
         folder: Their folder.
-        prefix: How their names begin.
+        prefix: Start of their names.
     """
     names = TRACKS_CSV, TRACKS_PNG, TRACKS_HTML
     return TrackFiles(*(folder / f"{prefix}{name}" for name in names))
@@ -194,9 +194,9 @@ def write_track_files(
     """Write table and picture of tracks, and print how many there are.
 
     Args:
-        files: Where they go.
-        title: What the sequence is called.
-        sweeps: Place, name and result of each sweep, in the order of time.
+        files: Their paths.
+        title: Name of the sequence.
+        sweeps: Index, name and result of each sweep, in temporal order.
 
     Returns:
         The largest id.
@@ -228,7 +228,7 @@ def write_track_files(
 
 
 def require_own_tracks(arguments: argparse.Namespace, files: TrackFiles) -> None:
-    """Raise ScanError if something is in the way that bev-instseg did not write."""
+    """Raise ScanError if a file in the way was not written by bev-instseg."""
     is_own = files.table.exists() and is_tracks_csv(files.table)
     written = files if arguments.play else files[:2]
     foreign = [] if is_own else [file for file in written if file.exists()]
@@ -240,7 +240,7 @@ def require_own_tracks(arguments: argparse.Namespace, files: TrackFiles) -> None
 
 
 def is_rrd(path: Path) -> bool:
-    """Return whether a file begins as those of Rerun do."""
+    """Return whether a file begins like a Rerun recording."""
     with open(path, "rb") as file:
         return file.read(3) == b"RRF"
 

@@ -8,7 +8,7 @@ from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup
 
 
 def add_frame_options(group: "argparse._ArgumentGroup") -> None:
-    """Add the options that say how a sensor is mounted and what its intensities mean."""
+    """Add the options for the mounting of a sensor and the scale of its intensities."""
     group.add_argument(
         "--axes",
         metavar="XYZ",
@@ -43,7 +43,7 @@ def add_frame_options(group: "argparse._ArgumentGroup") -> None:
 
 
 def given_setup(arguments: argparse.Namespace) -> SensorSetup:
-    """Return what the options say about the sensor."""
+    """Return the sensor setup that the options describe."""
     setup = KNOWN_SENSORS[arguments.sensor] if arguments.sensor else SensorSetup()
     given = {
         "format": arguments.format,
@@ -63,4 +63,4 @@ def check_sensor_options(arguments: argparse.Namespace) -> None:
         given = " ".join(f"{value:g}" for value in box)
         raise ValueError(f"--ego-box is x from, x to, y from, y to; got {given}")
     if arguments.extrinsics is not None and not arguments.frame:
-        raise ValueError("--extrinsics needs --frame, the name of the frame that it leads to")
+        raise ValueError("--extrinsics needs --frame NAME, the frame to transform to")

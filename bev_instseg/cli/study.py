@@ -83,7 +83,7 @@ def list_runs(arguments: argparse.Namespace) -> "Iterator[Run]":
 
 
 def with_seed(config: Config, seed: int) -> Config:
-    """Return the configuration with another seed."""
+    """Return the configuration with a different seed."""
     return replace(config, train=replace(config.train, seed=seed))
 
 

@@ -65,8 +65,8 @@ def train(arguments: argparse.Namespace) -> int:
         pasted = pasted_classes(databases, config)
         if databases and not pasted:
             raise ValueError(
-                "--objects: none is pasted, because of augment.enabled or augment.paste in the "
-                "configuration; change that, or leave --objects out"
+                "--objects: no object is pasted, because of augment.enabled or augment.paste in "
+                "the configuration; change that, or leave --objects out"
             )
         check_training(by_path(sources, config), by_path(val_sources, config), config, pasted)
         warn_of_leaks(databases, val_sources)
@@ -95,7 +95,7 @@ def check_run_folder(arguments: argparse.Namespace) -> None:
     """Raise an error if a run in the folder would be overwritten, or there is none to resume.
 
     Raises:
-        TrainingError: The folder does not suit.
+        TrainingError: The folder already holds a run, or no run to resume.
         ValueError: There is no ``--out``, or TensorBoard is wanted but not installed.
     """
     from bev_instseg.training.run_folder import RunFolder

@@ -1,4 +1,4 @@
-"""Counts of labels: objects and points of each kind, and the class that the kind is taken as."""
+"""Counts of labels: objects and points of each kind, and the class of each kind."""
 
 from dataclasses import dataclass, field, fields
 

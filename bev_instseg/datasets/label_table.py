@@ -207,7 +207,7 @@ def _problems_of_kind(layout: Layout, kind: str, count: KindCount, config: Confi
             yield (
                 f"{count.large} of {count.objects} objects extend over more than {MAX_OBJECT_M:g} "
                 "m; check that the labels are in the order of the points and that each object has "
-                "a number of its own"
+                "its own number"
             )
         if count.empty > MANY * count.objects:
             yield (
@@ -248,10 +248,10 @@ def _remedy(sources: Sequence[Source], config: Config) -> str:
         return "no box contains a point; check that the boxes fit the sweeps and calib"
     if others:
         return (
-            f"the labels hold {', '.join(others[:MOST_KINDS])}; name these kinds in classes of the "
-            "configuration or rename them"
+            f"the labels contain {', '.join(others[:MOST_KINDS])}; name these kinds in the classes "
+            "of the configuration or rename them"
         )
-    return "the labels hold no object at all; label some, or choose other frames"
+    return "the labels contain no object at all; label some, or choose other frames"
 
 
 def _names(kinds: dict[str, KindCount]) -> str:

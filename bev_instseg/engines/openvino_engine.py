@@ -59,7 +59,7 @@ class _Key:
 
 
 class _OfThread(threading.local):
-    """What each thread has of its own."""
+    """The state of each thread."""
 
     def __init__(self) -> None:
         self.one_thread = False

@@ -1,6 +1,7 @@
 """Quality in buckets of a value of the segments, such as their number of points.
 
-An object counts in its own bucket, a prediction in its own. Of a match the two may differ.
+Objects and predictions count in their own buckets, so the two sides of a match may be in different
+ones.
 """
 
 import math

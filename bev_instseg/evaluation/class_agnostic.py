@@ -16,7 +16,7 @@ from bev_instseg.ops.unknown import connect
 from bev_instseg.structures import Float32, Int32
 
 MAX_RANGE_M = 50.0
-MIN_POINTS = 10  # smaller things do not count
+MIN_POINTS = 10  # smaller objects do not count
 UNLABELLED = (0, 1)  # and outliers
 GROUND = KINDS["ground"]
 VEGETATION = 70  # includes grass that is as low as terrain
@@ -28,7 +28,7 @@ THINGS = {
     "pole": (80,),
     "trunk": (71,),
 }
-WITHOUT_IDS = ("pole", "trunk")  # a thing is a group of connected cells of the class
+WITHOUT_IDS = ("pole", "trunk")  # an object is a group of connected cells of the class
 
 Words = NDArray[np.uint32]
 

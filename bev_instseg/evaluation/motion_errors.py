@@ -1,4 +1,4 @@
-"""How far tracks are from where the objects of simulated sequences are, and from their velocity."""
+"""Errors of the positions and velocities of tracks in simulated sequences."""
 
 import csv
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.structures import Float64
 
 OBJECTS_CSV = "objects.csv"
-MOVING_MPS = 0.5  # who is faster is a mover
+MOVING_MPS = 0.5  # faster objects are movers
 
 
 class MotionErrors(NamedTuple):
@@ -21,7 +21,7 @@ class MotionErrors(NamedTuple):
     Attributes:
         position_m: Distance in the ground plane.
         velocity_mps: Length of the difference of the velocities.
-        of_movers_mps: The same of the objects that are faster than `MOVING_MPS`.
+        of_movers_mps: The same for objects that are faster than `MOVING_MPS`.
     """
 
     position_m: float
@@ -30,7 +30,7 @@ class MotionErrors(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether there is any match whose truth is known."""
+        """Whether the true motion of any match is known."""
         return bool(np.isfinite(self.position_m))
 
     def cells(self) -> list[str]:
@@ -42,8 +42,8 @@ def motion_errors(matches: Sequence[Float64]) -> MotionErrors:
     """Return the errors of all matches of one class.
 
     Args:
-        matches: Of each sweep (2, M, 4) x, y, vx, vy of its M matched tracks, and of their objects;
-            NaN where these are not known.
+        matches: For each sweep (2, M, 4): x, y, vx, vy of its M matched tracks and of their
+            objects; NaN where these are not known.
     """
     tracks, objects = np.concatenate([np.zeros((2, 0, 4)), *matches], axis=1)
     known = np.isfinite(objects).all(axis=1)
@@ -58,10 +58,10 @@ def _mean(values: Float64) -> float:
 
 
 class TrueMotion:
-    """Where the objects of a sequence are, from the ``objects.csv`` of a simulated one."""
+    """Positions and velocities of the objects of a simulated sequence, from its ``objects.csv``."""
 
     def __init__(self, folder: Path) -> None:
-        """Read it; without it nothing is known.
+        """Read the file; if there is none, no motion is known.
 
         Args:
             folder: Folder of the sequence.

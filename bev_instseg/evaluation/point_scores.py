@@ -1,4 +1,4 @@
-"""Precision and recall of points by class, where labels tell classes but not instances."""
+"""Precision and recall of points by class, for labels without instance ids."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,9 +19,9 @@ Bool = NDArray[np.bool_]
 class PointScores:
     """Counts points of sweeps, by class.
 
-    A predicted point is correct, and a labelled one is found, if a point of the other side and of
-    the same class is horizontally within the tolerance. Points whose label is void, and points
-    farther away than ``max_range_m``, are not judged.
+    A predicted point is correct if a labelled point of its class is horizontally within the
+    tolerance; a labelled point is found if a predicted point of its class is. Void points, and
+    points farther away than ``max_range_m``, are not judged.
     """
 
     def __init__(self, config: Config, tolerance_m: float = 0.0, max_range_m: float = 50.0) -> None:
@@ -59,7 +59,7 @@ class PointScores:
             )
 
     def _close(self, xy_m: NDArray[np.float32], some: Bool, others: Bool) -> int:
-        """Count the points among some that are close to one of the others."""
+        """Count the points of one side that are close to a point of the other."""
         if not self._tolerance_m or not some.any() or not others.any():
             return int((some & others).sum())
         limit_m = np.nextafter(self._tolerance_m, np.inf)  # the limit itself is close

@@ -64,9 +64,9 @@ class SequenceResult:
     """Scores of sequences.
 
     Attributes:
-        untracked: Scores of the sweeps, each by itself.
+        untracked: Scores of the sweeps without tracking.
         tracked: Scores of the tracks.
-        smoothed: Scores of the same tracks, judged by later sweeps, too; None if not asked for.
+        smoothed: Scores of the smoothed tracks; None if not asked for.
     """
 
     untracked: Result
@@ -104,7 +104,7 @@ class TrackEvaluator:
     """Adds up the tracks of sequences, sweep by sweep in order."""
 
     def __init__(self, config: Config) -> None:
-        """Begin.
+        """Begin without sequences.
 
         Args:
             config: Its classes are scored.
@@ -126,7 +126,7 @@ class TrackEvaluator:
 
         Args:
             truth: The ground truth.
-            tracked: What was found, with tracks.
+            tracked: The predicted objects, with tracks.
         """
         found, frame = tracked.confirmed(), truth.frame
         self._quality.add(frame, found.instances)

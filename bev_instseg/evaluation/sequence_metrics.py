@@ -53,7 +53,7 @@ class TrackScores:
         assa: Mean association accuracy.
         mota: 1 - (FN + FP + switches) / objects.
         idf1: F1 of the best assignment of tracks to objects over whole sequences.
-        switches: How often an object is found by another track than before.
+        switches: How often an object is found by a different track than before.
     """
 
     hota: float
@@ -93,7 +93,7 @@ def track_scores(sequences: Sequence[Sequence[Step]]) -> TrackScores:
 
 
 def _counts(steps: Sequence[Step]) -> tuple[Int64, Int64]:
-    """Return how often each object and each track is there."""
+    """Return the number of sweeps with each object and each track."""
     none = np.zeros(0, np.int64)
     objects = np.concatenate([none, *(step.objects for step in steps)])
     tracks = np.concatenate([none, *(step.tracks for step in steps)])
@@ -157,7 +157,7 @@ class Lstq:
     """Adds up points of sweeps; `result` is the LSTQ of all of them."""
 
     def __init__(self, num_classes: int) -> None:
-        """Begin.
+        """Begin without sweeps.
 
         Args:
             num_classes: Number of classes without the background, C.
@@ -177,7 +177,7 @@ class Lstq:
             objects: (N,) id over the sequence of the object of each point, 0 for none.
             tracks: (N,) id over the sequence of the track of each point, 0 for none.
             true_class: (N,) class of each point, 0 background, 1..C.
-            seen_class: (N,) class that was found.
+            seen_class: (N,) predicted class of each point.
         """
         side = len(self._confusion)
         pairs = np.bincount(true_class * side + seen_class, minlength=side * side)

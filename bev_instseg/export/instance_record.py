@@ -48,7 +48,7 @@ class InstanceRecord:
 
         Args:
             one: The instance.
-            track: What is known of it over time.
+            track: The object over time, if it is tracked.
         """
         *metres, yaw_rad = one.box.tolist()
         course = None if one.course_m is None else one.course_m.tolist()

@@ -1,7 +1,7 @@
 """Write the labels of a recording as an MCAP file that survives a kill.
 
-While it grows, the file is called ``NAME.mcap.part``. Every sweep is a separate chunk that is
-written immediately, so that whatever happens the file can be read up to its last sweep. The same
+Until it is complete, the file is called ``NAME.mcap.part``. Every sweep is a separate chunk that is
+written immediately, so even after a kill the file can be read up to its last sweep. The same
 command continues from there.
 """
 
@@ -34,7 +34,7 @@ NUM_FIRST = 3  # records before `ABOUT`, and itself: the header may be followed 
 
 
 def part_of(path: Path) -> Path:
-    """Return the path of a file while it grows."""
+    """Return the path of a file that is not complete."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -77,13 +77,13 @@ class LabelledRecording:
         topics: Sequence[tuple[str, str]],
         goes_on: bool = True,
     ) -> None:
-        """Begin a file, or continue the one that an earlier process has left.
+        """Begin a file, or continue the one of an earlier process.
 
         Args:
             path: The file; its folder must exist.
-            about: What it is made from. A part that was made from something else is dropped.
-            topics: Name and type of each topic; the last one is that of the points.
-            goes_on: Whether to keep what an earlier process has left.
+            about: What it is made from. A ``.part`` file made from something else is dropped.
+            topics: Name and type of each topic; the last one has the points.
+            goes_on: Whether to continue the file of an earlier process.
 
         Raises:
             ScanError: A file in the way was not written by bev-instseg.
@@ -139,7 +139,7 @@ class LabelledRecording:
     def begin_again(self) -> Iterator[StoredSweep]:
         """Begin an empty file in place of this one; yield the sweeps that were written so far.
 
-        Until it is finished, an interruption leaves what was there.
+        If this is interrupted, the earlier file stays as it is.
         """
         before = self.stored()
         self._file.close()
@@ -173,7 +173,7 @@ class LabelledRecording:
         """Complete the file and give it its name.
 
         Args:
-            failed: How many sweeps are missing.
+            failed: Number of missing sweeps.
             losses: The parts of the recording that could not be read.
         """
         end = {"sweeps": self.num_written, "failed": failed, "losses": losses}

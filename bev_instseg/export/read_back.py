@@ -86,8 +86,8 @@ def instances_of(
 def tracked_of(result: SweepResult) -> TrackedInstances:
     """Return the instances of a sweep's ``.json`` with their tracks, those in doubt last.
 
-    The ``.json`` does not say which point belongs to which instance. Each instance gets the right
-    number of arbitrary points; the first points of the sweep belong to none.
+    The ``.json`` does not say which point belongs to which instance, so each instance gets the
+    right number of arbitrary points; the first points of the sweep belong to none.
 
     Args:
         result: The result, of a sweep that was tracked.

@@ -46,15 +46,15 @@ def replace_result(target: str | Path, result: SweepResult, contents: Mapping[st
     """Write the files of a sweep; the folder must exist.
 
     First, all of them are written completely under temporary names: if that fails, for instance on
-    a full disk, the earlier result is as it was. Then they are moved into place while the ``.json``
-    lists the earlier and the new files: a process that is killed here leaves a result that is known
-    to be unfinished and ours. Other files of the earlier result are kept if it is the same result,
-    and removed otherwise.
+    a full disk, the earlier result stays as it is. Then they are moved into place while the
+    ``.json`` lists the earlier and the new files, so a process that is killed here leaves a result
+    that is known to be unfinished and ours. Other files of the earlier result are kept if it is the
+    same result, and removed otherwise.
 
     Args:
         target: Path of the files without suffix.
         result: The new result; its ``files`` are ignored.
-        contents: Suffix and content of each file beside the ``.json``.
+        contents: Suffix and content of each file next to the ``.json``.
 
     Raises:
         ScanError: A file in the way was not written by bev-instseg. Nothing has been touched.
@@ -102,7 +102,7 @@ class _Plan:
 
     @classmethod
     def of(cls, target: str | Path, result: SweepResult, new: Sequence[FileRecord]) -> "_Plan":
-        """Plan to replace what is there; raises ScanError if a file in the way is not ours."""
+        """Plan how to replace the existing files; raises ScanError if one of them is not ours."""
         json_path = Path(f"{target}.json")
         version = _version(json_path)
         own = _own_json(target, [record.suffix for record in new])
@@ -123,7 +123,7 @@ class _Plan:
 
 
 def _own_json(target: str | Path, suffixes: Sequence[str]) -> OwnJson | None:
-    """Return the ``.json`` that is there; raises ScanError if a file in the way is not ours."""
+    """Return the existing ``.json``; raises ScanError if a file in the way is not ours."""
     json_path = Path(f"{target}.json")
     own = OwnJson.read(json_path)
     if own is None and lexists(json_path):
@@ -150,7 +150,7 @@ def _foreign(path: Path, what: str = "it") -> ScanError:
 
 
 def _version(path: Path) -> tuple[int, int] | None:
-    """Return what differs after each replacement of a file; None if there is none."""
+    """Return a value that changes whenever the file is replaced; None if there is no file."""
     if not lexists(path):
         return None
     about = path.lstat()

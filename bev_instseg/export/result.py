@@ -84,8 +84,8 @@ def write_result(
     Args:
         target: Path of the files without suffix.
         cloud: The N points of the sweep.
-        instances: The objects among them. Of tracked ones the confirmed are written, with their ids
-            over the sequence; the ``.json`` lists the others apart.
+        instances: The objects among them. If they are tracked, the confirmed ones are written with
+            their ids over the sequence, and the ``.json`` lists the others separately.
         classes: The classes of ``instances.class_names``, in that order.
         provenance: What the instances were computed from, for the ``.json``.
         files: What to write besides the ``.label`` and ``.json``.
@@ -116,7 +116,7 @@ def _encode(
     classes: Sequence[ClassConfig],
     files: ResultFiles,
 ) -> dict[str, bytes]:
-    """Return the content of each file beside the ``.json`` by its suffix."""
+    """Return the content of each file next to the ``.json`` by its suffix."""
     ids = None
     if isinstance(found, TrackedInstances):
         found = found.confirmed()

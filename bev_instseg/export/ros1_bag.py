@@ -31,7 +31,7 @@ from bev_instseg.io.recordings.mcap_file import McapFile
 from bev_instseg.io.recordings.ros1_bag import Ros1Bag
 
 ABOUT = "/bev_instseg/about", "std_msgs/msg/String"
-# What differs from ROS 2: a class is a number, and a detection may have its points.
+# Differences from ROS 2: a class is a number, and a detection may have its points.
 DIFFERENT = {
     "ObjectHypothesisWithPose": "int64 id\nfloat64 score\ngeometry_msgs/PoseWithCovariance pose\n",
     "Detection3D": "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n"

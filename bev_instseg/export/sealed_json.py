@@ -11,7 +11,7 @@ from bev_instseg.export.mark import MARK
 from bev_instseg.export.picture import Picture
 from bev_instseg.export.points import POINT_FORMATS
 
-# Suffixes of the files beside a ``.json``.
+# Suffixes of the files next to a ``.json``.
 SUFFIXES = {".label", ".txt", *(f".{name}" for name in POINT_FORMATS), *(p.value for p in Picture)}
 SEAL = b',\n "sha256": "'  # the last key of a file, before the hash of everything above it
 

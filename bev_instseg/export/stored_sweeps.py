@@ -27,7 +27,7 @@ class StoredSweep:
     """The messages of a sweep.
 
     Attributes:
-        index: Its place in the recording that was labelled.
+        index: Its position in the original recording.
         stamp_ns: Its stamp.
         messages: A message for each of the file's topics: `TOPICS`, after `TRACKS` if it has that.
     """

@@ -19,7 +19,7 @@ from bev_instseg.structures import Instances
 from bev_instseg.tracking.tracked import TrackedInstances
 
 MAX_BYTES = 64 << 20  # 65,535 instances, the most that a .label can number, take half of it
-# What parsing something else than a result raises.
+# Errors when parsing a file that is not a result.
 NOT_A_RESULT = (
     *(ValueError, KeyError, TypeError, AttributeError),
     *(OverflowError, RecursionError, MemoryError),

@@ -30,7 +30,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class TrackRecord:
-    """An object over time, rounded; in the world, whose axes are those of the poses.
+    """An object over time, rounded; in the world, the common frame of the poses.
 
     Attributes:
         id: Its id over the sequence.
@@ -56,7 +56,7 @@ class TrackRecord:
 
     @classmethod
     def of(cls, tracked: TrackedInstances, row: int) -> "TrackRecord":
-        """Round what is known of one of the instances.
+        """Round the track of one of the instances.
 
         Args:
             tracked: The instances of a sweep.

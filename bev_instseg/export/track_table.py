@@ -32,7 +32,7 @@ class TrackTable:
         """Write the objects of a sweep.
 
         Args:
-            frame: Its place in the sequence.
+            frame: Its position in the sequence.
             name: Its name.
             result: Its objects, with tracks.
         """

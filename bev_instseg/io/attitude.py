@@ -38,9 +38,9 @@ MIN_TILTED_SHARE = 0.35  # of the near points are on the ground if it is trusted
 MIN_TILTED_WIDTH_M = 2.5  # it is at least this wide (see `GroundPlane`),
 TILTED_HEIGHT_M = (-0.1, 6.0)  # and the origin is this far above it
 
-MAX_DOUBT_DEG = 60.0  # beyond, the ground is looked for along other axes
+MAX_DOUBT_DEG = 60.0  # beyond this, the ground is searched for along other axes
 NUM_DOUBT_PLANES = 640  # that are tried if the ground is not clear
-MIN_DOUBT_SCORE, MIN_DOUBT_WIDTH_M = 0.1, 1.4  # of a plane that is worth a word
+MIN_DOUBT_SCORE, MIN_DOUBT_WIDTH_M = 0.1, 1.4  # of a plane that is worth a notice
 DOUBT_HEIGHT_M = (-0.5, 6.0)
 
 # Axes by the file's vertical axis and whether it points up: the common convention, if there is one.
@@ -195,7 +195,7 @@ def _maybe_up(xyz: NDArray[np.float64]) -> tuple[float, float, float] | None:
 
 
 def _is_overhead(plane: GroundPlane | None) -> bool:
-    """Return whether all that may be ground if z is up is far above the sensor."""
+    """Return whether everything that may be ground if z is up is far above the sensor."""
     return _is_clear(plane) and plane.height_m < UPRIGHT_HEIGHT_M[0]
 
 

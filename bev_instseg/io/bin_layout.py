@@ -4,7 +4,7 @@ A ``.bin`` file has no header. With the right number of floats per point, each c
 of one kind: heights that hardly vary, intensities without a sign, ring numbers. With a wrong
 number, the columns mix. The right number is therefore the one whose columns are described in the
 fewest bits, which works for points in any order. Only the signs and exponents of about a thousand
-floats are looked at.
+floats are used.
 """
 
 from collections.abc import Sequence
@@ -232,11 +232,11 @@ def _description_lengths(classes, positions, candidates):  # type: ignore[no-unt
 
 @np.errstate(invalid="ignore", over="ignore")
 def _points_in(words: UInt32, positions: Intp, num_floats: int) -> tuple[int, int]:
-    """Tell a point from a few successive ones, which may look like a longer one.
+    """Distinguish one point from several successive ones, which may look like a longer point.
 
-    A sensor that fires its upper and lower beams in turn makes points that differ in turn. Such
-    neighbours lie in the same direction, unlike x, y of a point and its other columns. If one of
-    two neighbours is nearly always missing, nothing can be told.
+    If a sensor fires its upper and lower beams in turn, its points differ in turn. Such neighbours
+    lie in the same direction, unlike x, y of a point and its other columns. If one of two
+    neighbours is nearly always missing, this cannot be decided.
 
     Returns:
         The smallest number of floats that is not several points, and a smaller one that is as

@@ -1,4 +1,4 @@
-"""Tell recordings from sweeps by their names, without opening them."""
+"""Distinguish recordings from sweeps by their names, without opening them."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Recognise what a ``.bin`` file holds if it does not hold float32 points."""
+"""Recognise the content of a ``.bin`` file that does not hold float32 points."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from bev_instseg.ops.kernel import kernel
 
-RING_M = (1.0, 25.0)  # horizontal distances of the points that are looked at
+RING_M = (1.0, 25.0)  # horizontal distances of the points that are used
 NUM_PLANES = 128  # planes through three random points that are usually tried
 MAX_COUNTED = 512  # points that each of them is judged by
 NUM_FITS = 3
 MAX_TILT_DEG = 30.0  # steeper planes are not ground
 TOLERANCE_M = 0.15  # a point this close to the plane lies on it
 BELOW_M = 0.45  # a point this far below the plane speaks against it,
-BELOW_COST = 2  # as much as so many points on it speak for it
+BELOW_COST = 2  # as much as this many points on it speak for it
 MIN_POINTS = 50  # fewer near points say too little
 MIN_TRIANGLE_M2 = 1.0  # area of the triangle that a plane is first put through
 MIN_WIDTH_M = 2.0  # standard deviation of the ground's points in their narrower direction
@@ -24,7 +24,7 @@ MAX_BELOW_SHARE = 0.1  # of the near points lie below it
 
 @dataclass(frozen=True)
 class GroundPlane:
-    """The plane that the ground near the sensor lies in.
+    """The plane of the ground near the sensor.
 
     Attributes:
         normal: (3,) float64 unit vector that points up from the ground.
@@ -81,7 +81,7 @@ def fit_best_plane(
     """Find the plane with the highest score: most points on it, few below it.
 
     Planes through random triples of points are tried, always the same ones, and the best is fitted
-    to its points. Whether it is the ground, `GroundPlane.is_clear` tells.
+    to its points. `GroundPlane.is_clear` says whether it is the ground.
 
     Args:
         xyz: (n, 3) points relative to the sensor, z roughly up.

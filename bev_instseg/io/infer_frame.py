@@ -11,7 +11,7 @@ from bev_instseg.io.place import find_place
 from bev_instseg.io.sensor_setup import axes_rotation
 from bev_instseg.ops.kernel import kernel
 
-MAX_SAMPLE = 1024  # points that are looked at
+MAX_SAMPLE = 1024  # points that are used
 MAX_PLACE_SAMPLE = 4096  # if the sensor does not seem to be at the origin
 GOLDEN = (5**0.5 - 1) / 2  # multiples of it are spread evenly between 0 and 1, without a period
 MIN_SAMPLE = 50  # fewer points say too little about axes or origin
@@ -57,7 +57,7 @@ def sample_points(
 
     Args:
         values: (N, 3 or more) x, y, z and further columns as in the file.
-        max_points: Number of points that are looked at.
+        max_points: Maximum number of points.
 
     Returns:
         (n, 3 or more) float64 with n <= ``max_points``; the coordinates are finite and not all 0.
@@ -99,7 +99,7 @@ def infer_origin_m(
       `MIN_MOVE_M` away.
     - Otherwise, if fewer than `MIN_AROUND_SHARE` of the points are within `AROUND_M` of zero and
       half of them are within `MAX_SPREAD_M` of their median, it is at the median.
-    - Otherwise, if their median is at least `MIN_MOVE_M` aside, the doubt is put into words.
+    - Otherwise, if their median is at least `MIN_MOVE_M` away, a notice reports the doubt.
 
     Args:
         sample: (n, 3 or more) points; see `sample_points`.

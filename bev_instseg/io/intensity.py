@@ -25,7 +25,7 @@ DISTANCE = "the intensities depend on the distance alone, as in simulators: repl
 
 
 def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tuple[str, ...]]:
-    """Find out what the intensities of the sweeps of a recording mean.
+    """Decide which scale the intensities of a recording have, and whether they are usable.
 
     The scale is taken from sweeps brighter than most: dark sweeps also fit a smaller scale, and a
     single bright one may be from another recording.
@@ -69,7 +69,7 @@ def scale_of(values: NDArray[np.float64]) -> int:
 
 
 def is_of_scale_1(values: NDArray[np.floating]) -> bool:
-    """Return whether intensities are surely of 0..1: fractions that differ much, none above 1.
+    """Return whether intensities are clearly in 0..1: very different fractions, none above 1.
 
     Args:
         values: (N,) intensities of a sweep.

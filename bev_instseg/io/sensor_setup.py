@@ -172,7 +172,7 @@ def to_sensor(
     Args:
         axes: Directions of its axes, see `SensorSetup`.
         level_deg: Pitch and roll, see `sensor_rotation`.
-        origin_m: Where the sensor is in these coordinates.
+        origin_m: Position of the sensor in these coordinates.
     """
     transform = np.eye(4)
     transform[:3, :3] = sensor_rotation(axes, level_deg)

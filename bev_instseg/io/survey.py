@@ -1,8 +1,7 @@
-"""Decide once for a whole recording what its sweeps have in common.
+"""Decide once for a whole recording how its sweeps are read.
 
-A few sweeps of each folder are looked at and vote on the columns of ``.bin`` files, the axes, the
-tilt of the sensor and the meaning of the intensities. One dark or cropped sweep is then read like
-its neighbours.
+A few sweeps of each folder vote on the columns of ``.bin`` files, the axes, the tilt of the sensor
+and the scale of the intensities. So one dark or cropped sweep is read like its neighbours.
 """
 
 from collections import defaultdict
@@ -32,7 +31,7 @@ from bev_instseg.io.vote_attitude import (
     vote_level,
 )
 
-MAX_SWEEPS = 8  # of a folder that are looked at
+MAX_SWEEPS = 8  # of a folder that are surveyed
 
 Group = tuple[Path, str]
 NO_VALUES = np.zeros((0, 2))
@@ -76,7 +75,7 @@ class Evidence:
 
     Attributes:
         path: Its file.
-        attitude: What its ground shows, after the given axes if there are any.
+        attitude: Its attitude by the ground, relative to the given axes if there are any.
         intensity: (n, 2) float64 intensity and distance of some of its points; without points if
             the file has no intensities.
     """
@@ -98,19 +97,19 @@ class Survey:
 
     @classmethod
     def of(cls, path: Path, reading: Reading | None) -> "Survey":
-        """Return what is known of a single recording, whose sweeps all have its path."""
+        """Return the survey of a single recording, whose sweeps all have its path."""
         return cls({} if reading is None else {_group_of(path): reading})
 
     def reading_of(self, path: Path) -> Reading | None:
-        """Return how to read a sweep; None if it speaks for itself."""
+        """Return how to read a sweep; None if it is decided from the sweep alone."""
         return self.readings.get(_group_of(path))
 
 
 def survey_sweeps(paths: Iterable[Path], setup: SensorSetup) -> Survey:
-    """Look at up to `MAX_SWEEPS` sweeps of each folder and decide what they have in common.
+    """Survey up to `MAX_SWEEPS` sweeps of each folder and decide how all are read.
 
-    Sweeps with the same folder and suffix form a group. The sweeps to look at are spread evenly
-    over the group, whatever the order of ``paths``; unreadable ones are left out. What ``setup``
+    Sweeps with the same folder and suffix form a group. The surveyed sweeps are spread evenly over
+    the group, whatever the order of ``paths``; unreadable ones are left out. What ``setup``
     specifies is always used.
 
     Args:
@@ -139,7 +138,7 @@ def reading_of_folder(folder: Path) -> Reading | None:
     """Return how to read the ``.bin`` sweeps of a folder of training data; None for one sweep.
 
     Args:
-        folder: It is looked at once; later changes are not seen.
+        folder: The folder; it is surveyed once, so later changes have no effect.
     """
     readings = survey_sweeps(folder.glob("*.bin"), SensorSetup()).readings
     return readings.get((folder.absolute(), ".bin"))
@@ -148,7 +147,7 @@ def reading_of_folder(folder: Path) -> Reading | None:
 def gather_evidence(
     path: Path, sample: NDArray[np.float64], origin_m: NDArray[np.float64], setup: SensorSetup
 ) -> Evidence:
-    """Find out what a sweep says about its sensor.
+    """Collect what a sweep shows about its sensor.
 
     Args:
         path: Its file.
@@ -165,14 +164,14 @@ def gather_evidence(
 
 
 def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
-    """Let sweeps vote on what they have in common.
+    """Let sweeps vote on how all of them are read.
 
     Args:
-        evidence: What each sweep says; at least one.
-        setup: What is known about the sensor; it is not questioned.
+        evidence: The evidence of each sweep; at least one.
+        setup: What is known about the sensor; taken as given.
 
     Returns:
-        What the sweeps have in common.
+        How all sweeps are read.
     """
     attitudes = [one.attitude for one in evidence]
     axes, axes_notices = vote_axes([one.path for one in evidence], attitudes, setup)
@@ -237,14 +236,14 @@ def _survey_group(paths: Sequence[Path], setup: SensorSetup) -> Reading | None:
 def survey_points(
     clouds: Iterable[tuple[Path, NDArray[np.floating]]], setup: SensorSetup
 ) -> Reading | None:
-    """Let sweeps that have been read decide what they have in common.
+    """Let sweeps that have been read decide how all of them are read.
 
     Args:
         clouds: For each its name, for messages, and (N, 3 or 4) its points.
-        setup: What is known about the sensor; it is not questioned.
+        setup: What is known about the sensor; taken as given.
 
     Returns:
-        What they have in common; None without sweeps.
+        How all are read; None without sweeps.
     """
     evidence = []
     for path, values in clouds:

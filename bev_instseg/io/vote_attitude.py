@@ -12,10 +12,10 @@ from bev_instseg.io.attitude import AXES, MIN_TILT_DEG, Attitude, Level, tilt_de
 from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, sensor_rotation
 
 MAJORITY = 2 / 3  # of the sweeps that have an opinion must agree
-MIN_OPINIONS = 1 / 2  # of the sweeps that are looked at must share an unusual opinion
+MIN_OPINIONS = 1 / 2  # of the surveyed sweeps must share an unusual opinion
 MIN_FAINT = 3  # sweeps whose ground is not clear must agree on an attitude
 MAX_TILT_SPREAD_DEG = 5.0  # pitch and roll that differ less from the median agree with it
-MIN_DOUBT_DEG = 8.0  # a tilt that is worth a word, though it is not clear
+MIN_DOUBT_DEG = 8.0  # a tilt that is worth a notice, though it is not clear
 UPSIDE_DOWN_DEG = 150.0  # z is down if up is at least this far from it
 
 Direction = Sequence[float] | NDArray[np.int64]

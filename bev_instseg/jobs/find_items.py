@@ -90,7 +90,7 @@ def find_items(inputs: Sequence[Path], out: Path) -> Found:
 
 
 def _sweeps_of(source: Path, out: Path, errors: list[str], links: list[Path]) -> list[Path]:
-    """Return the sweeps that an input stands for; raises ScanError if there are none.
+    """Return the sweeps of an input; raises ScanError if there are none.
 
     Lines about unreadable folders, and links that are left out, are appended to the lists.
     """
@@ -150,12 +150,12 @@ def _sweeps_below(top: Path) -> tuple[list[Path], list[str], list[Path]]:
 def _is_result(path: Path) -> bool:
     try:
         return path.suffix in POINT_SUFFIXES and has_mark(path)
-    except OSError:  # reported when it is its turn to be read
+    except OSError:  # reported when the file is read
         return False
 
 
 def _with_own_names(items: list[Item], out: Path) -> tuple[list[Item], tuple[str, ...]]:
-    """Return the items with names under which no two write the same file, and notices.
+    """Return the items with names that make all output files distinct, and notices.
 
     Raises:
         ScanError: Two items collide even under the names of their files.
@@ -184,7 +184,7 @@ def _with_suffix(item: Item) -> Item:
 
 
 def _colliding(items: Sequence[Item], out: Path) -> set[int]:
-    """Return the positions of the items that would write a file that another one writes, too."""
+    """Return the positions of the items whose output files collide with those of other items."""
     names = [item.name for item in items]
     if len({name.casefold() for name in names}) < len(set(names)) and _ignores_case(out):
         names = [name.casefold() for name in names]

@@ -25,11 +25,11 @@ def run_in_threads(
 ) -> Generator[tuple[Input, "Future[Output]"], None, None]:
     """Process items in several threads and yield the outcomes in the order of the items.
 
-    On a CPU each worker computes with one thread: none waits for another, one sweep
-    is read or written while others are computed, and results do not depend on the number of cores,
-    as they would with sums over several threads. At most `QUEUED_PER_WORKER` items per worker are
-    started ahead of their turn, so memory does not grow with the number of items. Closing the
-    generator waits for the items in progress and drops the rest.
+    On a CPU each worker computes with one thread: no thread waits for another, sweeps are read and
+    written while others are computed, and results do not depend on the number of cores, as they
+    would with sums over several threads. At most `QUEUED_PER_WORKER` items per worker are started
+    ahead of their turn, so memory does not grow with the number of items. Closing the generator
+    waits for the items in progress and drops the rest.
 
     Args:
         items: What to process.
@@ -67,13 +67,13 @@ class InOrder(Generic[Output]):
 
         Args:
             pool: Does the work.
-            max_pending: How many outcomes may be due.
+            max_pending: Maximum number of outcomes that have not been taken.
         """
         self._pool, self._max_pending = pool, max_pending
         self._pending: deque[Future[Output]] = deque()
 
     def put(self, work: Callable[..., Output], *arguments: object) -> Iterator[Output]:
-        """Start work; yield the outcomes that have to be taken first."""
+        """Start work; first yield outcomes until there is room for it."""
         self._pending.append(self._pool.submit(work, *arguments))
         while self._pending and (len(self._pending) > self._max_pending or self._pending[0].done()):
             yield self._pending.popleft().result()
@@ -83,6 +83,6 @@ class InOrder(Generic[Output]):
         return self.put(lambda: outcome)
 
     def rest(self) -> Iterator[Output]:
-        """Yield all outcomes that are still due."""
+        """Yield all remaining outcomes."""
         while self._pending:
             yield self._pending.popleft().result()

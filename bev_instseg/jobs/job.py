@@ -38,8 +38,8 @@ class Job:
         pictures: Pictures to draw.
         calibration: Camera calibration for boxes in its image: a file for all sweeps, or a folder
             with a ``NAME.txt`` for each; None for no boxes.
-        tiles: Whether to segment what is outside the grid, too; see `segment_tiles`.
-        survey: What the sweeps of each folder have in common.
+        tiles: Whether to segment points outside the grid, too; see `segment_tiles`.
+        survey: Properties that the sweeps of each folder share.
     """
 
     out: Path
@@ -89,8 +89,8 @@ class Job:
     def is_done(self, item: Item) -> bool:
         """Return whether the results of a sweep exist and are up to date.
 
-        They are if they were made from the same calibration and settings and from a file of the
-        same size, if that file has not been modified since, and if the ``.json`` was not edited.
+        Results are up to date if they were made with the same calibration and settings, from a file
+        of the same size that has not been modified since, and if the ``.json`` was not edited.
         """
         json_path = self.json_path(item)
         try:
@@ -121,7 +121,7 @@ class Job:
             item: The sweep.
 
         Raises:
-            ScanError: It is not complete, or of a job with different weights or settings.
+            ScanError: It is not complete, or was made with different weights or settings.
         """
         path = self.json_path(item)
         result = SweepResult.read(path)
@@ -164,7 +164,7 @@ def settings_fingerprint(
     Args:
         segmenter: Its weights, grid, classes and thresholds count.
         setup: How the sweeps are stored.
-        tiles: Whether what is outside the grid is segmented, too.
+        tiles: Whether points outside the grid are segmented, too.
         tracking: How the instances are tracked; empty if they are not.
     """
     config = segmenter.config

@@ -47,13 +47,13 @@ _DRAWING = threading.Lock()  # Matplotlib draws one picture at a time
 
 
 def new_renderer(job: Job) -> AbstractContextManager[Renderer | None]:
-    """Return the renderer of a job's perspective pictures; None within if it has none."""
+    """Return a context with the renderer of a job's perspective pictures, or with None."""
     return Renderer() if Picture.PERSPECTIVE in job.pictures else nullcontext()
 
 
 @dataclass(frozen=True, eq=False)
 class Segmented:
-    """A sweep that was read and segmented, but of which nothing was written yet.
+    """A sweep that was read and segmented, but not yet written.
 
     Attributes:
         sweep: The sweep.
@@ -103,10 +103,10 @@ def segment_sweep(segmenter: Segmenter, job: Job, sweep: Sweep, read_ms: float) 
         segmenter: Finds the instances.
         job: Whether to use tiles.
         sweep: The sweep.
-        read_ms: How many milliseconds reading it took.
+        read_ms: Milliseconds that reading it took.
 
     Returns:
-        The sweep with one more notice if much of it was not looked at, and its objects.
+        The sweep and its objects; the sweep has a notice more if many points are outside the grid.
     """
     segmentation = _segment(segmenter, job, sweep.points)
     sweep = _with_off_grid_notice(sweep, job, segmentation)
@@ -162,7 +162,7 @@ def _segment(segmenter: Segmenter, job: Job, points: Float32) -> Segmentation:
 
 
 def _with_off_grid_notice(sweep: Sweep, job: Job, segmentation: Segmentation) -> Sweep:
-    """Add a notice if many points were not looked at."""
+    """Add a notice if many points are outside the grid."""
     notice = off_grid_notice(sweep.points, segmentation.pillars)
     if not notice:
         return sweep
@@ -172,7 +172,7 @@ def _with_off_grid_notice(sweep: Sweep, job: Job, segmentation: Segmentation) ->
 
 
 def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
-    """Read and segment a sweep several times; return how many milliseconds that took.
+    """Read and segment a sweep several times; return the milliseconds that each time took.
 
     Args:
         segmenter: Finds the instances.
@@ -180,8 +180,8 @@ def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
         item: The sweep.
 
     Returns:
-        `MIN_REPEATS` times, up to `MAX_REPEATS` as long as they take less than `REPEAT_S` together;
-        none if a single one takes longer than `MAX_REPEAT_S`.
+        At least `MIN_REPEATS` and at most `MAX_REPEATS` values, which take up to about `REPEAT_S`
+        together; none if a single one takes longer than `MAX_REPEAT_S`.
     """
     times_ms: list[float] = []
     while len(times_ms) < MIN_REPEATS or (
@@ -200,7 +200,7 @@ def provenance_of(segmenter: Segmenter, job: Job, item: Item, segmented: Segment
 
     Args:
         segmenter: Found the instances.
-        job: What was asked for.
+        job: The options of the job.
         item: The sweep's file.
         segmented: The sweep.
     """
@@ -220,7 +220,7 @@ def provenance_of(segmenter: Segmenter, job: Job, item: Item, segmented: Segment
 
 
 def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration | None:
-    """Return a sweep's calibration from the sensor frame; the one on disk is from the file's."""
+    """Return a sweep's calibration for the sensor frame; that on disk is for the file's frame."""
     path = job.calibration_path(item)
     if path is None:
         return None
@@ -233,7 +233,7 @@ def _sensor_to_camera(job: Job, item: Item, sweep: Sweep) -> CameraCalibration |
 def _draw(
     job: Job, renderer: Renderer | None, item: Item, points: Float32, segmentation: Segmentation
 ) -> tuple[dict[Picture, bytes], list[str]]:
-    """Return the pictures of a job, and why some cannot be drawn on this machine."""
+    """Return the pictures of a sweep, and why some cannot be drawn on this machine."""
     pictures, notices = dict[Picture, bytes](), []
     instances, title = segmentation.instances, printable(item.name)
     for picture in job.pictures:

@@ -18,7 +18,7 @@ class Outcome:
 
     Attributes:
         item: The sweep.
-        notices: What was detected in its file, and what could not be drawn.
+        notices: What was detected in its file, and which pictures could not be drawn.
         timing_ms: Milliseconds of each stage; empty if the sweep failed.
         error: One line that says why the sweep failed; empty if it did not.
         is_disk_error: Whether it failed for one of the `DISK_ERRORS`.

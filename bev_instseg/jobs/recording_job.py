@@ -25,9 +25,9 @@ class RecordingJob:
         name: Name of the results in the job's folder, without suffix.
         selection: Which parts of the recording are read.
         ego_box: Extent of the ego vehicle in the coordinates of the points; None for ``own``.
-        own: The ego vehicle as it was found; None to keep all points.
+        own: The ego vehicle as detected; None to keep all points.
         writes_files: Whether each sweep also gets separate files.
-        tracks: Whether objects are followed from sweep to sweep.
+        tracks: Whether objects are tracked from sweep to sweep.
         both_ways: Whether later sweeps also count for earlier ones; see `smooth`.
         poses: Topic or frame with the poses of the sensor; empty to estimate them from the points.
     """
@@ -53,7 +53,7 @@ class RecordingJob:
         return (TRACKS, *TOPICS) if self.tracks else TOPICS
 
     def about(self, recording: Recording) -> dict[str, str]:
-        """Return what the labelled recording is made from."""
+        """Return a description of what the labelled recording is made from."""
         item = Item(recording.path, self.name)
         chosen = self.selection
         extrinsics = chosen.extrinsics.read_text() if chosen.extrinsics is not None else ""
@@ -72,7 +72,7 @@ class RecordingJob:
         }
 
     def earlier_end(self, recording: Recording) -> dict[str, Any] | None:
-        """Return how an earlier process finished the same job; None if it is to be done."""
+        """Return how an earlier process finished the same job; None if it did not."""
         if not self.path.is_file():
             return None
         about = read_about(self.path)

@@ -51,7 +51,7 @@ class SweepOutcome:
 
     Attributes:
         outcome: Notices, times and errors.
-        stored: What is written of it; None if it failed.
+        stored: Its messages for the recording; None if it failed.
         num_instances: Number of objects of each class.
     """
 
@@ -62,7 +62,7 @@ class SweepOutcome:
 
 @dataclass(frozen=True, eq=False)
 class _Step:
-    """A sweep whose turn it is: its place, how it is stored, and what was found earlier, if so."""
+    """The next sweep: its index, its raw data, and its earlier results, if there are any."""
 
     index: int
     raw: RawSweep
@@ -72,7 +72,7 @@ class _Step:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """A sweep that was read and segmented; the latter not if it was finished earlier."""
+    """A sweep that was read and, unless it was finished earlier, segmented."""
 
     stamped: StampedSweep
     segmented: Segmented | None
@@ -83,7 +83,7 @@ class RecordingRun:
     """Segments, tracks and writes the sweeps that a labelled recording lacks.
 
     Sweeps are read one after another and segmented several at once; the tracker takes them in
-    order. No more than a few are in memory.
+    order. Only a few are in memory at a time.
     """
 
     def __init__(
@@ -96,11 +96,11 @@ class RecordingRun:
         """Prepare to segment.
 
         Args:
-            segmenter: Finds the instances, for tracks weak ones included; see
+            segmenter: Finds the instances; for tracking, also those with low scores, see
                 `with_weak_instances`.
             job: What to do.
-            recording: Where the sweeps come from.
-            poses: Where the sensor was; None to find it from the points.
+            recording: The recording with the sweeps.
+            poses: Poses of the sensor; None to estimate them from the points.
         """
         self._segmenter, self._job, self._recording = segmenter, job, recording
         self._encoder = Encoder(segmenter.classes)
@@ -109,16 +109,16 @@ class RecordingRun:
         self._last_ns = -1 << 63
 
     def run(self, writer: LabelledRecording) -> Generator[SweepOutcome, None, None]:
-        """Do it; closing the generator waits for the sweeps in progress and drops them.
+        """Run the job; closing the generator waits for the sweeps in progress and drops them.
 
         Args:
-            writer: Where the sweeps go; it is not finished here.
+            writer: Takes the results; this method does not finish it.
 
         Yields:
             The outcome of each new sweep in order, after it has been written.
 
         Raises:
-            OSError: The labelled recording cannot be written any more.
+            OSError: The labelled recording can no longer be written.
         """
         engine, num_sweeps = self._segmenter.engine, self._recording.num_sweeps
         workers = min(num_threads(), MAX_WORKERS)
@@ -149,7 +149,7 @@ class RecordingRun:
             yield from written.rest()
 
     def _steps(self, writer: LabelledRecording) -> Iterator[_Step]:
-        """Yield the sweeps to do; for the tracker also those that an earlier process finished."""
+        """Yield the sweeps to process; for the tracker also those that are already finished."""
         first, numbered = writer.next_index, enumerate(self._recording)
         for stored in writer.stored() if self._job.tracks else ():
             for index, raw in numbered:
@@ -203,7 +203,7 @@ class RecordingRun:
         found: _Found,
         tracked: TrackedInstances | None,
     ) -> SweepOutcome:
-        """Encode a sweep, and write files of its own."""
+        """Encode a sweep, and write its separate files."""
         assert found.segmented is not None
         segmented, item, job = found.segmented, step.item, self._job
         sweep = segmented.sweep
@@ -246,7 +246,7 @@ def smooth_recording(segmenter: Segmenter, writer: LabelledRecording) -> None:
 
     Args:
         segmenter: Found the instances.
-        writer: Has written all sweeps; it is not finished here.
+        writer: Has written all sweeps; this function does not finish it.
     """
     encoder = Encoder(segmenter.classes)
     found = {one.index: without_points(tracked_of(one.result)) for one in writer.stored()}
@@ -271,7 +271,7 @@ def _messages(
     objects: Instances | TrackedInstances,
     result: SweepResult,
 ) -> tuple[bytes, ...]:
-    """Return a message for each topic: objects that are shown, and the whole result."""
+    """Return a message for each topic, with the objects to show and the whole result."""
     made = result.provenance
     assert made is not None
     rotation, origin_m = sensor_rotation(made.axes, made.level_deg), np.array(made.origin_m)
@@ -282,7 +282,7 @@ def _messages(
 
 
 def _interpreted(job: RecordingJob, stamped: StampedSweep, item: Item) -> Sweep:
-    """Return a sweep as the network takes it, without returns from the ego vehicle."""
+    """Return a sweep in the frame of the network, without returns from the ego vehicle."""
     reading = job.job.survey.reading_of(item.path)
     sweep = interpret_sweep(item.path, stamped, job.job.setup, reading)
     if job.ego_box is not None:

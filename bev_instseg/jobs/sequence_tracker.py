@@ -29,11 +29,11 @@ class SequenceTracker:
 
     @property
     def need_points(self) -> bool:
-        """Whether the odometry has to see the points, those of finished sweeps, too."""
+        """Whether the odometry needs the points, also those of finished sweeps."""
         return self._odometry is not None
 
     def next(self, found: TrackerInput, given: Float64 | None, stamp_s: float) -> TrackedInstances:
-        """Track the instances of a sweep; to be called in order.
+        """Track the instances of a sweep; call it in order.
 
         Args:
             found: The sweep; what it takes is noted in the ``timing_ms`` of one segmented now.

@@ -1,4 +1,4 @@
-"""The sequences of a job: the sweeps of each folder in the order of time, with times and poses."""
+"""The sequences of a job: the sweeps of each folder in temporal order, with times and poses."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Y2000_S, Y2100_S = 946_684_800, 4_102_444_800  # seconds since 1970
 
 @dataclass(frozen=True, eq=False)
 class SweepSequence:
-    """Sweeps in the order of time.
+    """Sweeps in temporal order.
 
     Attributes:
         folder: Their folder.
@@ -28,7 +28,7 @@ class SweepSequence:
         stamps_s: (M,) time of each sweep, increasing, seconds.
         poses: (M, 4, 4) from the file's coordinates of each sweep to a common frame; None to find
             them by odometry.
-        notices: What was found and assumed.
+        notices: What was detected and assumed.
     """
 
     folder: Path
@@ -43,9 +43,10 @@ def find_sequences(
 ) -> list[SweepSequence]:
     """Group sweeps by folder; each folder is a sequence.
 
-    Without a file, times are those in the names, or else `PERIOD_S` apart by sweep or by number.
-    ``times.txt`` and ``poses.txt``, in the folder or in the one above it, are used if there are
-    any. A row belongs to each sweep, or to the sweep whose name is the number of the row.
+    ``times.txt`` and ``poses.txt`` in the folder or its parent are used if they exist. Without a
+    file of times, the times come from the names, or are `PERIOD_S` apart from sweep to sweep or
+    from number to number. A file has one row per sweep, or the names of the sweeps are numbers of
+    its rows.
 
     Args:
         items: The sweeps.
@@ -87,8 +88,8 @@ def _sequence(
         numbers, after = gap
         stamps_s = PERIOD_S * (numbers - numbers[0])
         notices.append(
-            f"{name}: no {TIMES}, and numbers are missing in the names, first after "
-            f"{printable(after)}, so {PERIOD_S} s from number to number is assumed"
+            f"{name}: no {TIMES}, and the names skip numbers, first after {printable(after)}, so "
+            f"{PERIOD_S} s from number to number is assumed"
         )
     else:
         notices.append(f"{name}: no {TIMES}, so {PERIOD_S} s from sweep to sweep is assumed")
@@ -99,9 +100,9 @@ def _sequence(
 
 
 def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | None:
-    """Return times from names such as ``1533151603547590.bin``, from the first on, and their unit.
+    """Return times relative to the first from names such as ``1533151603547590.bin``, and the unit.
 
-    Names are times if all of them are whole numbers, none twice, of a date from 2000 to 2099.
+    Names are times if all of them are distinct whole numbers for dates from 2000 to 2099.
     """
     stems = [stem_of(item.path) for item in items]
     if len(set(stems)) < len(stems) or not all(re.fullmatch(r"[1-9]\d{11,18}", s) for s in stems):
@@ -114,7 +115,7 @@ def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | 
 
 
 def _gap_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | None:
-    """Return the numbers in names that count with gaps, and the name before the first gap."""
+    """Return the numbers in the names if some are skipped, and the name before the first gap."""
     stems = [stem_of(item.path) for item in items]
     if not all(re.fullmatch(r"\d{1,9}", stem) for stem in stems):
         return None
@@ -143,6 +144,6 @@ def _rows(items: Sequence[Item], rows: NDArray[np.float64], path: Path) -> NDArr
     if all(stem.isdecimal() and int(stem) < len(rows) for stem in stems):
         return rows[[int(stem) for stem in stems]]
     raise ScanError(
-        f"{path}: {len(rows)} rows for {len(items)} sweeps; it needs one for each, or sweeps named "
-        "by the number of their row"
+        f"{path}: {len(rows)} rows for {len(items)} sweeps; it needs one per sweep, or sweeps "
+        "named by their row numbers"
     )

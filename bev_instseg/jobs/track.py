@@ -1,7 +1,7 @@
-"""A folder job with tracking: the network in parallel, the tracker in the order of time.
+"""A folder job with tracking: the network runs in parallel, the tracker in temporal order.
 
-Threads read and segment sweeps ahead, at most a few; the tracker takes them in order; threads draw
-and write. See `bev_instseg.jobs.tracker_input` for how a job continues after an interruption.
+Threads read and segment a few sweeps ahead; the tracker takes them in order; threads draw and
+write. See `bev_instseg.jobs.tracker_input` for how a job continues after an interruption.
 """
 
 from collections.abc import Generator
@@ -38,10 +38,10 @@ class TrackedJob:
         """Begin a job.
 
         Args:
-            segmenter: Finds the instances, weak ones included; see `with_weak_instances`.
+            segmenter: Finds the instances, also those with low scores; see `with_weak_instances`.
             job: What to write.
             renderer: The job's `new_renderer`.
-            both_ways: Whether later sweeps count for earlier ones, too; see `smooth`.
+            both_ways: Whether later sweeps also count for earlier ones; see `smooth`.
         """
         self.segmenter, self.job, self.renderer = segmenter, job, renderer
         self.both_ways = both_ways
@@ -51,8 +51,8 @@ class TrackedJob:
 
         Args:
             sequence: The sweeps.
-            redo: Those without results; the results of the others are replaced only if they have
-                changed.
+            redo: The sweeps without results; results of other sweeps are only replaced if they
+                change.
 
         Yields:
             The outcome of each sweep that was segmented, in order; twice if ``both_ways`` changed
@@ -108,7 +108,7 @@ class TrackedJob:
             return False
 
     def _again(self, item: Item, tracked: TrackedInstances) -> Outcome:
-        """Segment a finished sweep again, to write it with other tracks."""
+        """Segment a finished sweep again, to write it with different tracks."""
         try:
             segmented = read_and_segment(self.segmenter, self.job, item)
             instances = segmented.segmentation.instances
@@ -125,7 +125,7 @@ def _equals(tracked: TrackedInstances, stored: SweepResult) -> bool:
 
 
 def _with_points(tracked: TrackedInstances, seen: Instances) -> TrackedInstances:
-    """Return the same for the points of a sweep, which are labelled with the sightings' numbers.
+    """Return the same for the points of a sweep, which are labelled with the numbers of `as_seen`.
 
     Raises:
         ValueError: The sweep was segmented differently before.

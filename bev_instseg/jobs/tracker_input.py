@@ -1,8 +1,8 @@
 """The input of the tracker for a sweep that was segmented now or finished earlier.
 
 It has the content of a ``.json``, rounded in the same way. So a job that continues after an
-interruption feeds the finished sweeps to the tracker from their ``.json``, and ends with the same
-files as a job that was never interrupted.
+interruption can feed the finished sweeps to the tracker from their ``.json``, and ends with the
+same files as a job that was never interrupted.
 """
 
 import time
@@ -25,12 +25,12 @@ class TrackerInput:
     """The instances of a sweep, on their way to the tracker.
 
     Attributes:
-        instances: The instances, rounded as in a ``.json``; of a finished sweep with as many
-            points, in no order.
+        instances: The instances, rounded as in a ``.json``. For a finished sweep, only the number
+            of their points is known, not which points they are.
         centres_m: (K, 2) learned centres.
         to_sensor: (4, 4) from the file's coordinates to the sensor frame.
         points: The points for the odometry; None if it needs none.
-        segmented: Everything of a sweep that was segmented now.
+        segmented: All results of a sweep that was segmented now.
         stored: The ``.json`` of a finished sweep.
     """
 
@@ -47,7 +47,7 @@ class TrackerInput:
 
         Args:
             segmented: The sweep.
-            need_points: Whether the odometry has to see its points.
+            need_points: Whether the odometry needs its points.
         """
         segmentation, sweep = segmented.segmentation, segmented.sweep
         start = time.perf_counter()
@@ -81,7 +81,7 @@ class TrackerInput:
 
 
 def rounded_stamp(stamp_s: float) -> float:
-    """Return a time as a ``.json`` holds it."""
+    """Return a time, rounded as in a ``.json``."""
     return round(float(stamp_s), STAMP_DIGITS)
 
 

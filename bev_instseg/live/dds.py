@@ -1,8 +1,8 @@
-"""ROS 2's topics without ROS: its messages by DDS, with ``cyclonedds``.
+"""ROS 2 topics without ROS, through DDS (``cyclonedds``).
 
-ROS 2 is DDS with conventions: topic ``/points`` is ``rt/points`` there, and the type
+ROS 2 is DDS with naming conventions: topic ``/points`` is ``rt/points`` in DDS, and the type
 ``sensor_msgs/msg/PointCloud2`` is ``sensor_msgs::msg::dds_::PointCloud2_``. Messages are passed on
-as they are serialised. What describes their types is made from the definitions in ``rosbags``.
+in serialised form. Their types are made from the definitions in ``rosbags``.
 """
 
 import os
@@ -17,7 +17,7 @@ from bev_instseg.live.dds_types import dds_name, topic_type
 MAX_DOMAIN = 232
 NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
 MAX_BLOCKING_S = 0.02
-MAX_TAKEN, MAX_PUBLISHERS = 1000, 10_000  # that are read at a time
+MAX_TAKEN, MAX_PUBLISHERS = 1000, 10_000  # read at a time
 # A cloud is more than a thousand packets at once. The system allows up to net.core.rmem_max.
 CONFIG = (
     "<CycloneDDS><Domain><Internal><SocketReceiveBufferSize max='32MB'/></Internal></Domain>"
@@ -26,7 +26,7 @@ CONFIG = (
 
 
 def ros_domain() -> int:
-    """Return the DDS domain, from ROS_DOMAIN_ID; raises ValueError if that is none."""
+    """Return the DDS domain in ROS_DOMAIN_ID; raises ValueError if it is not a domain."""
     text = os.environ.get("ROS_DOMAIN_ID") or "0"
     if not text.isdecimal() or int(text) > MAX_DOMAIN:
         raise ValueError(f"ROS_DOMAIN_ID must be 0..{MAX_DOMAIN}, got {printable(text)}")
@@ -37,8 +37,8 @@ class RosTopics:
     """The topics of a ROS 2 domain.
 
     Attributes:
-        domain: Its number.
-        participant: What stands for this process in it; it ends with this object.
+        domain: Number of the domain.
+        participant: DDS participant of this process; it ends with this object.
     """
 
     def __init__(self) -> None:
@@ -46,15 +46,15 @@ class RosTopics:
 
         Raises:
             ImportError: ``cyclonedds`` is not installed.
-            ValueError: ROS_DOMAIN_ID is wrong.
-            OSError: There is no network to join.
+            ValueError: ROS_DOMAIN_ID is invalid.
+            OSError: The domain cannot be joined.
         """
         self.domain = ros_domain()
         try:
             domain = import_module("cyclonedds.domain")
         except ImportError:
             raise ImportError(
-                "ROS 2's topics need cyclonedds: pip install 'bev-instseg[ros2]'"
+                "ROS 2 topics need cyclonedds: pip install 'bev-instseg[ros2]'"
             ) from None
         config = ",".join(filter(None, (CONFIG, os.environ.get("CYCLONEDDS_URI"))))
         try:
@@ -64,19 +64,19 @@ class RosTopics:
             raise OSError(f"cannot join DDS domain {self.domain}: {error}") from None
 
     def reader(self, topic: str, kind: str, num_kept: int = 1) -> "RosReader":
-        """Return a reader that keeps the newest messages and takes what any publisher offers.
+        """Return a reader that keeps the newest messages and matches any publisher.
 
         Args:
             topic: Such as ``/velodyne_points``.
             kind: Such as ``sensor_msgs/msg/PointCloud2``.
-            num_kept: How many messages wait until they are taken.
+            num_kept: Maximum number of messages waiting to be taken.
         """
         policy = import_module("cyclonedds.core").Policy
         history = policy.History.KeepLast(num_kept)
         return self._reader(topic, kind, policy.Reliability.BestEffort, history)
 
     def latched_reader(self, topic: str, kind: str) -> "RosReader":
-        """Return a reader that also gets what was published before, as on ``/tf_static``."""
+        """Return a reader that also gets earlier messages, as needed for ``/tf_static``."""
         policy = import_module("cyclonedds.core").Policy
         reliable = policy.Reliability.Reliable(_nanoseconds(MAX_BLOCKING_S))
         durability = policy.Durability.TransientLocal
@@ -88,7 +88,7 @@ class RosTopics:
         return RosReader(self, reader)
 
     def writer(self, topic: str, kind: str) -> "RosWriter":
-        """Return a writer whose messages both kinds of subscribers get, reliable or best effort.
+        """Return a writer that matches both reliable and best-effort subscribers.
 
         Args:
             topic: Such as ``/bev_instseg/points``.
@@ -113,7 +113,7 @@ class RosTopics:
         return sorted(found)
 
     def waiting_for(self, readers: "Iterable[RosReader]") -> Callable[[float], None]:
-        """Return what waits until one of several readers has messages, some seconds at most."""
+        """Return a function that waits until a reader has messages, or for a number of seconds."""
         waiting = import_module("cyclonedds.core").WaitSet(self.participant)
         for reader in readers:
             waiting.attach(reader.arrived)
@@ -125,7 +125,7 @@ class RosTopics:
 
     def _topic(self, topic: str, kind: str) -> Any:
         if not NAME.fullmatch(topic):
-            raise ValueError(f"{printable(topic)}: not a name of a topic, such as /front/points")
+            raise ValueError(f"{printable(topic)}: not a topic name such as /front/points")
         made = import_module("cyclonedds.topic").Topic
         return made(self.participant, f"rt/{topic.lstrip('/')}", topic_type(kind))
 
@@ -139,15 +139,15 @@ class RosReader:
     """Receives the messages of a topic.
 
     Attributes:
-        arrived: DDS's condition that there are messages.
+        arrived: DDS condition that is true if there are messages.
     """
 
     def __init__(self, topics: RosTopics, reader: Any) -> None:
-        """Receive by a reader of DDS.
+        """Wrap a DDS reader.
 
         Args:
-            topics: What the reader belongs to; it must not end before.
-            reader: The reader.
+            topics: Owner of the reader; kept so that it lives as long as the reader.
+            reader: The DDS reader.
         """
         core = import_module("cyclonedds.core")
         anything = core.SampleState.Any | core.ViewState.Any | core.InstanceState.Any
@@ -162,12 +162,12 @@ class RosReader:
             timeout_s: How long to wait.
         """
         self._wait(timeout_s)
-        # Those without data say that a publisher has gone.
+        # Samples without data report that a publisher is gone.
         return [one.data for one in self._reader.take(MAX_TAKEN) if hasattr(one, "data")]
 
     @property
     def num_lost(self) -> int:
-        """How many messages were published but did not arrive whole."""
+        """Number of messages that did not arrive complete."""
         return int(self._reader.get_sample_lost_status().total_count)
 
 
@@ -175,15 +175,15 @@ class RosWriter:
     """Publishes the messages of a topic.
 
     Attributes:
-        num_late: How many messages a subscriber did not take in time, and did not get.
+        num_late: Number of messages dropped because a subscriber was too slow.
     """
 
     def __init__(self, topics: RosTopics, writer: Any, kind: Any) -> None:
-        """Publish by a writer of DDS.
+        """Wrap a DDS writer.
 
         Args:
-            topics: What the writer belongs to; it must not end before.
-            writer: The writer.
+            topics: Owner of the writer; kept so that it lives as long as the writer.
+            writer: The DDS writer.
             kind: Type of its messages.
         """
         self.num_late = 0
@@ -191,7 +191,7 @@ class RosWriter:
         self._error: Any = import_module("cyclonedds.core").DDSException
 
     def write(self, data: bytes) -> None:
-        """Publish a serialised message; it is dropped after `MAX_BLOCKING_S`, and counted."""
+        """Publish a serialised message; after `MAX_BLOCKING_S` it is dropped and counted."""
         try:
             self._writer.write(self._kind(data))
         except self._error as error:
@@ -201,7 +201,7 @@ class RosWriter:
 
     @property
     def num_readers(self) -> int:
-        """How many subscribers there are."""
+        """Number of subscribers."""
         return len(self._writer.get_matched_subscriptions())
 
 

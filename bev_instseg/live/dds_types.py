@@ -1,4 +1,4 @@
-"""Types of ROS 2's messages for ``cyclonedds``, made from the definitions in ``rosbags``."""
+"""Types of ROS 2 messages for ``cyclonedds``, made from the definitions in ``rosbags``."""
 
 from functools import cache
 from importlib import import_module
@@ -10,13 +10,13 @@ from bev_instseg.export.ros_messages import message_types
 
 
 def dds_name(kind: str) -> str:
-    """Return the name that a type of ROS 2 has in DDS."""
+    """Return the DDS name of a ROS 2 type."""
     package, _, name = kind.split("/")
     return f"{package}::msg::dds_::{name}_"
 
 
 class _Serialised:
-    """A sample that is passed on as it is, instead of being made from fields."""
+    """A sample that is passed on in serialised form, without parsing its fields."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -29,13 +29,13 @@ class _Serialised:
         return cls(data)
 
     @classmethod
-    def deserialize_key(cls, data: bytes) -> "_Serialised":  # of a publisher that goes
+    def deserialize_key(cls, data: bytes) -> "_Serialised":  # called when a publisher leaves
         return cls(b"")
 
 
 @cache
 def topic_type(kind: str) -> Any:
-    """Return a type for a topic: described by its fields, but with samples that are serialised."""
+    """Return the type for a topic: its fields are described, but its samples stay serialised."""
     made = _described(kind)
     for name in ("__init__", "serialize", "deserialize", "deserialize_key"):
         setattr(made, name, _Serialised.__dict__[name])

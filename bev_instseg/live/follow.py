@@ -1,4 +1,4 @@
-"""Segment a sweep and follow its objects, with the results that a recording of it gets."""
+"""Segment a sweep and track its objects, with the same results as for a recording."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,23 +20,23 @@ from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.tracking.tracker import Tracker, with_weak_instances
 
 PosesOf = Callable[[str, int], Float64]
-NEW_SEQUENCE_S = 1.0  # stamps that go back by more begin a new sequence
+NEW_SEQUENCE_S = 1.0  # stamps that go back by more start a new sequence
 
 
 class LiveTracker:
-    """Gives objects ids that last; the sensor's motion is found beside the network."""
+    """Gives objects persistent ids; finds the sensor's motion while the network runs."""
 
     def __init__(
         self, segmenter: Segmenter, job: Job, stands: bool, poses: PosesOf | None = None
     ) -> None:
-        """Begin a sequence.
+        """Start a sequence.
 
         Args:
             segmenter: Finds the instances.
-            job: Whether to use tiles.
+            job: Says whether to use tiles.
             stands: Whether the sensor stands still.
             poses: Returns the (4, 4) pose of a frame at a stamp, or raises ScanError. If None, and
-                the sensor does not stand still, KISS-ICP finds its motion, if installed.
+                the sensor does not stand still, KISS-ICP estimates its motion, if installed.
         """
         self._segmenter, self._job = with_weak_instances(segmenter), job
         self._poses, self._needs_odometry = poses, poses is None and not stands
@@ -49,20 +49,20 @@ class LiveTracker:
         self._tracker, self._stamp_s = Tracker(), -np.inf
 
     def update(self, sweep: Sweep, frame: str, stamp_ns: int) -> tuple[Segmented, TrackedInstances]:
-        """Return everything found in a sweep, and its objects that are confirmed.
+        """Return everything found in a sweep, and its confirmed objects.
 
         Args:
             sweep: The sweep.
-            frame: Frame of its points as they came.
+            frame: Original frame of its points.
             stamp_ns: Its stamp. If it goes back by more than `NEW_SEQUENCE_S`, objects get new ids.
 
         Raises:
-            ScanError: The stamp is not later than that of the sweep before, or there is no pose.
+            ScanError: The stamp is not later than that of the previous sweep, or there is no pose.
         """
         stamp_s = rounded_stamp(stamp_ns / 1e9)
         if self._stamp_s - NEW_SEQUENCE_S <= stamp_s <= self._stamp_s:
             raise ScanError(
-                f"a sweep at {stamp_text(stamp_ns)} is not later than the one before: left out"
+                f"the sweep at {stamp_text(stamp_ns)} is not later than the previous one: left out"
             )
         if stamp_s <= self._stamp_s:
             self._begin()

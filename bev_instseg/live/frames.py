@@ -13,14 +13,14 @@ from bev_instseg.io.recordings.transforms import (
 )
 
 TRANSFORM_TYPE = "tf2_msgs/msg/TFMessage"
-Take = Callable[[float], list[bytes]]  # waits so many seconds for messages; see `RosReader.take`
+Take = Callable[[float], list[bytes]]  # takes messages, with a timeout; see `RosReader.take`
 
 
 class RobotFrames:
-    """The transforms on ``/tf_static``, which may come late."""
+    """The transforms on ``/tf_static``, which may arrive late."""
 
     def __init__(self, take: Take) -> None:
-        """Know none.
+        """Begin without transforms.
 
         Args:
             take: Receives the messages of the topic.

@@ -1,4 +1,4 @@
-"""Where the results of live sweeps go: ROS 2's topics, and a recording."""
+"""Publish the results of live sweeps on ROS 2 topics, and record them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,14 +13,14 @@ from bev_instseg.live.pipeline import LiveResult
 
 
 class PublishedTopics:
-    """Publishes the topics of a labelled recording, under a name of their own."""
+    """Publishes the topics of a labelled recording, under a different name."""
 
     def __init__(self, topics: RosTopics, name: str) -> None:
         """Prepare to publish.
 
         Args:
             topics: The topics of the domain.
-            name: What comes before ``/points``, ``/detections`` and ``/markers``.
+            name: Prefix of ``/points``, ``/detections`` and ``/markers``.
         """
         self.names = [f"/{name.strip('/')}/{topic.rpartition('/')[2]}" for topic, _ in TOPICS]
         kinds = [kind for _, kind in TOPICS]
@@ -33,7 +33,7 @@ class PublishedTopics:
 
     @property
     def num_late(self) -> int:
-        """How many messages a subscriber did not take in time, and did not get."""
+        """Number of messages dropped because a subscriber was too slow."""
         return sum(writer.num_late for writer in self._writers)
 
 
@@ -45,7 +45,7 @@ class LiveRecording:
 
         Args:
             path: The file; its folder must exist.
-            about: What it is made from.
+            about: What it was made from.
         """
         self.path = path
         self._file = LabelledRecording(path, about, TOPICS, goes_on=False)
@@ -64,7 +64,7 @@ class LiveRecording:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Complete the file; after a full disk, leave it as it is."""
+        """Complete the file; if the disk is full, leave it incomplete."""
         if isinstance(error, OSError):
             self._file.close()
         else:

@@ -1,4 +1,4 @@
-"""Look for the vehicle that carries the sensor, while sweeps go by."""
+"""Search for the vehicle that carries the sensor while sweeps arrive."""
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -9,25 +9,25 @@ from bev_instseg.io.recordings.interpret import SURVEY_STEP
 from bev_instseg.io.recordings.own_vehicle import OwnVehicle, find_own_vehicle
 from bev_instseg.io.survey import MAX_SWEEPS
 
-MIN_WAY_M = 1.0  # between two sweeps that are looked at
+MIN_WAY_M = 1.0  # travelled between two sweeps that are compared
 
 
 class OwnVehicleSearch:
-    """Compares `MAX_SWEEPS` sweeps once, in a thread of its own."""
+    """Compares `MAX_SWEEPS` sweeps once, in a separate thread."""
 
     def __init__(self) -> None:
-        """Look at nothing yet."""
+        """Begin without sweeps."""
         self._kept: list[NDArray[np.float32]] = []
         self._last_m: NDArray[np.float64] | None = None
         self._num_sweeps = 0
         self._found: Future[OwnVehicle | None] | None = None
 
     def look(self, points: NDArray[np.float32], place_m: NDArray[np.float64] | None) -> None:
-        """Keep a sweep if it may show something new, until there are enough.
+        """Keep a sweep if the sensor has moved, until there are enough sweeps.
 
         Args:
-            points: (N, 4) the sweep in the sensor frame; it is not copied.
-            place_m: (3,) where the sensor was, in the world; None if that is unknown: then every
+            points: (N, 4) the sweep in the sensor frame; not copied.
+            place_m: (3,) position of the sensor in the world; None if unknown: then every
                 `SURVEY_STEP`-th sweep is kept.
         """
         if self._found is not None:

@@ -1,4 +1,4 @@
-"""From a live sweep to its messages: the same steps as for a recording."""
+"""From a live sweep to the messages with its results, in the same steps as for a recording."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -32,14 +32,14 @@ class LiveOptions:
     """How live sweeps are read.
 
     Attributes:
-        name: Where they come from, for messages.
+        name: Name of the source, for messages.
         setup: What is known about the sensor.
-        frame: Frame that points are brought to; if empty, they stay in their own.
+        frame: Frame to which points are transformed; if empty, they stay in their own.
         to_frame: Returns the transform to it for a sensor's frame and topic, or raises ScanError.
-        ego_box: Where the vehicle itself is, in the coordinates of the points; None to find it.
-        tracks: Whether objects are followed from sweep to sweep.
+        ego_box: Extent of the ego vehicle, in the coordinates of the points; None to find it.
+        tracks: Whether objects are tracked from sweep to sweep.
         stands: Whether the sensor stands still.
-        poses: Returns where a frame was at a stamp; None to find it by odometry.
+        poses: Returns the pose of a frame at a stamp; None to estimate it by odometry.
     """
 
     name: str
@@ -53,12 +53,12 @@ class LiveOptions:
 
 
 class LiveResult(NamedTuple):
-    """What is published of a sweep.
+    """The published results of a sweep.
 
     Attributes:
         stamp_ns: Its stamp.
         messages: One for each of `TOPICS`.
-        num_objects: How many objects were found.
+        num_objects: Number of objects found.
     """
 
     stamp_ns: int
@@ -67,17 +67,17 @@ class LiveResult(NamedTuple):
 
 
 class Pipeline:
-    """Segments and tracks sweep after sweep; to be used by one thread."""
+    """Segments and tracks sweep after sweep; for use by one thread."""
 
     def __init__(
         self, segmenter: Segmenter, options: LiveOptions, notice: Callable[[str], None]
     ) -> None:
-        """Load what the first sweep would wait for.
+        """Load everything that the first sweep would have to wait for.
 
         Args:
             segmenter: Finds the instances.
             options: How sweeps are read.
-            notice: Tells the user what was assumed.
+            notice: Reports assumptions to the user.
         """
         self._segmenter, self._options, self.notice = segmenter, options, notice
         self._path, self._setup = Path(options.name), options.setup
@@ -87,7 +87,7 @@ class Pipeline:
         self._search = None if options.stands or options.ego_box else OwnVehicleSearch()
         self._frame_id: str | None = None  # of the first sweep
         self._transforms: dict[tuple[str, str], Transform] = {}  # by frame and topic
-        self._job = Job(out=Path(), settings="", setup=options.setup)  # nothing is written by it
+        self._job = Job(out=Path(), settings="", setup=options.setup)  # writes nothing
         self._tracker: LiveTracker | None = None
         if options.tracks:
             self._tracker = LiveTracker(segmenter, self._job, options.stands, options.poses)
@@ -97,10 +97,10 @@ class Pipeline:
         """Segment and track a sweep.
 
         Args:
-            raw: As it has arrived.
+            raw: The sweep as it arrived.
 
         Returns:
-            What to publish; None while the first sweeps are only looked at.
+            The results; None for the first sweeps, which are only surveyed.
 
         Raises:
             ScanError: The sweep cannot be used.
@@ -128,7 +128,7 @@ class Pipeline:
         return LiveResult(stamped.stamp_ns, self._encoder.encode(result), len(objects))
 
     def _survey(self, stamped: StampedSweep) -> None:
-        """Look at a sweep; after `MAX_SWEEPS` with points, decide how all are read."""
+        """Survey a sweep; after `MAX_SWEEPS` with points, decide how all are read."""
         if stamped.num_missing == len(stamped.points):
             return
         self._surveyed.append(stamped)
@@ -144,14 +144,14 @@ class Pipeline:
         pitch, roll = reading.level_deg
         full = f"0..{reading.intensity_max:g}" if reading.intensity_max else "unused"
         self.notice(
-            f"the first {MAX_SWEEPS} sweeps decide how all are read: axes {reading.axes}, pitch "
-            f"{pitch:.1f} and roll {roll:.1f} degrees, intensities {full}"
+            f"found in the first {MAX_SWEEPS} sweeps: axes {reading.axes}, pitch {pitch:.1f} and "
+            f"roll {roll:.1f} degrees, intensities {full}"
         )
         sweep = interpret_sweep(self._path, stamped, self._setup, reading)
-        self._segmenter.segment_with_maps(sweep.points)  # to be warm
+        self._segmenter.segment_with_maps(sweep.points)  # a warm-up
 
     def _stamped(self, raw: Raw) -> StampedSweep:
-        """Parse a sweep and bring it to the frame that is wanted; as `Recording.sweep` does."""
+        """Parse a sweep and transform it to the chosen frame, as `Recording.sweep` does."""
         sweeps = [raw] if isinstance(raw, StampedSweep) else [parse_cloud(one) for one in raw]
         if self._options.to_frame is None:
             if self._frame_id is None:
@@ -161,15 +161,15 @@ class Pipeline:
         return joined(sweeps, self._options.frame, self._to_frame)
 
     def _to_frame(self, frame_id: str, topic: str) -> Transform:
-        """Return the transform of a sensor; the first one that is found stays."""
+        """Return the transform of a sensor; the first one found is kept."""
         sensor = frame_id, topic
         if sensor not in self._transforms:
             assert self._options.to_frame is not None
             self._transforms[sensor] = self._options.to_frame(frame_id, topic)
             if self._reading is not None and self._options.setup.origin_m is None:
                 self.notice(
-                    f"{topic} came after the first {MAX_SWEEPS} sweeps: its points count, but the "
-                    "square that is looked at stays centred on the others"
+                    f"{topic} appeared after the first {MAX_SWEEPS} sweeps: its points are used, "
+                    "but the grid stays centred on the other sensors"
                 )
         return self._transforms[sensor]
 

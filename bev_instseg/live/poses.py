@@ -1,7 +1,7 @@
-"""Where the sensor is, as the robot itself says: by transforms or odometry that come meanwhile.
+"""The pose of the sensor, from transforms or odometry that the robot sends.
 
-It is what `find_poses` finds in a recording of them. The pose of a sweep lies between two samples;
-the later one may come after the sweep.
+The poses equal those that `find_poses` finds in a recording of the same messages. The pose of a
+sweep is interpolated between two samples; the later one may arrive after the sweep.
 """
 
 import time
@@ -30,16 +30,16 @@ from bev_instseg.live.frames import RobotFrames, Take, transforms_message
 from bev_instseg.structures import Float64
 
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
-MAX_WAIT_S = 0.2  # a sweep waits for its pose
-KEPT_S = 3.0  # samples that are older than the newest one by more are forgotten
-NUM_KEPT = 1000  # messages that wait from one sweep to the next
+MAX_WAIT_S = 0.2  # how long a sweep waits for its pose
+KEPT_S = 3.0  # age, relative to the newest sample, at which samples are dropped
+NUM_KEPT = 1000  # messages that can wait from one sweep to the next
 
 
 class RecentSamples(Samples):
-    """The newest samples of a link; a stamp that goes back begins anew."""
+    """The newest samples of a link; if stamps go back, it starts again."""
 
     def add(self, header: object, place: object, turn: object) -> None:
-        """Add a sample and forget old ones."""
+        """Add a sample and drop old ones."""
         super().add(header, place, turn)
         newest_ns = self._stamps[-1]
         if len(self._stamps) > 1 and newest_ns < self._stamps[-2]:
@@ -50,7 +50,7 @@ class RecentSamples(Samples):
 
 
 class Motion(Protocol):
-    """Receives what says where a frame is."""
+    """Receives the poses of a frame."""
 
     def receive(self, timeout_s: float) -> None:
         """Take in the messages that have arrived; wait for one if there are none."""
@@ -67,13 +67,13 @@ class TransformMotion:
     def __init__(
         self, target: str, static: RobotFrames, take: Take, odometry: Callable[[], list[str]]
     ) -> None:
-        """Know none.
+        """Begin without transforms.
 
         Args:
             target: The frame.
             static: The transforms on ``/tf_static``; those on ``/tf`` are added.
             take: Receives the messages on ``/tf``.
-            odometry: Returns the topics of odometry, for messages.
+            odometry: Returns the odometry topics, for messages.
         """
         self._target, self._static, self._take, self._odometry = target, static, take, odometry
         self._moving: defaultdict[Pair, RecentSamples] = defaultdict(RecentSamples)
@@ -97,10 +97,10 @@ class TransformMotion:
 
 
 class OdometryMotion:
-    """A topic of odometry, and the transforms on ``/tf_static`` that lead to its frame."""
+    """An odometry topic, and the transforms on ``/tf_static`` that lead to its frame."""
 
     def __init__(self, topic: str, static: RobotFrames, take: Take) -> None:
-        """Know nothing.
+        """Begin without samples.
 
         Args:
             topic: The topic, for messages.
@@ -126,11 +126,11 @@ class LivePoses:
     """Waits for the pose of each sweep."""
 
     def __init__(self, name: str, motion: Motion) -> None:
-        """Know nothing.
+        """Prepare to receive poses.
 
         Args:
-            name: What the user called it, for messages.
-            motion: Receives what says where the sensor is.
+            name: The value of ``--poses``, for messages.
+            motion: Receives the poses of the sensor.
         """
         self._name, self._motion = name, motion
 
@@ -139,10 +139,10 @@ class LivePoses:
 
         Args:
             frame: The frame of the points.
-            stamp_ns: When.
+            stamp_ns: Stamp of the sweep.
 
         Raises:
-            ScanError: It is not known by then.
+            ScanError: The pose did not arrive in time.
         """
         end_s, left_s = time.monotonic() + MAX_WAIT_S, 0.0
         while True:
@@ -159,7 +159,7 @@ class LivePoses:
         for link in poses.links:
             if isinstance(link, MovingLink) and link.stamps_ns[-1] < stamp_ns:
                 raise ScanError(
-                    f"no pose at {stamp_text(stamp_ns)}: {link.name} was not there after "
+                    f"no pose at {stamp_text(stamp_ns)}: {link.name} did not arrive within "
                     f"{MAX_WAIT_S:g} s; {OTHERWISE}"
                 )
         return poses.at(stamp_ns)

@@ -1,4 +1,4 @@
-"""Send recorded sweeps as if a sensor sent them now."""
+"""Send recorded sweeps like a running sensor."""
 
 import socket
 import time
@@ -27,7 +27,7 @@ class Replayed(NamedTuple):
     """A sweep to send.
 
     Attributes:
-        due_s: When, seconds after the first.
+        due_s: Seconds after the first sweep.
         frame_id: Its coordinate frame.
         points: (N, 4) float32 x, y, z and intensity as recorded.
     """
@@ -45,15 +45,15 @@ def recorded_sweeps(
     Args:
         path: The recording, or a folder of sweeps in files.
         topic: Topic of the recording; if empty, the only one with points.
-        rate_hz: Sweeps a second; None for that of the recording, for folders `USUAL_HZ`.
+        rate_hz: Sweeps per second; None for the rate of the recording, or for folders `USUAL_HZ`.
 
     Raises:
-        ScanError: Something cannot be read. Damaged sweeps are left out, with a warning.
+        ScanError: The input cannot be read. Damaged sweeps are left out, with a warning.
     """
     if not is_recording(path):
         files = sorted(one for one in path.glob("*") if one.suffix.lower() in SUFFIXES)
         if not files:
-            raise ScanError(f"{path}: no recording, and no folder with sweeps; check the path")
+            raise ScanError(f"{path}: not a recording or a folder of sweeps; check the path")
         for i, file in enumerate(files):
             yield Replayed(i / (rate_hz or USUAL_HZ), FRAME, read_scan(file))
         return
@@ -71,7 +71,7 @@ def recorded_sweeps(
 
 
 def cloud_message(stamp_ns: int, frame_id: str, points: Float32) -> bytes:
-    """Return a serialised ``PointCloud2`` of ROS 2.
+    """Return a serialised ROS 2 ``PointCloud2``.
 
     Args:
         stamp_ns: Its stamp.
@@ -90,14 +90,14 @@ def cloud_message(stamp_ns: int, frame_id: str, points: Float32) -> bytes:
 
 
 def send_packets(path: Path, port: int) -> int:
-    """Send the packets of a Velodyne's capture to a port of this machine, as fast as they came.
+    """Send the packets of a Velodyne capture to a port of this machine, at their original rate.
 
     Args:
         path: The ``.pcap``.
         port: The UDP port.
 
     Returns:
-        How many were sent.
+        The number of packets sent.
 
     Raises:
         ScanError: It is not a capture.
@@ -117,7 +117,7 @@ def send_packets(path: Path, port: int) -> int:
                 sender.sendto(data, ("127.0.0.1", port))
                 num_sent += 1
         except (ValueError, AttributeError, dpkt.UnpackError) as error:
-            raise ScanError(f"{path}: not a whole capture: {error}") from None
+            raise ScanError(f"{path}: the capture is incomplete or damaged: {error}") from None
     return num_sent
 
 

@@ -1,4 +1,4 @@
-"""Where a robot is and how its frames lie, from its topics."""
+"""The poses and fixed transforms of a robot, from its ROS 2 topics."""
 
 from functools import partial
 
@@ -17,16 +17,16 @@ from bev_instseg.live.poses import (
 
 
 def robot_frames(topics: RosTopics) -> RobotFrames:
-    """Return the fixed transforms of the robot, which come with time."""
+    """Return the fixed transforms of the robot, received in the background."""
     return RobotFrames(topics.latched_reader(STATIC_TOPIC, TRANSFORM_TYPE).take)
 
 
 def ros_poses(topics: RosTopics, name: str) -> PosesOf:
-    """Return what finds the pose of a frame at a stamp.
+    """Return a function that finds the pose of a frame at a stamp.
 
     Args:
         topics: The topics of the domain.
-        name: A topic of odometry, which begins with ``/``, or a frame that transforms lead to.
+        name: An odometry topic, which begins with ``/``, or a frame such as ``odom``.
     """
     static = robot_frames(topics)
     if name.startswith("/"):

@@ -1,4 +1,4 @@
-"""Topics with points as a source of live sweeps."""
+"""PointCloud2 topics as a source of live sweeps."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,15 +15,15 @@ CLOUD_TYPE = POINTS[1]
 
 
 class RosPoints:
-    """One topic with points, or several that are merged."""
+    """One PointCloud2 topic, or several that are merged."""
 
     def __init__(self, topics: RosTopics, names: Sequence[str], say: Callable[[str], None]) -> None:
         """Subscribe.
 
         Args:
             topics: The topics of the domain.
-            names: Names of the topics with points; the first sets the pace.
-            say: Tells the user if one of several topics goes silent.
+            names: Names of the PointCloud2 topics; the first sets the pace.
+            say: Reports to the user if one of several topics goes silent.
         """
         names = [f"/{name.lstrip('/')}" for name in names]
         self.name = "+".join(names)
@@ -51,18 +51,18 @@ class RosPoints:
 
     @property
     def num_lost(self) -> int:
-        """How many messages were published but did not arrive whole."""
+        """Number of messages that did not arrive complete."""
         return sum(reader.num_lost for reader in self._readers.values()) + self._num_damaged
 
     @property
     def num_incomplete(self) -> int:
-        """How many sweeps lacked one of the topics."""
+        """Number of sweeps that lacked one of the topics."""
         return self._merger.num_incomplete
 
     def advice(self) -> str:
-        """Return on which topics there are points; see `Source`."""
+        """Return the topics that do have points; see `Source`."""
         others = ", ".join(self._topics.published(CLOUD_TYPE)) or "no topic"
         return (
-            f"nothing on {' or '.join(self._readers)} yet; there are points on {others} "
+            f"no messages on {' or '.join(self._readers)} yet; there are points on {others} "
             f"(ROS_DOMAIN_ID {self._topics.domain})"
         )

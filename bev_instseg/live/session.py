@@ -1,4 +1,4 @@
-"""Receive, segment and pass on, each at its own pace."""
+"""Receive sweeps in one thread, and segment and output them in another."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -17,29 +17,29 @@ WAIT_S = 0.2
 
 
 class Output(Protocol):
-    """Where results go."""
+    """Publishes or records results."""
 
     def write(self, result: LiveResult) -> None:
-        """Pass on the results of a sweep; raises OSError if that is not possible any more."""
+        """Write the results of a sweep; raises OSError if this is no longer possible."""
         ...
 
 
 class LiveSession:
-    """Runs while its ``with`` block does, in two threads; one receives, one computes.
+    """Runs during its ``with`` block, in two threads: one receives, one computes.
 
     Attributes:
         state: Rate and latencies, from the first result on.
-        num_failed: How many sweeps could not be used.
-        error: What ended a thread; None if all goes well.
+        num_failed: Number of sweeps that could not be used.
+        error: The error that ended a thread; None so far.
     """
 
     def __init__(self, source: Source, pipeline: Pipeline, outputs: Sequence[Output]) -> None:
-        """Begin nothing yet.
+        """Prepare the threads.
 
         Args:
-            source: Where sweeps come from.
-            pipeline: What is done with each.
-            outputs: Where the results go, in this order.
+            source: Receives the sweeps.
+            pipeline: Segments and tracks each sweep.
+            outputs: Take the results, in this order.
         """
         self.state = LiveState()
         self.num_failed = 0
@@ -52,7 +52,7 @@ class LiveSession:
         self._threads = [threading.Thread(target=self._guarded, args=(work,)) for work in works]
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start both threads."""
         for thread in self._threads:
             thread.start()
         return self
@@ -63,27 +63,27 @@ class LiveSession:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Finish the sweep in progress and end."""
+        """Finish the sweep in progress and end both threads."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def wait(self, seconds: float) -> None:
-        """Wait; raises what has ended a thread, as soon as that happens."""
+        """Wait; raises the error of a thread as soon as it occurs."""
         self._stop.wait(seconds)
         if self.error is not None:
             raise self.error
 
     @property
     def num_arrived(self) -> int:
-        """How many sweeps have arrived."""
+        """Number of sweeps that have arrived."""
         return self._slot.num_put
 
     def line(self, window_s: float | None = None) -> str:
         """Return the state in one line.
 
         Args:
-            window_s: The rate is that of so many seconds before now; None for all.
+            window_s: Length of the time before now over which the rate is taken; None for all.
         """
         if not self.state.num_sweeps:
             return f"no results yet: {self.num_arrived} sweeps arrived, {self.num_failed} unusable"
@@ -94,7 +94,7 @@ class LiveSession:
         return f"{counts}; {self.state.latencies()}; {self.state.num_objects} objects"
 
     def _counts(self) -> tuple[int, int, int]:
-        """Return how many sweeps were dropped, lost and incomplete."""
+        """Return the numbers of dropped, lost and incomplete sweeps."""
         return self._slot.num_dropped, self._source.num_lost, self._source.num_incomplete
 
     def _guarded(self, work: Callable[[], None]) -> None:

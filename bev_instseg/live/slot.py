@@ -1,4 +1,4 @@
-"""Hand the newest item from one thread to another; older ones are dropped, never queued."""
+"""Hand the newest item from one thread to another; older items are dropped, never queued."""
 
 import threading
 from typing import Generic, TypeVar
@@ -7,21 +7,21 @@ Item = TypeVar("Item")
 
 
 class NewestSlot(Generic[Item]):
-    """Holds at most one item: the newest that was not taken yet.
+    """Holds at most one item: the newest that has not been taken.
 
     Attributes:
-        num_put: How many items there were so far.
-        num_dropped: How many items were replaced before they were taken.
+        num_put: Number of items so far.
+        num_dropped: Number of items that were replaced before they were taken.
     """
 
     def __init__(self) -> None:
-        """Hold nothing."""
+        """Begin empty."""
         self.num_put = self.num_dropped = 0
         self._item: Item | None = None
         self._filled = threading.Condition()
 
     def put(self, item: Item) -> None:
-        """Hold an item instead of the one before; never waits."""
+        """Replace the item by a newer one; never waits."""
         with self._filled:
             self.num_put += 1
             self.num_dropped += self._item is not None
@@ -29,7 +29,7 @@ class NewestSlot(Generic[Item]):
             self._filled.notify()
 
     def take(self, timeout_s: float) -> Item | None:
-        """Return the item and hold nothing; None if none comes in time.
+        """Remove the item and return it; None if none arrives in time.
 
         Args:
             timeout_s: How long to wait.

@@ -1,4 +1,4 @@
-"""What every source of live sweeps offers."""
+"""The interface of a source of live sweeps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Protocol
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.source import Message
 
-# A ``PointCloud2`` of each sensor, not parsed yet, or a sweep that a decoder has made.
+# A ``PointCloud2`` of each sensor, not parsed yet, or a decoded sweep.
 Raw = tuple[Message, ...] | StampedSweep
 
 
@@ -17,8 +17,8 @@ class Arrival:
     """A sweep that has just arrived.
 
     Attributes:
-        raw: What it consists of.
-        arrived_s: When it was complete, by ``time.perf_counter``.
+        raw: Its messages, or the decoded sweep.
+        arrived_s: Time at which it was complete, by ``time.perf_counter``.
     """
 
     raw: Raw
@@ -26,33 +26,33 @@ class Arrival:
 
 
 class Source(Protocol):
-    """Where live sweeps come from.
+    """Receives live sweeps.
 
     Attributes:
-        name: What it listens to, for messages.
+        name: Name of the topics or port, for messages.
     """
 
     name: str
 
     def listen(self, put: Callable[[Arrival], None], stop: Event) -> None:
-        """Pass on each sweep as soon as it is complete, until told to stop.
+        """Pass on each sweep as soon as it is complete, until ``stop`` is set.
 
         Args:
             put: Takes a sweep; never waits.
-            stop: Set by another thread; to be looked at several times a second.
+            stop: Set by a different thread; must be checked several times a second.
         """
         ...
 
     @property
     def num_lost(self) -> int:
-        """How many sweeps were lost on the way."""
+        """Number of sweeps that did not arrive complete."""
         ...
 
     @property
     def num_incomplete(self) -> int:
-        """How many sweeps lack one of several sensors."""
+        """Number of merged sweeps that lack a sensor."""
         ...
 
     def advice(self) -> str:
-        """Return why nothing may have arrived, and what to do."""
+        """Return a likely reason why nothing has arrived, with a remedy."""
         ...

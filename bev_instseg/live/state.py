@@ -1,4 +1,4 @@
-"""How fast live sweeps are segmented, and how late their results are."""
+"""Rate and latencies of live sweeps."""
 
 import threading
 import time
@@ -6,15 +6,15 @@ from collections import deque
 
 import numpy as np
 
-MAX_KEPT = 1000  # latencies that the median and the 99 % are those of
-MAX_CLOCK_GAP_S = 60.0  # stamps that are farther from now are those of another clock
+MAX_KEPT = 1000  # latencies from which median and 99 % are computed
+MAX_CLOCK_GAP_S = 60.0  # older stamps come from a different clock
 
 
 class LiveState:
-    """Rate and latencies; filled by one thread and read by another."""
+    """Rate and latencies; one thread writes them and another one reads them."""
 
     def __init__(self) -> None:
-        """Begin to count."""
+        """Begin without sweeps."""
         self.num_sweeps = self.num_objects = 0
         self._from_arrival_s: deque[float] = deque(maxlen=MAX_KEPT)
         self._from_stamp_s: deque[float] = deque(maxlen=MAX_KEPT)
@@ -23,12 +23,12 @@ class LiveState:
         self._lock = threading.Lock()
 
     def add(self, stamp_ns: int, arrived_s: float, num_objects: int) -> None:
-        """Count a sweep whose results were published just now.
+        """Count a sweep whose results have just been published.
 
         Args:
             stamp_ns: Its stamp.
-            arrived_s: When it arrived, by ``time.perf_counter``.
-            num_objects: How many objects were found.
+            arrived_s: Time of its arrival, by ``time.perf_counter``.
+            num_objects: Number of objects found.
         """
         now_s = time.perf_counter()
         late_s = (time.time_ns() - stamp_ns) / 1e9
@@ -45,7 +45,7 @@ class LiveState:
         """Return the rate; there must be results.
 
         Args:
-            window_s: Of so many seconds before now; None for all.
+            window_s: Length of the time before now to count; None for all.
         """
         with self._lock:
             ends_s, count = np.array(self._ends_s), self.num_sweeps
@@ -56,14 +56,14 @@ class LiveState:
         return f"{count} sweeps, {(count - 1) / span_s:.1f} a second"
 
     def latencies(self) -> str:
-        """Return how late the results of the last `MAX_KEPT` sweeps were."""
+        """Return the latencies of the last `MAX_KEPT` sweeps."""
         with self._lock:
             arrival, stamp = (np.array(q) for q in (self._from_arrival_s, self._from_stamp_s))
-        from_stamp = f"from stamp {_spread(stamp)}" if len(stamp) else "stamps of another clock"
+        from_stamp = f"from stamp {_spread(stamp)}" if len(stamp) else "stamps from another clock"
         return f"from arrival {_spread(arrival)}, {from_stamp}"
 
 
 def _spread(latencies_s: np.ndarray) -> str:
-    """Return median and 99 % in milliseconds; there must be some."""
+    """Return median and 99 % in milliseconds; there must be values."""
     median, most = 1000 * np.quantile(latencies_s, (0.5, 0.99))
     return f"{median:.0f} ms (99 %: {most:.0f})"

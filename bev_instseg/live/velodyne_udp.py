@@ -1,4 +1,4 @@
-"""A Velodyne's packets on a UDP port as a source of live sweeps, by ``velodyne-decoder``."""
+"""Velodyne packets on a UDP port as a source of live sweeps, decoded by ``velodyne-decoder``."""
 
 import socket
 import time
@@ -12,33 +12,33 @@ from bev_instseg.io.recordings.velodyne import decoded_sweep, import_decoder
 from bev_instseg.live.source import Arrival
 
 WAIT_S = 0.2
-RECEIVE_BYTES = 4 << 20  # packets that wait while a turn is decoded; the system may allow less
+RECEIVE_BYTES = 4 << 20  # for packets that wait during decoding; the system may allow less
 MAX_PACKET = 1 << 16
 
 
 class VelodynePackets:
-    """Receives packets and puts them together to turns of the sensor.
+    """Receives packets and assembles them into sweeps.
 
-    The first sensor that sends is listened to; packets of others are left out.
+    Only the first sensor that sends is used; packets from others are ignored.
     """
 
     def __init__(self, port: int, model: str = "") -> None:
         """Open the port.
 
         Args:
-            port: Where the sensor sends to; Velodyne's default is 2368.
-            model: Such as ``VLP-16``; if empty, the packets tell.
+            port: UDP port to which the sensor sends; Velodyne's default is 2368.
+            model: Such as ``VLP-16``; if empty, detected from the packets.
 
         Raises:
             ImportError: ``velodyne-decoder`` is not installed.
-            ValueError: The model is unknown, or each sensor has its own calibration.
-            OSError: The port is taken, or not allowed.
+            ValueError: The model is unknown, or each of its sensors needs its own calibration.
+            OSError: The port is in use, or not allowed.
         """
         self._decoder = import_decoder("--pcap-udp")
         chosen = chosen_model(self._decoder, model)
         try:
             self._stream = self._decoder.StreamDecoder(self._decoder.Config(model=chosen))
-        except RuntimeError as error:  # each HDL-64E has a calibration of its own
+        except RuntimeError as error:  # each HDL-64E has its own calibration
             raise ValueError(
                 f"--model {model}: {explain(error)}; use the sensor's ROS driver and --ros2"
             ) from None
@@ -57,11 +57,11 @@ class VelodynePackets:
 
     @property
     def port(self) -> int:
-        """The port: the one that was given, or a free one for 0."""
+        """The port; if 0 was given, a free one."""
         return int(self._socket.getsockname()[1])
 
     def listen(self, put: Callable[[Arrival], None], stop: Event) -> None:
-        """Pass on each turn as soon as it is complete; see `Source`."""
+        """Pass on each sweep as soon as it is complete; see `Source`."""
         with self._socket:
             while not stop.is_set():
                 try:
@@ -73,15 +73,15 @@ class VelodynePackets:
                     put(Arrival(decoded_sweep(*found), time.perf_counter()))
 
     def _decode(self, data: bytes, sender: str) -> tuple[Any, Any] | None:
-        """Return stamp and points of a turn if a packet completes one."""
+        """Return stamp and points of a sweep if this packet completes one."""
         if len(data) != self._decoder.PACKET_SIZE:  # the sensor's position, or something else
             self._num_other += 1
             return None
         self._sensor = self._sensor or sender
         if sender != self._sensor:
             warnings.warn(
-                f"{self.name}: packets of {sender} are left out, those of {self._sensor} came "
-                "first; send them to a port of their own",
+                f"{self.name}: packets from {sender} are ignored, because those from "
+                f"{self._sensor} came first; use a different port for each sensor",
                 stacklevel=1,
             )
             return None
@@ -94,12 +94,12 @@ class VelodynePackets:
 
     @property
     def num_lost(self) -> int:
-        """Lost packets leave gaps in sweeps, but lose none; see `Source`."""
+        """0: lost packets leave gaps in sweeps, but no sweep is lost; see `Source`."""
         return 0
 
     @property
     def num_incomplete(self) -> int:
-        """None: there is one sensor; see `Source`."""
+        """0: there is only one sensor; see `Source`."""
         return 0
 
     def advice(self) -> str:
@@ -108,19 +108,19 @@ class VelodynePackets:
             return f"packets on {self.name} cannot be decoded: {printable(self._trouble)}"
         if self._num_other:
             size = self._decoder.PACKET_SIZE
-            return f"{self._num_other} packets on {self.name} are no Velodyne's: not {size} bytes"
+            return f"{self._num_other} packets on {self.name} do not have a Velodyne's {size} bytes"
         return f"no packets on {self.name} yet; check the sensor's destination port and address"
 
 
 def chosen_model(decoder: Any, name: str) -> Any:
-    """Return the decoder's model of a name such as ``VLP-16`` or ``hdl32e``; None for no name.
+    """Return the decoder's model for a name such as ``VLP-16`` or ``hdl32e``; None for no name.
 
     Args:
         decoder: The module ``velodyne_decoder``.
         name: As the user typed it.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The decoder does not know the model.
     """
     if not name:
         return None

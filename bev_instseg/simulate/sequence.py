@@ -1,8 +1,8 @@
 """Streets in motion: one street, whose traffic, people and sensor move from sweep to sweep.
 
-Traffic in the lanes, cyclists and people move along their headings, each as a rigid body; parked
-vehicles, those at odd places and whoever was placed together with other things stay. Everything is
-at its place in the street as it was built halfway through the sequence.
+Traffic in the lanes, cyclists and people move along their headings, each as a rigid body. Parked
+vehicles, vehicles at odd places and objects placed in groups stay. Halfway through the sequence,
+every object is where the street was built with it.
 """
 
 import csv
@@ -43,7 +43,7 @@ _WALK, _RIDE, _DRIVE, _EGO = (0.7, 1.8), (3.0, 6.5), (4.0, 13.0), (3.0, 10.0)  #
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Where M bodies are over time: straight lines in plan coordinates, at changing speed.
+    """Positions of M bodies over time: straight lines in plan coordinates, at changing speed.
 
     Attributes:
         uv: (M, 2) plan coordinates at time 0, metres.
@@ -70,7 +70,7 @@ class MovingStreet:
     """A street whose road users move; body 0 is the sensor with its vehicle."""
 
     def __init__(self, scene: StreetScene, rng: np.random.Generator) -> None:
-        """Decide who moves where.
+        """Decide which objects move, and how.
 
         Args:
             scene: The street at time 0.

@@ -1,4 +1,4 @@
-"""Studies: variants of a configuration trained alike, with several seeds each, and compared.
+"""Studies: train variants of a configuration with several seeds each, and compare them.
 
 - `sizes`: panoptic quality by the size of the objects.
 - `run`: training and scoring one variant with one seed.

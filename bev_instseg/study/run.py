@@ -47,7 +47,7 @@ class Run:
 
     @property
     def scores_path(self) -> Path:
-        """The file that a finished run leaves."""
+        """The file that marks a finished run."""
         return self.out / "scores.json"
 
     def train(self) -> int:
@@ -77,9 +77,8 @@ class Run:
     def score(self) -> Scores:
         """Score the trained network, or read the scores of an earlier call.
 
-        The lowest seed that opens an instance suits each network on its own: of `SEED_THRESHOLDS`
-        the one with the highest mean PQ on every second frame of the first source, which does not
-        count.
+        The seed threshold is chosen for each network: the one of `SEED_THRESHOLDS` with the highest
+        mean PQ on every second frame of the first source. These frames do not count for the scores.
 
         Raises:
             ScanError: A frame cannot be read.

@@ -11,7 +11,7 @@ from bev_instseg.evaluation.segments import Comparison
 from bev_instseg.ops.boxes import oriented_boxes
 from bev_instseg.structures import Frame, Instances
 
-# Label and shortest length in metres of what the sensor sees of an object; the last has no limit.
+# Label and shortest length in metres of the visible part of an object; the last has no limit.
 SIZES: Buckets = {
     "below 1.2 m": 0.0,
     "1.2 to 2.5 m": 1.2,

@@ -1,4 +1,4 @@
-"""Which instance of a sweep is which track: the cheapest assignment within the gates."""
+"""Match the instances of a sweep to tracks: the assignment of lowest cost within the gates."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,9 @@ def associate(
 ) -> tuple[Index, Index]:
     """Match instances to predicted tracks.
 
-    The cost of a match is the squared Mahalanobis distance of the centres, plus what differing
-    sizes and classes cost; it must be below `GATE`. Unknown things never match known objects, so
-    they do not change who these match.
+    The cost of a match is the squared Mahalanobis distance of the centres, plus penalties for
+    different sizes and classes; it must be below `GATE`. Unknown objects never match known ones,
+    so they do not change the matches of known objects.
 
     Args:
         state: T tracks, predicted to the time of the sweep.
@@ -51,7 +51,7 @@ def associate(
     cost += OTHER_CLASS * (state.classes[:, None] != classes)
     cost[(state.classes == unknown)[:, None] != (classes == unknown)] = np.inf
     near = cost < GATE
-    # Most tracks have one candidate, which has no other track: the solver gets what is left.
+    # Most tracks have one candidate, which has no other track: the solver only gets the rest.
     alone = near & (near.sum(axis=1) == 1)[:, None] & (near.sum(axis=0) == 1)
     tracks, found = np.nonzero(alone)
     rows = np.flatnonzero(near.any(axis=1) & ~alone.any(axis=1))

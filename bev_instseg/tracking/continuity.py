@@ -1,4 +1,4 @@
-"""Where a sequence breaks off: after a pause, or where the sensor jumps."""
+"""Breaks in a sequence: pauses, and jumps of the sensor's pose."""
 
 from collections import deque
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from bev_instseg.structures import Float64
 
-PAUSE_S, PAUSE_GAPS = 2.0, 5.0  # a pause is longer than that, and than so many usual gaps
+PAUSE_S, PAUSE_GAPS = 2.0, 5.0  # a pause is longer than this, and than this many usual gaps
 NUM_GAPS = 5  # the usual gap is the median of the last few
-JUMP_M, JUMP_MPS2 = 3.0, 10.0  # a jump is farther than the last velocity leads, by more than this
+JUMP_M, JUMP_MPS2 = 3.0, 10.0  # a jump differs by more than this from constant velocity
 
 
 class Pace:
@@ -22,11 +22,11 @@ class Pace:
         """Take in a sweep.
 
         Args:
-            stamp_s: Its time, later than that of the one before.
+            stamp_s: Its time, later than that of the previous sweep.
 
         Returns:
-            The gap before it in seconds, infinite before the first one, and whether it is a pause:
-            sensors may be slow, but not suddenly.
+            The gap before it in seconds, infinite for the first sweep, and whether it is a pause.
+            A sensor that is always slow has no pauses.
         """
         gap_s, self._stamp_s = stamp_s - self._stamp_s, stamp_s
         gaps_s = sorted(self._gaps_s)
@@ -38,7 +38,7 @@ class Pace:
 
 
 class Continuity:
-    """Judges whether what a sweep shows can be recognised in the next one."""
+    """Decides whether the objects of a sweep can be recognised in the next one."""
 
     def __init__(self) -> None:
         """Begin a sequence."""
@@ -49,11 +49,11 @@ class Continuity:
         """Take in a sweep.
 
         Args:
-            stamp_s: Its time, later than that of the one before.
+            stamp_s: Its time, later than that of the previous sweep.
             pose: (4, 4) from the sensor frame to the world.
 
         Returns:
-            Why nothing of the sweeps before can be recognised in it; empty if it can.
+            Why objects of earlier sweeps cannot be recognised in it; empty if they can.
         """
         gap_s, is_pause = self._pace.next(stamp_s)
         step_m, self._place_m = pose[:3, 3] - self._place_m, pose[:3, 3].copy()

@@ -1,9 +1,9 @@
 """Whether a track is an object: log odds that grow when it is seen and fall when it is missed.
 
-An instance's score is the probability that it is an object, judged by one sweep. Its log odds are
-added up over the sweeps; older ones are forgotten, as neighbouring sweeps show the same things.
-Being found again counts by itself, as objects are found more steadily than false alarms. A track is
-confirmed above one threshold and given up below a lower one.
+An instance's score is the probability that it is an object, given one sweep. The log odds are added
+up over the sweeps. Older ones fade, because neighbouring sweeps are not independent. Being found
+again also counts, because objects are found more steadily than false alarms. A track is confirmed
+above one threshold, and no longer confirmed below a lower one.
 """
 
 import numpy as np
@@ -13,8 +13,8 @@ from bev_instseg.structures import Float64
 
 KEPT = 0.7  # share of the log odds that remains from one sweep to the next
 SEEN, MISSED = 0.5, -1.5  # log odds of being found, and of being missed, in one sweep
-LIMIT = 6.0  # of the log odds
-CONFIRM, DOUBT = 0.2, -0.4  # log odds: at 0.55 a track is confirmed, below 0.4 not any more
+LIMIT = 6.0  # largest magnitude of the log odds
+CONFIRM, DOUBT = 0.2, -0.4  # log odds: at 0.55 a track is confirmed, below 0.4 no longer
 MIN_SCORE = 1e-3
 CLASS_KEPT = 0.95  # share of the evidence for classes that remains from one sweep to the next
 
@@ -37,7 +37,7 @@ def seen(belief: Float64, scores: NDArray[np.floating]) -> Float64:
 
 
 def missed(belief: Float64) -> Float64:
-    """Return the log odds of tracks that were not seen though nothing was in front of them."""
+    """Return the log odds of tracks that were missed although nothing was in front of them."""
     return np.clip(KEPT * belief + MISSED, -LIMIT, LIMIT)
 
 
@@ -54,7 +54,7 @@ def confirmed(belief: Float64, before: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def hidden(
     azimuth_rad: Float64, range_m: Float64, boxes: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
-    """Return which places are behind an instance, as the sensor sees them.
+    """Return which places are hidden from the sensor by an instance.
 
     Args:
         azimuth_rad: (T,) directions of the places from the sensor.

@@ -9,7 +9,7 @@ from bev_instseg.structures import Float64
 
 
 class GivenPoses:
-    """Brings given poses, which are those of the files' coordinates, to the sensor frame.
+    """Transforms given poses, which are for the files' coordinates, to the sensor frame.
 
     The world is the sensor frame of the first sweep.
 
@@ -22,7 +22,7 @@ class GivenPoses:
         self.to_world: Float64 | None = None
 
     def next(self, given: Float64, place: Float64) -> Float64:
-        """Return the (4, 4) pose of a sweep; to be called in order.
+        """Return the (4, 4) pose of a sweep; call it in order.
 
         Args:
             given: (4, 4) from the file's coordinates to a common frame.
@@ -37,8 +37,8 @@ class GivenPoses:
 def read_poses(path: Path) -> Float64:
     """Read a file of poses in KITTI's format: a row of 12 numbers, the upper 3 x 4, per sweep.
 
-    With a ``calib.txt`` beside it that has a line ``Tr:``, as in KITTI's odometry, the poses are
-    those of a camera and ``Tr`` leads from the sensor to the camera.
+    If there is a ``calib.txt`` with a line ``Tr:`` next to it, as in KITTI's odometry, the poses
+    are those of a camera, and ``Tr`` transforms from the sensor to the camera.
 
     Args:
         path: The file.
@@ -54,7 +54,7 @@ def read_poses(path: Path) -> Float64:
     poses[:, :3] = rows.reshape(-1, 3, 4)
     for number, pose in enumerate(poses, 1):
         if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-2):
-            raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is no rotation")
+            raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is not a rotation")
     calibration = path.with_name("calib.txt")
     if calibration.is_file():
         for line in calibration.read_text(errors="replace").splitlines():
@@ -66,7 +66,7 @@ def read_poses(path: Path) -> Float64:
 
 
 def read_times(path: Path) -> Float64:
-    """Read a file with a time in seconds per line, each later than the one before.
+    """Read a file with a time in seconds per line, each later than the previous one.
 
     Args:
         path: The file.
@@ -80,7 +80,7 @@ def read_times(path: Path) -> Float64:
         line = int(back[0]) + 2
         raise ScanError(
             f"{path}: time does not increase in line {line}: {times[line - 2]:g} s, then "
-            f"{times[line - 1]:g} s; put each sequence into a folder of its own"
+            f"{times[line - 1]:g} s; put each sequence into its own folder"
         )
     return times
 

@@ -17,11 +17,11 @@ def predict(
     Args:
         mean: (T, 4) states.
         covariance: (T, 4, 4) their covariances.
-        duration_s: How far to move them.
+        duration_s: Time to move them by, seconds.
         acceleration_mps2: (T,) standard deviation of the acceleration along each axis.
 
     Returns:
-        The (T, 4) and (T, 4, 4) after that time.
+        (T, 4) states and (T, 4, 4) covariances after that time.
     """
     transition = np.eye(4)
     transition[0, 2] = transition[1, 3] = duration_s
@@ -42,7 +42,8 @@ def correct(
         noise: (T, 2, 2) covariances of the measurements.
 
     Returns:
-        The corrected (T, 4) and (T, 4, 4), in Joseph's form, which stays symmetric and positive.
+        Corrected (T, 4) states and (T, 4, 4) covariances; these are computed in Joseph's form, so
+        they stay symmetric and positive definite.
     """
     innovation = covariance[:, :2, :2] + noise
     gain = covariance[:, :, :2] @ inverse(innovation)
@@ -58,16 +59,16 @@ def look_back(
     after: tuple[Float64, Float64],
     duration_s: float,
 ) -> tuple[Float64, Float64]:
-    """Correct states by what came later (Rauch, Tung and Striebel).
+    """Correct states by later measurements (Rauch-Tung-Striebel smoother).
 
     Args:
-        before: The (T, 4) states and (T, 4, 4) covariances at a time, from what came before.
-        predicted: What `predict` made of them for the next time.
-        after: Those of the next time, from all that was seen.
+        before: (T, 4) states and (T, 4, 4) covariances at a time, from measurements up to it.
+        predicted: The same, predicted for the next time by `predict`.
+        after: States and covariances at the next time, from all measurements.
         duration_s: Time between the two.
 
     Returns:
-        Those of the first time, from all that was seen.
+        States and covariances at the first time, from all measurements.
     """
     transition = np.eye(4)
     transition[0, 2] = transition[1, 3] = duration_s
@@ -80,7 +81,7 @@ def look_back(
 def squared_distance(
     mean: Float64, covariance: Float64, measured_m: Float64, noise: Float64
 ) -> Float64:
-    """Return (T, D): each of D positions' squared Mahalanobis distance from each of T predictions.
+    """Return the (T, D) squared Mahalanobis distances of D positions from T predictions.
 
     Args:
         mean: (T, 4) predicted states.

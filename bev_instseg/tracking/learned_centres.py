@@ -1,4 +1,4 @@
-"""Where the network sees the centre of each object: the mean embedding of its points."""
+"""The learned centre of each object: the mean embedding of its points."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +9,8 @@ from bev_instseg.structures import Segmentation
 def learned_centres(segmentation: Segmentation) -> NDArray[np.float64]:
     """Return the learned centre of each instance (equation 8), weighted by its points.
 
-    The centre of a box wanders when an object comes into view; the learned one does so less. An
-    unknown thing has none: its centre is that of its box.
+    While an object comes into view, the centre of its box shifts; the learned centre shifts less.
+    Unknown objects have no learned centre; the centre of the box is used instead.
 
     Args:
         segmentation: A segmented sweep with K instances.

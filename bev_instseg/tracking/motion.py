@@ -1,6 +1,6 @@
-"""What moves and what stands, and where the front of an object is.
+"""Which objects move, and where their front is.
 
-A box has an axis but no front. An object that has moved keeps the front that its motion showed.
+A box has an axis but no front. Once an object has moved, its front is known and stays known.
 """
 
 import numpy as np
@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from bev_instseg.structures import Float64
 
 SURE = 9.0  # squared Mahalanobis distance of a velocity from zero (98.9 %)
-MIN_WAY_M, WAY_PER_LENGTH = 0.5, 0.3  # a box's centre wanders while its object comes into view
-MIN_SWEEPS_MOVING = 3  # two places alone may be those of two objects
+MIN_WAY_M, WAY_PER_LENGTH = 0.5, 0.3  # a box's centre shifts while its object comes into view
+MIN_SWEEPS_MOVING = 3  # two positions could belong to two objects
 AXIS_KEPT = 0.9  # share of the axis that remains from one sweep to the next
-ALONG_AXIS = np.cos(np.radians(25))  # who moves along the axis of the box has its heading
+ALONG_AXIS = np.cos(np.radians(25))  # within this angle, objects move along the axis of the box
 
 
 def is_moving(
@@ -23,10 +23,10 @@ def is_moving(
     threshold_mps: Float64,
     before: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Decide who moves, with hysteresis.
+    """Decide which objects move, with hysteresis.
 
-    An object starts to move if it is faster than the threshold, surely so, and far enough from
-    where it stood; it stands again below half of the threshold.
+    An object starts to move if it is faster than the threshold, significantly faster than 0, and
+    far enough from where it stood. It stands again below half of the threshold.
 
     Args:
         velocity_mps: (T, 2) velocities.
@@ -68,13 +68,13 @@ def heading(
     front_known: NDArray[np.bool_],
     before_rad: Float64,
 ) -> Float64:
-    """Return (T,) headings: along the axis, to the side that motion has shown to be the front.
+    """Return (T,) headings: along the axis, towards the front if it is known.
 
     Args:
         axis: (T, 2) cosine and sine of twice the heading.
         velocity_mps: (T, 2) velocities.
         moving: (T,) bool.
-        front_known: (T,) bool; whoever moves has a known front.
+        front_known: (T,) bool; true for all that move.
         before_rad: (T,) earlier headings.
     """
     along = np.arctan2(axis[:, 1], axis[:, 0]) / 2  # -pi/2..pi/2

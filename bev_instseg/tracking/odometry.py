@@ -16,8 +16,8 @@ GRID = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (-5.0, 5.0), 0.4)  # for the ground
 MAX_UNEVEN = 1.5  # gaps between sweeps that differ by a smaller factor count as even
 GROUND_M, MIN_POINTS = 0.3, 500
 NO_ODOMETRY = (
-    "kiss-icp is not installed, so the sensor is taken to stand still: on a moving one parked "
-    "vehicles seem to move; pip install 'bev-instseg[track]', or give poses"
+    "kiss-icp is not installed, so the sensor is assumed to stand still (if it moves, parked "
+    "vehicles seem to move); pip install 'bev-instseg[track]', or give poses"
 )
 
 
@@ -40,10 +40,9 @@ class StandingSensor:
 class KissOdometry:
     """KISS-ICP: I. Vizzo et al., KISS-ICP: In Defense of Point-to-Point ICP, RA-L 2023.
 
-    It gets the points above the ground only: the rings of a flat road move with the sensor and hold
-    the estimate back, above all in the first sweeps. It expects the motion since the sweep before
-    to go on; where sweeps are missing, it goes on for longer. After a pause, a new map begins at
-    the last pose.
+    It only gets the points above the ground: the rings on a flat road move with the sensor and bias
+    the estimate towards standing still, above all in the first sweeps. It assumes that the last
+    motion continues, also over missing sweeps. After a pause, a new map begins at the last pose.
     """
 
     def __init__(self) -> None:
@@ -65,10 +64,10 @@ class KissOdometry:
         return KissICP(config)
 
     def register(self, points: Float32, stamp_s: float) -> Float64:
-        """Return the (4, 4) pose of the next sweep, the first one's being the identity."""
+        """Return the (4, 4) pose of the next sweep; that of the first sweep is the identity."""
         finite = points[np.isfinite(points[:, :3]).all(axis=1)]
         standing = finite[point_heights(finite, GRID) > GROUND_M]
-        used = standing if len(standing) > MIN_POINTS else finite  # an open field has nothing else
+        used = standing if len(standing) > MIN_POINTS else finite  # an open field is only ground
         if len(used):
             self._expect(stamp_s)
             self._icp.register_frame(used[:, :3].astype(np.float64), np.zeros(0))
@@ -76,7 +75,7 @@ class KissOdometry:
         return pose
 
     def _expect(self, stamp_s: float) -> None:
-        """Prepare for a sweep at this time."""
+        """Set KISS-ICP's motion prediction for a sweep at this time."""
         gap_s, is_pause = self._pace.next(stamp_s)
         if is_pause:
             self._start = self._start @ np.array(self._icp.last_pose)
@@ -89,7 +88,7 @@ class KissOdometry:
 
 
 def _repeated(motion: Float64, times: float) -> Float64:
-    """Return a (4, 4) motion as often as that, or that share of it."""
+    """Return a (4, 4) motion repeated this many times, which may be a fraction."""
     from scipy.spatial.transform import Rotation  # only tracking needs it
 
     found = np.eye(4)
@@ -100,7 +99,7 @@ def _repeated(motion: Float64, times: float) -> Float64:
 
 
 def default_odometry() -> Odometry:
-    """Return KISS-ICP, or with a warning a standing sensor if that is not installed."""
+    """Return KISS-ICP or, if it is not installed, a standing sensor, with a warning."""
     if find_spec("kiss_icp") is not None:
         return KissOdometry()
     warnings.warn(NO_ODOMETRY, stacklevel=2)

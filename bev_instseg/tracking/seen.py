@@ -1,4 +1,4 @@
-"""The instances of one sweep, seen from the world."""
+"""The instances of one sweep in world coordinates."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ CENTRE_NOISE_M, NOISE_PER_M = 0.08, 0.06  # of a measured centre, along a side o
 
 
 class Seen:
-    """What a sweep measures of its K instances.
+    """Measurements of the K instances of a sweep.
 
     Attributes:
         instances: The instances.
@@ -21,13 +21,13 @@ class Seen:
         size_m: (K, 2) length and width.
         axis: (K, 2) see `axis_of`.
         classes: (K,) class of each.
-        is_unknown: (K,) bool; whether it is an unknown thing.
-        scores: (K,) how likely it is there: its score, or 1 for an unknown thing, which has none.
-        class_evidence: (K, C) these in the column of its class.
+        is_unknown: (K,) bool, whether it is an unknown object.
+        scores: (K,) its score, or 1 for an unknown object, which has no score.
+        class_evidence: (K, C) these scores in the column of the class.
     """
 
     def __init__(self, instances: Instances, pose: Float64, centres_m: Float64 | None) -> None:
-        """Measure.
+        """Measure the instances.
 
         Args:
             instances: The instances.

@@ -1,4 +1,4 @@
-"""Looking both ways: what later sweeps show counts for earlier ones, too."""
+"""Smoothing: judge the objects of each sweep with later sweeps as well."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,20 +18,20 @@ Key = TypeVar("Key")
 def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances]:
     """Judge each object by its whole track.
 
-    Its class is the one with the largest sum of scores over all sweeps. At each sweep, the log odds
-    that it is an object are those from the sweeps so far, plus those from the sweeps to come,
-    computed in the same way backwards in time. So the first sweeps of an object that is confirmed
-    later are accepted, and an object that was taken for one and never seen again is not.
+    Its class is the one with the largest sum of scores over all sweeps. The log odds that it is an
+    object at a sweep are those from the sweeps up to it, plus those from later sweeps, computed in
+    the same way backwards in time. So an object that is confirmed later is accepted from its first
+    sweep on, and a false alarm that was confirmed but never seen again is dropped.
 
-    Positions, velocities, headings and who moves are those of `whole_path`. Ids stay as they are,
-    and so do unknown objects.
+    Positions, velocities, headings and ``moving`` come from `whole_path`. Ids and unknown objects
+    do not change.
 
     Args:
         sweeps: The results of a `Tracker` for all sweeps of a sequence, in order, unconfirmed
             instances included.
 
     Returns:
-        The same sweeps.
+        The smoothed results of the same sweeps.
     """
     tracks: dict[int, list[tuple[int, int]]] = {}  # sweep and row of each sighting
     results = list(sweeps.values())
@@ -66,7 +66,7 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
 
 
 def without_points(tracked: TrackedInstances) -> TrackedInstances:
-    """Return the same without points, to be kept for many sweeps."""
+    """Return the same without points, to keep many sweeps in memory."""
     none = replace(tracked.instances, labels=np.zeros(0, np.int32), ground=None)
     return replace(tracked, instances=none)
 
@@ -86,7 +86,7 @@ def _sightings(
 
     Args:
         results: The sweeps.
-        measured: What was measured in them.
+        measured: The measurements in them.
         at: Sweep and row of each sighting.
         winner: Its class.
     """
@@ -123,7 +123,7 @@ def _judged(
     belief: NDArray[np.float64],
     confirmed: NDArray[np.bool_],
 ) -> TrackedInstances:
-    """Return a result with other motion, classes, log odds and confirmations."""
+    """Return a result with different motion, classes, log odds and confirmations."""
     scores = evidence.probability(belief)
     instances = replace(result.instances, classes=classes, scores=scores)
     tracks = replace(moved, confirmed=confirmed)

@@ -1,4 +1,4 @@
-"""All tracks of a sequence as columns of arrays, and how objects of a class behave."""
+"""All tracks of a sequence as columns of arrays, and how the objects of a class move."""
 
 from dataclasses import dataclass, fields
 
@@ -15,8 +15,8 @@ class Behaviour:
     Attributes:
         start_mps: Standard deviation of the velocity, along each axis, of an object seen once.
         acceleration_mps2: Standard deviation of the acceleration along each axis.
-        moving_mps: Faster is moving; slower than half of it is standing.
-        coast_s: How long an unseen object is expected back; twice as long if something is in front.
+        moving_mps: Speed above which an object moves; below half of it, it stands again.
+        coast_s: How long an unseen object is kept; twice as long if something is in front of it.
     """
 
     start_mps: float
@@ -29,7 +29,7 @@ BEHAVIOURS = {
     "vehicle": Behaviour(8.0, 3.0, 1.0, 2.0),
     "cyclist": Behaviour(4.0, 2.0, 0.8, 1.5),
     "pedestrian": Behaviour(1.5, 1.5, 0.5, 1.2),
-    # What is seen of a wall moves along with the sensor, so nothing unknown is said to move.
+    # The visible part of a wall moves along with the sensor, so no unknown object counts as moving.
     UNKNOWN: Behaviour(2.0, 2.0, np.inf, 1.0),
 }
 ANY = BEHAVIOURS["vehicle"]  # classes of other names
@@ -44,8 +44,8 @@ class State:
         mean: (T, 4) x, y, vx, vy in the world.
         covariance: (T, 4, 4).
         height_m: (T,) z of the centre in the world.
-        size_m: (T, 2) largest length and width so far, slowly forgotten.
-        class_evidence: (T, C) sum of scores seen in each class, slowly forgotten.
+        size_m: (T, 2) largest length and width so far, slowly fading.
+        class_evidence: (T, C) sum of the scores in each class, slowly fading.
         belief: (T,) log odds that it is an object.
         confirmed: (T,) bool.
         moving: (T,) bool.
@@ -85,7 +85,7 @@ class State:
         return winner
 
     def keep(self, rows: NDArray[np.bool_]) -> None:
-        """Forget all tracks but these (T,) bool."""
+        """Keep only these tracks, (T,) bool."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name)[rows])
 
@@ -124,7 +124,7 @@ def empty_state(num_classes: int) -> State:
 
 
 def behaviour(class_name: str, name: str) -> float:
-    """Return a property of how the objects of a class behave.
+    """Return how the objects of a class move.
 
     Args:
         class_name: The class.

@@ -1,4 +1,4 @@
-"""What the tracker returns for a sweep: its instances, and what is known of each over time."""
+"""The result of the tracker for a sweep: its instances, and the track of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -20,7 +20,7 @@ from bev_instseg.structures import (
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
-    """K tracks, one for each instance of a sweep. World axes are those of the poses.
+    """K tracks, one for each instance of a sweep. The world is the common frame of the poses.
 
     Attributes:
         ids: (K,) uint32; an object keeps its id over the sequence. They count from 1.
@@ -29,10 +29,10 @@ class Tracks:
         heading_rad: (K,) float64 direction of the object's length in the world: of its front if
             ``front_known``, else one of the two, in -pi/2..pi/2.
         front_known: (K,) bool; the front is known once the object has moved.
-        moving: (K,) bool; False for what is parked or stands.
+        moving: (K,) bool; False for parked and standing objects.
         age_s: (K,) float64 time since it was first seen.
         num_sweeps: (K,) int32 sweeps in which it was seen, this one included.
-        confirmed: (K,) bool; False while an object may still be a false alarm, see also
+        confirmed: (K,) bool; False while an object may still be a false alarm; see also
             `TrackedInstances.with_doubtful_as_unknown`.
         seen_numbers: (K,) int32 number 1..K among the instances that the tracker was given.
         seen_classes: (K,) int32 class in this sweep alone.
@@ -80,7 +80,7 @@ class TrackedInstance(NamedTuple):
         heading_rad: Heading in the world; see `Tracks`.
         moving: Whether it moves.
         age_s: Time since it was first seen.
-        confirmed: Whether it is taken for an object.
+        confirmed: Whether it counts as an object.
     """
 
     instance: Instance
@@ -98,12 +98,12 @@ class TrackedInstances:
     """The instances of a sweep with their tracks.
 
     Attributes:
-        instances: All objects, by descending score. Class and score are those of the tracks: what
-            was seen before counts, too.
-        tracks: The track of each of them.
-        stamp_s: Time of the sweep.
+        instances: All objects, by descending score. Class and score are those of the tracks, so
+            they depend on earlier sweeps, too.
+        tracks: The track of each object.
+        stamp_s: Time of the sweep, seconds.
         pose: (4, 4) float64 from the sensor frame to the world.
-        notices: What happened to the sequence at this sweep, one line each.
+        notices: Breaks in the sequence at this sweep, one line each.
     """
 
     instances: Instances
@@ -143,7 +143,7 @@ class TrackedInstances:
         return (self.tracks.position_m - self.pose[:3, 3]) @ self.pose[:3, :3]
 
     def take(self, rows: NDArray[np.intp]) -> "TrackedInstances":
-        """Return only some of the instances, numbered anew in this order.
+        """Return some of the instances, renumbered in this order.
 
         Args:
             rows: Their positions, each at most once.
@@ -155,10 +155,11 @@ class TrackedInstances:
         return self.take(np.argsort(-self.instances.scores, kind="stable"))
 
     def with_doubtful_as_unknown(self) -> "TrackedInstances":
-        """Return the same with what may be a false alarm as an unknown thing: something is there.
+        """Return the same with possible false alarms as unknown objects.
 
-        So no point of it is lost. It keeps its id, and its class once that is sure. Unknown things
-        have score 0 and are confirmed. Nothing changes without a class for them.
+        So their points keep a label, because something is there. They keep their ids, and get their
+        class back once they are confirmed. Unknown objects have score 0 and are confirmed. If there
+        is no class of unknown objects, nothing changes.
         """
         names = self.instances.class_names
         if UNKNOWN not in names:
@@ -171,7 +172,7 @@ class TrackedInstances:
         return replace(self, instances=replace(one, classes=classes, scores=scores), tracks=tracks)
 
     def as_seen(self) -> Instances:
-        """Return the instances as the sweep alone showed them: in its order, classes and scores."""
+        """Return the instances of the sweep without tracking: their order, classes and scores."""
         order = np.argsort(self.tracks.seen_numbers)
         tracks = self.tracks.take(order)
         return replace(
@@ -179,5 +180,5 @@ class TrackedInstances:
         )
 
     def confirmed(self) -> "TrackedInstances":
-        """Return the confirmed instances only: the points of the others belong to no object."""
+        """Return only the confirmed instances; the points of the others get no label."""
         return self.take(np.flatnonzero(self.tracks.confirmed))

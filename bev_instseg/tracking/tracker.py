@@ -1,4 +1,4 @@
-"""The tracker: from each sweep's instances to the same objects over time."""
+"""The tracker: from the instances of each sweep to objects over time."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,24 +24,24 @@ if TYPE_CHECKING:  # torch
 
 Index = NDArray[np.intp]
 
-WEAK_SCORE = 0.2  # instances that score less are not even considered
+WEAK_SCORE = 0.2  # instances with a lower score are not considered
 SIZE_KEPT = 0.99  # share of the largest size that remains from one sweep to the next
-RANGE_M = 45.0  # what is farther away may leave the grid: that it is not seen says nothing
-TENTATIVE_S = 0.35  # how long an unseen object that is not confirmed is expected back
-MIN_MISSES = 1.5  # sweeps without an object before it is given up, however slow the sensor
+RANGE_M = 45.0  # objects farther away may leave the grid, so missing them is no evidence
+TENTATIVE_S = 0.35  # how long an unseen object that is not confirmed is kept
+MIN_MISSES = 1.5  # sweeps without an object before it is dropped, however slow the sensor
 
 
 class Tracker:
-    """Gives objects ids that last, velocities and headings; one tracker per sequence, in order.
+    """Gives objects persistent ids, velocities and headings; one tracker per sequence, in order.
 
     >>> tracker = Tracker(Segmenter.from_pretrained())
     >>> for stamp_s, points in sweeps:
     ...     for one in tracker.update(points, stamp_s).confirmed():
     ...         print(one.id, one.instance.name, one.velocity_mps, one.moving)
 
-    Each result depends on the sweeps so far only, and comes at once. Unknown things, if the
-    segmenter finds them, get ids, too, and leave those of the objects alone. After a pause, or if
-    the pose jumps, all objects get new ids; see `Continuity`.
+    Each result is immediate and depends only on the sweeps so far. Unknown objects, if the
+    segmenter finds them, get ids, too, and do not affect the tracks of known objects. After a
+    pause, or if the pose jumps, all objects get new ids; see `Continuity`.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class Tracker:
         """Begin a sequence.
 
         Args:
-            segmenter: Finds the instances for `update`; None if they come from elsewhere.
-            odometry: Finds the poses of sweeps that come without; by default KISS-ICP, or a sensor
-                that stands still, with a warning, if that is not installed.
+            segmenter: Finds the instances for `update`; not needed for `update_instances`.
+            odometry: Finds the poses of sweeps that have none; by default KISS-ICP or, if it is not
+                installed, a sensor that stands still, with a warning.
         """
         self.segmenter = None if segmenter is None else with_weak_instances(segmenter)
         self._odometry = odometry
@@ -71,11 +71,12 @@ class Tracker:
 
         Args:
             points: (N, 4) float32 as for `Segmenter.segment`.
-            stamp_s: Time of the sweep, later than that of the one before.
+            stamp_s: Time of the sweep in seconds, later than that of the previous sweep.
             pose: (4, 4) from the sensor frame to the world, whose z axis is up; None to find it.
 
         Raises:
-            ValueError: There is no segmenter, or see `update_instances` and `Segmenter.segment`.
+            ValueError: There is no segmenter; for other reasons see `update_instances` and
+                `Segmenter.segment`.
         """
         if self.segmenter is None:
             raise ValueError("this tracker has no segmenter: give it one, or call update_instances")
@@ -101,12 +102,13 @@ class Tracker:
         """Track the instances of a sweep.
 
         Args:
-            instances: The K objects of the sweep, weak ones included: they may find support later.
-            stamp_s: Time of the sweep, later than that of the one before.
+            instances: The K objects of the sweep, including those with low scores, which later
+                sweeps may confirm.
+            stamp_s: Time of the sweep in seconds, later than that of the previous sweep.
             pose: (4, 4) from the sensor frame to the world, whose z axis is up; None for a sensor
                 that stands still.
-            centres_m: (K, 2) x, y of their centres in the sensor frame; those of the boxes by
-                default, see `learned_centres`.
+            centres_m: (K, 2) x, y of their centres in the sensor frame, see `learned_centres`; by
+                default those of the boxes.
 
         Raises:
             ValueError: The time does not increase, the classes have changed, or the pose is
@@ -120,7 +122,7 @@ class Tracker:
             if UNKNOWN in instances.class_names:
                 self._unknown = instances.class_names.index(UNKNOWN)
         elif instances.class_names != self._class_names:
-            raise ValueError("the classes have changed: begin a new sequence with a new tracker")
+            raise ValueError("the classes have changed: start a new sequence with a new tracker")
         seen = Seen(instances, pose, centres_m)
         broken = self._continuity.next(stamp_s, pose)
         if broken:
@@ -147,11 +149,11 @@ class Tracker:
         """Raise ValueError for a time or a pose that cannot be used."""
         if not stamp_s > self._stamp_s or not np.isfinite(stamp_s):
             raise ValueError(
-                f"stamp_s must be later than that of the sweep before, {self._stamp_s:g}, got "
-                f"{stamp_s:g}; begin a new sequence with a new tracker"
+                f"stamp_s must be later than that of the previous sweep, {self._stamp_s:g}, got "
+                f"{stamp_s:g}; start a new sequence with a new tracker"
             )
         if pose is not None and not is_pose(pose):
-            raise ValueError("pose must be (4, 4): a rotation, a shift and the row 0 0 0 1")
+            raise ValueError("pose must be (4, 4): a rotation, a translation and the row 0 0 0 1")
 
     def _predict(self, stamp_s: float) -> None:
         state = self._state
@@ -163,7 +165,7 @@ class Tracker:
             )
 
     def _renew(self, rows: Index, found: Index, seen: Seen, stamp_s: float) -> None:
-        """Correct the tracks in these rows by the instances that were found for them."""
+        """Correct the tracks in these rows by the instances that match them."""
         s = self._state
         s.mean[rows], s.covariance[rows] = correct(
             s.mean[rows], s.covariance[rows], seen.xy_m[found], seen.noise[found]

@@ -1,4 +1,4 @@
-"""The motion of an object from its whole track: positions, velocities, and when it moved."""
+"""The motion of an object from its whole track: positions, velocities, and when it moves."""
 
 from typing import NamedTuple
 
@@ -12,13 +12,13 @@ from bev_instseg.tracking.state import behaviour
 
 
 class Sightings(NamedTuple):
-    """Where an object was seen, S times.
+    """The S sightings of an object.
 
     Attributes:
-        stamps_s: (S,) when.
-        xy_m: (S, 2) where in the world.
+        stamps_s: (S,) times.
+        xy_m: (S, 2) positions in the world.
         noise: (S, 2, 2) covariances of these.
-        heading_rad: (S,) its heading as known so far.
+        heading_rad: (S,) headings before smoothing.
         length_m: Its length.
         class_name: Its class.
     """
@@ -32,10 +32,10 @@ class Sightings(NamedTuple):
 
 
 class WholePath(NamedTuple):
-    """The motion of an object at each of its S sightings, judged by all of them.
+    """The motion of an object at each of its S sightings, estimated from all of them.
 
     Attributes:
-        xy_m: (S, 2) place in the world.
+        xy_m: (S, 2) position in the world.
         velocity_mps: (S, 2) velocity.
         moving: (S,) bool.
         front_known: Whether it moves at any time.
@@ -50,9 +50,10 @@ class WholePath(NamedTuple):
 
 
 def whole_path(seen: Sightings) -> WholePath:
-    """Smooth the path of an object, with the filter that the tracker uses, in both directions.
+    """Smooth the path of an object with the tracker's filter, run in both directions.
 
-    It moves at the same speeds as for the tracker, if it does not stay in place all the time.
+    The speed limits for moving are those of the tracker. An object that stays in place all the time
+    never moves.
 
     Args:
         seen: Its sightings.
@@ -71,7 +72,7 @@ def whole_path(seen: Sightings) -> WholePath:
             moving[one] = before
     known = np.full(len(mean), moving.any())
     course = np.arctan2(velocity[:, 1], velocity[:, 0])
-    if known.any():  # what has no course of its own has that of the nearest time at which it moves
+    if known.any():  # elsewhere, the course of the nearest time at which it moves is used
         times = np.flatnonzero(moving)
         course = course[times[np.abs(np.arange(len(mean))[:, None] - times).argmin(axis=1)]]
     axis = np.column_stack([np.cos(2 * seen.heading_rad), np.sin(2 * seen.heading_rad)])

@@ -48,7 +48,7 @@ def turn_flip_scale(
 
 
 def select_points(frame: Frame, height_m: Float32, mask: NDArray[Any]) -> tuple[Frame, Float32]:
-    """Return the points and heights a mask or indices select; objects keep their numbers."""
+    """Return the points and heights that a mask or indices select; objects keep their numbers."""
     rows = np.flatnonzero(mask) if mask.dtype == np.bool_ else mask  # masks are slow in 2D
     return _take(frame, rows), height_m[rows]
 
@@ -127,11 +127,11 @@ def jitter(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Fra
 def change_intensity(
     intensity: Float32, config: AugmentConfig, rng: np.random.Generator
 ) -> Float32:
-    """Change the intensities of a sweep as if another sensor had measured them, or none.
+    """Change the intensities of a sweep as if a different sensor had measured them, or none.
 
-    Some sweeps lose all information: their intensities become 0, as a sweep without intensity has
-    them, or in one of ten such sweeps any other constant. In others a random increasing map, made
-    of straight pieces, replaces them. The rest are scaled and raised to a power.
+    Some sweeps lose all information: their intensities become 0, as in a sweep without intensities,
+    or in one of ten such sweeps a different constant. In others a random increasing map, made of
+    straight pieces, is applied to them. The rest are scaled and raised to a power.
 
     Args:
         intensity: (N,) float32, 0..1.

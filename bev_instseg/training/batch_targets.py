@@ -1,4 +1,4 @@
-"""The truth of a whole batch in a few long tensors, so that a GPU never waits for one frame."""
+"""The targets of a whole batch in a few long tensors, so that a GPU does not wait per frame."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from bev_instseg.training.targets import PillarTargets
 
 @dataclass(frozen=True, eq=False)
 class BatchTargets:
-    """Truth of the pillars of several frames: J are judged, M of those belong to K objects.
+    """Targets of the pillars of several frames: J are judged, M of those belong to K objects.
 
     Attributes:
         judged: (J,) int64 rows of the judged pillars in the batch, frame by frame.
@@ -52,7 +52,7 @@ class BatchTargets:
 
     @staticmethod
     def from_frames(frames: Sequence[PillarTargets]) -> "BatchTargets":
-        """Stack the truth of several frames, leaving out objects without pillars."""
+        """Stack the targets of several frames, leaving out objects without pillars."""
         columns: list[tuple[NDArray[Any], ...]] = []
         num_pillars = num_judged = num_objects = max_frame_count = 0
         for frame in frames:

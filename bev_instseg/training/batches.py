@@ -58,7 +58,7 @@ def load_batches(
         worker_init_fn=prepare_worker,
         generator=torch.Generator(),  # so that a resumed run draws nothing from the global one
     )
-    # If this process is ended at once, multiprocessing cleans up; its warnings then are of no use.
+    # If this process is killed, multiprocessing cleans up, but its warnings are of no use.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     with signals_blocked():  # workers inherit this: only the loop stops, and then stops them
         batches = iter(loader)
@@ -75,13 +75,13 @@ def load_batches(
 
 
 def prepare_worker(worker: int) -> None:
-    """Do what a worker process needs before it makes samples.
+    """Prepare a worker process for making samples.
 
     Args:
         worker: Its number.
     """
     end_with_parent()
-    # What is assumed about the frames has been said when their labels were checked.
+    # Assumptions about the frames were already reported when their labels were checked.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"bev_instseg\.")
 
 
@@ -100,7 +100,7 @@ def end_with_parent() -> None:
 
 @contextmanager
 def lost_worker_explained(workers: int) -> Iterator[None]:
-    """Turn the error of torch about a killed worker, raised wherever the loop is, into one line.
+    """Turn torch's error about a killed worker, which can occur anywhere, into one line.
 
     Args:
         workers: Number of worker processes.

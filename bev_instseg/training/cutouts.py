@@ -1,4 +1,4 @@
-"""Objects cut from labelled frames to be pasted into others, and the file they are kept in."""
+"""Objects cut from labelled frames to be pasted into others, and the file that holds them."""
 
 import hashlib
 import io

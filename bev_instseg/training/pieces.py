@@ -1,4 +1,4 @@
-"""Long objects as several short ones: no network sees far enough to point to their middle."""
+"""Cut long objects into short pieces: no network sees far enough to point at their middle."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ def cut_into_pieces(
 ) -> PillarTargets:
     """Cut objects that are longer than the pieces of their class, across their longest axis.
 
-    The first cut of an object is at random: no place along it is special.
+    The position of an object's first cut is random, because no place along it is special.
 
     Args:
         targets: Truth of P pillars.

@@ -23,7 +23,7 @@ class TrainingReport:
     """Keeps the pictures in a run's folder up to date; pass it to `Trainer.run`.
 
     At each validation it draws ``log.png`` and up to three validation frames, always the same,
-    prediction beside truth: ``pictures/step_002000_kitti_000012.png``.
+    prediction next to truth: ``pictures/step_002000_kitti_000012.png``.
 
     Attributes:
         frames: The frames that are drawn.
@@ -73,7 +73,7 @@ class TrainingReport:
         draw_training(self._out / "log.csv", self._out / "log.png")
 
     def draw_frames(self, step: int, segmenter: Segmenter) -> None:
-        """Segment the report's frames and draw each beside its truth."""
+        """Segment the report's frames and draw each next to its truth."""
         folder = self._out / "pictures"
         folder.mkdir(exist_ok=True)
         for ref in self.frames:

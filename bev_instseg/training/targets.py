@@ -1,4 +1,4 @@
-"""Pillar labels from point labels: what each occupied pillar is taught."""
+"""Pillar labels from point labels: the training targets of each occupied pillar."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from bev_instseg.structures import Float32, Frame, Int32, Pillars, check_array
 
 @dataclass(frozen=True, eq=False)
 class PillarTargets:
-    """Truth of each of the P occupied pillars of a frame with K objects.
+    """Targets of the P occupied pillars of a frame with K objects.
 
     Attributes:
         instance: (P,) int32; 0 background, 1..K object, -1 not judged.
@@ -70,8 +70,8 @@ def make_targets(frame: Frame, pillars: Pillars, min_object_points: int = 1) -> 
 def pillar_kinds(frame: Frame, pillars: Pillars, instance: Int32) -> Int32:
     """Return what stands in each pillar; see `PillarTargets`.
 
-    An object's pillar is of its class. Any other is of the kind that most of its points have,
-    unknown being a kind, too; it is ground only if all of its points are.
+    A pillar of an object has the object's class. Any other pillar has the kind of most of its
+    points, where unknown counts as a kind; it is ground only if all of its points are.
 
     Args:
         frame: N labelled points.

@@ -1,4 +1,4 @@
-"""The network as it is trained: with a layer that no saved weights contain."""
+"""The network in training, with a layer that is not saved with the weights."""
 
 from torch import Tensor, nn
 
@@ -10,7 +10,7 @@ from bev_instseg.models.pillar_batch import PillarBatch
 
 
 class TrainedNetwork(nn.Module):
-    """A network and, for the semantic loss, a layer that names what stands in each pillar.
+    """A network and, for the semantic loss, a layer that predicts what stands in each pillar.
 
     Attributes:
         model: The network.

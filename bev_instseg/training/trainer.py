@@ -1,4 +1,4 @@
-"""The training loop: one process or several, interrupted and resumed at will."""
+"""The training loop: in one or several processes, which can be interrupted and resumed."""
 
 import math
 import warnings
@@ -38,8 +38,8 @@ class Trainer:
 
     The folder holds ``config.yaml`` (defaults included), ``log.csv``, ``last.pt``, ``best.pt`` and,
     once training is complete, ``weights.safetensors`` with its ``.json``. The moving average of the
-    weights (``train.average_decay``) is what is scored and saved. Under ``torchrun`` each process
-    takes its share of every batch; the numbers stay those of one process with the whole batch.
+    weights (``train.average_decay``) is scored and saved. Under ``torchrun`` each process takes its
+    share of every batch; the results equal those of one process with the whole batch.
 
     Attributes:
         config: Everything about the run.
@@ -68,8 +68,8 @@ class Trainer:
             validation: Frames to score every ``validate_every`` steps; may be empty.
             out: The run's folder.
             resume: Whether to continue from ``out/last.pt``.
-            initial: Weights to start a new run from, of the same network; a class without a
-                counterpart in them starts untrained, which a notice says.
+            initial: Weights of the same network to start a new run from; a class without a
+                counterpart in them starts untrained, and a notice says so.
 
         Raises:
             TrainingError: The processes cannot share a batch evenly; the memory is too small; the
@@ -276,24 +276,25 @@ class Trainer:
 
 
 def _matching_classes(path: Path, trained: Config, config: Config) -> list[int | None]:
-    """Return for each class of a configuration the class of trained weights that it goes on from.
+    """Return for each class of a configuration the class of trained weights that it starts from.
 
-    It is the one in the same place if the numbers of classes are equal, else the one of the same
-    name. A notice names the classes that have none.
+    If the numbers of classes are equal, it is the class in the same position, else the class of the
+    same name. A notice names the classes that have none.
     """
     names, old_names = config.class_names, trained.class_names
     if len(names) == len(old_names):
         return list(range(len(names)))
     if new := [name for name in names if name not in old_names]:
         warnings.warn(
-            f"{path}: knows {', '.join(old_names)}; untrained at the start: {', '.join(new)}",
+            f"{path}: has the classes {', '.join(old_names)}; these start untrained: "
+            f"{', '.join(new)}",
             stacklevel=4,
         )
     return [old_names.index(name) if name in old_names else None for name in names]
 
 
 def _require_memory(config: Config, processes: Processes) -> None:
-    """Raise TrainingError if this process cannot have the memory that training takes."""
+    """Raise TrainingError if there is not enough memory for the training."""
     available = machine_bytes()
     if processes.device.type == "cuda":
         available = torch.cuda.get_device_properties(processes.device).total_memory
@@ -309,6 +310,6 @@ def _require_memory(config: Config, processes: Processes) -> None:
 
 
 def _spread(refs: Sequence[FrameRef], count: int) -> list[FrameRef]:
-    """Return so many frames, spread over all; all of them for 0."""
+    """Return this many frames, spread evenly over all; 0 returns all of them."""
     count = min(count or len(refs), len(refs))
     return [refs[i * len(refs) // count] for i in range(count)]

@@ -48,7 +48,7 @@ def play_page(
         frames.append(_frame(name, thinned))
     for frame in frames[::-1]:
         frame["time"] = round(frame["time"] - frames[0]["time"], 3)
-    parts = [f"one of {step} sweeps"] if step > 1 else []
+    parts = [f"one sweep in {step}"] if step > 1 else []
     parts += ["only some of the points"] if has_fewer_points else []
     data = {
         "frames": frames,

@@ -49,7 +49,7 @@ def counted(paths: Sequence[ObjectPath]) -> str:
     """
     known = [path for path in paths if not path.is_unknown]
     moved = sum(path.moved for path in known)
-    unknown = f"; {len(paths) - len(known)} unknown things" if len(known) < len(paths) else ""
+    unknown = f"; {len(paths) - len(known)} unknown objects" if len(known) < len(paths) else ""
     return f"{len(known)} objects, {moved} of them moved{unknown}"
 
 

@@ -1,4 +1,4 @@
-"""Unpack the chunks of bags, without trusting the sizes they claim."""
+"""Unpack the chunks of bags without trusting the sizes in the file."""
 
 import bz2
 

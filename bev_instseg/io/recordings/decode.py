@@ -1,7 +1,7 @@
 """Parse serialised ROS messages by the definitions that come with ``rosbags``.
 
 Definitions inside a recording are ignored: the few types that are read have never changed, and
-``rosbags`` would turn what a file says into code.
+``rosbags`` would turn the definitions of an untrusted file into code.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""Transform the sweeps of a recording to the network's frame, all as the first ones suggest."""
+"""Transform the sweeps of a recording to the network's frame, as decided from the first ones."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,16 +18,16 @@ from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import MAX_SWEEPS, Reading, survey_points
 from bev_instseg.io.sweep import Sweep, interpret_points
 
-SURVEY_STEP = 10  # every so many sweeps from the beginning are looked at
+SURVEY_STEP = 10  # one sweep in this many is surveyed, from the beginning
 NO_RETURNS = "no returns: nothing to segment"
 
 
 class RecordingSurvey(NamedTuple):
-    """What the first sweeps of a recording show about all of them.
+    """Properties of all sweeps of a recording, inferred from the first ones.
 
     Attributes:
-        reading: What they have in common; None if none of them can be read.
-        own: The ego vehicle as they see it; None if they do not see it or it stood still.
+        reading: How the sweeps are read; None if none of them can be read.
+        own: The ego vehicle; None if the sweeps do not show it or it stood still.
     """
 
     reading: Reading | None
@@ -35,11 +35,11 @@ class RecordingSurvey(NamedTuple):
 
 
 def survey_recording(recording: Recording, setup: SensorSetup) -> RecordingSurvey:
-    """Look at up to `MAX_SWEEPS` of a recording's first sweeps and decide how all are read.
+    """Survey up to `MAX_SWEEPS` of a recording's first sweeps and decide how all are read.
 
     Args:
         recording: The recording; it is read from its beginning.
-        setup: What is known about the sensor; it is not questioned.
+        setup: What is known about the sensor; taken as given.
     """
     sweeps = []
     for raw in islice(recording, 0, SURVEY_STEP * MAX_SWEEPS, SURVEY_STEP):
@@ -61,12 +61,12 @@ def survey_recording(recording: Recording, setup: SensorSetup) -> RecordingSurve
 def survey_stamped(
     path: Path, sweeps: Iterable[StampedSweep], setup: SensorSetup
 ) -> Reading | None:
-    """Decide how all sweeps of a sensor are read from some of them; None without any.
+    """Decide from some sweeps of a sensor how all are read; None without any.
 
     Args:
-        path: Where they come from, for messages.
+        path: Their source, for messages.
         sweeps: Sweeps with points.
-        setup: What is known about the sensor; it is not questioned.
+        setup: What is known about the sensor; taken as given.
     """
     clouds = ((name_of(path, one.stamp_ns), stored_points(one).values) for one in sweeps)
     return survey_points(clouds, setup)
@@ -97,7 +97,7 @@ def interpret_sweep(
         path: The recording.
         sweep: The sweep.
         setup: What is known about the sensor.
-        reading: What the sweeps of the recording have in common; see `survey_recording`.
+        reading: How the sweeps of the recording are read; see `survey_recording`.
 
     Raises:
         ScanError: Its coordinates are not in metres.

@@ -1,4 +1,4 @@
-"""Read MCAP files: by their index where they have one, otherwise from the beginning to a cut."""
+"""Read MCAP files: by their index or, without one, from the beginning to where they are cut."""
 
 import struct
 from collections import Counter
@@ -56,7 +56,7 @@ class McapFile:
         self._file.close()
 
     def topics(self) -> list[Topic]:
-        """Return the topics; a file without statistics is read from end to end for that."""
+        """Return the topics; for this, a file without statistics is read completely."""
         summary = self._summary()
         counts: Counter[int] = Counter()
         if summary is not None and summary.statistics is not None:
@@ -88,7 +88,7 @@ class McapFile:
         return plain_type(schema.name) if schema else ""
 
     def _summary(self) -> Summary | None:
-        """Return the file's summary if it has one with all that is needed, and remember it."""
+        """Return the file's summary if it has a complete one, and keep it."""
         self._file.seek(0)
         try:
             reader = SeekingReader(self._file, record_size_limit=self._num_bytes)
@@ -128,7 +128,7 @@ class McapFile:
             yield from sorted(found, key=lambda message: message.log_time)
 
     def _from_the_beginning(self) -> Iterator[McapMessage]:
-        """Yield the messages up to the end or to where the file is cut or damaged."""
+        """Yield the messages up to the end, or to where the file is cut or damaged."""
         self._file.seek(0)
         whole = 0
         reader = StreamReader(self._file, emit_chunks=True, record_size_limit=self._num_bytes)
@@ -155,7 +155,7 @@ class McapFile:
                 self.losses.append(f"the last {lost:,} bytes of the file are incomplete: left out")
 
     def _unpacked(self, chunk: Chunk) -> list[McapMessage]:
-        """Return the messages of a chunk, and remember its channels."""
+        """Return the messages of a chunk, and keep its channels."""
         content = unpack(chunk.data, chunk.compression, chunk.uncompressed_size)
         plain = replace(chunk, compression="", data=content)
         messages = []

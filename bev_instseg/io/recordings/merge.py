@@ -10,9 +10,9 @@ from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.source import Message
 from bev_instseg.io.recordings.transforms import Transform
 
-MAX_WAITING = 8  # sweeps that wait for those of another sensor; more means that it has stopped
+MAX_WAITING = 8  # sweeps that wait for another sensor; more mean that it has stopped
 MIXED_SCALES = "the sensors have intensities of different scales, but all are read as one"
-NUM_GAPS = 20  # the period is the median of as many gaps between stamps
+NUM_GAPS = 20  # the period is the median of this many gaps between stamps
 
 
 class Merger:
@@ -20,7 +20,7 @@ class Merger:
 
     Attributes:
         first: The first topic.
-        num_alone: How many groups lack a topic.
+        num_alone: Number of groups that lack a topic.
     """
 
     def __init__(self, topics: Sequence[str]) -> None:
@@ -39,8 +39,8 @@ class Merger:
     def groups(self, messages: Iterable[Message]) -> Iterator[tuple[Message, ...]]:
         """Yield each message of the first topic with the nearest of the others.
 
-        Nearest in time, and at most half a period of the first topic away; each message is used
-        once. At most `MAX_WAITING` messages of a topic are held.
+        The nearest message in time is used if it is at most half a period of the first topic away.
+        Each message is used once. At most `MAX_WAITING` messages of a topic are held.
 
         Args:
             messages: The messages of all topics, in the order of the recording.
@@ -66,10 +66,10 @@ class Merger:
             self._others[topic].popleft()
 
     def undecided(self) -> set[str]:
-        """Return the topics that may yet send what is nearest to the oldest sweep that waits.
+        """Return the topics that may still send a message nearer to the oldest waiting sweep.
 
-        What came last is nearest if it is later than that sweep, or so little earlier that the next
-        one would have to be early by half a period of its topic to be nearer.
+        A topic is decided if its last message is later than that sweep, or so little earlier that
+        the next one would have to be early by half a period of its topic to be nearer.
         """
         if not self._gaps[self.first]:  # how far away the nearest may be is not known yet
             return set(self._others)
@@ -81,7 +81,7 @@ class Merger:
         }
 
     def next_group(self) -> tuple[Message, ...]:
-        """Return the oldest message of the first topic with what is nearest to it so far."""
+        """Return the oldest message of the first topic with the nearest ones so far."""
         first = self._waiting.popleft()
         reach_ns = self._period_ns(self.first, float("inf")) / 2
         group = [first]
@@ -133,7 +133,7 @@ def joined(
 
 
 def _notices(sweeps: Sequence[StampedSweep]) -> tuple[str, ...]:
-    """Return in words whether the intensities of some sensors are of 0..1 and others larger."""
+    """Return a notice if the intensities of some sensors are in 0..1 and others are larger."""
     columns = [one.points[:, 3] for one in sweeps if one.has_intensity and len(one.points)]
     if not any(np.fmax.reduce(column) > MAX_EXCESS for column in columns):
         return ()

@@ -54,15 +54,15 @@ def open_source(path: str | Path) -> Source:
 
 
 def choose_topics(source: Source, wanted: tuple[str, ...]) -> list[Topic]:
-    """Return the topics to read: those that are wanted, or else the only one with points.
+    """Return the topics to read: the chosen ones, or else the only one with points.
 
     Args:
         source: The recording.
-        wanted: Names of topics; none to find it.
+        wanted: Names of the chosen topics; if empty, the topic is found.
 
     Raises:
-        ScanError: There is none, there are several, or a wanted one has no points; the message
-            lists those that have.
+        ScanError: There is no topic with points, there are several, or a chosen one has no points;
+            the message lists the topics with points.
     """
     clouds = [topic for topic in source.topics() if topic.type == POINT_CLOUD]
     by_name = {topic.name: topic for topic in clouds}

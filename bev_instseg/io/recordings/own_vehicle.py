@@ -1,4 +1,4 @@
-"""Find the ego vehicle in sweeps: what stays in place while the surroundings move."""
+"""Find the ego vehicle in sweeps: points that stay in place while the surroundings move."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -41,14 +41,14 @@ class OwnVehicle:
 
 
 def find_own_vehicle(sweeps: Sequence[Float32]) -> OwnVehicle | None:
-    """Look for the vehicle in sweeps that are about a second apart.
+    """Search for the vehicle in sweeps that are about a second apart.
 
     Args:
         sweeps: (N, 3 or more) points of each in the sensor frame.
 
     Returns:
-        The vehicle; None if it is not seen, or if it did not move, because then everything stays in
-        place.
+        The vehicle; None if it is not visible, or if it did not move, because then everything stays
+        in place.
     """
     if len(sweeps) < MIN_SWEEPS:
         return None
@@ -67,8 +67,9 @@ def find_own_vehicle(sweeps: Sequence[Float32]) -> OwnVehicle | None:
         return None
     (x0, y0), (x1, y1) = (f(np.concatenate(own)[:, :2], axis=0).tolist() for f in (np.min, np.max))
     notice = (
-        f"points stay in place while the surroundings move (x {x0:.1f}..{x1:.1f}, y {y0:.1f}.."
-        f"{y1:.1f} m): taken as the ego vehicle, no label; --ego-box 0 0 0 0 keeps them"
+        f"points that stay in place while the surroundings move (x {x0:.1f}..{x1:.1f}, y {y0:.1f}"
+        f"..{y1:.1f} m) are taken for the ego vehicle and get no label; --ego-box 0 0 0 0 keeps "
+        "them"
     )
     return OwnVehicle(cells, notice)
 
@@ -81,7 +82,7 @@ def _above_ground(points: Float32) -> Float32:
 
 
 def _share_staying(sweeps: Sequence[Float32]) -> float:
-    """Return which share of the cells farther away is filled in all sweeps but one."""
+    """Return the share of the cells farther away that are filled in all sweeps but one."""
     times: Counter[bytes] = Counter()
     for points in sweeps:
         range_m = np.hypot(points[:, 0], points[:, 1])
@@ -106,7 +107,7 @@ def _indices(points: Float32) -> tuple[NDArray[np.int64], ...]:
 
 
 def _widened(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Add the neighbours of cells, which the vehicle's outline fills now and then."""
+    """Add the neighbours of cells, because the vehicle's outline sometimes reaches them."""
     for axis in range(3):
         cells = cells | np.roll(cells, 1, axis) | np.roll(cells, -1, axis)
     return cells

@@ -22,15 +22,15 @@ class StampedSweep:
     """The points of a ``PointCloud2`` as they were recorded, in its order.
 
     Attributes:
-        stamp_ns: When they were measured, nanoseconds; the time of recording if that is unknown.
+        stamp_ns: Stamp of the message, nanoseconds; the time of recording if it has none.
         frame_id: The coordinate frame of the points.
-        topic: Where they came from; several joined by ``+`` if they were merged.
-        points: (N, 4) float32 x, y, z and intensity as recorded: neither turned nor scaled. Row by
-            row for clouds with rows. Missing returns are kept: they are NaN, or x = y = z = 0.
-        has_intensity: Whether an intensity was recorded; else that column is 0.
+        topic: Topic of the message; if several were merged, their names joined by ``+``.
+        points: (N, 4) float32 x, y, z and intensity as recorded, neither rotated nor scaled; for
+            organised clouds row by row. Missing returns are kept: they are NaN, or x = y = z = 0.
+        has_intensity: Whether an intensity was recorded; if not, its column is 0.
         extras: The other fields by name, such as ``ring`` and ``time``: (N,) or (N, count).
-        num_missing: How many of the points are missing returns.
-        notices: What is odd about it, one line each.
+        num_missing: Number of points that are missing returns.
+        notices: Anything unusual about it, one line each.
     """
 
     stamp_ns: int

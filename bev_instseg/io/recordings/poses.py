@@ -26,7 +26,7 @@ from bev_instseg.io.recordings.transforms import (
 ODOMETRY = "nav_msgs/Odometry"
 MAX_GAP_S = 1.0  # between two samples
 MAX_BEYOND_S = 0.2  # before the first sample and after the last one
-MAX_JUMP_M, MAX_SPEED_MPS = 3.0, 100.0  # if two samples are farther apart, one was reset
+MAX_JUMP_M, MAX_SPEED_MPS = 3.0, 100.0  # samples farther apart mean that the odometry was reset
 MAX_LISTED = 20
 Pair = tuple[str, str]  # of frames
 OTHERWISE = "leave out --poses to find the motion from the points"
@@ -37,11 +37,11 @@ class MovingLink:
     """A transform between two frames that changes over time.
 
     Attributes:
-        name: Names it in messages.
+        name: Name of the transform or topic, for messages.
         stamps_ns: (S,) int64 increasing times of its samples, at least two.
         translations_m: (S, 3) float64.
         quaternions: (S, 4) float64 x, y, z, w.
-        is_inverse: Whether the chain goes through it from the parent to the child.
+        is_inverse: Whether the chain uses it from the parent to the child.
     """
 
     name: str
@@ -68,15 +68,15 @@ class MovingLink:
         beyond_ns = max(start_ns - stamp_ns, stamp_ns - end_ns)
         if beyond_ns > 1e9 * MAX_BEYOND_S or end_ns - start_ns > 1e9 * MAX_GAP_S:
             raise ScanError(
-                f"no pose at {stamp_text(stamp_ns)}: {self.name} has no samples around it; "
+                f"no pose at {stamp_text(stamp_ns)}: {self.name} has no samples near this time; "
                 f"{OTHERWISE}"
             )
         first_m, last_m = self.translations_m[after - 1 : after + 1]
         step_m = float(np.linalg.norm(last_m - first_m))
         if step_m > MAX_JUMP_M + MAX_SPEED_MPS * (end_ns - start_ns) / 1e9:
             raise ScanError(
-                f"no pose at {stamp_text(stamp_ns)}: {self.name} jumps by {step_m:.1f} m around "
-                f"it; {OTHERWISE}"
+                f"no pose at {stamp_text(stamp_ns)}: {self.name} jumps by {step_m:.1f} m at this "
+                f"time; {OTHERWISE}"
             )
         share = (stamp_ns - start_ns) / (end_ns - start_ns)
         first, last = (Rotation.from_quat(q) for q in self.quaternions[after - 1 : after + 1])
@@ -116,10 +116,10 @@ class RecordedPoses:
 
 
 class Samples:
-    """The samples of a link, as they come."""
+    """The samples of a link, in the order in which they are added."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Begin without samples."""
         self._stamps, self._values = array("q"), array("d")
 
     def add(self, header: object, place: object, turn: object) -> None:
@@ -146,10 +146,10 @@ def find_poses(source: Source, frame: str, name: str) -> RecordedPoses:
     Args:
         source: The recording.
         frame: The frame of the points.
-        name: A topic of `ODOMETRY`, or a frame that transforms lead to, such as ``odom``.
+        name: An odometry topic, or a frame such as ``odom``.
 
     Raises:
-        ScanError: There is no such topic or frame, or nothing leads there.
+        ScanError: There is no such topic or frame, or no transforms lead to it.
     """
     topics = [topic.name for topic in source.topics() if topic.type == ODOMETRY]
     try:
@@ -180,15 +180,15 @@ def _from_transforms(source: Source, tree: FrameTree, chain: Sequence[Pair]) -> 
 
 
 def no_chain(tree: FrameTree, frame: str, odometry: Iterable[str]) -> ScanError:
-    """Return the error that no transforms lead from a frame to the one that was asked for.
+    """Return the error that no transforms lead from a frame to the chosen one.
 
     Args:
         tree: The transforms.
-        frame: Where they should begin.
-        odometry: Topics that may have been meant.
+        frame: The frame of the points.
+        odometry: Odometry topics, which the user may have meant.
     """
     return ScanError(
-        f"no transforms lead there from {frame or 'the points'} (frames: "
+        f"no transforms lead to it from {frame or 'the points'} (frames: "
         f"{_listing(tree.frames)}; odometry: {_listing(odometry)})"
     )
 
@@ -196,7 +196,7 @@ def no_chain(tree: FrameTree, frame: str, odometry: Iterable[str]) -> ScanError:
 def chained(
     tree: FrameTree, chain: Sequence[Pair], moving: Mapping[Pair, Samples]
 ) -> RecordedPoses:
-    """Return the poses that a chain of transforms gives; raises ScanError if it gives none.
+    """Return the poses along a chain of transforms; raises ScanError if there are none.
 
     Args:
         tree: Has the fixed transforms.
@@ -204,7 +204,7 @@ def chained(
         moving: The samples of transforms that change, by child and parent.
     """
     if not chain:
-        raise ScanError("that is the frame of the points itself; give one that stands still")
+        raise ScanError("this is the frame of the points; give one that stands still")
     links: list[Transform | MovingLink] = []
     for start, end in chain:
         text = f"the transform from {start} to {end}"
@@ -233,22 +233,22 @@ def add_odometry(samples: Samples, message: Message) -> str:
 
 
 def mounted_poses(tree: FrameTree, frame: str, child: str, link: MovingLink) -> RecordedPoses:
-    """Return the poses of a frame that moves with another one.
+    """Return the poses of a frame that is fixed to a moving one.
 
     Args:
         tree: Has the fixed transforms.
         frame: The frame.
-        child: The other one.
-        link: The poses of the other one.
+        child: The moving frame.
+        link: The poses of the moving frame.
 
     Raises:
-        ScanError: No fixed transform leads from one to the other.
+        ScanError: There is no fixed transform between the two.
     """
     mounted = tree.find(frame, child)
     if mounted is None:
         raise ScanError(
             f"no fixed transform from {frame or 'the points'} to {child or 'an unnamed frame'}, "
-            f"whose odometry it is (frames: {_listing(tree.frames)})"
+            f"the frame of the odometry (frames: {_listing(tree.frames)})"
         )
     return RecordedPoses((mounted, link))
 

@@ -28,7 +28,7 @@ from bev_instseg.io.recordings.velodyne import FRAME, TOPIC, read_capture
 
 @dataclass(frozen=True)
 class Selection:
-    """What is read of a recording.
+    """Which parts of a recording are read, and in which frame.
 
     Attributes:
         topics: Names of the topics; if empty, the only one with points. Several are merged.
@@ -48,8 +48,8 @@ class RawSweep:
     """A sweep that has been read but not parsed.
 
     Attributes:
-        stamp_ns: When it was measured.
-        parts: One message of each topic, or a sweep that a capture's decoder has made.
+        stamp_ns: Its stamp, nanoseconds.
+        parts: One message of each topic, or the decoded sweep of a capture.
     """
 
     stamp_ns: int
@@ -72,8 +72,8 @@ class Recording:
             selection: What to read.
 
         Raises:
-            ScanError: It cannot be read, or does not have what is selected.
-            ImportError: A ``.pcap``, and ``velodyne-decoder`` is not installed.
+            ScanError: It cannot be read, or lacks a selected topic or frame.
+            ImportError: It is a ``.pcap``, and ``velodyne-decoder`` is not installed.
         """
         self.path = Path(path)
         self.num_sweeps: int | None = None
@@ -167,7 +167,7 @@ class Recording:
 
     @property
     def losses(self) -> list[str]:
-        """What could not be read in the last pass, one line each."""
+        """The losses of the last pass, one line each."""
         lines = [self._capture_loss] if self._capture_loss else []
         if self._source is not None:
             lines += self._source.losses
@@ -175,14 +175,14 @@ class Recording:
 
     @property
     def num_alone(self) -> int:
-        """Number of sweeps of the last pass to which another topic had no match in time."""
+        """Number of sweeps of the last pass that lack a topic."""
         return self._merger.num_alone if self._merger is not None else 0
 
     def sweep(self, raw: RawSweep) -> StampedSweep:
         """Parse a sweep and transform it to the selected frame; may be called by several threads.
 
         Args:
-            raw: As iterating yields it.
+            raw: A sweep that iterating has yielded.
 
         Raises:
             ScanError: A message is damaged, its frame is unknown, or not that of the first one.
@@ -196,7 +196,7 @@ class Recording:
         return joined(sweeps, self.frame, self._to_frame) if self.frame else sweeps[0]
 
     def origin_m(self) -> NDArray[np.float64] | None:
-        """Return where the sensors are in the selected frame, in the middle; None without one."""
+        """Return the mean position of the sensors in the selected frame; None without a frame."""
         if not self.frame:
             return None
         if self._source is None:
@@ -216,7 +216,7 @@ class Recording:
             name: An odometry topic, or a frame such as ``odom``.
 
         Raises:
-            ScanError: The recording does not say.
+            ScanError: The recording has no such poses.
         """
         if self._source is None:
             raise ScanError(f"{self.path}: a capture has no poses; leave out --poses")
@@ -241,17 +241,17 @@ def read_recording(
         path: A ``.bag``, ``.mcap``, ``.db3`` or ``.pcap`` file, or the folder of a ROS 2 bag.
         topics: Topics to read; if empty, the only one with points. Several are merged by their
             stamps, which needs a ``frame``.
-        frame: Coordinate frame that the points are transformed to, by the recording's
-            ``/tf_static`` or by ``extrinsics``; if empty, they stay in the sensor's frame.
+        frame: Coordinate frame to which the points are transformed, with the recording's
+            ``/tf_static`` or with ``extrinsics``; if empty, they stay in the sensor's frame.
         extrinsics: YAML file with the poses of the sensors; see docs/recordings.md.
 
     Yields:
         The sweeps in the order of the recording.
 
     Raises:
-        ScanError: The recording cannot be opened, or does not have what is selected. Damaged sweeps
-            are left out, with a warning; a last warning says what else was lost.
-        ImportError: A ``.pcap``, and ``velodyne-decoder`` is not installed.
+        ScanError: The recording cannot be opened, or lacks a selected topic or frame. Damaged
+            sweeps are left out, with a warning; a last warning says what else was lost.
+        ImportError: It is a ``.pcap``, and ``velodyne-decoder`` is not installed.
     """
     selection = Selection(tuple(topics), frame, None if extrinsics is None else Path(extrinsics))
     with Recording(path, selection) as recording:

@@ -70,7 +70,7 @@ class Ros1Bag:
         return self._chunks() is not None
 
     def topics(self) -> list[Topic]:
-        """Return the topics; a bag without an index is read from end to end for that."""
+        """Return the topics; for this, a bag without an index is read completely."""
         counts: Counter[str] = Counter()
         chunks = self._chunks()
         if chunks is not None:
@@ -106,9 +106,9 @@ class Ros1Bag:
                 yield from self._from(position, position + 1)
 
     def _from(self, start: int, end: int) -> Iterator[tuple[int, int, bytes]]:
-        """Yield the messages of the records that begin at a place in the file and before another.
+        """Yield the messages of the records that begin between two positions in the file.
 
-        A damaged chunk is left out; where no record follows, that is the end.
+        A damaged chunk is left out; the first position without a record is the end.
         """
         while start < end:
             self._file.seek(start)

@@ -1,4 +1,4 @@
-"""What every kind of recording offers: its topics, and their messages in the order of the file."""
+"""The interface of all recordings: topics, and their messages in the order of the file."""
 
 import struct
 from collections.abc import Collection, Iterator, Sequence
@@ -80,7 +80,7 @@ class Source(Protocol):
 
     @property
     def losses(self) -> Sequence[str]:
-        """What could not be read so far, one line each."""
+        """The losses so far, one line each."""
         ...
 
     def topics(self) -> list[Topic]:
@@ -90,7 +90,7 @@ class Source(Protocol):
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Yield the messages of some topics in the order of the file, from its beginning.
 
-        What is damaged is left out and added to ``losses``.
+        Damaged parts are left out and reported in ``losses``.
         """
         ...
 

@@ -17,7 +17,7 @@ from bev_instseg.strict_yaml import read_yaml
 STATIC_TOPIC, MOVING_TOPIC = "/tf_static", "/tf"
 MAX_LISTED = 20  # frames in a message
 MAX_CHANGE = 1e-3  # metres, or of a rotation's entries; more is a joint that moves
-MAX_MESSAGES = 200_000  # that are looked at on the topic of moving transforms
+MAX_MESSAGES = 200_000  # that are read on the topic of moving transforms
 REMEDY = "or give the transforms in a file: --extrinsics FILE"
 
 
@@ -47,7 +47,7 @@ class Transform:
         return Transform(self.rotation @ first.rotation, translation_m)
 
     def inverse(self) -> "Transform":
-        """Return the motion back."""
+        """Return the inverse transform."""
         return Transform(self.rotation.T, -self.rotation.T @ self.translation_m)
 
     def is_near(self, other: "Transform") -> bool:
@@ -111,7 +111,7 @@ class FrameTree:
     """The fixed transforms between the frames of a robot."""
 
     def __init__(self) -> None:
-        """Know no frames."""
+        """Begin without frames."""
         self._neighbours: dict[str, dict[str, Transform]] = {}
         self._moving: set[frozenset[str]] = set()
         self._invalid: set[str] = set()
@@ -127,7 +127,7 @@ class FrameTree:
         self._neighbours.setdefault(parent, {})[child] = to_parent.inverse()
 
     def add_invalid(self, parent: str, child: str) -> None:
-        """Note that a transform has no numbers, for messages."""
+        """Note for messages that a transform contains values that are not numbers."""
         self._invalid.add(f"{parent} to {child}")
 
     def find(self, source: str, target: str) -> Transform | None:
@@ -155,7 +155,7 @@ class FrameTree:
         return found.get(target)
 
     def step(self, source: str, target: str) -> Transform:
-        """Return the transform between two neighbours of a chain as it was added last."""
+        """Return the transform between two neighbours of a chain, as last added."""
         return self._neighbours[source][target]
 
     def is_moving(self, one: str, other: str) -> bool:
@@ -176,7 +176,7 @@ class FrameTree:
         reason = f"frames: {', '.join(self.frames[:MAX_LISTED]) or 'none'}"
         for start, end in self.chain(source, target) or ():
             if self.is_moving(start, end):
-                reason += f"; that from {start} to {end} changes"
+                reason += f"; the transform from {start} to {end} changes"
         if self._invalid:
             reason += f"; not numbers: {', '.join(sorted(self._invalid)[:MAX_LISTED])}"
         return reason
@@ -234,14 +234,14 @@ def read_extrinsics(path: Path) -> Mapping[str, Transform]:
     """Read the poses of sensors from a YAML file.
 
     The keys are coordinate frames or topics; each has ``x``, ``y`` and ``z`` in metres and either
-    ``roll``, ``pitch`` and ``yaw`` in degrees, or ``qx``, ``qy``, ``qz`` and ``qw``. What is left
-    out is 0.
+    ``roll``, ``pitch`` and ``yaw`` in degrees, or ``qx``, ``qy``, ``qz`` and ``qw``. Missing values
+    are 0.
 
     Args:
         path: The file.
 
     Returns:
-        The transforms from each sensor's coordinates to the frame that is wanted.
+        The transforms from each sensor's coordinates to the chosen frame.
 
     Raises:
         ConfigError: It is not valid YAML.
@@ -281,13 +281,13 @@ def find_transform(
     """Return the transform from a sensor's coordinates to a frame.
 
     Args:
-        known: What `read_extrinsics` has read, or the transforms of the robot.
+        known: The result of `read_extrinsics`, or the transforms of the robot.
         frame_id: Frame of the sensor.
         topic: Topic of its points, which `read_extrinsics` may name instead.
-        target: The frame that is wanted.
+        target: The chosen frame.
 
     Raises:
-        ScanError: There is none.
+        ScanError: There is no fixed transform to it.
     """
     if isinstance(known, FrameTree):
         found = known.find(frame_id, target)

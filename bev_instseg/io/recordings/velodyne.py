@@ -30,7 +30,7 @@ def import_decoder(wanted: str) -> Any:
 
 
 def decoded_sweep(stamp: Any, array: NDArray[np.float32]) -> StampedSweep:
-    """Return what the decoder has made of a turn of the sensor.
+    """Return a decoded sweep, one turn of the sensor.
 
     Args:
         stamp: Its stamp, seconds, by the host's clock if there are two.
