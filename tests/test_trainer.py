@@ -518,9 +518,12 @@ def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     trainer = trainer_of(make_tiny_config(), data, tmp_path / "run", initial=weights)
     assert trainer.progress.step == 0
     assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
-    other = dataclasses.replace(
-        make_tiny_config(), model=dataclasses.replace(make_tiny_config().model, widths=(4, 8, 8))
-    )
+    config, model = make_tiny_config(), make_tiny_config().model
+    relative = dataclasses.replace(model, relative_intensity=True)
+    relative = dataclasses.replace(config, model=relative)
+    trainer = trainer_of(relative, data, tmp_path / "relative", initial=weights)
+    assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
+    other = dataclasses.replace(config, model=dataclasses.replace(model, widths=(4, 8, 8)))
     with pytest.raises(
         TrainingError, match=r"weights\.safetensors: belongs to a different network"
     ):

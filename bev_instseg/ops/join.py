@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from bev_instseg.structures import Clusters, Float32, PillarEmbeddings
 
-MAX_GAP_M = 10.0  # from one piece to the next: between two dashes, or behind a parked car
-MAX_ASIDE_M = 0.35  # of the next piece's near end from the line through this piece
+MAX_GAP_M = 15.0  # from one piece to the next: between two dashes, or behind a parked car
+MAX_ASIDE_M = 0.8  # of the next piece's near end from the line through this piece
 ASIDE_PER_M = 0.05  # so much more for each metre of the gap
 MAX_TURN_RAD = 0.2  # between the directions of two pieces
 

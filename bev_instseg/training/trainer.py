@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -266,7 +267,9 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         model, config, sha256 = load_model(path)
-        if (config.model, config.grid.cell_m) != (self.config.model, self.config.grid.cell_m):
+        own = self.config.model  # the weights can get used to other intensities
+        model_config = replace(config.model, relative_intensity=own.relative_intensity)
+        if (model_config, config.grid.cell_m) != (own, self.config.grid.cell_m):
             raise TrainingError(
                 f"{path}: belongs to a different network; use its model and grid.cell_m"
             )
