@@ -271,7 +271,7 @@ class Segmenter:
             ValueError: The array has the wrong shape or dtype.
         """
         clock = [time.perf_counter()]
-        pillars = self.voxelize(points)
+        pillars = make_pillars(points, self.config)
         clock.append(time.perf_counter())
         embeddings = self.infer(pillars)
         clock.append(time.perf_counter())
@@ -282,19 +282,6 @@ class Segmenter:
         stages = ("voxelize", "network", "cluster", "assemble")
         timing_ms = dict(zip(stages, (1000 * np.diff(clock)).tolist(), strict=True))
         return Segmentation(pillars, embeddings, clusters, instances, timing_ms)
-
-    def voxelize(self, points: Float32) -> Pillars:
-        """Sort the points of a sweep into pillars; see `voxelize` and `relative_intensity`.
-
-        Args:
-            points: (N, 4) float32, as for `segment`.
-
-        Raises:
-            ValueError: The array has the wrong shape or dtype.
-        """
-        if self.config.model.relative_intensity:
-            points = relative_intensity(points, self.config.grid)
-        return voxelize(points, self.config.grid)
 
     def assemble(self, points: Float32, pillars: Pillars, clusters: Clusters) -> Instances:
         """Go back from clustered pillars to points; see `assemble`, `add_unknown`, `find_ground`.
@@ -331,6 +318,23 @@ class Segmenter:
     def warm_up(self) -> None:
         """Compile the kernels and allocate memory now rather than during the first sweep."""
         self.segment(np.zeros((1, 4), np.float32))
+
+
+def make_pillars(points: Float32, config: Config) -> Pillars:
+    """Sort the points of a sweep into pillars with the intensities that the network expects.
+
+    See `voxelize` and `relative_intensity`.
+
+    Args:
+        points: (N, 4) float32, as for `Segmenter.segment`.
+        config: Configuration of the network.
+
+    Raises:
+        ValueError: The array has the wrong shape or dtype.
+    """
+    if config.model.relative_intensity:
+        points = relative_intensity(points, config.grid)
+    return voxelize(points, config.grid)
 
 
 def cluster_pillars(embeddings: PillarEmbeddings, pillars: Pillars, config: Config) -> Clusters:

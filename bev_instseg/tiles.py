@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS
-from bev_instseg.segmenter import Segmenter, cluster_pillars
+from bev_instseg.segmenter import Segmenter, cluster_pillars, make_pillars
 from bev_instseg.structures import (
     Float32,
     Int32,
@@ -179,7 +179,7 @@ def _predict(
     shown = points[numbers]
     shown[:, :2] -= offset_m.astype(np.float32)
     shown[:, 2] -= _level_m(shown[owned, 2], grid)
-    pillars = segmenter.voxelize(shown)
+    pillars = make_pillars(shown, segmenter.config)
     if place != (0, 0):
         pillars.features[:, RANGE] = np.minimum(pillars.features[:, RANGE], MAX_SHOWN_RANGE_M)
     clock.append(time.perf_counter())

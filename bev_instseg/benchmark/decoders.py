@@ -16,7 +16,7 @@ from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.metrics import ClassResult, Evaluator
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.cluster import cluster
-from bev_instseg.segmenter import Segmenter, assembly_rules
+from bev_instseg.segmenter import Segmenter, assembly_rules, make_pillars
 from bev_instseg.structures import Clusters, Float32, Int32, PillarEmbeddings, Pillars
 
 # Each is the best of about ten values, by mean PQ on training frames of KITTI and SemanticKITTI.
@@ -90,7 +90,7 @@ def compare_decoders(
     missing: dict[str, str] = {}
     for ref in tqdm(refs, desc="decoders", unit="frame"):
         frame = ref.read(config.classes, config.data)
-        pillars = segmenter.voxelize(frame.points)
+        pillars = make_pillars(frame.points, segmenter.config)
         embeddings = segmenter.infer(pillars)
         for name, decoder in DECODERS.items():
             decode = partial(decoder, pillars, embeddings, config.cluster)

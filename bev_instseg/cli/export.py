@@ -72,10 +72,10 @@ def _in_8_bits(network: "BEVNet", config: "Config", sweeps: Iterator[Float32]) -
     from bev_instseg.models.onnx_export import to_onnx
     from bev_instseg.models.pillar_batch import PillarBatch
     from bev_instseg.models.quantize import quantize
-    from bev_instseg.ops.voxelize import voxelize
+    from bev_instseg.segmenter import make_pillars
 
     batches = (
-        PillarBatch.from_pillars([voxelize(points, config.grid)], config.model.sparse_levels)
+        PillarBatch.from_pillars([make_pillars(points, config)], config.model.sparse_levels)
         for points in sweeps
     )
     rounded = quantize(network.folded(torch.float32), batches)

@@ -12,7 +12,7 @@ from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.metrics import Evaluator, Result
 from bev_instseg.evaluation.score_calibration import Predictions, balance, counted_predictions
 from bev_instseg.ops.assemble import assemble
-from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
+from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars, make_pillars
 from bev_instseg.structures import Frame, Instances, PillarEmbeddings, Pillars
 
 # Of equal settings the first wins; a higher seed threshold is faster.
@@ -72,7 +72,7 @@ def infer_frames(segmenter: Segmenter, refs: Iterable[FrameRef]) -> list[Inferre
     config, inferred = segmenter.config, []
     for ref in refs:
         frame = ref.read(config.classes, config.data)
-        pillars = segmenter.voxelize(frame.points)
+        pillars = make_pillars(frame.points, segmenter.config)
         inferred.append(InferredFrame(frame, pillars, segmenter.infer(pillars)))
     return inferred
 
