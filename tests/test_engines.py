@@ -8,6 +8,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 from conftest import ROOT, STREETS, street
 
 from bev_instseg import CheckpointError, Segmenter, read_scan
+from bev_instseg.checkpoint import save_weights
 from bev_instseg.cli.main import main
 from bev_instseg.engines import choose, torch_engine
 from bev_instseg.engines.engine import Runtime, has_runtime
@@ -319,6 +321,26 @@ def test_8_bits_from_given_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     assert "model.onnx: int8, 1.4 MB; settings in model.json" in capsys.readouterr().out
     assert json.loads((tmp_path / "model.json").read_text())["precision"] == "int8"
+
+
+def test_8_bits_are_chosen_from_the_intensities_that_the_network_sees(
+    model, config, points, tmp_path: Path, one_thread
+) -> None:
+    pytest.importorskip("onnx")
+    command = ["export", "--format", "onnx", "--precision", "int8", "--weights"]
+    points[:, 3] = np.random.default_rng(0).uniform(0, 0.5, len(points))
+    for relative, same in ((True, True), (False, False)):
+        settings = replace(config.model, relative_intensity=relative)
+        weights = tmp_path / f"{relative}.safetensors"
+        save_weights(weights, model, replace(config, model=settings), {})
+        hashes = set()
+        for gain in (1, 0.25):
+            sweep = tmp_path / f"{gain}.npy"
+            np.save(sweep, points * np.float32([1, 1, 1, gain]))
+            out = tmp_path / f"{relative} {gain}"
+            main([*command, str(weights), "--sweeps", str(sweep), "--out", str(out)])
+            hashes.add(json.loads((out / "model.json").read_text())["sha256"])
+        assert (len(hashes) == 1) == same
 
 
 @pytest.mark.parametrize(
