@@ -114,7 +114,7 @@ class ModelConfig:
     dense_levels: Annotated[int, Field(ge=1)] = 1
     """Number of coarsest levels computed at every cell; the others only at occupied cells."""
     relative_intensity: bool = False
-    """Whether intensities are divided by the mean of the ground within 30 m, times 0.25."""
+    """Whether intensities are scaled so that the ground within 30 m has the mean 0.25."""
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(self.blocks):

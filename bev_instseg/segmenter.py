@@ -28,7 +28,7 @@ from bev_instseg.ops.join import join_pieces
 from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.ops.relative_intensity import relative_intensity
 from bev_instseg.ops.unknown import add_unknown
-from bev_instseg.ops.voxelize import voxelize
+from bev_instseg.ops.voxelize import point_heights, voxelize
 from bev_instseg.structures import (
     UNKNOWN,
     Clusters,
@@ -333,7 +333,7 @@ def make_pillars(points: Float32, config: Config) -> Pillars:
         ValueError: The array has the wrong shape or dtype.
     """
     if config.model.relative_intensity:
-        points = relative_intensity(points, config.grid)
+        points = relative_intensity(points, point_heights(points, config.grid))
     return voxelize(points, config.grid)
 
 

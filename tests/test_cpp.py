@@ -416,6 +416,12 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
         ),
         "edited.onnx: expects intensities relative to those of the ground (relative_intensity)",
     ),
+    "setting of the network": (
+        lambda text: re.sub(r' "network_sha256": .*\n', "", text).replace(
+            '"model": {', '"model": {"new_input": true,'
+        ),
+        "edited.json: config.model.new_input is not a setting of this version",
+    ),
     "later setting": (
         lambda text: text.replace('"min_free"', '"min_gap": 1, "min_free"'),
         "edited.json: config.cluster.min_gap is not a setting of this version; correct it, or",

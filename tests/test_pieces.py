@@ -83,7 +83,9 @@ def test_a_curve_is_joined_at_any_heading(turn: float) -> None:
         ((8.0, 0.0, 0.5, 3.0, LONG), 2),  # another direction
         ((3.2 + MAX_GAP_M, 0.0, 0.0, 3.0, LONG), 2),  # too far
         ((2.0 + MAX_GAP_M, 0.0, 0.0, 3.0, LONG), 1),
+        ((8.0, 0.7, 0.0, 3.0, LONG), 1),  # a little aside
         ((0.5, 1.2, 0.0, 3.0, LONG), 2),  # parallel
+        ((0.5, 0.5, 0.0, 3.0, LONG), 2),
         ((0.5, 0.25, 0.0, 3.0, LONG), 1),  # the other stripe of a double line
         ((8.0, 0.0, 0.0, 3.0, ROUND), 2),  # another class
     ],

@@ -13,7 +13,8 @@ from bev_instseg.grid import BEVGrid
 from bev_instseg.models.network import BEVNet
 from bev_instseg.ops.relative_intensity import GROUND_LEVEL, relative_intensity
 from bev_instseg.ops.voxelize import point_heights
-from bev_instseg.training.training_set import read_frame_on_grid
+from bev_instseg.segmenter import make_pillars
+from bev_instseg.training.training_set import TrainingSet
 
 
 @pytest.fixture
@@ -28,26 +29,30 @@ def test_the_ground_nearby_has_a_fixed_mean(points):
     odd = np.float32([[5, 0, np.nan, 0.5], [5, 0.1, -1.7, np.nan], [5, 0.2, -1.7, np.inf]])
     points = np.concatenate([points, far, odd])
     before = points.copy()
-    scaled = relative_intensity(points, BEVGrid())
+    height_m = point_heights(points, BEVGrid())
+    scaled = relative_intensity(points, height_m)
     np.testing.assert_array_equal(points, before)
     np.testing.assert_array_equal(scaled[:, :3], points[:, :3])
     near = np.hypot(points[:, 0], points[:, 1]) < 30
-    ground = near & (np.abs(point_heights(points, BEVGrid())) < 0.25) & np.isfinite(points[:, 3])
+    ground = near & (np.abs(height_m) < 0.25) & np.isfinite(points[:, 3])
     assert ground.sum() > 1000
     assert scaled[ground, 3].mean(dtype=float) == pytest.approx(GROUND_LEVEL, rel=1e-6)
     factor = GROUND_LEVEL / points[ground, 3].mean(dtype=float)
-    np.testing.assert_allclose(scaled[:, 3], points[:, 3] * factor, rtol=1e-6)
+    assert (points[:, 3] * factor > 1).any()
+    np.testing.assert_allclose(scaled[:, 3], np.minimum(points[:, 3] * factor, 1), rtol=1e-6)
 
 
 @pytest.mark.parametrize("level", [0.0, np.nan])
 def test_a_sweep_without_intensity_stays_as_it_is(points, level):
     points[:, 3] = level
-    np.testing.assert_array_equal(relative_intensity(points, BEVGrid()), points)
+    heights = point_heights(points, BEVGrid())
+    np.testing.assert_array_equal(relative_intensity(points, heights), points)
 
 
 def test_a_sweep_without_ground_stays_as_it_is():
     for points in (np.zeros((0, 4), np.float32), np.float32([[40, 0, 0, 0.5]])):
-        np.testing.assert_array_equal(relative_intensity(points, BEVGrid()), points)
+        heights = point_heights(points, BEVGrid())
+        np.testing.assert_array_equal(relative_intensity(points, heights), points)
 
 
 def test_a_gain_does_not_change_instances(points, tiny_config, one_thread):
@@ -61,11 +66,23 @@ def test_a_gain_does_not_change_instances(points, tiny_config, one_thread):
 
 
 def test_frames_are_trained_on_as_they_are_segmented(tiny_config, semantickitti_root):
+    off = replace(tiny_config.augment, enabled=False)
+    whole = replace(tiny_config.train, window_cells=0)
+    config = replace(tiny_config, augment=off, train=whole)
+    refs = list_frames(semantickitti_root, "semantickitti", ["01"])
+    points = refs[0].read(config.classes, config.data).points
+    features = {}
+    for relative in (True, False):
+        model = replace(config.model, relative_intensity=relative)
+        config = replace(config, model=model)
+        pillars, _ = TrainingSet([(1.0, refs)], config)[0]
+        np.testing.assert_array_equal(pillars.features, make_pillars(points, config).features)
+        features[relative] = pillars.features
+    assert (features[True] != features[False]).any()
+
+
+def test_object_files_are_refused(tiny_config, semantickitti_root):
     config = replace(tiny_config, model=replace(tiny_config.model, relative_intensity=True))
-    ref = list_frames(semantickitti_root, "semantickitti", ["00"])[0]
-    (plain, _), (scaled, _) = (read_frame_on_grid(ref, one) for one in (tiny_config, config))
-    whole = ref.read(config.classes, config.data).points
-    kept = np.isfinite(point_heights(whole, config.grid))
-    np.testing.assert_array_equal(plain.points, whole[kept])
-    np.testing.assert_array_equal(scaled.points, relative_intensity(whole, config.grid)[kept])
-    assert (scaled.points[:, 3] != plain.points[:, 3]).any()
+    refs = list_frames(semantickitti_root, "semantickitti", ["01"])
+    with pytest.raises(ValueError, match="intensities of object files are absolute"):
+        TrainingSet([(1.0, refs)], config, [[]])

@@ -12,8 +12,7 @@ from bev_instseg.benchmark.setup import Setup
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import SparseBackend, has_spconv
-from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.segmenter import Segmenter
+from bev_instseg.segmenter import Segmenter, make_pillars
 
 
 def report(setup: Setup) -> Report:
@@ -38,7 +37,7 @@ def compare_sparse_backends(
     Returns:
         The timing of each backend by its name, or the reason why it was not measured.
     """
-    pillars = voxelize(read_scan(path), segmenter.config.grid)
+    pillars = make_pillars(read_scan(path), segmenter.config)
     outcomes: dict[str, Timing | str] = {}
     for backend in get_args(SparseBackend):
         if backend == "spconv" and not has_spconv():

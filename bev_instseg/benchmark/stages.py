@@ -18,8 +18,7 @@ from bev_instseg.benchmark.setup import Setup
 from bev_instseg.export import Cloud, write_result
 from bev_instseg.io.sweep import read_sweep
 from bev_instseg.models.pillar_batch import PillarBatch
-from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.segmenter import Segmenter
+from bev_instseg.segmenter import Segmenter, make_pillars
 
 WHOLE = "bytes to labels"
 
@@ -114,7 +113,7 @@ def measure_floors(
     engine: Any = segmenter.with_sparse_backend("torch").engine  # spconv's work cannot be counted
     for path in sweeps:
         points = read_sweep(path).points
-        pillars = voxelize(points, segmenter.config.grid)
+        pillars = make_pillars(points, segmenter.config)
         arrays = (pillars.cells, pillars.features, pillars.point_to_pillar, pillars.point_height_m)
         num_bytes.append(points.nbytes + sum(array.nbytes for array in arrays))
         batch = PillarBatch.from_pillars([pillars], engine.network.sparse_levels).to(engine.device)

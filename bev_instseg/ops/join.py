@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from bev_instseg.structures import Clusters, Float32, PillarEmbeddings
 
 MAX_GAP_M = 15.0  # from one piece to the next: between two dashes, or behind a parked car
-MAX_ASIDE_M = 0.8  # of the next piece's near end from the line through this piece
+MAX_ASIDE_M = 0.8  # of the next piece's near end from the line through this piece;
+MAX_BESIDE_M = 0.35  # of a piece beside this one: farther away it is a parallel line
 ASIDE_PER_M = 0.05  # so much more for each metre of the gap
 MAX_TURN_RAD = 0.2  # between the directions of two pieces
 
@@ -70,7 +71,8 @@ def _continue_each_other(
     near_end = apart + (towards * half_m)[..., None] * along[None]
     aside = np.abs(near_end[..., 0] * along[:, None, 1] - near_end[..., 1] * along[:, None, 0])
     found = (np.maximum(gap, gap.T) < MAX_GAP_M) & (np.abs(cosine) > np.cos(MAX_TURN_RAD))
-    found &= np.maximum(aside, aside.T) < MAX_ASIDE_M + ASIDE_PER_M * np.maximum(gap, 0)
+    limit = np.where(gap < 0, MAX_BESIDE_M, MAX_ASIDE_M + ASIDE_PER_M * gap)
+    found &= np.maximum(aside, aside.T) < limit
     kind = clusters.classes[pieces]
     result: NDArray[np.bool_] = found & found.T & (kind[:, None] == kind)
     return result

@@ -134,7 +134,7 @@ def change_intensity(
     straight pieces, is applied to them. The rest are scaled and raised to a power.
 
     Args:
-        intensity: (N,) float32, 0..1.
+        intensity: (N,) float32; values above 1 are treated as 1.
         config: How often, and by how much.
         rng: Source of all randomness.
 

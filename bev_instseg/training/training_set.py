@@ -90,10 +90,17 @@ def read_frame_on_grid(ref: FrameRef, config: Config) -> tuple[Frame, Float32]:
         background=frame.background if config.loss.semantic_weight else None,
     )
     height_m = point_heights(frame.points, config.grid)
-    if config.model.relative_intensity:
-        points = relative_intensity(frame.points, config.grid, height_m)
-        frame = dataclasses.replace(frame, points=points)
     return augment.select_points(frame, height_m, np.isfinite(height_m))
+
+
+def with_relative_intensity(frame: Frame, height_m: Float32) -> Frame:
+    """Return a frame with scaled intensities; see `relative_intensity`.
+
+    Args:
+        frame: N points.
+        height_m: (N,) float32 height of each above the ground, metres.
+    """
+    return dataclasses.replace(frame, points=relative_intensity(frame.points, height_m))
 
 
 def frame_name(ref: FrameRef) -> str:
@@ -135,6 +142,11 @@ class TrainingSet:
         sources = [(weight, refs) for weight, refs in sources if refs and weight > 0]
         if not sources:
             raise ValueError("no frames to train on; check train and weight of data.sources")
+        if databases and config.model.relative_intensity:
+            raise ValueError(
+                "intensities of object files are absolute and do not fit "
+                "model.relative_intensity; leave out one of the two"
+            )
         self.config = config
         self.refs = [ref for _, refs in sources for ref in refs]
         self.databases = databases
@@ -156,6 +168,8 @@ class TrainingSet:
         if self._frames:
             return
         frames = [read_frame_on_grid(ref, self.config) for ref in self.refs]
+        if self.config.model.relative_intensity:
+            frames = [(with_relative_intensity(*pair), pair[1]) for pair in frames]
         databases = self.databases or [
             [cutout for frame, height_m in frames for cutout in cut_objects(frame, height_m)]
         ]

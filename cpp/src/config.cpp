@@ -134,6 +134,9 @@ Config read_config(const Json& sidecar) {
   check_keys(sidecar.at("config.cluster"), "config.cluster",
              {"seed_threshold", "member_threshold", "min_free", "min_height_m", "calibration",
               "score_threshold"});
+  check_keys(sidecar.at("config.model"), "config.model",
+             {"widths", "blocks", "bandwidth", "initial_margin_m", "fixed_sigma_m", "dense_levels",
+              "relative_intensity"});
   config.grid = read_grid(sidecar);
   const Json* relative =
       sidecar.at("config.model").find("relative_intensity");  // not in older files
