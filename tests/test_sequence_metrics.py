@@ -306,7 +306,7 @@ def test_what_tracks_have_no_files_for_is_refused(
 ) -> None:
     command = ["--data", str(semantickitti_root), "--sequences", "00", "--weights", weights]
     assert evaluate.main([*command, "--sequence", option, str(tmp_path / "out")]) == 2
-    assert f"leave out {option}" in capsys.readouterr().err
+    assert f"--sequence cannot be combined with {option}" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
