@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--sequences", nargs="+", required=True, metavar="NAME")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="data set to write")
     arguments = parser.parse_args()
+    if arguments.out.resolve() == arguments.data.resolve():
+        parser.error("--out is the data set itself; choose a new folder")
     names = frame_names(arguments.data, arguments.sequences)
     for sequence in arguments.sequences:
         for folder in ("velodyne", "labels"):
@@ -49,8 +51,8 @@ def main() -> None:
         labels = read_labels(source / "labels" / f"{frame}.label", len(points))
         write_labels(out / "labels" / f"{frame}.label", label_lines(points[:, :3], labels))
         link = out / "velodyne" / sweep.name
-        link.unlink(missing_ok=True)
-        link.symlink_to(sweep.resolve())
+        if not link.is_symlink():
+            link.symlink_to(sweep.resolve())
     print(f"{len(names)} sweep(s) in {arguments.out}")
 
 

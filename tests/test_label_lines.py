@@ -55,6 +55,12 @@ def test_lines_get_ids_and_kerbs_become_void(tmp_path):
     assert (out / "velodyne/7.bin").read_bytes() == points.tobytes()
 
 
+def test_the_data_set_itself_is_refused(tmp_path):
+    done = run(tmp_path, "--sequences", "00", "--out", tmp_path / "x" / "..")
+    assert done.returncode == 2
+    assert "--out is the data set itself; choose a new folder" in done.stderr
+
+
 def test_a_sequence_that_does_not_exist_is_refused(tmp_path):
     (tmp_path / "in/sequences").mkdir(parents=True)
     done = run(tmp_path / "in", "--sequences", "05", "--out", tmp_path / "out")

@@ -40,14 +40,15 @@ def measure(
     labels = scene.labels[triangle[hit]]
     ground = np.flatnonzero(np.isin(labels, (ROAD, SIDEWALK)))
     pulse = hit[ground]
-    xy = (level[0][pulse] + level[1][pulse] * distance_m[pulse, None])[:, :2]
-    spot_m = np.minimum(sensor.spot_m(distance_m[pulse], cosine[pulse]), _LONGEST_SPOT_M)
-    radial = level[1][pulse, :2] / np.linalg.norm(level[1][pulse, :2], axis=1, keepdims=True)
-    labels[ground], surface[ground, 0] = _painted(
-        scene, xy, radial * spot_m[:, None], labels[ground], surface[ground, 0]
+    start, direction = level[0][pulse, :2], level[1][pulse, :2]
+    length_m = np.minimum(sensor.spot_m(distance_m[pulse], cosine[pulse]), _LONGEST_SPOT_M)
+    spot_m = direction * (length_m / np.linalg.norm(direction, axis=1))[:, None]
+    labels[ground], shade = _painted(
+        *(scene, start + direction * distance_m[pulse, None], spot_m),
+        *(labels[ground], surface[ground, 0]),
     )
     grain = rng.random(len(ground)) < _GRAIN
-    surface[ground, 0] *= np.where(grain, rng.uniform(*_GRAIN_TIMES, len(ground)), 1)
+    surface[ground, 0] = shade * np.where(grain, rng.uniform(*_GRAIN_TIMES, len(ground)), 1)
     noise_m = rng.normal(0, sensor.range_noise_m, len(hit))
     range_m = (distance_m[hit] + noise_m).astype(np.float32)
     kept = sensor.detects(rng, range_m, cosine[hit], returns=surface[:, 2])
