@@ -267,12 +267,9 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         model, config, sha256 = load_model(path)
-        own = self.config.model  # the weights can get used to other intensities
-        model_config = replace(config.model, relative_intensity=own.relative_intensity)
-        if (model_config, config.grid.cell_m) != (own, self.config.grid.cell_m):
-            raise TrainingError(
-                f"{path}: belongs to a different network; use its model and grid.cell_m"
-            )
+        own = self.config.model  # weights can get used to other intensities and cells
+        if replace(config.model, relative_intensity=own.relative_intensity) != own:
+            raise TrainingError(f"{path}: belongs to a different network; use its model")
         self.model.start_from(model.to(self.device), _matching_classes(path, config, self.config))
         self.average = new_average(self.model, self.config.train.average_decay)
         self.progress.initial_sha256 = sha256
