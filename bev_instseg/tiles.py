@@ -73,8 +73,9 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
 
     In the inner part of the grid's own tile the result is that of `Segmenter.segment`. Each tile is
     raised or lowered so that most of its points are on the grid, so the height of the ground may
-    vary. One tile is computed at a time; only its pillars and their predictions are kept. On a
-    terminal, a progress bar appears if this takes more than `SHOW_PROGRESS_AFTER_S`.
+    vary. Relative intensities are relative to the ground of the tile. One tile is computed at a
+    time; only its pillars and their predictions are kept. On a terminal, a progress bar appears if
+    this takes more than `SHOW_PROGRESS_AFTER_S`.
 
     Args:
         segmenter: The network and its thresholds.

@@ -50,7 +50,7 @@ GROUND_M = -1.7
 
 
 def paste(frame, height, cutout, rng, outside=NO_POINTS):
-    """Paste one object; None if there is no place for it."""
+    """Return the frame with the object, or None if there is no place for the object."""
     scene = Composition(frame, height)
     return scene.composed() if paste_module.paste(scene, cutout, rng, outside) else None
 

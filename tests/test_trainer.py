@@ -520,8 +520,14 @@ def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
     config, model = make_tiny_config(), make_tiny_config().model
     relative = dataclasses.replace(model, relative_intensity=True)
-    relative = dataclasses.replace(config, model=relative)
-    trainer = trainer_of(relative, data, tmp_path / "relative", initial=weights)
+    finer = dataclasses.replace(
+        config, model=relative, grid=dataclasses.replace(config.grid, cell_m=0.2)
+    )
+    with pytest.warns(UserWarning, match="it has to get used to that") as notices:
+        trainer = trainer_of(finer, data, tmp_path / "finer", initial=weights)
+    told = " ".join(str(notice.message) for notice in notices)
+    assert "trained with grid.cell_m 0.4, not 0.2" in told
+    assert "trained with model.relative_intensity False, not True" in told
     assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
     other = dataclasses.replace(config, model=dataclasses.replace(model, widths=(4, 8, 8)))
     with pytest.raises(

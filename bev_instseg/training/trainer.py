@@ -69,8 +69,9 @@ class Trainer:
             validation: Frames to score every ``validate_every`` steps; may be empty.
             out: The run's folder.
             resume: Whether to continue from ``out/last.pt``.
-            initial: Weights of the same network to start a new run from; a class without a
-                counterpart in them starts untrained, and a notice says so.
+            initial: Weights of the same network to start a new run from. Notices report a
+                different size of the cells, different intensities, and classes that start
+                untrained.
 
         Raises:
             TrainingError: The processes cannot share a batch evenly; the memory is too small; the
@@ -267,12 +268,26 @@ class Trainer:
 
     def _start_from(self, path: Path) -> None:
         model, config, sha256 = load_model(path)
-        own = self.config.model  # weights can get used to other intensities and cells
-        if replace(config.model, relative_intensity=own.relative_intensity) != own:
-            raise TrainingError(f"{path}: belongs to a different network; use its model")
+        _check_start(path, config, self.config)
         self.model.start_from(model.to(self.device), _matching_classes(path, config, self.config))
         self.average = new_average(self.model, self.config.train.average_decay)
         self.progress.initial_sha256 = sha256
+
+
+def _check_start(path: Path, trained: Config, config: Config) -> None:
+    """Raise TrainingError if weights do not fit; report input to which they must get used."""
+    own = config.model
+    if replace(trained.model, relative_intensity=own.relative_intensity) != own:
+        raise TrainingError(f"{path}: belongs to a different network; use its model")
+    for name, was, now in (
+        ("grid.cell_m", trained.grid.cell_m, config.grid.cell_m),
+        ("model.relative_intensity", trained.model.relative_intensity, own.relative_intensity),
+    ):
+        if was != now:
+            warnings.warn(
+                f"{path}: trained with {name} {was}, not {now}; it has to get used to that",
+                stacklevel=4,
+            )
 
 
 def _matching_classes(path: Path, trained: Config, config: Config) -> list[int | None]:
