@@ -106,6 +106,9 @@ def test_a_stopped_study_goes_on_and_finished_runs_are_kept(
     assert study.main(command(tmp_path, "--seeds", "1")) == 0
     assert weights.stat().st_mtime_ns == before
     assert (tmp_path / "out" / "box-0" / "scores.json").exists()
+    weights.unlink()
+    (tmp_path / "out" / "base-0" / "last.pt").unlink()
+    assert study.main(command(tmp_path, "--seeds", "1")) == 0  # its scores are enough
 
 
 def test_runs_of_a_different_configuration_are_not_taken_for_those_asked_for(
@@ -115,7 +118,7 @@ def test_runs_of_a_different_configuration_are_not_taken_for_those_asked_for(
     (tmp_path / "box.yaml").write_text("loss: {center: medoid}\n")
     assert study.main(command(tmp_path, "--seeds", "1")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "box-0/weights.safetensors: was made with a different configuration; choose" in error
+    assert "box-0/config.yaml: is a different configuration; choose" in error
 
 
 def test_a_signal_stops_the_study(

@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bev_instseg.config import Config
+from bev_instseg.config_files import load_config
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.evaluation.threshold_search import (
@@ -19,7 +20,6 @@ from bev_instseg.evaluation.threshold_search import (
 )
 from bev_instseg.exceptions import TrainingError
 from bev_instseg.file_io import write_atomic
-from bev_instseg.model_files import read_sidecar, stored_config
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.study.sizes import SizedComparison, quality_by_size
 from bev_instseg.training.run_folder import RunFolder
@@ -53,6 +53,8 @@ class Run:
     def train(self) -> int:
         """Train, or go on where an earlier call stopped.
 
+        A run that has scores needs no weights any more.
+
         Returns:
             0, or the number of the signal that stopped it.
 
@@ -60,13 +62,11 @@ class Run:
             TrainingError: As for `Trainer`, or it was trained with a different configuration.
         """
         folder = RunFolder(self.out)
-        if folder.weights.exists():
-            stored = read_sidecar(folder.weights)["config"]
-            if stored_config(stored, str(folder.weights)) != self.config:
-                raise TrainingError(
-                    f"{folder.weights}: was made with a different configuration; choose a "
-                    "different --out"
-                )
+        if folder.config.exists() and load_config(folder.config) != self.config:
+            raise TrainingError(
+                f"{folder.config}: is a different configuration; choose a different --out"
+            )
+        if self.scores_path.exists() or folder.weights.exists():
             return 0
         training_set = TrainingSet(list_sources(self.config, self.data, "train"), self.config)
         resume = folder.last.exists()

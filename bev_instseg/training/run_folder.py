@@ -41,6 +41,11 @@ class RunFolder:
         """Weights of the last step."""
         return self.path / "weights.safetensors"
 
+    @property
+    def config(self) -> Path:
+        """Configuration that the run was started with."""
+        return self.path / "config.yaml"
+
     def require_new(self) -> None:
         """Raise TrainingError if the folder holds a run."""
         if self.last.exists():
@@ -56,7 +61,7 @@ class RunFolder:
     def create(self, config: Config) -> None:
         """Make the folder and write ``config.yaml``."""
         self.path.mkdir(parents=True, exist_ok=True)
-        save_config(config, self.path / "config.yaml")
+        save_config(config, self.config)
 
     def save(self, path: Path, state: dict[str, Any], rows: Sequence[Row]) -> None:
         """Write a state and the log that goes with it."""
