@@ -559,13 +559,19 @@ def las_of(
     compress: bool = False,
     point_format: int = 3,
     version: str = "1.2",
+    place: tuple[int, bytes] | None = None,
 ) -> bytes:
-    """A LAS file with 16-bit intensities and millimetre steps from the rounded first point."""
+    """A LAS file with 16-bit intensities and millimetre steps from the rounded first point.
+
+    ``place`` is id and content of the record that describes the coordinate system.
+    """
     laspy = pytest.importorskip("laspy")
     if compress:
         pytest.importorskip("lazrs")
     header = laspy.LasHeader(point_format=point_format, version=version)
     header.offsets, header.scales = np.round(points[0, :3]), [0.001] * 3
+    if place is not None:
+        header.vlrs.append(laspy.VLR("LASF_Projection", place[0], "", place[1]))
     las = laspy.LasData(header)
     las.x, las.y, las.z = points[:, :3].T
     las.intensity = np.round(points[:, 3]).astype(np.uint16)
@@ -601,6 +607,44 @@ def test_las_in_map_coordinates(
 def test_las_with_zero_intensities_has_none(write: Write) -> None:
     points = millimetres(100) * [1, 1, 1, 0]
     assert read_sweep(write(".las", las_of(points))).notices == ("no intensity: set to 0",)
+
+
+def geo_keys(*keys: tuple[int, int]) -> tuple[int, bytes]:
+    rows = [(1, 1, 0, len(keys)), *((key, 0, 1, value) for key, value in keys)]
+    return 34735, np.array(rows, "<u2").tobytes()
+
+
+def well_known_text(text: str) -> tuple[int, bytes]:
+    return 2112, text.encode() + b"\0"
+
+
+IN_DEGREES = 'GEOGCS["NAD83",UNIT["degree",0.0174532925199433]]'
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(
+    ("place", "unit"),
+    [
+        (geo_keys((1024, 1), (3072, 32632), (3076, 9001)), ""),
+        (geo_keys((1024, 1), (3076, 9003)), "feet"),
+        (geo_keys((1024, 1), (3076, 9001), (4099, 9002)), "feet"),
+        (geo_keys((1024, 2)), "degrees"),
+        (geo_keys(), ""),
+        ((34735, b""), ""),
+        (well_known_text(f'PROJCS["UTM",{IN_DEGREES},UNIT["metre",1]]'), ""),
+        (well_known_text(f'PROJCS["NY",{IN_DEGREES},UNIT["US foot",0.3048006096]]'), "feet"),
+        (well_known_text('PROJCRS["NY",CS[Cartesian,2],LENGTHUNIT["foot", 0.3048]]'), "feet"),
+        (well_known_text(IN_DEGREES), "degrees"),
+    ],
+)
+def test_las_that_says_that_it_is_not_in_metres_is_refused(
+    write: Write, place: tuple[int, bytes], unit: str, compress: bool
+) -> None:
+    path = write(".laz", las_of(millimetres(300), compress, place=place))
+    if unit:
+        assert f"its coordinate system is in {unit}; convert it to metres" in refusal(path)
+    else:
+        assert len(read_sweep(path).points) == 300
 
 
 @pytest.mark.parametrize("compress", [False, True])

@@ -502,6 +502,22 @@ def test_other_units_are_refused(tmp_path: Path, factor: float, reason: str) -> 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("factor", "height_m"), [(1, None), (3.2808, 5.7), (2.2, None)])
+def test_coordinates_in_feet_are_reported(
+    tmp_path: Path, factor: float, height_m: float | None
+) -> None:
+    points = street()  # the sensor is 1.73 m above the ground
+    points[:, :3] *= np.float32(factor)
+    notices = read(tmp_path, points).notices
+    if height_m is None:
+        assert not any("feet" in text for text in notices)
+    else:
+        (notice,) = (text for text in notices if "feet" in text)
+        assert float(notice.split()[3]) == pytest.approx(height_m, abs=0.2)
+        assert notice.startswith("the sensor is ")
+        assert notice.endswith(" in feet, multiply them by 0.3048")
+
+
 def test_a_sweep_that_ends_after_a_few_metres_is_read_and_said_to_be_small(tmp_path: Path) -> None:
     points = street()
     extent_m = np.quantile(np.linalg.norm(points[:, :3], axis=1), 0.99)

@@ -63,6 +63,7 @@ class Attitude:
         level_deg: Pitch and roll in these axes; None if the ground is not clear.
         faint_level_deg: The same by the best plane, even if it is not clearly the ground, as in
             dense traffic; None if there is none below the sensor.
+        height_m: Height of the sensor above the ground; None if the ground is not clear.
         maybe_up: If the ground is not clear, the direction that may be up, a unit vector; it may be
             far from z. None if there is no such direction.
     """
@@ -70,6 +71,7 @@ class Attitude:
     axes: str | None = None
     level_deg: Level | None = None
     faint_level_deg: Level | None = None
+    height_m: float | None = None
     maybe_up: tuple[float, float, float] | None = None
 
 
@@ -92,7 +94,9 @@ def infer_attitude(xyz: NDArray[np.float64]) -> Attitude:
     faint_deg = level_of(plane.normal) if plane is not None and _is_below(plane) else None
     level_deg = level_from(ground)
     maybe_up = _maybe_up(xyz) if level_deg is None else None
-    return Attitude(axes if ground else None, level_deg, faint_deg, maybe_up)
+    if ground is None:
+        return Attitude(None, level_deg, faint_deg, maybe_up=maybe_up)
+    return Attitude(axes, level_deg, faint_deg, ground.height_m, maybe_up)
 
 
 def level_from(ground: GroundPlane | None) -> Level | None:

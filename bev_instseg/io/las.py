@@ -7,7 +7,9 @@ inside the file are compared with the file first.
 """
 
 import io
+import re
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,10 @@ LONG_COUNT_BYTES = 255  # a header with a 64-bit number of points is at least th
 RECORD_BYTES = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # of a point, by point format
 LASZIP_VLR = 22204  # id of the record that describes the compression
 VLR_HEADER_BYTES = 54
+GEO_KEYS, WELL_KNOWN_TEXT = 34735, 2112  # ids of the records that describe the coordinate system
+MODEL_TYPE_KEY, GEOGRAPHIC = 1024, 2
+LENGTH_UNIT_KEYS = (3076, 4099)  # of x and y, and of z
+FEET = {9002, 9003}  # international and US survey feet
 LAYERED = 3  # compressor of point formats 6 to 10: the fields of a chunk lie one after the other
 VARIABLE_CHUNKS = 0xFFFFFFFF
 CHUNK_OFFSET_BYTES = 8
@@ -38,7 +44,8 @@ def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
         (N, 4) float64 x, y, z and intensity 0..65535; (N, 3) if no intensity differs from zero.
 
     Raises:
-        ValueError: The bytes are not a LAS file, or do not match its header.
+        ValueError: The bytes are not a LAS file, or do not match its header, or the coordinates are
+            in feet or degrees.
         ImportError: The points are compressed and lazrs is not installed.
     """
     head = data[:375].tobytes()
@@ -50,6 +57,7 @@ def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
         raise ValueError(f"LAS point format {point_format} of {size} bytes is unknown; convert it")
     if not MIN_HEADER_BYTES <= header_bytes <= start <= len(data):
         raise ValueError("cut short or damaged: the LAS header is longer than the file")
+    _check_unit(data, header_bytes, num_vlrs)
     num_points = _num_points(head, header_bytes)
     if num_points * size > MAX_POINT_BYTES:
         raise ValueError(f"{num_points} points are more than a sweep may have; split it")
@@ -91,8 +99,37 @@ def _columns(records: NDArray[np.uint8], head: bytes) -> NDArray[np.float64]:
     return columns
 
 
-def _laszip_record(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> bytes:
-    """Return the record that describes the compression."""
+def _check_unit(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> None:
+    """Refuse coordinates that are not in metres, if the file names their unit.
+
+    GeoTIFF keys have codes for units. Well-known text has names and factors; a geographic
+    coordinate system, which is in degrees, may also be the base of a projected one.
+    """
+    for user, record_id, content in _records(data, header_bytes, num_vlrs):
+        if user != b"LASF_Projection":
+            continue
+        unit = ""
+        if record_id == GEO_KEYS:
+            keys = np.frombuffer(content[: len(content) // 8 * 8], "<u2").reshape(-1, 4)[1:]
+            values = {int(key): int(value) for key, place, _, value in keys if place == 0}
+            codes = {values.get(key) for key in LENGTH_UNIT_KEYS}
+            unit = "feet" if codes & FEET else ""
+            if values.get(MODEL_TYPE_KEY) == GEOGRAPHIC:
+                unit = "degrees"
+        elif record_id == WELL_KNOWN_TEXT:
+            text = content.decode("utf-8", "replace")
+            lengths = re.findall(r'UNIT\s*\[\s*"[^"]*"\s*,\s*(0\.304[0-9]*)', text)
+            unit = "feet" if lengths else ""
+            if text.lstrip().startswith(("GEOGCS", "GEOGCRS", "GEODCRS")):
+                unit = "degrees"
+        if unit:
+            raise ValueError(f"its coordinate system is in {unit}; convert it to metres")
+
+
+def _records(
+    data: NDArray[np.uint8], header_bytes: int, num_vlrs: int
+) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield user, id and content of the records between the header and the points."""
     at = header_bytes
     for _ in range(num_vlrs):
         head = data[at : at + VLR_HEADER_BYTES].tobytes()
@@ -100,9 +137,15 @@ def _laszip_record(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) ->
             break
         record_id, length = struct.unpack_from("<HH", head, 18)
         at += VLR_HEADER_BYTES
-        if record_id == LASZIP_VLR and head[2:].startswith(b"laszip encoded"):
-            return data[at : at + length].tobytes()
+        yield head[2:18].rstrip(b"\0"), record_id, data[at : at + length].tobytes()
         at += length
+
+
+def _laszip_record(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> bytes:
+    """Return the record that describes the compression."""
+    for user, record_id, content in _records(data, header_bytes, num_vlrs):
+        if record_id == LASZIP_VLR and user.startswith(b"laszip encoded"):
+            return content
     raise ValueError("damaged: no description of the compression")
 
 

@@ -23,6 +23,7 @@ from bev_instseg.io.ground_plane import fit_ground_plane
 from bev_instseg.io.infer_frame import doubt_origin, infer_origin_m, sample_points
 from bev_instseg.io.intensity import judge_intensity, scale_of
 from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, sensor_rotation
+from bev_instseg.io.units import doubt_feet
 from bev_instseg.io.vote_attitude import (
     doubt_notices,
     given_level_doubts,
@@ -189,7 +190,8 @@ def decide(evidence: Sequence[Evidence], setup: SensorSetup) -> Reading:
     if full is None:
         full, intensity_notices = judge_intensity([one.intensity for one in evidence])
         intensity_notices += _odd_scales(evidence, full)
-    notices = (*intensity_notices, *axes_notices, *level_notices)
+    heights_m = [one.height_m for one in attitudes if one.height_m is not None]
+    notices = (*intensity_notices, *axes_notices, *level_notices, *doubt_feet(heights_m))
     return Reading(setup, axes, level_deg, full, notices)
 
 

@@ -1,6 +1,8 @@
-"""Refuse coordinates that are not in metres."""
+"""Refuse or report coordinates that are not in metres."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ MAX_MEDIAN_M = 300.0  # a sweep's points are mostly closer than this
 HEIGHT_M = (0.3, 5.0)  # of a sensor above the ground
 MAX_FAR_SHARE = 0.01  # if more points are beyond any sensor's range, the others must be plausible
 COARSE_M = 0.5  # coordinates that are all multiples of it are too coarse for any object
+UNUSUAL_HEIGHT_M = 4.0  # a sensor above this is on a mast, or its coordinates are in feet
 SMALLER_UNITS = {100: "centimetres", 1000: "millimetres"}
 
 
@@ -71,6 +74,20 @@ def check_units(
             "near the sensor: the file does not hold x, y, z in metres; convert it"
         )
     return ()
+
+
+def doubt_feet(heights_m: Sequence[float]) -> tuple[str, ...]:
+    """Return a notice if the sensor is so high that the coordinates may be in feet.
+
+    Args:
+        heights_m: Height of the sensor above the ground in each sweep that shows it.
+    """
+    if not heights_m or (height_m := median(heights_m)) <= UNUSUAL_HEIGHT_M:
+        return ()
+    return (
+        f"the sensor is {height_m:.1f} m above the ground, higher than on any vehicle: if the "
+        "coordinates are in feet, multiply them by 0.3048",
+    )
 
 
 def check_resolution(path: str | Path, xyz: NDArray[np.float64]) -> None:
