@@ -13,6 +13,7 @@ from bev_instseg.cli import study
 from bev_instseg.config import Config, DataConfig, SourceConfig
 from bev_instseg.config_files import save_config
 from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.file_io import reserved
 from bev_instseg.structures import Instances
 from bev_instseg.study.report import quality_table, size_table
 from bev_instseg.study.sizes import SIZES, SizedComparison, quality_by_size
@@ -109,6 +110,23 @@ def test_a_stopped_study_goes_on_and_finished_runs_are_kept(
     weights.unlink()
     (tmp_path / "out" / "base-0" / "last.pt").unlink()
     assert study.main(command(tmp_path, "--seeds", "1")) == 0  # its scores are enough
+
+
+def test_runs_of_another_process_are_left_to_it(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = tmp_path / "out" / "base-0"
+    theirs.mkdir(parents=True)
+    with reserved(theirs, "other"):
+        assert study.main(command(tmp_path, "--seeds", "1")) == 0
+    printed = capsys.readouterr().out
+    assert "base-0\n  another process is working on it\n" in printed
+    assert "1 run(s) are left to other processes; repeat the command for the table" in printed
+    assert not (theirs / "scores.json").exists()
+    assert (tmp_path / "out" / "box-0" / "scores.json").exists()
+    assert not (tmp_path / "out" / "study.md").exists()
+    assert study.main(command(tmp_path, "--seeds", "1")) == 0
+    assert (tmp_path / "out" / "study.md").exists()
 
 
 def test_runs_of_a_different_configuration_are_not_taken_for_those_asked_for(

@@ -11,7 +11,8 @@ validation frames of the configuration's sources. For each network, the best see
 chosen on every second frame of the first of these sources; the table counts the other frames.
 
 You can interrupt it at any time: the same command continues where it left off. When all runs are
-done, it only prints the table again.
+done, it only prints the table again. To use several cores or GPUs, start the same command several
+times: each process takes runs that no other is working on.
 
 Files in --out:
   VARIANT-SEED/   the run, as written by bev-instseg train, and its scores.json
@@ -22,6 +23,7 @@ Files in --out:
 
 import argparse
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -31,7 +33,7 @@ from typing import TYPE_CHECKING
 from bev_instseg.cli.arguments import add_data_arguments, new_parser, positive, run
 from bev_instseg.config import Config
 from bev_instseg.config_files import load_config
-from bev_instseg.file_io import write_atomic
+from bev_instseg.file_io import reserved, write_atomic
 
 if TYPE_CHECKING:
     from bev_instseg.study.run import Run, Scores  # imports torch, which --help does not need
@@ -48,12 +50,23 @@ def main(argv: list[str] | None = None, prog: str = "python tools/study.py") -> 
 def study(arguments: argparse.Namespace) -> int:
     """Train and score every run, write the report and return the exit code."""
     runs = list(list_runs(arguments))
-    scores: dict[str, list[Scores]] = {}
+    mine = secrets.token_hex(8)
     for number, one in enumerate(runs, 1):
         print(f"{number} of {len(runs)}: {one.out.name}", flush=True)
-        if stopped_by := one.train():
-            print("stopped; repeat the command to continue")
-            return 128 + stopped_by
+        one.out.mkdir(parents=True, exist_ok=True)
+        try:
+            with reserved(one.out, mine):
+                if stopped_by := one.train():
+                    print("stopped; repeat the command to continue")
+                    return 128 + stopped_by
+                one.score()
+        except BlockingIOError:
+            print("  another process is working on it")
+    if pending := sum(not one.scores_path.exists() for one in runs):
+        print(f"{pending} run(s) are left to other processes; repeat the command for the table")
+        return 0
+    scores: dict[str, list[Scores]] = {}
+    for one in runs:
         scores.setdefault(one.variant, []).append(one.score())
     report(scores, arguments.out)
     return 0
