@@ -1,7 +1,9 @@
-"""Pack the training frames of a configuration into a small file, to carry them to a GPU machine.
+r"""Pack the frames of a configuration into a small file, to carry them to a GPU machine.
 
 Examples:
   python scripts/gpu_pack.py pack frames.tar DATA --config configs/default.yaml
+  python scripts/gpu_pack.py pack frames.tar DATA \
+      --config configs/study/claims.yaml --parts train val
   python scripts/gpu_pack.py unpack frames.tar DATA
 
 Packing leaves out sources that are not there, such as a simulated one, and points off the grid.
@@ -15,8 +17,10 @@ import io
 import lzma
 import multiprocessing
 import tarfile
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +33,7 @@ from bev_instseg.ops.voxelize import on_grid
 from bev_instseg.training.training_set import list_sources
 
 STEPS = np.array([0.005, 0.005, 0.005, 1 / 5100])  # of x, y, z in metres, and of intensity
+Part = Literal["train", "val"]
 Member = tuple[str, bytes]  # path in the data folder, and content; points and labels are encoded
 
 
@@ -41,25 +46,31 @@ def main() -> None:
     parser.add_argument("archive", type=Path, help="the .tar file to write or read")
     parser.add_argument("data", type=Path, help="the folder of all data sets")
     parser.add_argument("--config", type=Path, help="names the frames to pack")
+    parser.add_argument(
+        "--parts", nargs="+", choices=("train", "val"), default=["train"], help="default: train"
+    )
     arguments = parser.parse_args()
     if arguments.action == "unpack":
         unpack(arguments.archive, arguments.data)
     elif arguments.config is None:
         parser.error("pack needs --config")
     else:
-        pack(arguments.archive, arguments.data, load_config(arguments.config))
+        config = load_config(arguments.config)
+        pack(arguments.archive, arguments.data, config, arguments.parts)
 
 
-def pack(archive: Path, data: Path, config: Config) -> None:
-    """Write the training frames of all sources that exist to a .tar file."""
+def pack(archive: Path, data: Path, config: Config, parts: Sequence[Part]) -> None:
+    """Write the frames of all sources that exist to a .tar file."""
     present = tuple(s for s in config.data.sources if (data / s.path).is_dir())
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, sources=present))
-    refs = [ref for _, refs in list_sources(config, data, "train") for ref in refs]
+    listed = [source for part in parts for source in list_sources(config, data, part)]
+    refs = [ref for _, refs in listed for ref in refs]
     lists = [
         data / source.path / "ImageSets" / f"{name}.txt"
         for source in present
         if source.layout == "kitti"
-        for name in source.train
+        for part in parts
+        for name in getattr(source, part)
     ]
     with multiprocessing.Pool() as pool, tarfile.open(archive, "w") as tar:
         members = [_compress(str(path.relative_to(data)), path.read_bytes()) for path in lists]

@@ -40,19 +40,24 @@ def load_script(name: str) -> ModuleType:
 
 def test_packed_frames_are_the_same_after_unpacking(tmp_path: Path, tiny_config) -> None:
     script = load_script("gpu_pack")
-    write_kitti(tmp_path / "data" / "kitti", {"train": ["a", "b"]}, "velodyne_reduced")
-    write_semantickitti(tmp_path / "data" / "semantickitti", {"00": ["a", "b"]})
-    script.pack(tmp_path / "frames.tar", tmp_path / "data", tiny_config)
+    splits = {"train": ["a", "b"], "val": ["c"]}
+    write_kitti(tmp_path / "data" / "kitti", splits, "velodyne_reduced")
+    write_semantickitti(tmp_path / "data" / "semantickitti", {"00": ["a", "b"], "01": ["d"]})
+    script.pack(tmp_path / "frames.tar", tmp_path / "data", tiny_config, ["train", "val"])
     script.unpack(tmp_path / "frames.tar", tmp_path / "copy")
     frames, copies = (
         [
             ref.read(tiny_config.classes, tiny_config.data)
-            for _, refs in list_sources(tiny_config, tmp_path / folder, "train")
+            for part in ("train", "val")
+            for _, refs in list_sources(tiny_config, tmp_path / folder, part)
             for ref in refs
         ]
         for folder in ("data", "copy")
     )
-    assert [frame.name for frame in copies] == ["a", "b", "00/000000", "00/000001"]
+    assert [frame.name for frame in copies] == [
+        *("a", "b", "00/000000", "00/000001"),
+        *("c", "01/000000"),
+    ]
     for frame, copy in zip(frames, copies, strict=True):
         kept = (np.abs(frame.points[:, :2]) < 12.8).all(axis=1)
         assert 0.5 < kept.mean() <= 1
