@@ -42,7 +42,7 @@ def test_packed_frames_are_the_same_after_unpacking(tmp_path: Path, tiny_config)
     script = load_script("gpu_pack")
     splits = {"train": ["a", "b"], "val": ["c"]}
     write_kitti(tmp_path / "data" / "kitti", splits, "velodyne_reduced")
-    write_semantickitti(tmp_path / "data" / "semantickitti", {"00": ["a", "b"], "01": ["d"]})
+    write_semantickitti(tmp_path / "data" / "semantickitti", {"00": ["a", "b"], "01": ["c"]})
     script.pack(tmp_path / "frames.tar", tmp_path / "data", tiny_config, ["train", "val"])
     script.unpack(tmp_path / "frames.tar", tmp_path / "copy")
     frames, copies = (
