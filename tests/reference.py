@@ -7,6 +7,13 @@ import numpy as np
 
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
 from bev_instseg.ops.ground_points import FOOT_M, GROUND_M, TALL_M
+from bev_instseg.ops.join import (
+    ASIDE_PER_M,
+    MAX_ASIDE_M,
+    MAX_BESIDE_M,
+    MAX_GAP_M,
+    MIN_COSINE,
+)
 from bev_instseg.ops.neighbours import CellNeighbours
 from bev_instseg.ops.unknown import (
     CLEARANCE_M,
@@ -150,6 +157,43 @@ def cluster(embeddings, seed_threshold, member_threshold, min_free):
         classes[k] = np.argmax(total)
         scores[k] = total[classes[k]] / len(own)
     return Clusters(labels, classes, scores, np.array(openers, np.int32))
+
+
+def piece_links(clusters, embeddings, xy_m):
+    """Return (K, K) whether two clusters, all of them pieces, continue each other.
+
+    With angles and arrays where the kernel has square roots and loops.
+    """
+    xx, xy, yy = embeddings.precision[clusters.openers].astype(np.float64).T
+    narrow = np.arctan2(2 * xy, xx - yy) / 2
+    along = np.column_stack([-np.sin(narrow), np.cos(narrow)])
+    members = [xy_m[clusters.labels == k + 1].astype(np.float64) for k in range(len(along))]
+    reach = [(own - own.mean(axis=0)) @ axis for own, axis in zip(members, along, strict=True)]
+    middle = np.array(
+        [
+            own.mean(axis=0) + (r.min() + r.max()) / 2 * axis
+            for own, r, axis in zip(members, reach, along, strict=True)
+        ]
+    )
+    half = np.array([np.ptp(r) / 2 for r in reach])
+    links = np.zeros((len(along), len(along)), bool)
+    for i, j in itertools.combinations(range(len(along)), 2):
+        turn = np.abs(np.mod(narrow[i] - narrow[j] + np.pi / 2, np.pi) - np.pi / 2)
+        gaps, asides = [], []
+        for one, other in ((i, j), (j, i)):
+            apart = middle[other] - middle[one]
+            ends = [apart + side * half[other] * along[other] for side in (1, -1)]
+            near = min(ends, key=lambda end: np.dot(end, end))
+            gaps.append(abs(apart @ along[one]) - half[one] - half[other] * np.cos(turn))
+            asides.append(abs(near[0] * along[one, 1] - near[1] * along[one, 0]))
+        limits = [MAX_BESIDE_M if gap < 0 else MAX_ASIDE_M + ASIDE_PER_M * gap for gap in gaps]
+        links[i, j] = links[j, i] = (
+            clusters.classes[i] == clusters.classes[j]
+            and turn < np.arccos(MIN_COSINE)
+            and max(gaps) < MAX_GAP_M
+            and max(asides) < min(limits)
+        )
+    return links
 
 
 def find_neighbours(cells, shape, step=1):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,12 +94,22 @@ class Found:
     names: list[str]
     num_points: list[int]
     scores_and_boxes: np.ndarray  # (K, 8)
+    courses_m: dict[int, np.ndarray]  # by the number of the instance
 
 
 def read_output(stdout: str, labels: list[Path]) -> list[Found]:
     found = []
-    lines = iter(stdout.splitlines())
-    for path in labels:
+    courses = defaultdict(dict)  # of each sweep
+    lines = []
+    for line in stdout.splitlines():
+        if line.startswith("course "):
+            _, number, *vertices = line.split()
+            course = np.array([vertex.split(",") for vertex in vertices], float)
+            courses[sum(".bin: " in other for other in lines)][int(number)] = course
+        else:
+            lines.append(line)
+    lines = iter(lines)
+    for number, path in enumerate(labels, 1):
         pattern = r": \d+ points, (\d+) instances, (?:(\d+) on the ground, )?[\d.]+ ms$"
         counts = re.search(pattern, next(lines))
         count, ground = int(counts[1]), counts[2] and int(counts[2])
@@ -109,7 +120,7 @@ def read_output(stdout: str, labels: list[Path]) -> list[Found]:
         numbers = np.array([[row[2], *row[4:]] for row in rows], float).reshape(-1, 8)
         words = np.fromfile(path, np.uint32)
         names, num_points = [row[1] for row in rows], [int(row[3]) for row in rows]
-        found.append(Found(words, ground, names, num_points, numbers))
+        found.append(Found(words, ground, names, num_points, numbers, courses[number]))
     assert next(lines, None) is None
     return found
 
@@ -141,6 +152,10 @@ def assert_equal(prefix: Path, tmp_path: Path) -> Callable[..., int]:
             assert found.num_points == expected.num_points.tolist()
             floats = np.column_stack([expected.scores, expected.boxes])
             np.testing.assert_allclose(found.scores_and_boxes, floats, rtol=0, atol=TOLERANCE)
+            courses_m = {one.number: one.course_m for one in expected if one.course_m is not None}
+            assert found.courses_m.keys() == courses_m.keys()
+            for number, course_m in courses_m.items():
+                np.testing.assert_allclose(found.courses_m[number], course_m, rtol=0, atol=6e-4)
             count += len(expected)
         assert ran.stderr.splitlines() == warned
         return count
@@ -254,6 +269,19 @@ def test_thresholds_at_which_everything_counts(assert_equal, tmp_path: Path) -> 
     model.with_suffix(".json").write_text(json.dumps(sidecar))
     sweeps = [demo(), *map(noisy_demo, range(2)), *map(random_sweep, range(4))]
     assert assert_equal(model, sweeps) > 500
+
+
+def test_pieces_are_joined_and_intensities_made_relative(assert_equal, tmp_path: Path) -> None:
+    """The package's network on cars, as if they were long lines."""
+    model, sidecar = edited_model(tmp_path, seed_threshold=0.3, score_threshold=0.0)
+    sidecar.pop("network_sha256", None)  # of the settings below
+    sidecar["config"]["model"]["relative_intensity"] = True
+    for each in sidecar["config"]["classes"][:2]:
+        each["piece_m"] = 8.0
+    model.with_suffix(".json").write_text(json.dumps(sidecar))
+    sweeps = [demo(), around_a_car(), noisy_demo(0), random_sweep(1)]
+    sweeps += [simulate_sweep(seed, None)[0] for seed in range(2)]
+    assert assert_equal(model, sweeps) > 40
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -406,16 +434,6 @@ REFUSED_SIDECARS: dict[str, tuple[Callable[[str], str], str]] = {
     "grid": (lambda text: text.replace("-51.2", "-51.25"), "not a whole number of cells"),
     "stride": (lambda text: text.replace("-51.2", "-51.0"), "not multiples of 16"),
     "class": (lambda text: text.replace('"label": 10', '"label": 0'), "label is not in 1..65535"),
-    "pieces": (
-        lambda text: text.replace('"piece_m": 0.0', '"piece_m": 8.0'),
-        "edited.onnx: class vehicle is learned in pieces (piece_m), which the C++ library cannot",
-    ),
-    "relative intensity": (
-        lambda text: re.sub(r' "network_sha256": .*\n', "", text).replace(
-            '"model": {', '"model": {"relative_intensity": true,'
-        ),
-        "edited.onnx: expects intensities relative to those of the ground (relative_intensity)",
-    ),
     "setting of the network": (
         lambda text: re.sub(r' "network_sha256": .*\n', "", text).replace(
             '"model": {', '"model": {"new_input": true,'

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from reference import piece_links
+from scipy.sparse.csgraph import connected_components
 
 from bev_instseg.config import Config
 from bev_instseg.export.read_back import instances_of
@@ -92,6 +94,31 @@ def test_a_curve_is_joined_at_any_heading(turn: float) -> None:
 )
 def test_what_continues_a_piece(line: Line, expected: int) -> None:
     assert groups((0.0, 0.0, 0.0, 3.0, LONG), line) == [1, expected]
+
+
+@pytest.mark.kernel
+def test_joining_agrees_with_the_reference() -> None:
+    """Random pieces on a small place, many of them in line; every group of linked pieces."""
+    joined = 0
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        count, headings = rng.integers(2, 40), rng.uniform(0, np.pi, 3)
+        lines = [
+            (
+                *rng.uniform(-15, 15, 2),
+                rng.choice(headings) + rng.normal(0, 0.05),
+                rng.uniform(0.4, 6),
+                rng.integers(2),
+            )
+            for _ in range(count)
+        ]
+        clusters, embeddings, xy = pieces(*lines)
+        links = piece_links(clusters, embeddings, xy)
+        group = connected_components(links, directed=False)[1]
+        found = join_pieces(clusters, embeddings, xy, np.array([True, True]))
+        np.testing.assert_array_equal(found.labels, np.append(0, group + 1)[clusters.labels])
+        joined += count - len(found.classes)
+    assert joined > 50
 
 
 def test_classes_that_are_whole_are_left_alone() -> None:

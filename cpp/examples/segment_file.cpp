@@ -141,6 +141,14 @@ void print(const std::string& sweep, const Result& result, double median_ms) {
                 one.score, one.num_points, box.x, box.y, box.z, box.length, box.width, box.height,
                 box.yaw);
   }
+  for (const auto& one : result.instances) {
+    if (one.course.empty()) continue;
+    std::printf("course %d", one.number);
+    for (const bev_instseg::Vertex& at : one.course) {
+      std::printf(" %.3f,%.3f,%.3f", at.x, at.y, at.z);
+    }
+    std::puts("");
+  }
 }
 
 void run(const Arguments& arguments) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "boxes.hpp"
+#include "course.hpp"
 
 namespace bev_instseg {
 namespace {
@@ -77,6 +78,20 @@ std::vector<std::size_t> select(const Clusters& clusters, const std::vector<int>
   return kept;
 }
 
+/// Fill in the courses of instances whose class is learned in pieces.
+void add_courses(Result& result, const Point* points, const Config& config) {
+  std::vector<std::vector<Point>> members(result.instances.size() + 1);
+  for (std::size_t i = 0; i < result.labels.size(); ++i) {
+    const std::int32_t label = result.labels[i];
+    if (label > 0 && config.classes[result.instances[label - 1].class_index].in_pieces) {
+      members[label].push_back(points[i]);
+    }
+  }
+  for (Instance& one : result.instances) {
+    if (!members[one.number].empty()) one.course = course(members[one.number]);
+  }
+}
+
 }  // namespace
 
 Result assemble(const Point* points, const Pillars& pillars, const Clusters& clusters,
@@ -89,14 +104,15 @@ Result assemble(const Point* points, const Pillars& pillars, const Clusters& clu
   const std::vector<Box> boxes = oriented_boxes(points, result.labels, kept.size());
   std::vector<std::size_t> others;  // all but the ego vehicle
   for (std::size_t n = 0; n < kept.size(); ++n) {
-    if (contains_sensor(boxes[n])) continue;
-    others.push_back(n);
     const std::size_t k = kept[n];
     const ClassConfig& found = config.classes[clusters.classes[k]];
+    if (contains_sensor(boxes[n]) && !found.in_pieces) continue;
+    others.push_back(n);
     result.instances.push_back({static_cast<int>(others.size()), clusters.classes[k], found.label,
-                                found.name, scores[k], size[k], boxes[n]});
+                                found.name, scores[k], size[k], boxes[n], {}});
   }
   if (others.size() < kept.size()) renumber(result.labels, others, kept.size());
+  add_courses(result, points, config);
   return result;
 }
 

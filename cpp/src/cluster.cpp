@@ -129,12 +129,12 @@ BucketRange overlapping(const Margin& margin, const Buckets& buckets) {
           buckets.y.bucket(y - half_y), buckets.y.bucket(y + half_y)};
 }
 
-/// Label the pillars; return the number of instances.
-int claim(const Embeddings& embeddings, const Candidates& candidates, double min_free,
-          std::vector<std::int32_t>& labels) {
+/// Label the pillars, and list the pillar that opened each instance.
+void claim(const Embeddings& embeddings, const Candidates& candidates, double min_free,
+           Clusters& clusters) {
+  std::vector<std::int32_t>& labels = clusters.labels;
   const Buckets buckets(embeddings, candidates.active);
   std::vector<std::size_t> unclaimed;
-  int num = 0;
   for (const Opener& opener : candidates.openers) {
     const Margin margin(embeddings.centre_m + 2 * opener.pillar,
                         embeddings.precision + 3 * opener.pillar);
@@ -154,16 +154,16 @@ int claim(const Embeddings& embeddings, const Candidates& candidates, double min
     }
     const auto count = static_cast<double>(unclaimed.size());
     if (unclaimed.empty() || count < min_free * static_cast<double>(inside)) continue;
-    ++num;
-    for (const std::size_t p : unclaimed) labels[p] = num;
+    clusters.openers.push_back(opener.pillar);
+    const auto number = static_cast<std::int32_t>(clusters.openers.size());
+    for (const std::size_t p : unclaimed) labels[p] = number;
   }
-  return num;
 }
 
 /// Fill in each instance's class, with the largest sum of seeds (ties: the lower), and score.
-void classify(const Embeddings& embeddings, const std::vector<std::size_t>& active, int num,
+void classify(const Embeddings& embeddings, const std::vector<std::size_t>& active,
               Clusters& clusters) {
-  const std::size_t num_classes = embeddings.num_classes;
+  const std::size_t num_classes = embeddings.num_classes, num = clusters.openers.size();
   std::vector<double> sums(num * num_classes);
   std::vector<double> size(num);
   for (const std::size_t p : active) {
@@ -174,7 +174,7 @@ void classify(const Embeddings& embeddings, const std::vector<std::size_t>& acti
       sums[k * num_classes + c] += embeddings.seed[p * num_classes + c];
     }
   }
-  for (int k = 0; k < num; ++k) {
+  for (std::size_t k = 0; k < num; ++k) {
     const double* first = sums.data() + k * num_classes;
     const double* best = std::max_element(first, first + num_classes);
     clusters.classes.push_back(static_cast<int>(best - first));
@@ -188,8 +188,8 @@ Clusters cluster(const Embeddings& embeddings, const Config& config) {
   const Candidates candidates = select_pillars(embeddings, config);
   Clusters clusters;
   clusters.labels.assign(embeddings.num_pillars, 0);
-  const int num = claim(embeddings, candidates, config.min_free, clusters.labels);
-  classify(embeddings, candidates.active, num, clusters);
+  claim(embeddings, candidates, config.min_free, clusters);
+  classify(embeddings, candidates.active, clusters);
   return clusters;
 }
 

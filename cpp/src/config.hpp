@@ -1,6 +1,7 @@
 /// The part of bev_instseg's configuration that segmenting needs.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <vector>
@@ -35,6 +36,12 @@ struct Config {
   float min_height_m;  // points lower than this above the ground are left out
   float score_threshold;
   std::vector<std::array<double, 3>> calibration;  // (a, b, c) of each class, or empty
+
+  /// Whether the objects of a class are learned in pieces.
+  bool has_pieces() const {
+    return std::any_of(classes.begin(), classes.end(),
+                       [](const ClassConfig& each) { return each.in_pieces; });
+  }
 };
 
 /// Read the configuration of a model.

@@ -8,9 +8,11 @@
 #include "check_points.hpp"
 #include "cluster.hpp"
 #include "ground_points.hpp"
+#include "join.hpp"
 #include "model_files.hpp"
 #include "network.hpp"
 #include "network_input.hpp"
+#include "relative_intensity.hpp"
 #include "unknown.hpp"
 #include "voxelize.hpp"
 
@@ -34,19 +36,10 @@ Network load_network(const std::string& path, const ModelFiles& files, int num_t
   }
 }
 
-/// Refuse what is not implemented here, and classes that cannot be told from the extras.
-void check_supported(const std::string& model, const Config& config, Extras extras) {
-  if (config.relative_intensity) {
-    throw std::runtime_error(model + ": expects intensities relative to those of the ground "
-                             "(relative_intensity), which the C++ library cannot compute; use the "
-                             "Python package");
-  }
+/// Refuse classes that cannot be told from the extras.
+void check_classes(const std::string& model, const Config& config, Extras extras) {
   for (const ClassConfig& each : config.classes) {
     const std::string start = model + ": class " + each.name;
-    if (each.in_pieces) {
-      throw std::runtime_error(start + " is learned in pieces (piece_m), which the C++ library "
-                               "cannot join; use the Python package");
-    }
     if (extras.unknown && (each.name == kUnknownName || each.label == kUnknownLabel)) {
       throw std::runtime_error(start + " has the name or the label " +
                                std::to_string(kUnknownLabel) + " of unknown objects; change it in "
@@ -73,13 +66,17 @@ struct Segmenter::Parts {
     if (pillars.cells.empty()) return none;
     NetworkInput input = make_network_input(pillars, config.grid, config.sparse_levels);
     const Embeddings embeddings = network.infer(input, pillars.cells.size());
-    return assemble(points, pillars, cluster(embeddings, config), config);
+    Clusters clusters = cluster(embeddings, config);
+    if (config.has_pieces()) {
+      clusters = join_pieces(clusters, embeddings, input.centres_m, config);
+    }
+    return assemble(points, pillars, clusters, config);
   }
 };
 
 Segmenter::Segmenter(const std::string& model, int num_threads, Extras extras) {
   const ModelFiles files = read_model_files(model);
-  check_supported(model, files.config, extras);
+  check_classes(model, files.config, extras);
   parts_.reset(new Parts{files.config, extras, load_network(model, files, num_threads)});
 }
 
@@ -93,7 +90,11 @@ Result Segmenter::segment(const Point* points, std::size_t num_points) {
                              " points is too large; cut it into parts");
   }
   const Config& config = parts_->config;
-  const Pillars pillars = voxelize(points, num_points, config.grid);
+  Pillars pillars = voxelize(points, num_points, config.grid);
+  if (config.relative_intensity) {
+    const std::vector<Point> scaled = with_relative_intensity(points, num_points, pillars);
+    pillars = voxelize(scaled.data(), num_points, config.grid);
+  }
   Result result = parts_->find_known(points, pillars);
   if (parts_->extras.unknown) add_unknown(result, points, pillars, config);
   if (parts_->extras.ground) result.ground = find_ground(pillars, result.labels);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "boxes.hpp"
+#include "groups.hpp"
 
 namespace bev_instseg {
 namespace {
@@ -35,27 +36,6 @@ std::vector<Standing> count_standing(const Result& result, const Pillars& pillar
   }
   return found;
 }
-
-/// A union-find; the root of each group is its first pillar.
-class Groups {
- public:
-  explicit Groups(std::size_t count) : root_(count) {
-    for (std::size_t p = 0; p < count; ++p) root_[p] = static_cast<std::int32_t>(p);
-  }
-
-  std::int32_t find(std::int32_t p) {
-    while (root_[p] != p) p = root_[p] = root_[root_[p]];
-    return p;
-  }
-
-  void join(std::int32_t p, std::int32_t q) {
-    p = find(p), q = find(q);
-    root_[std::max(p, q)] = std::min(p, q);
-  }
-
- private:
-  std::vector<std::int32_t> root_;
-};
 
 /// Connect the standing pillars; two are connected if one of them reaches the other.
 Groups connect(const Pillars& pillars, const std::vector<std::int32_t>& standing,
@@ -126,7 +106,7 @@ void add_unknown(Result& result, const Point* points, const Pillars& pillars,
     const int number = num_known + static_cast<int>(g) + 1;
     const int class_index = static_cast<int>(config.classes.size());
     result.instances.push_back({number, class_index, kUnknownLabel, kUnknownName, 0.0f,
-                                grouped.num_points[g], boxes[g]});
+                                grouped.num_points[g], boxes[g], {}});
   }
 }
 

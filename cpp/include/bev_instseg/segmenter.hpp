@@ -20,6 +20,11 @@ struct Box {
   float x, y, z, length, width, height, yaw;  // centre and sides in metres, yaw in radians
 };
 
+/// A place on the course of a lane line or kerb, metres.
+struct Vertex {
+  float x, y, z;
+};
+
 constexpr int kGroundLabel = 40;   ///< Class of the ground in .label files, SemanticKITTI's road.
 constexpr int kUnknownLabel = 99;  ///< Class of unknown objects there, its other-object.
 constexpr const char* kUnknownName = "unknown";
@@ -40,6 +45,8 @@ struct Instance {
                      ///< for unknown objects, which have not been classified.
   int num_points;
   Box box;
+  std::vector<Vertex> course;  ///< The line through its points, in order, if its class is learned
+                               ///< in pieces, such as lane markings; else empty.
 };
 
 /// The objects of a sweep.
@@ -60,9 +67,9 @@ class Segmenter {
   /// @param model The .onnx, or the .xml with its .bin; the .json must be beside it.
   /// @param num_threads Number of threads of the network; 0 lets OpenVINO choose.
   /// @param extras What else to find.
-  /// @throws std::runtime_error A file cannot be read, is damaged or is not such a model, the model
-  ///     needs what this library cannot do, or one of its classes has the name or label of an
-  ///     extra. The message is one line with file, reason and remedy.
+  /// @throws std::runtime_error A file cannot be read, is damaged or is not such a model, or one of
+  ///     its classes has the name or label of an extra. The message is one line with file, reason
+  ///     and remedy.
   explicit Segmenter(const std::string& model, int num_threads = 0, Extras extras = {});
   ~Segmenter();
   Segmenter(Segmenter&&) noexcept;
