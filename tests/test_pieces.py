@@ -232,6 +232,21 @@ def test_a_course_of_a_single_point_is_that_point() -> None:
     np.testing.assert_array_equal(course(point), point[:, :3])
 
 
+def test_the_box_of_a_line_lies_along_it() -> None:
+    """Two groups of points 10 m apart, around which a square would fit an L-shape as well."""
+    rng = np.random.default_rng(0)
+    ends = np.array([[0.0, 0.0], [7.0, 7.0]])
+    xy = ends[rng.integers(2, size=40)] + rng.normal(0, 0.05, (40, 2))
+    points = np.column_stack([xy, np.zeros((40, 2))]).astype(np.float32)
+    one, box = np.ones(40, np.int32), np.float32([[3.5, 3.5, 0, 7, 7, 0, 0]])
+    line = Instances(one, np.zeros(1, np.int32), np.ones(1, np.float32), box, ("line",))
+    ((*_, length, width, _, yaw),) = with_courses(line, points, (True,)).boxes
+    assert length == pytest.approx(np.hypot(7, 7), abs=0.4)
+    assert width < 0.4
+    assert yaw == pytest.approx(np.pi / 4, abs=0.03)
+    np.testing.assert_array_equal(with_courses(line, points, (False,)).boxes, box)
+
+
 def test_courses_are_in_the_json_and_read_back() -> None:
     points = np.zeros((60, 4), np.float32)
     points[:, 0] = np.linspace(0, 12, 60)

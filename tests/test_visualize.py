@@ -1,5 +1,6 @@
 """Bird's-eye pictures, checked pixel by pixel, and the contents of the 3D views."""
 
+import dataclasses
 import itertools
 import os
 import time
@@ -24,6 +25,7 @@ from bev_instseg.visualize.bev_map import (
     fill_map,
     new_maps,
 )
+from bev_instseg.visualize.box_corners import EDGES
 from bev_instseg.visualize.camera import (
     EYE_M,
     FIELD_OF_VIEW_RAD,
@@ -174,16 +176,36 @@ def test_scene_without_points(colouring: Colouring) -> None:
     nothing = Instances(np.zeros(2, np.int32), *_parts(scene([], [])[1]), NAMES)
     made = make_scene(np.full((2, 4), np.nan, np.float32), nothing, colouring)
     assert made.xyz_m.shape == made.rgb.shape == made.box_rgb.shape == (0, 3)
-    assert made.edges_m.shape == (0, 12, 2, 3)
+    assert made.edges_m.shape == (0, 2, 3)
     assert made.texts == ()
 
 
 def test_edges_and_tops_of_boxes() -> None:
     points, instances = scene([[1, 2, 3, 4, 2, 6, 0]], [0])
     made = make_scene(points, instances)
-    lengths = np.linalg.norm(made.edges_m[0, :, 0] - made.edges_m[0, :, 1], axis=1)
+    lengths = np.linalg.norm(made.edges_m[:, 0] - made.edges_m[:, 1], axis=1)
     np.testing.assert_allclose(np.sort(lengths), [2] * 4 + [4] * 4 + [6] * 4)
     np.testing.assert_allclose(made.tops_m, [(1, 2, 6)])
+
+
+def test_lines_are_drawn_by_their_courses(tmp_path: Path) -> None:
+    """Seen from above, a quarter of a circle; its box would be a square."""
+    angles = np.linspace(0, np.pi / 2, 40)
+    course_m = np.column_stack([20 * np.cos(angles), 20 * np.sin(angles), 0 * angles])
+    points, instances = scene([[10, 10, 0, 20, 20, 0.2, 0], [-20, -20, 0, 4, 2, 1.5, 0]], [0, 1])
+    courses_m = (course_m.astype(np.float32), None)
+    instances = dataclasses.replace(instances, courses_m=courses_m)
+    made = make_scene(points, instances)
+    assert len(made.edges_m) == len(made.edge_rgb) == 39 + 12
+    np.testing.assert_array_equal(made.edges_m[:39, 1], courses_m[0][1:])
+    np.testing.assert_array_equal(made.edges_m[39:], box_corners(instances.boxes)[1, EDGES])
+    line = dataclasses.replace(instances.take(np.array([0])), labels=np.zeros(0, np.int32))
+    draw_bev(points[:0], line, tmp_path / "line.png", title="")
+    (panel,) = panels_of(tmp_path / "line.png")
+    x, y = where(panel, made.box_rgb[0] / 255).T
+    near = np.abs(np.hypot(x, y) - 20) < 0.3
+    assert near.sum() > 400
+    assert not (np.hypot(x - 20, y - 20) < 3).any()  # the corner of the box
 
 
 def test_camera_looks_forward_from_behind_the_sensor() -> None:

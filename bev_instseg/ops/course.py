@@ -6,13 +6,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.ops.boxes import principal_boxes
 from bev_instseg.structures import Float32, Instances
 
 STEP_M = 0.5  # points within one square of this size become one vertex
 
 
 def with_courses(instances: Instances, points: Float32, in_pieces: Sequence[bool]) -> Instances:
-    """Add the course of each instance whose class comes in pieces.
+    """Add the course of each instance whose class comes in pieces, and fit its box again.
+
+    Its box is along the principal axis: an L-shape fits cars.
 
     Args:
         instances: K objects.
@@ -22,11 +25,18 @@ def with_courses(instances: Instances, points: Float32, in_pieces: Sequence[bool
     Returns:
         The same objects with `Instances.courses_m`.
     """
+    lines = np.flatnonzero(np.asarray(in_pieces)[instances.classes])
+    number = np.zeros(len(instances) + 1, np.int32)
+    number[lines + 1] = np.arange(1, len(lines) + 1)
+    of_point = number[instances.labels]
+    on_line = of_point > 0
+    boxes = instances.boxes.copy()
+    boxes[lines] = principal_boxes(points[on_line, :3], of_point[on_line], len(lines))
     courses_m = tuple(
         course(points[instances.labels == number]) if in_pieces[kind] else None
         for number, kind in enumerate(instances.classes, 1)
     )
-    return replace(instances, courses_m=courses_m)
+    return replace(instances, boxes=boxes, courses_m=courses_m)
 
 
 def course(points: Float32) -> Float32:

@@ -150,7 +150,7 @@ def fill_map(axes: "Axes", content: MapContent) -> None:
 def draw_boxes(
     axes: "Axes", instances: Instances, width_pt: float, fills: Float | str = "none"
 ) -> None:
-    """Outline the boxes of instances in the colours of their classes.
+    """Outline the boxes of instances in the colours of their classes; of lines, draw the courses.
 
     Args:
         axes: A map, x up and y to the left.
@@ -158,12 +158,18 @@ def draw_boxes(
         width_pt: Width of the outlines.
         fills: (K, 4) RGBA 0..1 inside the boxes.
     """
-    from matplotlib.collections import PolyCollection
+    from matplotlib.collections import LineCollection, PolyCollection
 
-    colours = class_colours(instances.class_names)
-    corners = list(box_corners(instances.boxes)[:, :4, 1::-1])  # y, x
-    edges = [colours[c] for c in instances.classes]
-    axes.add_collection(PolyCollection(corners, facecolors=fills, edgecolors=edges, lw=width_pt))
+    colours = np.array(class_colours(instances.class_names))[instances.classes]
+    courses_m = instances.courses_m or (None,) * len(instances)
+    boxed = np.array([course_m is None for course_m in courses_m], bool)
+    corners = list(box_corners(instances.boxes[boxed])[:, :4, 1::-1])  # y, x
+    inside = fills if isinstance(fills, str) else fills[boxed]
+    axes.add_collection(
+        PolyCollection(corners, facecolors=inside, edgecolors=colours[boxed], lw=width_pt)
+    )
+    lines = [course_m[:, 1::-1] for course_m in courses_m if course_m is not None]
+    axes.add_collection(LineCollection(lines, colors=colours[~boxed], lw=width_pt))
 
 
 def _draw_rings(axes: "Axes", rings: Rings) -> None:

@@ -84,8 +84,8 @@ def point_cloud(scene: Scene3d) -> Any:
 
 
 def box_mesh(scene: Scene3d) -> Any:
-    """Return the boxes as a mesh of thin beams: lines are one pixel wide on most machines."""
-    ends = scene.edges_m.reshape(-1, 2, 3).astype(np.float64)
+    """Return boxes and courses as a mesh of thin beams: lines are a pixel wide on most machines."""
+    ends = scene.edges_m.astype(np.float64)
     along = ends[:, 1] - ends[:, 0]
     along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-6)
     side = np.cross(along, np.where(np.abs(along[:, 2:]) > 0.5, (1, 0, 0), (0, 0, 1)))
@@ -94,7 +94,7 @@ def box_mesh(scene: Scene3d) -> Any:
     ends += EDGE_WIDTH_M / 2 * along[:, None] * np.array([[-1], [1]])  # close the corners
     vertices = ends[:, :, None] + EDGE_WIDTH_M / 2 * ring[:, None]
     triangles = BEAM_TRIANGLES + 8 * np.arange(len(ends))[:, None, None]
-    rgb = np.repeat(scene.box_rgb / 255, 8 * scene.edges_m.shape[1], axis=0)
+    rgb = np.repeat(scene.edge_rgb / 255, 8, axis=0)
     return _mesh((vertices.reshape(-1, 3), triangles.reshape(-1, 3), rgb))
 
 

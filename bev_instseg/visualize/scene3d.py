@@ -35,6 +35,8 @@ class Scene3d:
         xyz_m: (N, 3) float32 points, all finite, sensor frame.
         rgb: (N, 3) uint8 colours of the points.
         corners_m: (K, 8, 3) float32 corners of the boxes, in the order of `box_corners`.
+        edges_m: (E, 2, 3) float32 ends of the boxes' edges, and of each part of a line's course.
+        edge_rgb: (E, 3) uint8 colours of these.
         box_rgb: (K, 3) uint8 colours of the boxes' classes.
         texts: K texts, such as "vehicle 0.93".
     """
@@ -42,13 +44,10 @@ class Scene3d:
     xyz_m: Float32
     rgb: UInt8
     corners_m: Float32
+    edges_m: Float32
+    edge_rgb: UInt8
     box_rgb: UInt8
     texts: tuple[str, ...]
-
-    @property
-    def edges_m(self) -> Float32:
-        """(K, 12, 2, 3) ends of the boxes' edges."""
-        return self.corners_m[:, EDGES]
 
     @property
     def tops_m(self) -> Float32:
@@ -67,11 +66,19 @@ def make_scene(points: Float32, instances: Instances, colouring: Colouring = "in
     """
     finite = np.isfinite(points).all(axis=1)
     points, labels = points[finite], instances.labels[finite]
+    corners_m = box_corners(instances.boxes)
+    edges_m = list(corners_m[:, EDGES])
+    for k, course_m in enumerate(instances.courses_m):
+        if course_m is not None:
+            edges_m[k] = np.stack([course_m[:-1], course_m[1:]], axis=1)
+    rgb = _to_bytes(class_rgb(instances.class_names)[instances.classes])
     return Scene3d(
         points[:, :3],
         point_colours(points, labels, instances, colouring),
-        box_corners(instances.boxes),
-        _to_bytes(class_rgb(instances.class_names)[instances.classes]),
+        corners_m,
+        np.concatenate([np.zeros((0, 2, 3), np.float32), *edges_m]),
+        np.repeat(rgb, [len(edges) for edges in edges_m], axis=0),
+        rgb,
         tuple(instance_texts(instances)),
     )
 

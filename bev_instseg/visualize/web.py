@@ -69,13 +69,12 @@ def web_page(points: Float32, instances: Instances, *, title: str) -> bytes:
                 visible=colouring == COLOURINGS[0],
             )
         rgb = np.round(
-            255 * srgb_to_linear(scene.box_rgb / 255)
+            255 * srgb_to_linear(scene.edge_rgb / 255)
         )  # viser expects linear RGB for lines
-        edges = scene.edges_m
         server.scene.add_line_segments(
             "/boxes",
-            edges.reshape(-1, 2, 3),
-            np.broadcast_to(rgb[:, None, None], edges.shape).reshape(-1, 2, 3).astype(np.uint8),
+            scene.edges_m,
+            np.repeat(rgb[:, None], 2, axis=1).astype(np.uint8),
             thickness=EDGE_WIDTH_M,
         )
         for k, (top, text) in enumerate(zip(scene.tops_m, scene.texts, strict=True), 1):

@@ -78,7 +78,8 @@ std::vector<std::size_t> select(const Clusters& clusters, const std::vector<int>
   return kept;
 }
 
-/// Fill in the courses of instances whose class is learned in pieces.
+/// Fill in the courses of instances whose class is learned in pieces, and fit their boxes again,
+/// along the principal axis: an L-shape fits cars.
 void add_courses(Result& result, const Point* points, const Config& config) {
   std::vector<std::vector<Point>> members(result.instances.size() + 1);
   for (std::size_t i = 0; i < result.labels.size(); ++i) {
@@ -87,8 +88,11 @@ void add_courses(Result& result, const Point* points, const Config& config) {
       members[label].push_back(points[i]);
     }
   }
+  const std::vector<Box> boxes = principal_boxes(points, result.labels, 0, members.size() - 1);
   for (Instance& one : result.instances) {
-    if (!members[one.number].empty()) one.course = course(members[one.number]);
+    if (members[one.number].empty()) continue;
+    one.course = course(members[one.number]);
+    one.box = boxes[one.number - 1];
   }
 }
 
@@ -112,7 +116,7 @@ Result assemble(const Point* points, const Pillars& pillars, const Clusters& clu
                                 found.name, scores[k], size[k], boxes[n], {}});
   }
   if (others.size() < kept.size()) renumber(result.labels, others, kept.size());
-  add_courses(result, points, config);
+  if (config.has_pieces()) add_courses(result, points, config);
   return result;
 }
 
