@@ -123,13 +123,14 @@ class Segmenter:
         unknown: bool = False,
         ground: bool = False,
     ) -> "Segmenter":
-        """Load the shipped network, which finds vehicles, pedestrians and cyclists.
+        """Load a shipped network for vehicles, pedestrians and cyclists, or one for lane lines.
 
         It comes as float weights for PyTorch and as an 8-bit model for the other runtimes.
 
         Args:
-            name: ``default``, for non-commercial use, or ``clean``, trained only on data that
-                allows commercial use; see the model card.
+            name: ``default``, for non-commercial use; ``clean``, trained only on data that allows
+                commercial use; or ``lanes``, for lane markings and kerbs, with such data, too. See
+                the model card.
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
             runtime: ``auto`` is torch on a GPU; on a CPU the fastest that is installed: openvino,

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Export shipped weights in 8 bits: sh scripts/quantize_shipped.sh default|clean DATA OUT
+# Export shipped weights in 8 bits: sh scripts/quantize_shipped.sh default|clean|lanes DATA OUT
 # DATA holds pandaset, and for `default` kitti, semantickitti and nuscenes, too. Only sweeps that
 # the weights were trained on are used, and simulated ones.
 set -eu

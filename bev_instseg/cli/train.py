@@ -177,8 +177,8 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--init",
         type=weights_file,
         metavar="NAME|WEIGHTS",
-        help=f"start from these weights (fine-tune): {' or '.join(PRETRAINED)} of the package, or "
-        "a file",
+        help=f"start from these weights (fine-tune): {', '.join(PRETRAINED)} (of the package), "
+        "or a file",
     )
     parser.add_argument(
         "--tensorboard",
