@@ -284,6 +284,11 @@ def test_pieces_are_joined_and_intensities_made_relative(assert_equal, tmp_path:
     assert assert_equal(model, sweeps) > 40
 
 
+def test_lanes_of_the_package(assert_equal) -> None:
+    sweeps = [demo(), *(simulate_sweep(seed, None)[0] for seed in range(3))]
+    assert assert_equal(pretrained_8_bit_model("lanes"), sweeps) > 10
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_voxelize_is_equal_to_the_bit(kernels: Path, tmp_path: Path, seed: int) -> None:
     points = noisy_demo(seed) if seed % 2 else random_sweep(seed)

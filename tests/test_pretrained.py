@@ -12,12 +12,15 @@ from bev_instseg import Segmenter, read_scan
 from bev_instseg.datasets.frames import list_frames
 from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.model_files import PRETRAINED, pretrained_8_bit_model, pretrained_weights
+from bev_instseg.simulate import simulate_sweep
 
 DEMO = ROOT / "demo"
 LICENCES = {
     "default": ("CC-BY-NC-SA-4.0", "Treat these weights as CC BY-NC-SA 4.0"),
     "clean": ("Apache-2.0", "licence | Apache-2.0"),
+    "lanes": ("Apache-2.0", 'Apache-2.0, with attribution to "PandaSet, Hesai and Scale AI"'),
 }
+OBJECTS, LINES = ["vehicle", "pedestrian", "cyclist"], ["marking", "kerb"]
 GOLDEN = {  # class: (TP, FP, FN), PQ
     "vehicle": ((19, 0, 0), 0.956),
     "pedestrian": ((6, 1, 0), 0.892),
@@ -30,7 +33,7 @@ def test_weights_come_with_their_hash_names_and_card(name: str) -> None:
     path = pretrained_weights(name)
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert card["class_names"] == ["vehicle", "pedestrian", "cyclist"]
+    assert card["class_names"] == (LINES if name == "lanes" else OBJECTS)
     assert path.stat().st_size < 8e6
     spdx, text = LICENCES[name]
     assert card["license"] == spdx
@@ -40,7 +43,7 @@ def test_weights_come_with_their_hash_names_and_card(name: str) -> None:
 
 
 def test_an_unknown_network_is_refused() -> None:
-    with pytest.raises(ValueError, match="no shipped weights 'cpu'; choose from default, clean"):
+    with pytest.raises(ValueError, match="'cpu'; choose from default, clean, lanes"):
         Segmenter.from_pretrained("cpu")
 
 
@@ -82,3 +85,16 @@ def test_objects_are_found_without_intensities() -> None:
     without = segmenter.segment(points)
     for index in range(3):
         assert (without.classes == index).sum() >= 0.8 * (usual.classes == index).sum()
+
+
+def test_kerbs_of_a_simulated_street_are_found_with_their_courses() -> None:
+    points, labels = simulate_sweep(7)
+    is_kerb = (labels & 0xFFFF) == 61
+    assert is_kerb.sum() > 1000
+    instances = Segmenter.from_pretrained("lanes", device="cpu").segment(points)
+    kerb = LINES.index("kerb")
+    found = np.isin(instances.labels, np.flatnonzero(instances.classes == kerb) + 1)
+    assert (found & is_kerb).sum() > 0.6 * is_kerb.sum()
+    longest = max(instances, key=lambda one: one.box[3])
+    steps_m = np.linalg.norm(np.diff(longest.course_m, axis=0), axis=1)
+    assert steps_m.sum() > 15
