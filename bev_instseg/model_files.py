@@ -13,7 +13,7 @@ from bev_instseg.exceptions import CheckpointError, ConfigError
 from bev_instseg.file_io import read_bytes, write_atomic
 
 FORMAT = "bev_instseg/1"
-PRETRAINED = ("default", "clean", "lanes")  # networks that come with the package; see the model card
+PRETRAINED = ("default", "clean", "lanes")  # networks of the package; see the model card
 EXPORTED_SUFFIXES = (".onnx", ".xml")  # of ONNX and of OpenVINO's own format
 SIDECAR_KEYS = ("format", "sha256", "network_sha256", "class_names", "config")
 

@@ -4,7 +4,10 @@ import itertools
 import math
 
 import numpy as np
+from scipy.sparse.csgraph import dijkstra, minimum_spanning_tree
+from scipy.spatial.distance import cdist
 
+from bev_instseg.ops.course import STEP_M
 from bev_instseg.ops.ground import OUTLIER_M, SLOPE, TILE_CELLS
 from bev_instseg.ops.ground_points import FOOT_M, GROUND_M, TALL_M
 from bev_instseg.ops.join import (
@@ -194,6 +197,21 @@ def piece_links(clusters, embeddings, xy_m):
             and max(asides) < min(limits)
         )
     return links
+
+
+def course(points):
+    """Return the vertices of an instance's course, with SciPy's trees and shortest ways."""
+    xyz = points[:, :3].astype(np.float64)
+    squares = np.floor(xyz[:, :2] / STEP_M)
+    vertices = np.array([xyz[(squares == s).all(1)].mean(0) for s in np.unique(squares, axis=0)])
+    tree = minimum_spanning_tree(cdist(vertices[:, :2], vertices[:, :2]))
+    start = dijkstra(tree, directed=False, indices=0).argmax()
+    distance, before = dijkstra(tree, directed=False, indices=start, return_predecessors=True)
+    way = [distance.argmax()]
+    while way[-1] != start:
+        way.append(before[way[-1]])
+    ends = vertices[way[0]].tolist(), vertices[way[-1]].tolist()
+    return vertices[way if ends[0] <= ends[1] else way[::-1]]
 
 
 def find_neighbours(cells, shape, step=1):

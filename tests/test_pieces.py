@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import reference
 import torch
 from numpy.typing import NDArray
-from reference import piece_links
 from scipy.sparse.csgraph import connected_components
 
 from bev_instseg.config import Config
@@ -113,7 +113,7 @@ def test_joining_agrees_with_the_reference() -> None:
             for _ in range(count)
         ]
         clusters, embeddings, xy = pieces(*lines)
-        links = piece_links(clusters, embeddings, xy)
+        links = reference.piece_links(clusters, embeddings, xy)
         group = connected_components(links, directed=False)[1]
         found = join_pieces(clusters, embeddings, xy, np.array([True, True]))
         np.testing.assert_array_equal(found.labels, np.append(0, group + 1)[clusters.labels])
@@ -225,6 +225,16 @@ def test_a_course_bridges_the_gaps_between_dashes_and_leaves_out_branches() -> N
     assert line[-1, 0] > 20.5
     assert (np.diff(line[:, 0]) > 0).all()
     np.testing.assert_allclose(line[:, 1], 2.1, atol=0.35)  # one vertex is shared with the branch
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("seed", range(20))
+def test_courses_agree_with_the_reference(seed: int) -> None:
+    """Crooked lines with gaps and branches."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0, rng.uniform(0.05, 1.5), (rng.integers(1, 400), 3)).astype(np.float32)
+    points = np.cumsum(steps * np.float32([1, 1, 0.01]), axis=0, dtype=np.float32)
+    np.testing.assert_allclose(course(points), reference.course(points), rtol=0, atol=1e-5)
 
 
 def test_a_course_of_a_single_point_is_that_point() -> None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bev_instseg.ops.boxes import principal_boxes
+from bev_instseg.ops.kernel import kernel
 from bev_instseg.structures import Float32, Instances
 
 STEP_M = 0.5  # points within one square of this size become one vertex
@@ -52,32 +52,55 @@ def course(points: Float32) -> Float32:
     Returns:
         (V, 3) float32 vertices in order, metres; the end with the smaller x, then y, comes first.
     """
-    from scipy.sparse.csgraph import minimum_spanning_tree  # not needed for other classes
-    from scipy.spatial.distance import cdist
-
     xyz = points[:, :3].astype(np.float64)
-    square, size = np.unique(
-        np.floor(xyz[:, :2] / STEP_M), axis=0, return_inverse=True, return_counts=True
-    )[1:]
-    sums = np.stack([np.bincount(square.ravel(), axis) for axis in xyz.T], axis=1)
+    column, row = np.floor(xyz[:, :2] / STEP_M).astype(np.int64).T
+    square = (column - column.min()) * (np.ptp(row) + 1) + row - row.min()
+    _, number, size = np.unique(square, return_inverse=True, return_counts=True)
+    sums = np.stack([np.bincount(number, axis) for axis in xyz.T], axis=1)
     vertices = sums / size[:, None]
-    tree = minimum_spanning_tree(cdist(vertices[:, :2], vertices[:, :2]))
-    start = int(_distances(tree, 0)[0].argmax())
-    distance, before = _distances(tree, start)
-    way = [int(distance.argmax())]
-    while way[-1] != start:
-        way.append(int(before[way[-1]]))
+    way = _longest_way(*vertices[:, :2].T)
     if tuple(vertices[way[0]]) > tuple(vertices[way[-1]]):
-        way.reverse()
+        way = way[::-1]
     line: Float32 = vertices[way].astype(np.float32)
     return line
 
 
-def _distances(
-    tree: NDArray[np.float64], start: int
-) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """Return the distance of each vertex from one of them, along the tree, and the one before."""
-    from scipy.sparse.csgraph import dijkstra
+@kernel
+def _longest_way(x, y):  # type: ignore[no-untyped-def]
+    """Return the vertices of the longest way through the tree of the smallest total length.
 
-    distance, before = dijkstra(tree, directed=False, indices=start, return_predecessors=True)
-    return distance, before
+    The tree grows from vertex 0 by the nearest vertex (Prim's method), so the parent of a vertex
+    has been reached before it. Its farthest vertex from any one is an end of the longest way.
+    """
+    count = len(x)
+    parent, length = np.zeros(count, np.int64), np.full(count, np.inf)  # of the edge to the parent
+    order, reached = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+    distance = np.zeros(count)  # from vertex 0 along the tree
+    for step in range(1, count):
+        last, nearest = int(order[step - 1]), -1
+        reached[last] = True
+        for v in range(count):
+            if reached[v]:
+                continue
+            direct = np.sqrt((x[v] - x[last]) ** 2 + (y[v] - y[last]) ** 2)
+            if direct < length[v]:
+                length[v], parent[v] = direct, last
+            if nearest < 0 or length[v] < length[nearest]:
+                nearest = v
+        order[step] = nearest
+        distance[nearest] = distance[parent[nearest]] + length[nearest]
+
+    start = int(np.argmax(distance))
+    away, before = np.full(count, -1.0), np.full(count, start)  # along the tree from there
+    away[start], v = 0.0, start
+    while v != 0:  # first the vertices between start and vertex 0, whose parents are farther
+        above = int(parent[v])
+        away[above], before[above] = away[v] + length[v], v
+        v = above
+    for own in order:
+        if away[own] < 0:
+            away[own], before[own] = away[parent[own]] + length[own], parent[own]
+    way = [int(np.argmax(away))]
+    while way[-1] != start:
+        way.append(int(before[way[-1]]))
+    return np.array(way)
