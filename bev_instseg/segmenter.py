@@ -129,8 +129,8 @@ class Segmenter:
 
         Args:
             name: ``default``, for non-commercial use; ``clean``, trained only on data that allows
-                commercial use; or ``lanes``, for lane markings and kerbs, with such data, too. See
-                the model card.
+                commercial use; or ``lanes``, for lane markings and kerbs, also trained only on such
+                data. See the model card.
             device: As for `Segmenter`.
             sparse_backend: As for `Segmenter`.
             runtime: ``auto`` is torch on a GPU; on a CPU the fastest that is installed: openvino,

@@ -13,21 +13,23 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 data=$1 out=$2 seconds=${3:-500} processes=${4:-$(($(nproc) > 3 ? $(nproc) - 2 : 1))}
 start=$(date +%s)
 mkdir -p "$out"
-for sequence in 00:600:61 01:300:62; do # sequence, sweeps, seed
-	IFS=: read -r name count seed <<-END
-	$sequence
-	END
-	[ -e "$data/claims/.made-$name" ] && continue
-	python3 "$root/tools/simulate.py" --out "$data/claims" --sequence "$name" --count "$count" \
-		--seed "$seed" --workers "$(nproc)" --overwrite
-	touch "$data/claims/.made-$name"
-done
+
+simulate() { # SEQUENCE COUNT SEED
+	[ -e "$data/claims/.made-$1" ] && return
+	python3 "$root/tools/simulate.py" --out "$data/claims" --sequence "$1" --count "$2" \
+		--seed "$3" --workers "$(nproc)" --overwrite
+	touch "$data/claims/.made-$1"
+}
+
+simulate 00 600 61
+simulate 01 300 62
 variants=
 for name in regression hinge fixed fixed_wide scalar elliptical centroid medoid box rough seed_one \
 	foreground_1 foreground_10; do
 	variants="$variants $root/configs/study/$name.yaml"
 done
 left=$((seconds - $(date +%s) + start))
+[ "$left" -gt 0 ] || { echo "no time left to train; run it again" >&2; exit 1; }
 for number in $(seq "$processes"); do
 	# shellcheck disable=SC2086 # one argument per variant
 	OMP_NUM_THREADS=1 timeout -s INT "$left" python3 "$root/tools/study.py" --data "$data" \

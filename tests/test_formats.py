@@ -635,6 +635,9 @@ IN_DEGREES = 'GEOGCS["NAD83",UNIT["degree",0.0174532925199433]]'
         (well_known_text(f'PROJCS["NY",{IN_DEGREES},UNIT["US foot",0.3048006096]]'), "feet"),
         (well_known_text('PROJCRS["NY",CS[Cartesian,2],LENGTHUNIT["foot", 0.3048]]'), "feet"),
         (well_known_text(IN_DEGREES), "degrees"),
+        (well_known_text(f'COMPD_CS["3D",{IN_DEGREES},VERT_CS["up",UNIT["metre",1]]]'), "degrees"),
+        (well_known_text('GEODCRS["WGS 84",CS[ellipsoidal,3]]'), "degrees"),
+        (well_known_text('GEODCRS["geocentric",CS[Cartesian,3],LENGTHUNIT["metre",1]]'), ""),
     ],
 )
 def test_las_that_says_that_it_is_not_in_metres_is_refused(

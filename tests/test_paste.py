@@ -50,7 +50,7 @@ GROUND_M = -1.7
 
 
 def paste(frame, height, cutout, rng, outside=NO_POINTS):
-    """Return the frame with the object, or None if there is no place for the object."""
+    """Return the frame with the object, or None if the object does not fit anywhere."""
     scene = Composition(frame, height)
     return scene.composed() if paste_module.paste(scene, cutout, rng, outside) else None
 

@@ -243,7 +243,7 @@ def test_a_course_of_a_single_point_is_that_point() -> None:
 
 
 def test_the_box_of_a_line_lies_along_it() -> None:
-    """Two groups of points 10 m apart, around which a square would fit an L-shape as well."""
+    """Two groups of points 10 m apart: an L-shape fits them at opposite corners of a square."""
     rng = np.random.default_rng(0)
     ends = np.array([[0.0, 0.0], [7.0, 7.0]])
     xy = ends[rng.integers(2, size=40)] + rng.normal(0, 0.05, (40, 2))

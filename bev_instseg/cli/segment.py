@@ -5,6 +5,8 @@ Examples:
   %(prog)s recordings --out results --sensor nuscenes --ply --view
   %(prog)s archive --out results --shard 1/4
   %(prog)s drive.mcap --out results --frame base_link
+  %(prog)s sweep.bin --out results --png --weights lanes
+      lane markings and kerbs instead; the .json has the course of each
 
 INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats of sweeps: .bin
 (float32; the columns are inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. The

@@ -25,6 +25,8 @@ GEO_KEYS, WELL_KNOWN_TEXT = 34735, 2112  # ids of the records that describe the 
 MODEL_TYPE_KEY, GEOGRAPHIC = 1024, 2
 LENGTH_UNIT_KEYS = (3076, 4099)  # of x and y, and of z
 FEET = {9002, 9003}  # international and US survey feet
+GEOGRAPHIC_TEXT = re.compile(r"GEOG(RAPHIC)?(CS|CRS)|CS\s*\[\s*ellipsoidal")
+PROJECTED_TEXT = re.compile(r"PROJ(ECTED)?(CS|CRS)")
 LAYERED = 3  # compressor of point formats 6 to 10: the fields of a chunk lie one after the other
 VARIABLE_CHUNKS = 0xFFFFFFFF
 CHUNK_OFFSET_BYTES = 8
@@ -103,7 +105,7 @@ def _check_unit(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> No
     """Refuse coordinates that are not in metres, if the file names their unit.
 
     GeoTIFF keys have codes for units. Well-known text has names and factors; a geographic
-    coordinate system, which is in degrees, may also be the base of a projected one.
+    coordinate system is in degrees, unless it is only the base of a projected one.
     """
     for user, record_id, content in _records(data, header_bytes, num_vlrs):
         if user != b"LASF_Projection":
@@ -118,9 +120,9 @@ def _check_unit(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> No
                 unit = "degrees"
         elif record_id == WELL_KNOWN_TEXT:
             text = content.decode("utf-8", "replace")
-            lengths = re.findall(r'UNIT\s*\[\s*"[^"]*"\s*,\s*(0\.304[0-9]*)', text)
-            unit = "feet" if lengths else ""
-            if text.lstrip().startswith(("GEOGCS", "GEOGCRS", "GEODCRS")):
+            if re.search(r'UNIT\s*\[\s*"[^"]*"\s*,\s*0\.304', text):
+                unit = "feet"
+            if GEOGRAPHIC_TEXT.search(text) and not PROJECTED_TEXT.search(text):
                 unit = "degrees"
         if unit:
             raise ValueError(f"its coordinate system is in {unit}; convert it to metres")

@@ -26,17 +26,17 @@ def with_courses(instances: Instances, points: Float32, in_pieces: Sequence[bool
         The same objects with `Instances.courses_m`.
     """
     lines = np.flatnonzero(np.asarray(in_pieces)[instances.classes])
-    number = np.zeros(len(instances) + 1, np.int32)
-    number[lines + 1] = np.arange(1, len(lines) + 1)
-    of_point = number[instances.labels]
-    on_line = of_point > 0
+    line_of = np.zeros(len(instances) + 1, np.int32)
+    line_of[lines + 1] = np.arange(1, len(lines) + 1)
+    labels = line_of[instances.labels]
+    on_line = labels > 0
+    labels, xyz = labels[on_line], points[on_line, :3]
     boxes = instances.boxes.copy()
-    boxes[lines] = principal_boxes(points[on_line, :3], of_point[on_line], len(lines))
-    courses_m = tuple(
-        course(points[instances.labels == number]) if in_pieces[kind] else None
-        for number, kind in enumerate(instances.classes, 1)
-    )
-    return replace(instances, boxes=boxes, courses_m=courses_m)
+    boxes[lines] = principal_boxes(xyz, labels, len(lines))
+    courses_m: list[Float32 | None] = [None] * len(instances)
+    for line, row in enumerate(lines, 1):
+        courses_m[row] = course(xyz[labels == line])
+    return replace(instances, boxes=boxes, courses_m=tuple(courses_m))
 
 
 def course(points: Float32) -> Float32:
