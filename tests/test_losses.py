@@ -246,9 +246,17 @@ def test_phi_of_extreme_bandwidths_stays_in_range(scale: float) -> None:
     assert phi.max() <= 1
 
 
+def hinge_of_rows(scores: Tensor, truth: Tensor) -> Tensor:
+    """Return the Lovász hinge of (K, M) scores, passed as pairs in no particular order."""
+    order = torch.from_numpy(np.random.default_rng(0).permutation(scores.numel()))
+    owner = torch.arange(len(scores)).repeat_interleave(scores.shape[1])
+    pairs = (values.flatten()[order] for values in (scores, truth, owner))
+    return lovasz_hinge(*pairs, len(scores))
+
+
 def test_lovasz_hinge_of_a_perfect_frame_is_zero() -> None:
     truth = torch.tensor([[True, True, False], [False, False, True]])
-    assert lovasz_hinge(truth.double() * 2 - 1, truth).item() == 0
+    assert hinge_of_rows(truth.double() * 2 - 1, truth).item() == 0
 
 
 def test_lovasz_hinge_of_confident_predictions_is_twice_one_minus_iou() -> None:
@@ -256,7 +264,7 @@ def test_lovasz_hinge_of_confident_predictions_is_twice_one_minus_iou() -> None:
     truth = torch.tensor([[1, 1, 1, 0, 0, 0], [1, 0, 0, 0, 0, 0]]).bool()
     found = torch.tensor([[1, 1, 0, 1, 0, 0], [0, 1, 0, 0, 0, 0]]).bool()
     expected = 2 * ((1 - 2 / 4) + (1 - 0)) / 2
-    assert lovasz_hinge(found.double() * 2 - 1, truth).item() == pytest.approx(expected)
+    assert hinge_of_rows(found.double() * 2 - 1, truth).item() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("members", [0, 1, 4, 9])
@@ -266,8 +274,18 @@ def test_lovasz_hinge_is_the_lovasz_extension(members: int) -> None:
     scores[0] = np.round(scores[0])  # equal errors
     truth = rng.permuted(np.tile(np.arange(9) < members, (6, 1)), axis=1)
     expected = np.mean([lovasz_reference(*row) for row in zip(scores, truth, strict=True)])
-    actual = lovasz_hinge(torch.from_numpy(scores), torch.from_numpy(truth))
+    actual = hinge_of_rows(torch.from_numpy(scores), torch.from_numpy(truth))
     assert actual.item() == pytest.approx(expected)
+
+
+def test_lovasz_hinge_of_pairs_that_are_left_out() -> None:
+    """A pillar beyond the object whose logit is -1 or less has no effect."""
+    scores = torch.tensor([[0.5, -1.0, 0.2, -3.0], [-1.0, 0.9, -1.0, 0.1]]).double()
+    truth = torch.tensor([[1, 0, 0, 0], [0, 1, 0, 1]]).bool()
+    kept = truth | (scores > -1)
+    few = lovasz_hinge(scores[kept], truth[kept], torch.nonzero(kept)[:, 0], 2)
+    assert few.item() == pytest.approx(hinge_of_rows(scores, truth).item())
+    assert few.item() > 0
 
 
 def test_smoothness_is_the_variance_within_objects() -> None:  # eq. 10
@@ -316,7 +334,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
         (lambda e, c: hinge_loss(e, c, OWNER, 0.5), (random(3, 2), random(2, 2, seed=1))),
         (membership, (random(4, 2), random(2, 2, seed=1), random(2, 3, seed=2))),
         (lambda v: mean_per_object(v, OWNER, 2), (random(3, 2),)),
-        (lambda s: lovasz_hinge(s, torch.arange(10).view(2, 5) % 3 == 0), (random(2, 5),)),
+        (lambda s: hinge_of_rows(s, torch.arange(10).view(2, 5) % 3 == 0), (random(2, 5),)),
         (lambda s: smoothness_loss(s, OWNER, 2), (random(3, 3),)),
         (
             lambda s: seed_loss(s, random(3).detach(), OWNER, (2.0, 3.0)),
