@@ -177,3 +177,12 @@ def test_tables_show_mean_and_standard_deviation() -> None:
     assert "| other   |           - |" in quality_table(scores)
     assert size_table(scores).splitlines()[2].split("|")[2].strip() == "30.0"
     assert "(3)" in size_table(scores).splitlines()[0]
+
+
+def test_differences_are_taken_with_the_same_seed() -> None:
+    scores = {
+        "base": [run_scores(0.5, 0.3), run_scores(0.7, None)],
+        "better": [run_scores(0.52, 0.2), run_scores(0.74, 0.4)],
+    }
+    assert quality_table(scores, "base").splitlines()[2:] == ["| better - base |  +3.0 ± 1.4 |"]
+    assert size_table(scores, "base").splitlines()[2].split("|")[2].strip() == "-10.0"

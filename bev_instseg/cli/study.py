@@ -17,7 +17,8 @@ times: each process takes runs that no other is working on.
 Files in --out:
   VARIANT-SEED/   the run, as written by bev-instseg train, and its scores.json
   study.json      the scores of all runs
-  study.md        the tables: mean and standard deviation over the seeds
+  study.md        the tables: mean and standard deviation over the seeds, also of the difference
+                  to base with the same seed
   study.png       quality by object size, one dot per run
 """
 
@@ -110,6 +111,9 @@ def report(scores: "dict[str, list[Scores]]", out: Path) -> None:
     from bev_instseg.study.report import draw_study, quality_table, size_table
 
     text = f"{quality_table(scores)}\n\nBy length of the object:\n\n{size_table(scores)}\n"
+    if len(scores) > 1:
+        text += f"\nDifference to {BASE} with the same seed:\n\n{quality_table(scores, BASE)}\n"
+        text += f"\n{size_table(scores, BASE)}\n"
     print(f"\n{text}")
     write_atomic(out / "study.md", text.encode())
     write_atomic(out / "study.json", (json.dumps(scores, indent=1) + "\n").encode())

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bev_instseg.study.run import Scores
 from bev_instseg.study.sizes import SIZES
@@ -12,36 +13,39 @@ from bev_instseg.tables import markdown_table
 BY_VARIANT = Mapping[str, Sequence[Scores]]  # the scores of each seed
 
 
-def quality_table(scores: BY_VARIANT) -> str:
+def quality_table(scores: BY_VARIANT, minus: str = "") -> str:
     """Format PQ by source and class, in percent: a row per variant, mean ± standard deviation.
 
     Args:
-        scores: Scores of the same sources and classes.
+        scores: Scores of the same sources, classes and seeds.
+        minus: A variant; its PQ with the same seed is subtracted from that of each other variant.
+            All variants see the same windows, so the difference varies less than PQ itself.
     """
     sources = next(iter(scores.values()))[0]["sources"]
     columns = [(name, kind) for name, found in sources.items() for kind in found["per_class"]]
-    header = ["variant", *(f"{name} {kind}" for name, kind in columns)]
-    rows = [
-        [variant, *(_cell([_pq(run, *column) for run in runs]) for column in columns)]
+    values = {
+        variant: np.array([[_pq(run, *column) for column in columns] for run in runs])
         for variant, runs in scores.items()
-    ]
-    return markdown_table([header, *rows])
+    }
+    return _table([f"{name} {kind}" for name, kind in columns], values, minus)
 
 
-def size_table(scores: BY_VARIANT) -> str:
+def size_table(scores: BY_VARIANT, minus: str = "") -> str:
     """Format PQ by length of the object on the first source, in percent.
 
     Args:
         scores: As for `quality_table`.
+        minus: As for `quality_table`.
     """
     first = next(iter(next(iter(scores.values()))[0]["sources"]))
     some = next(iter(scores.values()))[0]["sources"][first]["per_size"]
-    header = ["variant", *(f"{size} ({some[size]['tp'] + some[size]['fn']})" for size in SIZES)]
-    rows = [
-        [variant, *(_cell([_size_pq(run, first, size) for run in runs]) for size in SIZES)]
+    values = {
+        variant: np.array([[_size_pq(run, first, size) for size in SIZES] for run in runs])
         for variant, runs in scores.items()
-    ]
-    return markdown_table([header, *rows])
+    }
+    return _table(
+        [f"{size} ({some[size]['tp'] + some[size]['fn']})" for size in SIZES], values, minus
+    )
 
 
 def draw_study(scores: BY_VARIANT, path: Path) -> None:
@@ -85,8 +89,22 @@ def _number(value: float | None) -> float:
     return np.nan if value is None else value
 
 
-def _cell(values: Sequence[float]) -> str:
-    known = 100 * np.array(values)[~np.isnan(values)]
+def _table(header: Sequence[str], values: Mapping[str, NDArray[np.float64]], minus: str) -> str:
+    """Return a table of (seeds, columns) values of each variant, minus those of one of them."""
+    if minus:
+        values = {
+            f"{variant} - {minus}": own - values[minus]
+            for variant, own in values.items()
+            if variant != minus
+        }
+    sign = "+" if minus else ""
+    rows = [[name, *(_cell(column, sign) for column in own.T)] for name, own in values.items()]
+    return markdown_table([["variant", *header], *rows])
+
+
+def _cell(values: NDArray[np.float64], sign: str) -> str:
+    known = 100 * values[~np.isnan(values)]
     if not len(known):
         return "-"
-    return f"{known.mean():.1f} ± {known.std(ddof=1):.1f}" if len(known) > 1 else f"{known[0]:.1f}"
+    mean = f"{known.mean():{sign}.1f}"
+    return f"{mean} ± {known.std(ddof=1):.1f}" if len(known) > 1 else mean
