@@ -18,7 +18,7 @@ Equation   Content                                           Where
 `batch_losses` puts them together. Every loss is a mean over the objects or judged pillars of a
 frame, then over frames, so that a batch split over processes gives the same numbers. Pillars that
 are not judged have no effect. All frames of a batch are computed at once, since a GPU would otherwise
-wait for the hundred small operations of each frame; it waits once, for the number of pairs of an
+wait for the hundred small operations of each frame; it waits only for the number of pairs of an
 object and a pillar near it.
 """
 
@@ -122,12 +122,12 @@ def membership(centre_m: Tensor, object_centre_m: Tensor, precision: Tensor) -> 
     Returns:
         (K, M) in 0..1.
     """
-    return torch.exp(-0.5 * _squared_distance(centre_m, object_centre_m, precision))
+    return torch.exp(-0.5 * _squared_distance(*centre_m.unbind(-1), object_centre_m, precision))
 
 
-def _squared_distance(centre_m: Tensor, object_centre_m: Tensor, precision: Tensor) -> Tensor:
+def _squared_distance(x: Tensor, y: Tensor, object_centre_m: Tensor, precision: Tensor) -> Tensor:
     """Return the (K, M) squared distances from each centre in units of its bandwidth."""
-    dx, dy = (centre_m - object_centre_m[:, None]).unbind(-1)
+    dx, dy = x - object_centre_m[:, :1], y - object_centre_m[:, 1:]
     xx, xy, yy = (entry[:, None] for entry in precision.unbind(-1))
     return xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy
 
@@ -361,17 +361,28 @@ def _lovasz_loss(
     Pillars beyond an object with phi below `NEGLIGIBLE_PHI` are left out: all together they would
     add at most twice that to its loss, and they are nearly all.
     """
-    owner = torch.full_like(targets.judged, -1).index_copy(0, targets.on_object, targets.owner)
-    number = torch.arange(len(targets.classes), device=centre_m.device)[:, None]
     with torch.no_grad():
-        place = torch.arange(targets.max_frame_count, device=centre_m.device)
-        valid = place < targets.frame_count[:, None]
-        row = torch.where(valid, targets.frame_start[:, None] + place, 0)
-        points_m = centre_m.index_select(0, row.flatten()).view(*row.shape, 2)
-        distance = _squared_distance(points_m, object_centre_m, precision)
-        near = distance < -2 * math.log(NEGLIGIBLE_PHI)
-        pair = torch.nonzero(valid & (near | (owner[row] == number)))
-    of, row = pair[:, 0], row[pair[:, 0], pair[:, 1]]
-    own = object_centre_m.index_select(0, of), precision.index_select(0, of)
-    phi = membership(centre_m.index_select(0, row)[:, None], *own)[:, 0]
-    return lovasz_hinge(2 * phi - 1, owner[row] == of, of, len(number), targets.object_weight)
+        of, row = _others_nearby(centre_m, object_centre_m, precision, targets)
+    members = torch.arange(len(of) + len(targets.owner), device=of.device) >= len(of)
+    of, row = torch.cat([of, targets.owner]), torch.cat([row, targets.on_object])
+    each = object_centre_m.index_select(0, of), precision.index_select(0, of)
+    phi = membership(centre_m.index_select(0, row)[:, None], *each)[:, 0]
+    return lovasz_hinge(2 * phi - 1, members, of, len(targets.classes), targets.object_weight)
+
+
+def _others_nearby(
+    centre_m: Tensor, object_centre_m: Tensor, precision: Tensor, targets: BatchTargets
+) -> tuple[Tensor, Tensor]:
+    """Return the pairs of an object and a judged pillar beyond it whose phi is not negligible."""
+    start, frame = targets.frame_start.unique_consecutive(return_inverse=True)
+    rows = start[:, None] + torch.arange(targets.max_frame_count, device=start.device)
+    rows = rows.clamp_max(len(centre_m) - 1)  # those of the next frame are taken out below
+    x, y = (axis[rows].index_select(0, frame) for axis in centre_m.unbind(-1))
+    distance = _squared_distance(x, y, object_centre_m, precision)
+    of, place = torch.nonzero(distance < -2 * math.log(NEGLIGIBLE_PHI)).unbind(1)
+    row = targets.frame_start[of] + place
+    own_frame = place < targets.frame_count[of]
+    of, row = of[own_frame], row[own_frame]
+    owner = torch.full_like(targets.judged, -1).index_copy(0, targets.on_object, targets.owner)
+    beyond = owner[row] != of
+    return of[beyond], row[beyond]
