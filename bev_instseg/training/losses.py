@@ -17,9 +17,9 @@ Equation   Content                                           Where
 
 `batch_losses` puts them together. Every loss is a mean over the objects or judged pillars of a
 frame, then over frames, so that a batch split over processes gives the same numbers. Pillars that
-are not judged have no effect. All frames of a batch are computed at once, since a GPU would otherwise
-wait for the hundred small operations of each frame; it waits only for the number of pairs of an
-object and a pillar near it.
+are not judged have no effect. All frames of a batch are computed at once, since a GPU would
+otherwise wait for the hundred small operations of each frame; it waits only for the number of pairs
+of an object and a pillar near it.
 """
 
 import math
