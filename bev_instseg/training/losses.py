@@ -122,7 +122,8 @@ def membership(centre_m: Tensor, object_centre_m: Tensor, precision: Tensor) -> 
     Returns:
         (K, M) in 0..1.
     """
-    return torch.exp(-0.5 * _squared_distance(*centre_m.unbind(-1), object_centre_m, precision))
+    x, y = centre_m.unbind(-1)
+    return torch.exp(-0.5 * _squared_distance(x, y, object_centre_m, precision))
 
 
 def _squared_distance(x: Tensor, y: Tensor, object_centre_m: Tensor, precision: Tensor) -> Tensor:
@@ -374,7 +375,7 @@ def _others_nearby(
     centre_m: Tensor, object_centre_m: Tensor, precision: Tensor, targets: BatchTargets
 ) -> tuple[Tensor, Tensor]:
     """Return the pairs of an object and a judged pillar beyond it whose phi is not negligible."""
-    start, frame = targets.frame_start.unique_consecutive(return_inverse=True)
+    start, frame = torch.unique_consecutive(targets.frame_start, return_inverse=True)
     rows = start[:, None] + torch.arange(targets.max_frame_count, device=start.device)
     rows = rows.clamp_max(len(centre_m) - 1)  # those of the next frame are taken out below
     x, y = (axis[rows].index_select(0, frame) for axis in centre_m.unbind(-1))
