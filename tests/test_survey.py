@@ -541,6 +541,16 @@ def test_sentinels_are_counted_and_ignored(tmp_path: Path, share: float, sentine
     )
 
 
+def test_maps_and_several_sweeps_together_are_reported(tmp_path: Path) -> None:
+    points = street()
+    many = np.tile(points, (800_000 // len(points) + 1, 1))
+    many[:, :3] += np.random.default_rng(4).normal(0, 0.02, (len(many), 3))
+    (notice,) = read(tmp_path, many).notices
+    assert "more points within 50 m than any sensor measures in a sweep" in notice
+    many[: len(many) // 10, 0] += 200  # the others could be a sweep
+    assert read(tmp_path, many).notices == ()
+
+
 def test_a_sweep_of_nothing_but_sentinels_is_refused(tmp_path: Path) -> None:
     points = street()
     points[:, :3] = 1e30

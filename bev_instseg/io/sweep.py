@@ -21,6 +21,11 @@ USUAL_HEIGHT_M = 1.7  # of a sensor on a car's roof
 MAX_STEP_M = 0.05  # with coarser coordinates, objects on the road blur
 MAX_CLIPPED_SHARE = 0.001  # of the intensities; if more are clipped, a notice says so
 MUCH_LARGER = 100.0  # than intensities of 0..1
+NEAR_M, MAX_NEAR = 50.0, 800_000  # no sensor measures more points this near in a sweep
+DENSE = (
+    f"more points within {NEAR_M:g} m than any sensor measures in a sweep: the network was trained "
+    "on single sweeps, and misses objects in maps or several sweeps together"
+)
 NO_INTENSITY = "no intensity: set to 0"
 
 
@@ -215,6 +220,8 @@ def _tidy(
     notices += check_units(path, xyz, num_possible, num_far)
     if num_far:
         notices.append(f"{num_far} of {len(points)} points are over 9 km away: they get no label")
+    if _count_near(points) > MAX_NEAR:
+        notices.append(DENSE)
     return tuple(notices)
 
 
@@ -257,6 +264,13 @@ def _count_far(values: NDArray[np.floating], points: NDArray[np.float32]) -> tup
     size_m[(values[:, :3] == 0).all(axis=1)] = np.inf  # missing returns, moved
     num_far = np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf))
     return int(np.count_nonzero(size_m < MAX_RANGE_M)), int(num_far)
+
+
+def _count_near(points: NDArray[np.float32]) -> int:
+    """Return the number of points within `NEAR_M`, or an upper limit if that is plausible."""
+    if len(points) <= MAX_NEAR:
+        return len(points)
+    return int(np.count_nonzero(np.hypot(points[:, 0], points[:, 1]) < NEAR_M))
 
 
 def _has_returns(values: NDArray[np.floating]) -> bool:
