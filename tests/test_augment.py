@@ -143,6 +143,19 @@ def test_three_of_four_windows_are_around_objects_with_classes_drawn_evenly():
     np.testing.assert_allclose(hits / 300, [0.375, 0.375, 0.25], atol=0.09)
 
 
+def test_long_objects_attract_more_windows_by_the_square_of_their_length():
+    """A lorry of 12 m counts as much as four cars, whatever their length."""
+    ends = [(20, 12), (20, 24), *((-20, y) for y in (20, 21, -20, -24))]
+    points = [[*end, 0, 0] for end in ends]
+    frame = frame_of(points, [1, 1, 2, 2, 3, 3], [CAR] * 3, np.zeros((3, 2)))
+    train = TrainConfig(window_cells=32, object_windows=1.0)
+    hits = np.zeros(2)
+    for seed in range(300):
+        window = random_window(frame, GRID, train, 8, generator(seed))
+        hits += [window.x_range_m[1] > 0, window.x_range_m[0] < 0]
+    np.testing.assert_allclose(hits / 300, [4 / 6, 2 / 6], atol=0.08)
+
+
 def test_unlabelled_objects_and_objects_off_the_grid_attract_no_window():
     points = [[20, 20, 0, 0], [-20, 20, 0, 0], [60, 0, 0, 0], [20, -20, 0, 0]]
     frame = frame_of(points, [1, 2, 3, 0], [CAR] * 3, np.zeros((3, 2)), [0, 0, 1, 1])

@@ -12,6 +12,7 @@ from bev_instseg.ops.voxelize import on_grid
 from bev_instseg.structures import Float32, Frame
 
 STRIPE_DEG = (0.3, 0.6)  # height of a stripe: about the angle between two beams
+LONG_M, LONGEST_M = 6.0, 18.0  # hardly any car is longer than the one, or lorry than the other
 MAP_STEPS = 8  # pieces of a random intensity map
 
 
@@ -58,6 +59,9 @@ def random_window(
 ) -> BEVGrid:
     """Return a square window of the grid, around an object or around any labelled point.
 
+    The object's class is drawn first, then the object. Lorries and buses are rarer than cars and
+    harder to learn: between `LONG_M` and `LONGEST_M`, the chance grows as the square of the length.
+
     Args:
         frame: The points to choose from.
         grid: The whole grid.
@@ -74,7 +78,10 @@ def random_window(
     present = np.unique(owner[owner > 0])
     if len(present) and rng.random() < train.object_windows:
         kind = rng.choice(np.unique(frame.classes[present - 1]))
-        chosen = rng.choice(present[frame.classes[present - 1] == kind])
+        candidates = present[frame.classes[present - 1] == kind]
+        length_m = [_length_m(frame.points[inside[owner == k], :2]) for k in candidates]
+        weight = np.square(np.clip(length_m, LONG_M, LONGEST_M))
+        chosen = rng.choice(candidates, p=weight / weight.sum())
         inside = inside[owner == chosen]
     if not len(inside):
         return grid.window((nx - cells) // 2, (ny - cells) // 2, cells, cells)
@@ -84,6 +91,11 @@ def random_window(
         middle = (value - low) / grid.cell_m - cells * rng.uniform(0.2, 0.8)
         start.append(int(np.clip(round(middle / stride) * stride, 0, n - cells)))
     return grid.window(start[0], start[1], cells, cells)
+
+
+def _length_m(xy: Float32) -> float:
+    """Return the diagonal of the rectangle around (N, 2) points, along the axes."""
+    return float(np.hypot(*np.ptp(xy, axis=0)))
 
 
 def thin_beams(frame: Frame, config: AugmentConfig, rng: np.random.Generator) -> Frame:
