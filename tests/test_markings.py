@@ -18,7 +18,7 @@ SENSOR = replace(HDL64, azimuths=600, range_noise_m=0.0)
 
 
 def scene(seed: int) -> StreetScene:
-    return random_scene(np.random.default_rng(seed), SENSOR.height_m, kind=ARTERIAL)
+    return random_scene(np.random.default_rng(seed), SENSOR.height_m, kinds=[ARTERIAL])
 
 
 def plan_coordinates(street: StreetScene, points: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -51,7 +51,7 @@ def test_wear_takes_paint_away() -> None:
 
 def test_paint_is_on_the_road_and_a_line_is_a_line() -> None:
     num_lines = 0
-    for seed in range(4):
+    for seed in range(6):
         street = scene(seed)
         points, labels = measure(street, SENSOR, np.random.default_rng(seed))
         uv = plan_coordinates(street, points)

@@ -19,6 +19,7 @@ from bev_instseg.simulate.markings import KERB, LANE_MARKING
 from bev_instseg.simulate.meshes import fitted
 from bev_instseg.simulate.people import pedestrian
 from bev_instseg.simulate.street_builder import PERSON, StreetBuilder
+from bev_instseg.simulate.street_kinds import OLD_TOWN, YARD
 from bev_instseg.simulate.street_plan import StreetPlan
 from bev_instseg.simulate.vehicles import car
 
@@ -299,6 +300,18 @@ def test_the_command_writes_the_simulated_sweeps(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_scan(sweep), points)
         np.testing.assert_array_equal(read_labels(truth, len(points)), labels)
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 4
+
+
+def test_the_command_draws_from_the_given_kinds_of_street(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--count", "1", "--azimuths", "50", "--streets"]
+    assert simulate.main(["--out", str(tmp_path), *options, "industrial", "old_town"]) == 0
+    points, _ = simulate_sweep((0, 0, 0), replace(HDL64, azimuths=50), kinds=[YARD, OLD_TOWN])
+    np.testing.assert_array_equal(read_scan(frame_paths(tmp_path, "00", 0)[0]), points)
+    with pytest.raises(SystemExit, match="2"):
+        simulate.main(["--out", str(tmp_path / "other"), *options, "motorway"])
+    assert "invalid choice: 'motorway'" in capsys.readouterr().err
 
 
 def test_the_command_keeps_existing_files(

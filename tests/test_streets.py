@@ -66,7 +66,7 @@ from bev_instseg.simulate.street_builder import (
     StreetBuilder,
     StreetScene,
 )
-from bev_instseg.simulate.street_kinds import KINDS, RESIDENTIAL, StreetKind
+from bev_instseg.simulate.street_kinds import KINDS, RESIDENTIAL, StreetKind, random_kind
 from bev_instseg.simulate.street_plan import StreetPlan
 from bev_instseg.simulate.surroundings import Group, Parts
 from bev_instseg.simulate.two_wheelers import BICYCLE, MOTORCYCLE, leaning_bicycle, parked_row
@@ -255,7 +255,7 @@ def streets() -> dict[str, Census]:
 
 def take_census(kind: StreetKind) -> Census:
     scenes = [
-        random_scene(np.random.default_rng((seed, 9)), HDL64.height_m, kind=kind)
+        random_scene(np.random.default_rng((seed, 9)), HDL64.height_m, kinds=[kind])
         for seed in range(STREETS_PER_KIND)
     ]
     things = dict.fromkeys(THINGS, 0.0)
@@ -293,10 +293,11 @@ def separate(bodies: list[NDArray[np.float64]]) -> NDArray[np.bool_]:
 
 def test_every_kind_of_street_is_drawn_by_its_share() -> None:
     rng = np.random.default_rng(0)
-    drawn = [StreetKind.random(rng).name for _ in range(2000)]
+    drawn = [random_kind(rng).name for _ in range(2000)]
     total = sum(kind.share for kind in KINDS)
     for kind in KINDS:
         assert abs(drawn.count(kind.name) / 2000 - kind.share / total) < 0.03
+    assert {random_kind(rng, KINDS[1:3]).name for _ in range(50)} == {"old town", "plaza"}
 
 
 def test_the_documents_name_every_kind_with_its_share() -> None:

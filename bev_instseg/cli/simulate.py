@@ -7,6 +7,8 @@ Examples:
       2000 full sweeps for training, as a second sequence in the same folder
   %(prog)s --out sim --count 500 --sequence 2 --sensor any --layouts label_2.tar.gz
       a random sensor for each sweep, road users placed as in KITTI's label files
+  %(prog)s --out sim --count 500 --sequence 3 --streets arterial industrial
+      main roads and industrial areas, with many lorries
   %(prog)s --out drives --count 3 --frames 30
       three sequences of 30 consecutive sweeps: traffic, people and the sensor move
 
@@ -44,7 +46,10 @@ from bev_instseg.datasets.semantickitti import frame_paths
 from bev_instseg.simulate import SENSOR_MODELS, SensorConfig, read_layouts, write_sweep
 from bev_instseg.simulate.sensor_models import MODELS_BY_MAKER
 from bev_instseg.simulate.sequence import write_sequence
+from bev_instseg.simulate.street_kinds import KINDS
 from bev_instseg.strict_yaml import build, read_yaml
+
+STREETS = {kind.name.replace(" ", "_"): kind for kind in KINDS}
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/simulate.py") -> int:
@@ -108,6 +113,15 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         type=Path,
         metavar="DIR|TAR",
         help="KITTI label files; each sweep has road users placed as in two of them",
+    )
+    parser.add_argument(
+        "--streets",
+        nargs="+",
+        choices=STREETS,
+        default=list(STREETS),
+        metavar="KIND",
+        help=f"kinds of street to draw from (default: all): {', '.join(STREETS)}; see "
+        "docs/streets.md",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
     return parser.parse_args(argv)
@@ -188,6 +202,7 @@ def selected_sensor(arguments: argparse.Namespace) -> SensorConfig | None:
 def write_all(arguments: argparse.Namespace, sensor: SensorConfig | None) -> Iterable[None]:
     """Simulate and write every frame, or every sequence, yielding once for each."""
     options = {"seed": arguments.seed, "sensor": sensor, "layouts": arguments.layouts}
+    options["kinds"] = [STREETS[name] for name in dict.fromkeys(arguments.streets)]
     write: Callable[[Any], None]
     if arguments.frames is None:
         jobs: Sequence[int | str] = range(arguments.count)

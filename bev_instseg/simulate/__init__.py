@@ -30,6 +30,7 @@ from bev_instseg.simulate.random_sensors import random_sensor
 from bev_instseg.simulate.sensor import SensorConfig
 from bev_instseg.simulate.sensor_models import HDL64, SENSOR_MODELS
 from bev_instseg.simulate.street_builder import THINGS
+from bev_instseg.simulate.street_kinds import KINDS, StreetKind
 
 __all__ = [
     "HDL64",
@@ -47,6 +48,7 @@ def simulate_sweep(
     seed: np.random.Generator | int | Sequence[int],
     sensor: SensorConfig | None = HDL64,
     layouts: Sequence[StreetLayout] = (),
+    kinds: Sequence[StreetKind] = KINDS,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
     """Simulate a sweep of a random street; the same seed gives the same bytes.
 
@@ -55,6 +57,7 @@ def simulate_sweep(
         sensor: The sensor; None for a random one.
         layouts: Real positions of road users, from `read_layouts`. Those of one random layout are
             placed ahead of the sensor and those of another behind it.
+        kinds: Kinds of street to choose from.
 
     Returns:
         points: (N, 4) float32 x, y, z in metres (sensor frame) and intensity 0..1, beam by beam;
@@ -64,7 +67,7 @@ def simulate_sweep(
     """
     rng = np.random.default_rng(seed)
     sensor = random_sensor(rng) if sensor is None else sensor
-    return measure(random_scene(rng, sensor.height_m, layouts), sensor, rng)
+    return measure(random_scene(rng, sensor.height_m, layouts, kinds), sensor, rng)
 
 
 def write_sweep(
@@ -74,6 +77,7 @@ def write_sweep(
     seed: int,
     sensor: SensorConfig | None = HDL64,
     layouts: Path | None = None,
+    kinds: Sequence[StreetKind] = KINDS,
 ) -> None:
     """Simulate a frame from the seed ``(seed, frame, sequence)`` and write its two files.
 
@@ -84,7 +88,8 @@ def write_sweep(
         seed: Seed of the data set.
         sensor: The sensor; None for a random one.
         layouts: Folder or archive of KITTI label files, see `read_layouts`.
+        kinds: Kinds of street to choose from.
     """
     street_layouts = () if layouts is None else read_layouts_once(layouts)
-    points, labels = simulate_sweep((seed, frame, int(sequence)), sensor, street_layouts)
+    points, labels = simulate_sweep((seed, frame, int(sequence)), sensor, street_layouts, kinds)
     write_frame(out, sequence, frame, points, labels)

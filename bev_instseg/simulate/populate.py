@@ -14,7 +14,7 @@ from bev_instseg.simulate.meshes import Edge, Material, Mesh, join, loft, tube
 from bev_instseg.simulate.planting import PLANTS
 from bev_instseg.simulate.roadside import ROADSIDE, crash_barrier
 from bev_instseg.simulate.street_builder import StreetBuilder, StreetScene
-from bev_instseg.simulate.street_kinds import StreetKind
+from bev_instseg.simulate.street_kinds import KINDS, StreetKind, random_kind
 from bev_instseg.simulate.street_plan import VIEW_M, StreetPlan
 from bev_instseg.simulate.traffic import add_parked_vehicles, add_riders, add_traffic
 from bev_instseg.simulate.uprights import UPRIGHTS
@@ -34,7 +34,7 @@ def random_scene(
     rng: np.random.Generator,
     sensor_height_m: float,
     layouts: Sequence[StreetLayout] = (),
-    kind: StreetKind | None = None,
+    kinds: Sequence[StreetKind] = KINDS,
 ) -> StreetScene:
     """Build a random street around a sensor that drives along it.
 
@@ -43,9 +43,9 @@ def random_scene(
         sensor_height_m: Height of the sensor above the road.
         layouts: Real layouts, if any: the road users of one are placed ahead of the sensor and
             those of another behind it, and half of these scenes have no random traffic or parking.
-        kind: Kind of street; None for a random one.
+        kinds: Kinds of street to choose from.
     """
-    plan = StreetPlan.random(rng, StreetKind.random(rng) if kind is None else kind)
+    plan = StreetPlan.random(rng, random_kind(rng, kinds))
     builder = StreetBuilder(rng, plan)
     lane = plan.kerbs[1].lanes_m[int(rng.integers(plan.kerbs[1].num_lanes))]
     u, v = plan.kerbs[1].at(0, lane + rng.normal(0, 0.2))

@@ -28,6 +28,7 @@ from bev_instseg.simulate.street_builder import (
     PERSON,
     StreetScene,
 )
+from bev_instseg.simulate.street_kinds import KINDS, StreetKind
 
 SWEEP_S = 0.1  # time between two sweeps
 OBJECT_COLUMNS = (
@@ -220,6 +221,7 @@ def simulate_sequence(
     num_sweeps: int,
     sensor: SensorConfig | None = HDL64,
     layouts: Sequence[StreetLayout] = (),
+    kinds: Sequence[StreetKind] = KINDS,
 ) -> Iterator[SimulatedSweep]:
     """Simulate consecutive sweeps of a moving street; the same seed gives the same bytes.
 
@@ -228,13 +230,14 @@ def simulate_sequence(
         num_sweeps: Number of sweeps, `SWEEP_S` apart.
         sensor: The sensor; None for a random one.
         layouts: As for `simulate_sweep`.
+        kinds: As for `simulate_sweep`.
 
     Yields:
         The sweeps in order.
     """
     rng = np.random.default_rng(seed)
     sensor = random_sensor(rng) if sensor is None else sensor
-    street = MovingStreet(random_scene(rng, sensor.height_m, layouts), rng)
+    street = MovingStreet(random_scene(rng, sensor.height_m, layouts, kinds), rng)
     start_s = -SWEEP_S * (num_sweeps - 1) / 2
     to_world = np.linalg.inv(_pose(street.scene_at(start_s))).astype(np.float64)
     for i in range(num_sweeps):
@@ -253,6 +256,7 @@ def write_sequence(
     seed: int,
     sensor: SensorConfig | None = HDL64,
     layouts: Path | None = None,
+    kinds: Sequence[StreetKind] = KINDS,
 ) -> None:
     """Simulate a sequence and write it in the layout of SemanticKITTI.
 
@@ -266,13 +270,14 @@ def write_sequence(
         seed: Seed of the data set.
         sensor: The sensor; None for a random one.
         layouts: Folder or archive of KITTI label files, see `read_layouts`.
+        kinds: Kinds of street to choose from.
     """
     street_layouts = () if layouts is None else read_layouts_once(layouts)
     folder = out / "sequences" / sequence
     poses, stamps, table = [], [], io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(OBJECT_COLUMNS)
-    sweeps = simulate_sequence((seed, int(sequence)), num_sweeps, sensor, street_layouts)
+    sweeps = simulate_sequence((seed, int(sequence)), num_sweeps, sensor, street_layouts, kinds)
     for frame, sweep in enumerate(sweeps):
         write_frame(out, sequence, frame, sweep.points, sweep.labels)
         poses.append(" ".join(f"{value:.9g}" for value in sweep.pose[:3].ravel()))

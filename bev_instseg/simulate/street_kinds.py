@@ -3,6 +3,7 @@
 A `Range` is drawn from evenly; a mean number is that of a Poisson distribution.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,12 +109,6 @@ class StreetKind:
     backdrop: int = 30
     """Houses, trees and shrubs farther off, where there is room."""
 
-    @classmethod
-    def random(cls, rng: np.random.Generator) -> "StreetKind":
-        """Draw one of `KINDS` by its share."""
-        shares = np.array([kind.share for kind in KINDS])
-        return KINDS[int(rng.choice(len(KINDS), p=shares / shares.sum()))]
-
 
 RESIDENTIAL = StreetKind()
 OLD_TOWN = StreetKind(
@@ -187,3 +182,14 @@ SCOOTER_CITY = replace(
     walkers=(4, 14), crowds=0.8, terraces=0.8, stalls=1.2, uprights=5.0, backdrop=12,
 )  # fmt: skip
 KINDS = (*(RESIDENTIAL, OLD_TOWN, PLAZA, BOULEVARD, ARTERIAL, YARD, PARK, JUNCTION, SCOOTER_CITY),)
+
+
+def random_kind(rng: np.random.Generator, kinds: Sequence[StreetKind] = KINDS) -> StreetKind:
+    """Draw one of several kinds of street by its share.
+
+    Args:
+        rng: Source of randomness.
+        kinds: The kinds to choose from.
+    """
+    shares = np.array([kind.share for kind in kinds])
+    return kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
