@@ -798,7 +798,7 @@ def test_the_network_memorizes_a_street(data, tmp_path, precision):
     """Train on one frame, load the weights and find the frame's objects."""
     config = variant(
         make_tiny_config(),
-        **{"steps": 100, "window_cells": 0, "learning_rate": 1e-2, "warmup_steps": 10},
+        **{"steps": 200, "window_cells": 0, "learning_rate": 1e-2, "warmup_steps": 10},
         **{"log_every": 20, "validate_every": 1000, "precision": precision},
     )
     config = dataclasses.replace(config, augment=AugmentConfig(enabled=False))
