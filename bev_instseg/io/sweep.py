@@ -270,7 +270,7 @@ def _count_near(points: NDArray[np.float32]) -> int:
     """Return the number of points within `NEAR_M`, or an upper limit if that is plausible."""
     if len(points) <= MAX_NEAR:
         return len(points)
-    return int(np.count_nonzero(np.hypot(points[:, 0], points[:, 1]) < NEAR_M))
+    return int(np.count_nonzero(np.hypot(points[:, 0], points[:, 1], dtype=np.float64) < NEAR_M))
 
 
 def _has_returns(values: NDArray[np.floating]) -> bool:

@@ -12,7 +12,7 @@ from bev_instseg.ops.voxelize import on_grid
 from bev_instseg.structures import Float32, Frame
 
 STRIPE_DEG = (0.3, 0.6)  # height of a stripe: about the angle between two beams
-LONG_M, LONGEST_M = 6.0, 18.0  # hardly any car is longer than the one, or lorry than the other
+LONG_M, LONGEST_M = 6.0, 18.0  # hardly any car, and hardly any lorry, is longer
 MAP_STEPS = 8  # pieces of a random intensity map
 
 

@@ -283,7 +283,7 @@ def batch_losses(
         precision = object_precision(own_log, owner, num_objects, fixed_sigma_m)
         instance = _instance_loss(centre_m, own_centre_m, centres_m, precision, targets, config)
         smoothness = smoothness_loss(own_log, owner, num_objects, targets.object_weight)
-        own_phi = _own_membership(own_centre_m, centres_m, precision, owner)
+        own_phi = _membership_of_pairs(own_centre_m, centres_m, precision, owner)
         if config.seed_target == "one":
             own_phi = torch.ones_like(own_phi)
         phi = phi.index_copy(0, on_object, own_phi.detach().to(phi.dtype))
@@ -346,10 +346,10 @@ def _weighted_mean(values: Tensor, weight: Tensor | None) -> Tensor:
     return values.mean() if weight is None else (values * weight.to(values.dtype)).sum()
 
 
-def _own_membership(
+def _membership_of_pairs(
     centre_m: Tensor, object_centre_m: Tensor, precision: Tensor, owner: Tensor
 ) -> Tensor:
-    """Return (M,) phi of each pillar for its own object."""
+    """Return (N,) phi of each of (N, 2) embeddings for its (N,) object ``owner``."""
     each = object_centre_m.index_select(0, owner), precision.index_select(0, owner)
     return membership(centre_m[:, None], *each)[:, 0]
 
@@ -366,8 +366,7 @@ def _lovasz_loss(
         of, row = _others_nearby(centre_m, object_centre_m, precision, targets)
     members = torch.arange(len(of) + len(targets.owner), device=of.device) >= len(of)
     of, row = torch.cat([of, targets.owner]), torch.cat([row, targets.on_object])
-    each = object_centre_m.index_select(0, of), precision.index_select(0, of)
-    phi = membership(centre_m.index_select(0, row)[:, None], *each)[:, 0]
+    phi = _membership_of_pairs(centre_m.index_select(0, row), object_centre_m, precision, of)
     return lovasz_hinge(2 * phi - 1, members, of, len(targets.classes), targets.object_weight)
 
 
