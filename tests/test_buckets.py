@@ -1,20 +1,24 @@
-"""Quality by number of points and range, against sums over single segments."""
+"""Quality by number of points, range and length, against sums over single segments."""
 
 import numpy as np
 import pytest
+from scenes import frame_of
 
 from bev_instseg.evaluation.buckets import (
+    LENGTHS,
     POINTS,
     RANGES_M,
     Quality,
     bucket_table,
     class_quality,
+    length_m,
     num_points,
     quality_by_bucket,
     range_m,
 )
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.evaluation.segments import SEGMENT, Comparison, Segments
+from bev_instseg.structures import Instances
 
 
 def segments(rng: np.random.Generator, count: int) -> Segments:
@@ -23,6 +27,7 @@ def segments(rng: np.random.Generator, count: int) -> Segments:
     found["class"] = rng.integers(0, 2, count)
     found["points"] = np.exp(rng.uniform(0, 7, count))
     found["centre_m"] = rng.uniform(-33, 33, (count, 2))
+    found["length_m"] = np.exp(rng.uniform(-1, 3, count))
     found["iou"] = rng.random(count)
     found["counted"] = found["points"] >= 10
     return found
@@ -48,7 +53,9 @@ def test_quality_of_a_few_segments() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value_of", "buckets"), [(num_points, POINTS), (range_m, RANGES_M)], ids=["points", "range"]
+    ("value_of", "buckets"),
+    [(num_points, POINTS), (range_m, RANGES_M), (length_m, LENGTHS)],
+    ids=["points", "range", "length"],
 )
 def test_each_segment_counts_in_its_bucket(evaluator: Evaluator, value_of, buckets) -> None:
     ends = [*list(buckets.values())[1:], np.inf]
@@ -80,8 +87,31 @@ def test_each_segment_counts_in_its_bucket(evaluator: Evaluator, value_of, bucke
 def test_a_bucket_includes_its_lower_end() -> None:
     objects = np.zeros(5, SEGMENT)
     objects["points"], objects["counted"] = [10, 19, 20, 299, 300], True
-    found = quality_by_bucket((objects, objects[:0]), (num_points(objects), np.zeros(0)), POINTS)
+    found = quality_by_bucket((objects, objects[:0]), num_points, POINTS)
     assert [quality.fn for quality in found.values()] == [2, 1, 0, 1, 1]
+
+
+def test_the_length_is_that_of_the_judged_points_whatever_their_heading() -> None:
+    rng = np.random.default_rng(0)
+    lorry = rng.uniform(-0.5, 0.5, (400, 2)) * (12, 2.4)
+    heading = np.deg2rad(37)
+    turn = np.array([[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]])
+    person = rng.uniform(-0.5, 0.5, (100, 2)) * (0.5, 0.3)
+    wall = rng.uniform(-0.5, 0.5, (100, 2)) * (9, 0.2) + [0, 20]
+    xy = np.concatenate([lorry @ turn + (10, 5), person - (8, 3), wall])
+    instance = np.repeat([1, 3, 0], [400, 100, 100])  # object 2 has no points
+    points = np.column_stack([xy, np.zeros((600, 2))])
+    frame = frame_of(points, instance, [0, 0, 0], np.zeros((3, 2)))
+    none, boxes, score = np.zeros(1, np.int32), np.zeros((1, 7), np.float32), np.ones(1, np.float32)
+    on_wall = np.where(np.arange(600) >= 500, 1, 0).astype(np.int32)
+    evaluator = Evaluator(("vehicle",))
+    evaluator.add(frame, Instances(on_wall, none, score, boxes, evaluator.class_names))
+    lengths = length_m(evaluator.objects)
+    np.testing.assert_allclose(lengths[[0, 2]], [12, 0.5], rtol=0.1)
+    assert np.isnan(lengths[1])
+    sides = evaluator.objects, evaluator.predictions
+    found = quality_by_bucket(sides, length_m, LENGTHS)
+    assert [(q.fn, q.fp) for q in found.values()] == [(1, 0), (0, 0), (0, 0), (0, 1), (1, 0)]
 
 
 def test_table_has_a_column_for_each_bucket() -> None:

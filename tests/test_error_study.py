@@ -249,7 +249,7 @@ def test_study_agrees_with_the_measures() -> None:
         bins = class_reliability(evaluator)[name]
         assert np.nansum((1 - bins.precision) * bins.num_predictions) == pytest.approx(result.fp)
         assert result.fp < bins.num_predictions.sum() <= result.fp + result.tp
-        for section in ("By range", "By judged points"):
+        for section in ("By range", "By judged points", "By length"):
             rows = [row for row in rows_of(evaluator, section) if row[0] == name]
             sums = [sum(int(row[column]) for row in rows) for column in (2, 3, 5, 6)]
             assert sums == [result.tp, result.fn, result.tp, result.fp]

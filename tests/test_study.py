@@ -4,56 +4,17 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from conftest import make_tiny_config, write_semantickitti
-from scenes import frame_of
 
 from bev_instseg.cli import study
 from bev_instseg.config import Config, DataConfig, SourceConfig
 from bev_instseg.config_files import save_config
-from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.evaluation.buckets import LENGTHS
 from bev_instseg.file_io import reserved
-from bev_instseg.structures import Instances
 from bev_instseg.study.report import quality_table, size_table
-from bev_instseg.study.sizes import SIZES, SizedComparison, quality_by_size
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def prediction(frame, labels, boxes_m: list[float]) -> Instances:
-    """Return instances of class 0 with boxes of the given lengths."""
-    boxes = np.zeros((len(boxes_m), 7), np.float32)
-    boxes[:, 3] = boxes_m
-    none = np.zeros(len(boxes_m), np.int32)
-    scores = np.ones(len(boxes_m), np.float32)
-    return Instances(labels.astype(np.int32), none, scores, boxes, ("vehicle", "a", "b"))
-
-
-def test_quality_is_counted_by_the_length_of_objects_and_false_alarms() -> None:
-    sizes, centres = [(1.6, 1.0), (7.5, 2.4)], [(10.0, 0.0), (20.0, 5.0)]
-    rng = np.random.default_rng(0)
-    parts = [rng.uniform(-30, -10, (40, 4))]  # background
-    for size, centre in zip(sizes, centres, strict=True):
-        xy = rng.uniform(-0.5, 0.5, (200, 2)) * size + centre
-        parts.append(np.column_stack([xy, np.zeros((200, 2))]))
-    instance = np.repeat([0, 1, 2], [40, 200, 200])
-    frame = frame_of(np.concatenate(parts), instance, [0, 0], centres)
-    found = prediction(frame, np.where(frame.instance == 2, 1, 0), [7.4])
-    missed = prediction(frame, np.where(frame.instance == 0, 1, 0), [12.0])  # only background
-    sized = []
-    for instances in (found, missed):
-        comparison = Evaluator(instances.class_names).compare(frame, instances)
-        sized.append(SizedComparison.of(comparison, frame, instances))
-    result = quality_by_size(sized)
-    counts = {name: (r.tp, r.fp, r.fn) for name, r in result.items()}
-    assert counts["1.2 to 2.5 m"] == (0, 0, 2)
-    assert counts["6 to 10 m"] == (1, 0, 1)
-    assert counts["below 1.2 m"] == counts["2.5 to 6 m"] == (0, 0, 0)
-    assert result["6 to 10 m"].pq == pytest.approx(1 / 1.5)
-    assert result["1.2 to 2.5 m"].pq == 0
-    assert np.isnan(result["below 1.2 m"].pq)
-    assert counts["10 m or more"] == (0, 1, 0)
 
 
 @pytest.fixture
@@ -93,7 +54,7 @@ def test_a_study_trains_scores_and_reports_every_variant(
             assert f"seed: {seed}" in text
     sources = scores["base"][0]["sources"]
     assert {name: found["frames"] for name, found in sources.items()} == {".": 1, "../data": 1}
-    assert set(sources["."]["per_size"]) == set(SIZES)
+    assert set(sources["."]["per_size"]) == set(LENGTHS)
 
 
 def test_a_stopped_study_goes_on_and_finished_runs_are_kept(
@@ -164,7 +125,7 @@ def test_a_study_without_validation_or_with_equal_names_is_refused(
 
 
 def run_scores(pq: float | None, size_pq: float | None) -> dict:
-    per_size = {name: {"pq": size_pq, "tp": 2, "fp": 0, "fn": 1} for name in SIZES}
+    per_size = {name: {"pq": size_pq, "tp": 2, "fp": 0, "fn": 1} for name in LENGTHS}
     return {"sources": {"streets": {"per_class": {"car": {"pq": pq}}, "per_size": per_size}}}
 
 

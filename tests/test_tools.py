@@ -320,8 +320,12 @@ def test_evaluate_prints_the_table_and_writes_json_and_pictures(
     assert scores["frames"] == {"kitti": ["c"], "semantickitti": ["01/000000"]}[layout]
     truth = {name: s["tp"] + s["fn"] for name, s in scores["per_class"].items()}
     assert truth == {"vehicle": 2, "pedestrian": 1, "cyclist": 1}
-    for key, heading in (("per_points", "points"), ("per_range_m", "range (m)")):
-        assert f"| {heading} |" in table
+    for key, heading in (
+        ("per_points", "points"),
+        ("per_range_m", "range (m)"),
+        ("per_length", "length"),
+    ):
+        assert f" {heading} |" in table
         buckets = {name: found.values() for name, found in scores[key].items()}
         counts = {name: sum(b["tp"] + b["fn"] for b in each) for name, each in buckets.items()}
         assert counts == truth

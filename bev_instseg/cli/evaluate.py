@@ -10,7 +10,7 @@ Examples:
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.
 First comes a table of the kinds of labels and how they are used, then the scores, then recall and
-PQ by number of points and by range.
+PQ by number of points, by range and by the length of the visible part.
 
 --sequence tracks the objects of each sequence (as segment --track does) and prints PQ without and
 with tracking, HOTA, MOTA, IDF1, id switches and LSTQ. For simulated sequences it also prints the
@@ -50,11 +50,13 @@ from bev_instseg.cli.arguments import (
 from bev_instseg.cli.check_labels import check_evaluation
 from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.buckets import (
+    LENGTHS,
     POINTS,
     RANGES_M,
     Quality,
     bucket_table,
     class_quality,
+    length_m,
     num_points,
     range_m,
 )
@@ -124,13 +126,17 @@ def evaluate(arguments: argparse.Namespace) -> int:
     evaluator = score_frames(segmenter, frames, segmenter.config, draw, arguments.tolerance)
     result = evaluator.result()
     print(result.table())
-    by_points = class_quality(evaluator, num_points, POINTS)
-    by_range = class_quality(evaluator, range_m, RANGES_M)
-    print(f"\n{bucket_table(by_points, 'points')}\n\n{bucket_table(by_range, 'range (m)')}")
+    tables = {
+        "per_points": ("points", class_quality(evaluator, num_points, POINTS)),
+        "per_range_m": ("range (m)", class_quality(evaluator, range_m, RANGES_M)),
+        "per_length": ("length", class_quality(evaluator, length_m, LENGTHS)),
+    }
+    for heading, per_class in tables.values():
+        print(f"\n{bucket_table(per_class, heading)}")
     if arguments.json:
         body = {"data": arguments.data.name, "frames": [ref.name for ref in refs]}
         body |= {"weights_sha256": segmenter.weights_sha256, **result.to_dict()}
-        body |= {"per_points": as_json(by_points), "per_range_m": as_json(by_range)}
+        body |= {key: as_json(per_class) for key, (_, per_class) in tables.items()}
         write_atomic(arguments.json, (json.dumps(body, indent=1) + "\n").encode())
     if arguments.errors:
         write_error_study(arguments.errors, arguments.data.name, evaluator, refs, segmenter)

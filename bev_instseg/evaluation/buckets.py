@@ -20,6 +20,13 @@ Buckets = Mapping[str, float]  # label and lower end of each; the last has no up
 Value = Callable[[Segments], NDArray[Any]]  # of each of (K,) segments
 
 RANGES_M: Buckets = {f"{start}-{start + 10}": start for start in range(0, 50, 10)}
+LENGTHS: Buckets = {
+    "below 1.2 m": 0.0,
+    "1.2 to 2.5 m": 1.2,
+    "2.5 to 6 m": 2.5,
+    "6 to 10 m": 6.0,
+    "10 m or more": 10.0,
+}
 POINTS: Buckets = {"1-19": 0, "20-49": 20, "50-99": 50, "100-299": 100, "300 or more": 300}
 
 
@@ -84,18 +91,24 @@ def num_points(segments: Segments) -> NDArray[np.int64]:
     return points
 
 
+def length_m(segments: Segments) -> NDArray[np.float64]:
+    """Return the length of the judged, so visible, part of each of (K,) segments, metres."""
+    lengths: NDArray[np.float64] = segments["length_m"]
+    return lengths
+
+
 def quality_by_bucket(
-    sides: Sequence[Segments], values: Sequence[NDArray[Any]], buckets: Buckets
+    sides: Sequence[Segments], value_of: Value, buckets: Buckets
 ) -> dict[str, Quality]:
     """Measure each bucket.
 
     Args:
         sides: Objects and predictions, (T,) and (P,) arrays of `SEGMENT`.
-        values: (T,) and (P,) their values, which choose the buckets.
+        value_of: The value of the segments that chooses their bucket.
         buckets: Labels and lower ends, which belong to the bucket, in ascending order.
     """
     edges = list(buckets.values())[1:]
-    bucket_of = [np.searchsorted(edges, own, side="right") for own in values]
+    bucket_of = [np.searchsorted(edges, value_of(side), side="right") for side in sides]
     return {
         label: Quality.of(*(side[own == k] for side, own in zip(sides, bucket_of, strict=True)))
         for k, label in enumerate(buckets)
@@ -113,7 +126,7 @@ def class_quality(
         buckets: As for `quality_by_bucket`.
     """
     return {
-        name: quality_by_bucket(sides, [*map(value_of, sides)], buckets)
+        name: quality_by_bucket(sides, value_of, buckets)
         for name, sides in evaluator.by_class().items()
     }
 

@@ -25,11 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.evaluation.buckets import (
+    LENGTHS,
     POINTS,
     RANGES_M,
     Buckets,
     Quality,
     Value,
+    length_m,
     num_points,
     quality_by_bucket,
     range_m,
@@ -52,7 +54,8 @@ NOTES = """\
 Found and missed count objects: recall = found / (found + missed). Correct and false count
 predictions: precision = correct / (correct + false). A match is an IoU above 0.5 with a segment of
 the same class. Ratios and scores are in percent. Range is measured to the mean of a segment's
-judged points. Segments of fewer than 10 judged points are ignored unless they match.
+judged points; length is that of their box. Segments of fewer than 10 judged points are ignored
+unless they match.
 
 Reasons for missed objects: `no prediction`, nothing overlaps the object; `other class`, a
 prediction of a different class has an IoU above 0.5; `poor mask`, predictions overlap the object
@@ -161,6 +164,7 @@ def errors_markdown(evaluator: Evaluator, data_name: str) -> str:
         "By class": _class_table(evaluator),
         "By range": _bucket_table(evaluator, "range (m)", RANGES_M, range_m),
         "By judged points": _bucket_table(evaluator, "points", POINTS, num_points),
+        "By length": _bucket_table(evaluator, "length", LENGTHS, length_m),
         "Are the scores calibrated?": _reliability_table(evaluator),
         "Worst frames": _worst_table(evaluator.comparisons),
     }
@@ -241,7 +245,7 @@ def _bucket_table(evaluator: Evaluator, heading: str, buckets: Buckets, value_of
     """Count hits and errors of each class in buckets of a value of the segments."""
     rows = [["class", heading, *RATE_COLUMNS]]
     for name, sides in _all_and_each(evaluator):
-        found = quality_by_bucket(sides, [*map(value_of, sides)], buckets)
+        found = quality_by_bucket(sides, value_of, buckets)
         rows += [[name, label, *_rates(quality)] for label, quality in found.items()]
     return markdown_table(rows)
 

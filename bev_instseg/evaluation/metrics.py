@@ -36,7 +36,8 @@ from bev_instseg.evaluation.segments import (
     is_wrong_class,
     overlap_table,
 )
-from bev_instseg.structures import Frame, Instances
+from bev_instseg.ops.boxes import principal_boxes
+from bev_instseg.structures import Float32, Frame, Instances
 from bev_instseg.tables import markdown_table, table_cell
 
 
@@ -191,10 +192,10 @@ class Evaluator:
 
         judged = self._judged(frame)
         truth, labels = frame.instance[judged], instances.labels[judged]
-        xy_m = frame.points[judged, :2].astype(np.float64)
+        xyz_m = frame.points[judged, :3]
         table = overlap_table(truth, labels, len(frame.classes), len(instances))
-        objects = self._segments(frame.classes, instances.classes, table, truth, xy_m)
-        predictions = self._segments(instances.classes, frame.classes, table.T, labels, xy_m)
+        objects = self._segments(frame.classes, instances.classes, table, truth, xyz_m)
+        predictions = self._segments(instances.classes, frame.classes, table.T, labels, xyz_m)
         objects["score"], predictions["score"] = 1, instances.scores
         return Comparison(frame.name, objects, predictions)
 
@@ -227,7 +228,7 @@ class Evaluator:
         other_classes: NDArray[np.int32],
         table: NDArray[np.int64],
         labels: NDArray[np.int32],
-        xy_m: NDArray[np.float64],
+        xyz_m: Float32,
     ) -> Segments:
         """Describe the K segments of one side, all but their scores.
 
@@ -236,7 +237,7 @@ class Evaluator:
             other_classes: (L,) class of each segment of the other side.
             table: (K + 1, L + 1) points that each pair of segments shares.
             labels: (N,) segment of each judged point, 0 for none.
-            xy_m: (N, 2) float64 position of each judged point.
+            xyz_m: (N, 3) float32 position of each judged point.
 
         Returns:
             (K,) array of `SEGMENT`.
@@ -245,12 +246,14 @@ class Evaluator:
         union = points[:, None] + table[:, 1:].sum(axis=0) - shared
         iou = shared / np.maximum(union, 1)  # an empty union shares nothing: 0
         same_class = classes[:, None] == other_classes
+        xy_m = xyz_m[:, :2].astype(np.float64)
         sums_m = [np.bincount(labels, axis, minlength=len(table))[1:] for axis in xy_m.T]
         segments = np.empty(len(classes), SEGMENT)
         segments["class"] = classes
         segments["points"] = points
         segments["shared"] = shared.sum(axis=1)
         segments["centre_m"] = np.transpose(sums_m / np.where(points, points, np.nan))
+        segments["length_m"] = _lengths_m(xyz_m, labels, points)
         segments["iou"] = np.where(same_class, iou, 0.0).max(axis=1, initial=0.0)
         segments["iou_other"] = np.where(same_class, 0.0, iou).max(axis=1, initial=0.0)
         segments["counted"] = points >= self.min_points
@@ -312,6 +315,18 @@ def _beside_objects(
         )
         beside[background] = np.isfinite(nearest_m)
     return beside
+
+
+def _lengths_m(
+    xyz_m: Float32, labels: NDArray[np.int32], points: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the (K,) lengths of segments with these numbers of points; NaN without points."""
+    present, own = points > 0, labels > 0
+    number = np.append(0, np.cumsum(present)).astype(np.int32)  # 1, 2, ... of those with points
+    boxes = principal_boxes(xyz_m[own], number[labels[own]], int(number[-1]))
+    lengths = np.full(len(points), np.nan)
+    lengths[present] = boxes[:, 3]
+    return lengths
 
 
 def ratio(part: float, whole: float) -> float:

@@ -14,6 +14,7 @@ SEGMENT = np.dtype(
         ("points", np.int64),  # judged points
         ("shared", np.int64),  # judged points that are on any segment of the other side
         ("centre_m", np.float64, 2),  # mean x, y of the judged points; NaN without any
+        ("length_m", np.float64),  # of their box along the principal axis; NaN without any
         ("iou", np.float64),  # best IoU with a segment of the same class
         ("iou_other", np.float64),  # best IoU with a segment of a different class
         ("counted", np.bool_),

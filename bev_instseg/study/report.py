@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.evaluation.buckets import LENGTHS
 from bev_instseg.study.run import Scores
-from bev_instseg.study.sizes import SIZES
 from bev_instseg.tables import markdown_table
 
 BY_VARIANT = Mapping[str, Sequence[Scores]]  # the scores of each seed
@@ -40,11 +40,11 @@ def size_table(scores: BY_VARIANT, minus: str = "") -> str:
     first = next(iter(next(iter(scores.values()))[0]["sources"]))
     some = next(iter(scores.values()))[0]["sources"][first]["per_size"]
     values = {
-        variant: np.array([[_size_pq(run, first, size) for size in SIZES] for run in runs])
+        variant: np.array([[_size_pq(run, first, size) for size in LENGTHS] for run in runs])
         for variant, runs in scores.items()
     }
     return _table(
-        [f"{size} ({some[size]['tp'] + some[size]['fn']})" for size in SIZES], values, minus
+        [f"{size} ({some[size]['tp'] + some[size]['fn']})" for size in LENGTHS], values, minus
     )
 
 
@@ -61,10 +61,10 @@ def draw_study(scores: BY_VARIANT, path: Path) -> None:
     from matplotlib.figure import Figure
 
     first = next(iter(next(iter(scores.values()))[0]["sources"]))
-    figure = Figure(figsize=(3 * len(SIZES), 1.2 + 0.32 * len(scores)), layout="constrained")
-    panels = np.atleast_1d(figure.subplots(1, len(SIZES), sharey=True))
+    figure = Figure(figsize=(3 * len(LENGTHS), 1.2 + 0.32 * len(scores)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(LENGTHS), sharey=True))
     names = list(scores)
-    for axes, size in zip(panels, SIZES, strict=True):
+    for axes, size in zip(panels, LENGTHS, strict=True):
         for place, runs in enumerate(scores.values()):
             values = [100 * _size_pq(run, first, size) for run in runs]
             axes.plot(values, [place] * len(values), "o", color="tab:blue", alpha=0.5)

@@ -11,7 +11,8 @@ from tqdm import tqdm
 from bev_instseg.config import Config
 from bev_instseg.config_files import load_config
 from bev_instseg.datasets.frames import FrameRef
-from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.evaluation.buckets import LENGTHS, length_m, quality_by_bucket
+from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.evaluation.threshold_search import (
     SEED_THRESHOLDS,
     infer_frames,
@@ -21,7 +22,6 @@ from bev_instseg.evaluation.threshold_search import (
 from bev_instseg.exceptions import TrainingError
 from bev_instseg.file_io import write_atomic
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.study.sizes import SizedComparison, quality_by_size
 from bev_instseg.training.run_folder import RunFolder
 from bev_instseg.training.trainer import Trainer
 from bev_instseg.training.training_set import TrainingSet, list_sources
@@ -114,13 +114,10 @@ class Run:
 
 def _score(segmenter: Segmenter, name: str, refs: Sequence[FrameRef]) -> Scores:
     """Return the measures by class and by size."""
-    config = segmenter.config
-    evaluator, sized = Evaluator(config.class_names), []
-    for ref in tqdm(refs, desc=name, unit="frame"):
-        frame = ref.read(config.classes, config.data)
-        instances = segmenter.segment(frame.points)
-        evaluator.add(frame, instances)
-        sized.append(SizedComparison.of(evaluator.comparisons[-1], frame, instances))
+    frames = tqdm(refs, desc=name, unit="frame")
+    evaluator = score_frames(segmenter, frames, segmenter.config)
+    sides = evaluator.objects, evaluator.predictions
+    sizes = quality_by_bucket(sides, length_m, LENGTHS)
     by_class = evaluator.result().to_dict()
-    by_size = {label: result.to_dict() for label, result in quality_by_size(sized).items()}
+    by_size = {label: quality.to_dict() for label, quality in sizes.items()}
     return {"frames": len(refs), **by_class, "per_size": by_size}
