@@ -289,6 +289,18 @@ def test_grid_that_is_not_a_multiple_of_the_stride_raises() -> None:
         Pyramid.build(np.zeros(1, np.int32), (1, 8, 6), 2)
 
 
+@pytest.mark.parametrize(("blocks", "reach"), [(1, 2), (2, 6), (3, 10)])
+def test_dense_blocks_after_the_first_look_twice_as_far(blocks: int, reach: int) -> None:
+    torch.manual_seed(0)
+    layers = Backbone((4, 4, 4), (0, 0, blocks), 2).dense_blocks[0].eval().double()
+    maps = torch.rand(1, 4, 31, 31, dtype=torch.float64) + 1
+    other = maps.clone()
+    other[:, :, 15, 15] += 1
+    with torch.no_grad():
+        changed = (layers(maps) != layers(other)).any(1)[0].nonzero() - 15
+    assert changed.abs().max() == reach
+
+
 @pytest.mark.parametrize("sparse_levels", [1, 2, 3])
 def test_backbone_against_dense_layers(sparse_levels: int) -> None:
     """The whole backbone on dense maps: masked convolutions and pixel shuffles."""

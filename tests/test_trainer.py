@@ -29,6 +29,7 @@ from bev_instseg.datasets.frames import list_frames
 from bev_instseg.engines import torch_engine
 from bev_instseg.evaluation.score_frames import score_frames
 from bev_instseg.exceptions import TrainingError
+from bev_instseg.models.backbone import NEW_BLOCK_SCALE
 from bev_instseg.models.network import BEVNet
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.segmenter import Segmenter
@@ -529,12 +530,32 @@ def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     assert "trained with grid.cell_m 0.4, not 0.2" in told
     assert "trained with model.relative_intensity False, not True" in told
     assert_equal(trainer.model.state_dict(), load_state(straight / "last.pt")["model"])
-    other = dataclasses.replace(config, model=dataclasses.replace(model, widths=(4, 8, 8)))
-    with pytest.raises(
-        TrainingError, match=r"weights\.safetensors: belongs to a different network"
+    for sizes in (
+        {"widths": (4, 8, 8)},
+        {"widths": (8, 8, 8, 8), "blocks": (1, 1, 1, 1)},
+        {"blocks": (1, 0, 2)},
+        {"bandwidth": "scalar"},
     ):
-        trainer_of(other, data, tmp_path / "other", initial=weights)
-    assert not (tmp_path / "other").exists()
+        other = dataclasses.replace(config, model=dataclasses.replace(model, **sizes))
+        with pytest.raises(
+            TrainingError, match=r"weights\.safetensors: belongs to a different network"
+        ):
+            trainer_of(other, data, tmp_path / "other", initial=weights)
+        assert not (tmp_path / "other").exists()
+
+
+def test_a_network_with_more_blocks_starts_from_given_weights(straight, data, tmp_path):
+    weights = straight / "weights.safetensors"
+    config = make_tiny_config()
+    blocks = config.model.blocks
+    more = dataclasses.replace(config.model, blocks=tuple(count + 1 for count in blocks))
+    deeper = dataclasses.replace(config, model=more)
+    trainer = trainer_of(deeper, data, tmp_path / "run", initial=weights)
+    old, new = load_state(straight / "last.pt")["model"], trainer.model.state_dict()
+    assert_equal({name: new[name] for name in old}, old)
+    added = [name for name in new.keys() - old.keys() if name.endswith("second.norm.weight")]
+    assert len(added) == len(blocks)
+    assert all((new[name] == NEW_BLOCK_SCALE).all() for name in added)
 
 
 def test_weights_with_other_classes_pass_on_all_but_the_new_seed_maps(straight, data, tmp_path):

@@ -11,6 +11,8 @@ from bev_instseg.models.rounding import Rounding
 from bev_instseg.models.sparse import GatherOnce, SparseDown, SubmanifoldConv
 from bev_instseg.ops.neighbours import QUARTERS
 
+NEW_BLOCK_SCALE = 0.3  # of the output of a block that is added to a trained network
+
 
 class SparseBlock(nn.Module):
     """Two sparse 3 x 3 convolutions with a shortcut around them."""
@@ -38,16 +40,17 @@ class SparseBlock(nn.Module):
 class DenseBlock(nn.Module):
     """Two dense 3 x 3 convolutions with a shortcut around them."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dilation: int) -> None:
         """Draw random weights.
 
         Args:
             width: Number of channels.
+            dilation: Distance between the cells that a convolution reads, in cells.
         """
         super().__init__()
-        self.first = NormedLayer(_dense_conv(width, width), width)
+        self.first = NormedLayer(_dense_conv(width, width, dilation=dilation), width)
         self.round_first = Rounding()
-        self.second = NormedLayer(_dense_conv(width, width), width)
+        self.second = NormedLayer(_dense_conv(width, width, dilation=dilation), width)
         self.round_second = Rounding()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,8 +64,8 @@ class DenseBlock(nn.Module):
         return rounded
 
 
-def _dense_conv(width_in: int, width_out: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(width_in, width_out, 3, stride, 1, bias=False)
+def _dense_conv(width_in: int, width_out: int, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(width_in, width_out, 3, stride, dilation, dilation, bias=False)
 
 
 class SparseUp(nn.Module):
@@ -107,7 +110,8 @@ class Backbone(nn.Module):
     maps are merged level by level, then the sparse levels: each occupied cell reads its quarter of
     its parent and adds its own features, which at stride 1 are kept beside it instead. So nothing
     is computed at fine strides where the grid is empty, while empty cells of the maps still pass
-    context on.
+    context on. On dense maps, blocks after the first look twice as far (dilation 2): the ends of a
+    lorry have to know where its middle is.
 
     Attributes:
         width: Channels of the output.
@@ -138,7 +142,7 @@ class Backbone(nn.Module):
         )
         self.to_maps = GatherOnce()
         self.dense_blocks = nn.ModuleList(
-            nn.Sequential(*(DenseBlock(width) for _ in range(count)))
+            nn.Sequential(*(DenseBlock(width, dilation=2 if k else 1) for k in range(count)))
             for width, count in zip(dense, dense_blocks, strict=True)
         )
         self.dense_down = nn.ModuleList(
@@ -160,6 +164,20 @@ class Backbone(nn.Module):
         )
         self.to_fine = nn.Linear(widths[1], QUARTERS * widths[0])
         self.round_fine = Rounding()
+
+    def start_from(self, trained: "Backbone") -> None:
+        """Copy the weights of a trained backbone, which may have fewer blocks.
+
+        Blocks that it does not have start with a small effect, so that the result changes little.
+
+        Args:
+            trained: A backbone of the same widths, with as many or fewer blocks at each level.
+        """
+        for name in ("sparse_blocks", "dense_blocks"):
+            for own, other in zip(getattr(self, name), getattr(trained, name), strict=True):
+                for block in own[len(other) :]:
+                    nn.init.constant_(block.second.norm.weight, NEW_BLOCK_SCALE)
+        self.load_state_dict(trained.state_dict(), strict=False)
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """Return features with context.

@@ -72,14 +72,15 @@ class BEVNet(nn.Module):
         return self.heads.decode(self.heads(features), centres_m)
 
     def start_from(self, trained: "BEVNet", seed_from: Sequence[int | None]) -> None:
-        """Copy the weights of a trained network that may have other classes.
+        """Copy the weights of a trained network that may have other classes and fewer blocks.
 
         Args:
-            trained: A network of the same ``model`` configuration.
+            trained: A network of the same ``model`` configuration, but for the blocks; it has as
+                many or fewer of them at each level.
             seed_from: For each class its class in ``trained``; None leaves its seed map untrained.
         """
         self.pillar_features.load_state_dict(trained.pillar_features.state_dict())
-        self.backbone.load_state_dict(trained.backbone.state_dict())
+        self.backbone.start_from(trained.backbone)
         self.heads.start_from(trained.heads, seed_from)
 
     def folded(self, dtype: torch.dtype) -> "BEVNet":

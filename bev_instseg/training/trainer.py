@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from bev_instseg.checkpoint import load_model, save_weights
-from bev_instseg.config import Config
+from bev_instseg.config import Config, ModelConfig
 from bev_instseg.config_files import config_to_dict
 from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.score_frames import score_frames
@@ -277,7 +277,7 @@ class Trainer:
 def _check_start(path: Path, trained: Config, config: Config) -> None:
     """Raise TrainingError if weights do not fit; report input to which they must get used."""
     own = config.model
-    if replace(trained.model, relative_intensity=own.relative_intensity) != own:
+    if not _fits(trained.model, own):
         raise TrainingError(f"{path}: belongs to a different network; use its model")
     for name, was, now in (
         ("grid.cell_m", trained.grid.cell_m, config.grid.cell_m),
@@ -288,6 +288,16 @@ def _check_start(path: Path, trained: Config, config: Config) -> None:
                 f"{path}: trained with {name} {was}, not {now}; it has to get used to that",
                 stacklevel=4,
             )
+
+
+def _fits(trained: ModelConfig, own: ModelConfig) -> bool:
+    """Return whether a network can start from weights: the same, or the same with more blocks."""
+    if trained.widths != own.widths:
+        return False
+    same = replace(trained, relative_intensity=own.relative_intensity, blocks=own.blocks)
+    return same == own and all(
+        was <= now for was, now in zip(trained.blocks, own.blocks, strict=True)
+    )
 
 
 def _matching_classes(path: Path, trained: Config, config: Config) -> list[int | None]:
