@@ -104,8 +104,8 @@ class ModelConfig:
     widths: Annotated[tuple[Width, ...], Field(min_length=3)] = (32, 48, 64, 96, 128)
     """Channels at each level; the levels have strides 1, 2, 4, 8, 16, ... of the grid."""
     blocks: tuple[Annotated[int, Field(ge=0, le=64)], ...] = (1, 1, 2, 2, 1)
-    """Residual blocks at each level; as many numbers as `widths`. On dense levels, blocks after the
-    first look twice as far."""
+    """Residual blocks at each level; as many numbers as `widths`. At the coarsest level, blocks
+    after the first look twice as far."""
     bandwidth: Bandwidth = "oriented"
     """Shape of the margin: `scalar` circle, `elliptical` along x and y, `oriented` any, `fixed`."""
     initial_margin_m: Annotated[float, Field(ge=0.02, le=64)] = 1.0

@@ -289,10 +289,14 @@ def test_grid_that_is_not_a_multiple_of_the_stride_raises() -> None:
         Pyramid.build(np.zeros(1, np.int32), (1, 8, 6), 2)
 
 
-@pytest.mark.parametrize(("blocks", "reach"), [(1, 2), (2, 6), (3, 10)])
-def test_dense_blocks_after_the_first_look_twice_as_far(blocks: int, reach: int) -> None:
+@pytest.mark.parametrize(
+    ("level", "blocks", "reach"), [(1, 1, 2), (1, 2, 6), (1, 3, 10), (0, 3, 6)]
+)
+def test_blocks_on_the_coarsest_maps_after_the_first_look_twice_as_far(
+    level: int, blocks: int, reach: int
+) -> None:
     torch.manual_seed(0)
-    layers = Backbone((4, 4, 4), (0, 0, blocks), 2).dense_blocks[0].eval().double()
+    layers = Backbone((4, 4, 4), (0, blocks, blocks), 1).dense_blocks[level].eval().double()
     maps = torch.rand(1, 4, 31, 31, dtype=torch.float64) + 1
     other = maps.clone()
     other[:, :, 15, 15] += 1

@@ -110,8 +110,8 @@ class Backbone(nn.Module):
     maps are merged level by level, then the sparse levels: each occupied cell reads its quarter of
     its parent and adds its own features, which at stride 1 are kept beside it instead. So nothing
     is computed at fine strides where the grid is empty, while empty cells of the maps still pass
-    context on. On dense maps, blocks after the first look twice as far (dilation 2): the ends of a
-    lorry have to know where its middle is.
+    context on. On the coarsest maps, blocks after the first look twice as far (dilation 2): the
+    ends of a lorry have to know where its middle is.
 
     Attributes:
         width: Channels of the output.
@@ -130,6 +130,7 @@ class Backbone(nn.Module):
         """
         super().__init__()
         dense, dense_blocks = widths[sparse_levels:], blocks[sparse_levels:]
+        coarsest = [level == len(dense) - 1 for level in range(len(dense))]
         self.width = 2 * widths[0]
         self.stride = 2 ** (len(widths) - 1)
         self.sparse_blocks = nn.ModuleList(
@@ -142,8 +143,8 @@ class Backbone(nn.Module):
         )
         self.to_maps = GatherOnce()
         self.dense_blocks = nn.ModuleList(
-            nn.Sequential(*(DenseBlock(width, dilation=2 if k else 1) for k in range(count)))
-            for width, count in zip(dense, dense_blocks, strict=True)
+            nn.Sequential(*(DenseBlock(width, 2 if last and k else 1) for k in range(count)))
+            for width, count, last in zip(dense, dense_blocks, coarsest, strict=True)
         )
         self.dense_down = nn.ModuleList(
             NormedLayer(_dense_conv(width_in, width, stride=2), width)
