@@ -5,10 +5,12 @@ Example:
 
 The mean of networks that were trained on from the same start is often better than each of them
 (Wortsman et al., "Model soups", ICML 2022). Configuration and thresholds are those of the last
-file; calibrate them again with bev-instseg calibrate.
+file; calibrate them again with bev-instseg calibrate. The others may have fewer model.blocks: what
+they lack is averaged over the rest.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import torch
@@ -26,15 +28,19 @@ def main() -> None:
     parser.add_argument("--out", required=True, type=Path, help=".safetensors to write")
     arguments = parser.parse_args()
     models, configs, hashes = zip(*map(load_model, arguments.weights), strict=True)
+    last = configs[-1]
     for config in configs:
-        check_same_network(configs[-1], config)
+        model = dataclasses.replace(config.model, blocks=last.model.blocks)
+        check_same_network(last, dataclasses.replace(config, model=model))
     states = [model.state_dict() for model in models]
+    if any(state.keys() - states[-1].keys() for state in states):
+        parser.error("the last weights must have the most blocks")
     mean = {
-        name: torch.stack([state[name].double() for state in states]).mean(0).to(tensor.dtype)
+        name: torch.stack([s[name].double() for s in states if name in s]).mean(0).to(tensor.dtype)
         for name, tensor in states[-1].items()
     }
     models[-1].load_state_dict(mean)
-    save_weights(arguments.out, models[-1], configs[-1], {"mean_of_sha256": list(hashes)})
+    save_weights(arguments.out, models[-1], last, {"mean_of_sha256": list(hashes)})
 
 
 if __name__ == "__main__":

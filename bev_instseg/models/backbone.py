@@ -130,7 +130,6 @@ class Backbone(nn.Module):
         """
         super().__init__()
         dense, dense_blocks = widths[sparse_levels:], blocks[sparse_levels:]
-        coarsest = [level == len(dense) - 1 for level in range(len(dense))]
         self.width = 2 * widths[0]
         self.stride = 2 ** (len(widths) - 1)
         self.sparse_blocks = nn.ModuleList(
@@ -143,8 +142,10 @@ class Backbone(nn.Module):
         )
         self.to_maps = GatherOnce()
         self.dense_blocks = nn.ModuleList(
-            nn.Sequential(*(DenseBlock(width, 2 if last and k else 1) for k in range(count)))
-            for width, count, last in zip(dense, dense_blocks, coarsest, strict=True)
+            nn.Sequential(
+                *(DenseBlock(width, 2 if k and level == len(dense) else 1) for k in range(count))
+            )
+            for level, (width, count) in enumerate(zip(dense, dense_blocks, strict=True), 1)
         )
         self.dense_down = nn.ModuleList(
             NormedLayer(_dense_conv(width_in, width, stride=2), width)
@@ -178,7 +179,7 @@ class Backbone(nn.Module):
             for own, other in zip(getattr(self, name), getattr(trained, name), strict=True):
                 for block in own[len(other) :]:
                     nn.init.constant_(block.second.norm.weight, NEW_BLOCK_SCALE)
-        self.load_state_dict(trained.state_dict(), strict=False)
+        self.load_state_dict(self.state_dict() | trained.state_dict())
 
     def forward(self, features: Tensor, pyramid: Pyramid) -> Tensor:
         """Return features with context.

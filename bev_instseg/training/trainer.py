@@ -69,9 +69,9 @@ class Trainer:
             validation: Frames to score every ``validate_every`` steps; may be empty.
             out: The run's folder.
             resume: Whether to continue from ``out/last.pt``.
-            initial: Weights of the same network to start a new run from. Notices report a
-                different size of the cells, different intensities, and classes that start
-                untrained.
+            initial: Weights of the same network, perhaps with fewer blocks, to start a new run
+                from. Notices report a different size of the cells, different intensities, and
+                classes that start untrained.
 
         Raises:
             TrainingError: The processes cannot share a batch evenly; the memory is too small; the
