@@ -103,7 +103,7 @@ class ModelConfig:
 
     widths: Annotated[tuple[Width, ...], Field(min_length=3)] = (32, 48, 64, 96, 128)
     """Channels at each level; the levels have strides 1, 2, 4, 8, 16, ... of the grid."""
-    blocks: tuple[Annotated[int, Field(ge=0, le=64)], ...] = (1, 1, 2, 2, 1)
+    blocks: tuple[Annotated[int, Field(ge=0, le=64)], ...] = (1, 1, 2, 2, 2)
     """Residual blocks at each level; as many numbers as `widths`. At the coarsest level, blocks
     after the first look twice as far."""
     bandwidth: Bandwidth = "oriented"

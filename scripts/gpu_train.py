@@ -27,10 +27,13 @@ from bev_instseg.config_files import load_config, save_config
 from bev_instseg.model_files import pretrained_weights
 
 ROOT = Path(__file__).resolve().parent.parent
-SIMULATED = (  # sequence, share of the sweeps, sensor; the objects of the first are pasted
-    ("12", 0.45, "any"),
-    ("13", 0.05, "pandar64"),
-    ("14", 0.5, "any"),
+SIMULATED: tuple[tuple[str, float, str, tuple[str, ...]], ...] = (
+    # sequence, share of the sweeps, sensor, streets; the objects of the first are pasted
+    ("12", 0.26, "any", ()),
+    ("11", 0.17, "any", ()),
+    ("13", 0.03, "pandar64", ()),
+    ("14", 0.28, "any", ()),
+    ("15", 0.26, "any", ("--streets", "arterial", "industrial")),
 )
 PACE_STEPS = 400  # of the short run; only the last quarter, when no batch is left in store, counts
 PACE_SHARE = 0.4  # of the time is the most that the short run may take: loaders start slowly
@@ -80,12 +83,12 @@ def prepare(arguments: argparse.Namespace, config: Config) -> list[Path]:
     """
     real, simulated = arguments.out / "real.npz", arguments.out / "simulated.npz"
     cuts = [start_cut(arguments, config, real, lambda path: path != "simulated")]
-    for sequence, share, sensor in SIMULATED:
+    for sequence, share, sensor, streets in SIMULATED:
         folder = arguments.data / "simulated"
         made = folder / f".made-{sequence}"
         if not made.exists():
             count = max(1, round(share * arguments.sweeps))
-            options = ["--sequence", sequence, "--count", count, "--sensor", sensor]
+            options = ["--sequence", sequence, "--count", count, "--sensor", sensor, *streets]
             options += ["--out", folder, "--workers", arguments.workers, "--overwrite"]
             subprocess.run(command("simulate", *options), check=True)
             made.touch()
@@ -170,12 +173,18 @@ def with_steps(config: Config, steps: int) -> Config:
 
 
 def with_train(config: Config, path: str, names: tuple[str, ...]) -> Config:
-    """Return the configuration with other training frames for the source in a folder."""
-    sources = tuple(
-        dataclasses.replace(source, train=names) if source.path == path else source
-        for source in config.data.sources
+    """Return the configuration with other training frames for the sources of a folder.
+
+    The first of them gets all frames.
+    """
+    sources = list(config.data.sources)
+    for index, source in enumerate(sources):
+        if source.path == path:
+            sources[index] = dataclasses.replace(source, train=names)
+            names = ()
+    return dataclasses.replace(
+        config, data=dataclasses.replace(config.data, sources=tuple(sources))
     )
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, sources=sources))
 
 
 def command(tool: str, *options: object) -> list[str]:

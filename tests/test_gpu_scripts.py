@@ -107,10 +107,11 @@ def test_a_leg_simulates_cuts_times_a_short_run_and_trains(leg, tmp_path: Path) 
     options = ("--seconds", "500", "--sweeps", "100", "--workers", "3")
     called, config = leg(*options)
     tools = [line.split()[0] for line in called]
-    assert sorted(tools[:-2]) == ["cut_objects"] * 2 + ["simulate"] * 3
+    assert sorted(tools[:-2]) == ["cut_objects"] * 2 + ["simulate"] * 5
     assert tools[-2:] == ["train_kitti"] * 2
     simulated = [line for line in called if line.startswith("simulate")]
-    assert "--sequence 12 --count 45 --sensor any" in simulated[0]
+    assert "--sequence 12 --count 26 --sensor any" in simulated[0]
+    assert "--streets arterial industrial" in simulated[4]
     assert all("--out out/pace" in line or "--out out/run" in line for line in called[-2:])
     assert "--objects out/real.npz out/simulated.npz --init" in called[-1]
     # 50 steps a second, in 95 % of the time that is left

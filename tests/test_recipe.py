@@ -72,9 +72,9 @@ def test_steps_run_in_order_and_finished_ones_are_skipped(recipe, tmp_path: Path
     assert code == 143
     assert printed.endswith("stopped; run this again to continue\n")
     names = [line.split()[0] for line in called]
-    assert names == ["simulate"] * 4 + ["cut_objects"] * 2 + ["train_kitti"]
+    assert names == ["simulate"] * 6 + ["cut_objects"] * 2 + ["train_kitti"]
     assert not {"--resume", "--init"} & set(called[-1].split())
-    code, called, _ = recipe(*arguments, fail="run-default")
+    code, called, _ = recipe(*arguments, fail="run-1")
     assert code == 3
     names = [line.split()[0] for line in called]
     assert names == ["train_kitti", "calibrate", "cut_objects", "train_kitti"]
@@ -86,12 +86,16 @@ def test_steps_run_in_order_and_finished_ones_are_skipped(recipe, tmp_path: Path
     assert code == 0
     names = [line.split()[0] for line in called]
     assert names == [
-        *("train_kitti", "average_weights", "cut_objects", "train_kitti", "average_weights"),
-        "calibrate",
+        *["train_kitti", "average_weights"] * 3,
+        *("cut_objects", "train_kitti", "average_weights", "calibrate"),
     ]
-    assert "folds/first.yaml --objects my runs/first.npz my runs/simulated.npz" in called[3]
-    assert "--weights my runs/mean.safetensors" in called[5]
-    assert "folds/second.yaml my runs/first.safetensors" in called[5]
+    assert "legs/2.yaml --objects my runs/real.npz my runs/simulated.npz" in called[2]
+    assert "configs/default.yaml --objects my runs/real.npz my runs/simulated.npz" in called[4]
+    assert "--init my runs/mean-2.safetensors" in called[4]
+    assert "mean-2.safetensors my runs/run-3/weights.safetensors" in called[5]
+    assert "folds/first.yaml --objects my runs/first.npz my runs/simulated.npz" in called[7]
+    assert "--weights my runs/mean-3.safetensors" in called[9]
+    assert "folds/second.yaml my runs/first.safetensors" in called[9]
     assert recipe(*arguments)[:2] == (0, [])
 
 
@@ -110,7 +114,7 @@ def test_the_folds_share_no_frame(recipe, tmp_path: Path) -> None:
 
 def test_the_script_simulates_what_the_configurations_train_on() -> None:
     text = SCRIPT.read_text()
-    for name in ("clean", "default"):
+    for name in ("clean", "default", "legs/1", "legs/2"):
         for source in load_config(ROOT / "configs" / f"{name}.yaml").data.sources:
             if source.path == "simulated":
                 for sequence in (*source.train, *source.val):
