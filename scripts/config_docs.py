@@ -50,7 +50,7 @@ commands that use weights merge `--config my.yaml` into it in the same way: for
 example, `classes: [{min_points: 20}, {}, {}]` changes one setting of the first of three classes.
 `model`, `grid.cell_m` and the number of classes cannot be changed. The defaults below apply to a
 new training; the shipped weights have their own thresholds (`default`: `seed_threshold` 0.7,
-`score_threshold` 0.4, `min_height_m` 0.05) and a score calibration.
+`score_threshold` 0.3, `min_height_m` 0.05) and a score calibration.
 
 **The resolved configuration.** A training run writes every setting, defaults included, to
 `config.yaml` in its folder; the `.json` file of the weights contains it under `config`. To see it
