@@ -155,7 +155,7 @@ def test_the_packaged_8_bit_model_fits_the_weights() -> None:
     assert sidecar["exported_from_sha256"] == source["sha256"], "export it again"
     assert sidecar["config"] == source["config"]
     assert sidecar["precision"] == "int8"
-    assert pretrained_8_bit_model().stat().st_size < 1.5e6
+    assert pretrained_8_bit_model().stat().st_size < 1.8e6
 
 
 def test_the_packaged_8_bit_model_finds_the_same_objects(exact, runtime: Runtime) -> None:
@@ -324,7 +324,7 @@ def test_8_bits_from_given_sweeps(tmp_path: Path, capsys: pytest.CaptureFixture[
     pytest.importorskip("onnx")
     arguments = ["export", "--format", "onnx", "--precision", "int8", "--sweeps", str(DEMO)]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
-    assert "model.onnx: int8, 1.4 MB; settings in model.json" in capsys.readouterr().out
+    assert "model.onnx: int8, 1.7 MB; settings in model.json" in capsys.readouterr().out
     assert json.loads((tmp_path / "model.json").read_text())["precision"] == "int8"
 
 
