@@ -18,7 +18,7 @@ from bev_instseg.config import (
     check_same_network,
 )
 from bev_instseg.engines.choose import engine_for_export, engine_for_network, pretrained_file
-from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBackendChoice
+from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBackendChoice, TtaChoice
 from bev_instseg.model_files import EXPORTED_SUFFIXES, read_exported
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.cluster import cluster
@@ -38,6 +38,7 @@ from bev_instseg.structures import (
     Pillars,
     Segmentation,
 )
+from bev_instseg.tta import check_count, infer_averaged
 
 if TYPE_CHECKING:  # torch, which exported models do not need
     from bev_instseg.models.network import BEVNet
@@ -49,20 +50,22 @@ MAX_SAMPLE = 1000  # intensities that are checked
 class Segmenter:
     """Segments sweeps with a trained network; several threads may share one.
 
-    A segmenter is never modified: `with_config`, `with_extras` and `with_sparse_backend` return a
-    new one. A forked child may use its parent's segmenter: on a CPU with one thread, with CUDA not
-    at all.
+    A segmenter is never modified: `with_config`, `with_extras`, `with_tta` and
+    `with_sparse_backend` return a new one. A forked child may use its parent's segmenter: on a CPU
+    with one thread, with CUDA not at all.
 
     Attributes:
         weights_sha256: Hash of the weights or exported model; empty for a network made in memory.
         engine: Computes the network.
         unknown: Whether it also groups other objects that stand on the ground.
         ground: Whether it also finds the points on the ground.
+        tta: How often it runs the network on each sweep; see `with_tta`.
     """
 
     engine: Engine
     unknown: bool
     ground: bool
+    tta: TtaChoice
 
     def __init__(
         self,
@@ -97,6 +100,7 @@ class Segmenter:
         self._config = config
         self.weights_sha256 = weights_sha256
         self.unknown = self.ground = False
+        self.tta = 1
 
     @property
     def config(self) -> Config:
@@ -194,7 +198,7 @@ class Segmenter:
         check_same_network(self.config, config)
         other = copy.copy(self)
         other._config = config
-        return other.with_extras(self.unknown, self.ground)  # checks the classes
+        return other.with_extras(self.unknown, self.ground).with_tta(self.tta)  # checks both
 
     def with_extras(self, unknown: bool = False, ground: bool = False) -> "Segmenter":
         """Return a segmenter with the same network that also finds unknown objects or the ground.
@@ -219,6 +223,22 @@ class Segmenter:
                 )
         other = copy.copy(self)
         other.unknown, other.ground = unknown, ground
+        return other
+
+    def with_tta(self, count: TtaChoice) -> "Segmenter":
+        """Return a segmenter with the same network and test-time augmentation.
+
+        It runs the network several times, on the sweep turned and mirrored, and averages its maps.
+
+        Args:
+            count: How often: 1, 2, 4 or 8.
+
+        Raises:
+            ValueError: It is a different number, or 8 and the grid is not square.
+        """
+        check_count(count, self.config.grid)
+        other = copy.copy(self)
+        other.tta = count
         return other
 
     def with_sparse_backend(self, sparse_backend: "SparseBackend") -> "Segmenter":
@@ -303,7 +323,7 @@ class Segmenter:
         return instances
 
     def infer(self, pillars: Pillars) -> PillarEmbeddings:
-        """Run the network.
+        """Run the network, `tta` times.
 
         Args:
             pillars: The P pillars of a sweep.
@@ -314,7 +334,9 @@ class Segmenter:
         Raises:
             RuntimeError: The segmenter uses a GPU and this process was forked from its maker.
         """
-        return self.engine.infer(pillars)
+        if self.tta == 1:
+            return self.engine.infer(pillars)
+        return infer_averaged(self.engine.infer, pillars, self.tta)
 
     def warm_up(self) -> None:
         """Compile the kernels and allocate memory now rather than during the first sweep."""

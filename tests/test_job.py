@@ -80,6 +80,7 @@ def test_settings_cover_everything_that_affects_the_instances(segmenter: Segment
     before = settings_fingerprint(segmenter, SensorSetup())
     assert before == settings_fingerprint(segmenter, SensorSetup())
     assert before != settings_fingerprint(segmenter, SensorSetup(axes="rfu"))
+    assert before != settings_fingerprint(segmenter.with_tta(2), SensorSetup())
     config = segmenter.config
     cluster = dataclasses.replace(config.cluster, score_threshold=0.123)
     other = segmenter.with_config(dataclasses.replace(config, cluster=cluster))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args
 
 from bev_instseg.cli.report import Report
 from bev_instseg.config_files import override_config
-from bev_instseg.engines.engine import RuntimeChoice
+from bev_instseg.engines.engine import RuntimeChoice, TtaChoice
 from bev_instseg.exceptions import BevInstsegError, explain
 from bev_instseg.model_files import PRETRAINED, pretrained_weights
 
@@ -191,6 +191,15 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="runtime of the network (default: torch on a GPU; on a CPU the fastest one installed)",
     )
+    parser.add_argument(
+        "--tta",
+        type=int,
+        choices=get_args(TtaChoice),
+        default=1,
+        help="run the network N times, on the sweep turned and mirrored, and average its maps; for "
+        "what it gains and costs, see docs/method.md (default: 1)",
+        metavar="N",
+    )
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
@@ -228,7 +237,8 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     Raises:
         CheckpointError: The weights cannot be used.
         ConfigError: The configuration cannot be used.
-        ValueError: The device, sparse backend or runtime is not available.
+        ValueError: The device, sparse backend or runtime is not available, or the grid is not
+            square and would have to be.
     """
     from bev_instseg.segmenter import Segmenter
 
@@ -239,7 +249,7 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
         segmenter = Segmenter.from_checkpoint(arguments.weights, *options)
     if arguments.config is not None:
         segmenter = segmenter.with_config(override_config(segmenter.config, arguments.config))
-    return segmenter
+    return segmenter.with_tta(arguments.tta)
 
 
 def name_or_file(text: str) -> str | Path:

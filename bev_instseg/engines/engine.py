@@ -9,6 +9,7 @@ Runtime = Literal["torch", "openvino", "onnxruntime"]
 Device = Literal["auto", "cpu", "cuda"]
 SparseBackendChoice = Literal["auto", "torch", "spconv"]
 RuntimeChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
+TtaChoice = Literal[1, 2, 4, 8]  # how often a network runs on a sweep; see `bev_instseg.tta`
 # Rows are padded to multiples of this. oneDNN, which computes in PyTorch and OpenVINO, compiles
 # about 0.8 MB of code for each number of rows that it meets and keeps the last 1,024 of them.
 STEP_ROWS = 512

@@ -172,4 +172,5 @@ def settings_fingerprint(
     hashed += [asdict(config.cluster), [asdict(c) for c in segmenter.classes], tiles]
     hashed += [tracking] if tracking else []
     hashed += ["ground"] if segmenter.ground else []
+    hashed += [{"tta": segmenter.tta}] if segmenter.tta > 1 else []
     return hashlib.sha256(json.dumps(hashed).encode()).hexdigest()[:16]
