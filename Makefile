@@ -46,7 +46,7 @@ lint: $(READY) ## check style, types and generated files
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/config_docs.py --check
 
-fuzz: ## feed every parser with damaged files for a minute (or FUZZ_FLAGS="--seconds 600")
+fuzz: ## feed damaged files to every parser for a minute (or FUZZ_FLAGS="--seconds 600")
 	@$(MAKE) --no-print-directory fuzzing EXTRAS=dev,fuzz
 
 fuzzing: $(READY)

@@ -107,7 +107,8 @@ class ModelConfig:
     """Residual blocks at each level; as many numbers as `widths`. At the coarsest level, blocks
     after the first look twice as far."""
     bandwidth: Bandwidth = "oriented"
-    """Shape of the margin: `scalar` circle, `elliptical` along x and y, `oriented` any, `fixed`."""
+    """Shape of the margin: a circle of constant size (`fixed`) or of any size (`scalar`), or an
+    ellipse along x and y (`elliptical`) or at any angle (`oriented`)."""
     initial_margin_m: Annotated[float, Field(ge=0.02, le=64)] = 1.0
     """Radius of the margin, where phi is 0.5, before training, metres."""
     fixed_sigma_m: Annotated[float, Field(ge=0.02, le=64)] = 0.5

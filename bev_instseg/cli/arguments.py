@@ -196,8 +196,8 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=get_args(TtaChoice),
         default=1,
-        help="run the network N times, on the sweep turned and mirrored, and average its maps; for "
-        "what it gains and costs, see docs/method.md (default: 1)",
+        help="run the network N times, on rotated and mirrored copies of the sweep, and average "
+        "its maps; for what this gains and costs, see docs/method.md (default: 1)",
         metavar="N",
     )
 

@@ -5,7 +5,7 @@ Examples:
   %(prog)s --data ~/semantickitti --sequences 06 10 --errors errors
   %(prog)s --data ~/drives --sequences 00 01 --sequence --smooth
   %(prog)s --data ~/semantickitti --sequences 06 10 --unknown
-  %(prog)s --data ~/semantickitti --sequences 00 --weights lanes.safetensors --points
+  %(prog)s --data ~/semantickitti --sequences 00 --weights lanes --points
 
 The layout (KITTI boxes or SemanticKITTI labels) is recognised from the folders. Only labelled
 points within 50 m of the sensor count; bev_instseg/evaluation/metrics.py defines every measure.

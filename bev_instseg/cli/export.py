@@ -4,7 +4,7 @@ Examples:
   %(prog)s --format onnx --out exported
       the shipped network in float32: exported/model.onnx, with its settings in model.json
   %(prog)s --format onnx --precision int8 --out small --sweeps ~/recording/*.bin
-      an 8-bit network, four times smaller and faster; its ranges are taken from these sweeps
+      an 8-bit network, a quarter of the size and faster; its ranges are taken from these sweeps
   bev-instseg segment sweep.bin --weights exported/model.onnx --out results
       uses the exported network; this needs neither PyTorch nor Open3D
 

@@ -8,7 +8,7 @@ from importlib import import_module, metadata
 COMMANDS = {
     "segment": ("segment", "find the objects in LiDAR sweeps; write labels, boxes and pictures"),
     "live": ("live", "find the objects in the sweeps of a running sensor, through ROS 2 or UDP"),
-    "play": ("play", "send recorded sweeps like a running sensor"),
+    "play": ("play", "send recorded sweeps as a running sensor would"),
     "train": ("train", "train a network on labelled sweeps, or fine-tune one"),
     "evaluate": ("evaluate", "score a network on labelled sweeps"),
     "study": ("study", "train variants of a configuration with several seeds and compare them"),

@@ -1,8 +1,8 @@
-"""Send recorded sweeps like a running sensor, to try out bev-instseg live or other programs.
+"""Send recorded sweeps as a running sensor would, to try out bev-instseg live or other programs.
 
 Examples:
   %(prog)s drive.mcap --ros2 /velodyne_points
-      publish the sweeps on a ROS 2 topic, as fast as they were recorded
+      publish the sweeps on a ROS 2 topic, at the rate at which they were recorded
   %(prog)s drives/sequences/00/velodyne --ros2 /velodyne_points --rate 10 --loop
       a folder of sweeps, ten per second, over and over
   %(prog)s drive.pcap --udp 2368

@@ -10,9 +10,9 @@ Examples:
 
 INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats of sweeps: .bin
 (float32; the columns are inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. The
-intensity scale, the up direction, and the tilt and position of the sensor are detected from several
-sweeps of each folder, and reported. The forward direction cannot be inferred from the points:
-unless it is x, pass --sensor or --axes.
+intensity scale, the up direction and the tilt of the sensor are detected from several sweeps of
+each folder, its position from each sweep, and all are reported. The forward direction cannot be
+inferred from the points: unless it is x, pass --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
@@ -30,9 +30,9 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
 A folder also gets summary.csv, with a row per sweep. If two sweeps would share an output file, as
 a.bin and a.npy would share a.label, NAME keeps their suffix: a.bin.label.
 
-With --track, each folder is a sequence of sweeps in the order of time. An object keeps its number
-in .label over the sequence, and its "track" in .json has velocity, heading and age. The folder also
-gets tracks.csv, tracks.png and, with --play, tracks.html, which plays the sequence.
+With --track, the sweeps of each folder are a sequence in the order of their names. An object keeps
+its number in .label over the sequence, and its "track" in .json has velocity, heading and age. The
+folder also gets tracks.csv, tracks.png and, with --play, tracks.html, which plays the sequence.
 
 Recordings are ROS 1 and ROS 2 bags (.bag, .mcap, .db3, a folder) and Velodyne captures (.pcap).
 DIR gets NAME.mcap with the labelled points (/bev_instseg/points), detections and markers, with the

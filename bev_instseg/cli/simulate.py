@@ -82,15 +82,28 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
     parser = new_parser(f"{__doc__}\nSensors:\n{sensor_list()}", prog)
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
-    parser.add_argument("--count", required=True, type=positive, help="number of sweeps")
+    parser.add_argument(
+        "--count",
+        required=True,
+        type=positive,
+        help="number of sweeps, or of sequences with --frames",
+    )
     parser.add_argument(
         "--frames",
         type=positive,
         metavar="N",
         help="make --count sequences of N sweeps, 0.1 s apart",
     )
-    parser.add_argument("--seed", type=positive_or_zero, default=0, help="default: 0")
-    parser.add_argument("--sequence", type=sequence, default="00", metavar="NN", help="default: 00")
+    parser.add_argument(
+        "--seed", type=positive_or_zero, default=0, help="seed of the random streets (default: 0)"
+    )
+    parser.add_argument(
+        "--sequence",
+        type=sequence,
+        default="00",
+        metavar="NN",
+        help="number of the (first) sequence (default: 00)",
+    )
     parser.add_argument("--workers", type=positive, default=1, help="processes (default: 1)")
     parser.add_argument(
         "--sensor",

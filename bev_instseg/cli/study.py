@@ -18,7 +18,7 @@ Files in --out:
   VARIANT-SEED/   the run, as written by bev-instseg train, and its scores.json
   study.json      the scores of all runs
   study.md        the tables: mean and standard deviation over the seeds, also of the difference
-                  to base with the same seed
+                  from base with the same seed
   study.png       quality by object size, one dot per run
 """
 
