@@ -273,8 +273,6 @@ class Segmenter:
             ValueError: The array has the wrong shape or dtype.
         """
         segmentation = self.segment_with_maps(points)
-        if (points[:: 1 + len(points) // MAX_SAMPLE, 3] > 1).any():
-            warnings.warn("intensities are above 1: scale them to 0..1", stacklevel=2)
         if notice := off_grid_notice(points, segmentation.pillars):
             warnings.warn(f"{notice}; segment_tiles segments them too", stacklevel=2)
         return segmentation.instances
@@ -346,7 +344,7 @@ class Segmenter:
 def make_pillars(points: Float32, config: Config) -> Pillars:
     """Sort the points of a sweep into pillars with the intensities that the network expects.
 
-    See `voxelize` and `relative_intensity`.
+    See `voxelize` and `relative_intensity`. If intensities are above 1, there is a warning.
 
     Args:
         points: (N, 4) float32, as for `Segmenter.segment`.
@@ -355,9 +353,13 @@ def make_pillars(points: Float32, config: Config) -> Pillars:
     Raises:
         ValueError: The array has the wrong shape or dtype.
     """
+    given = points
     if config.model.relative_intensity:
         points = relative_intensity(points, point_heights(points, config.grid))
-    return voxelize(points, config.grid)
+    pillars = voxelize(points, config.grid)
+    if (given[:: 1 + len(given) // MAX_SAMPLE, 3] > 1).any():
+        warnings.warn("intensities are above 1: scale them to 0..1", stacklevel=3)
+    return pillars
 
 
 def cluster_pillars(embeddings: PillarEmbeddings, pillars: Pillars, config: Config) -> Clusters:

@@ -49,7 +49,7 @@ def check_count(count: int, grid: BEVGrid) -> None:
     Raises:
         ValueError: It is a different number, or the grid would have to be square.
     """
-    if count not in get_args(TtaChoice):
+    if type(count) is not int or count not in get_args(TtaChoice):
         choices = ", ".join(map(str, get_args(TtaChoice)))
         raise ValueError(f"tta must be one of {choices}, got {count}")
     nx, ny = grid.shape

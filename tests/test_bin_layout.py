@@ -83,6 +83,19 @@ def test_every_width_is_recognised(part: int) -> None:
         assert bool(layout.notices) == (columns != "xyzi")
 
 
+@pytest.mark.parametrize("between", ["<u2", "<u2,<u2,<u2", "<u2,<f4", "<f4,<u2,<f4"])
+def test_floats_packed_with_16_bit_numbers_are_refused(between: str) -> None:
+    points = demo()[::3][:2000]
+    kinds = [("", kind) for kind in between.split(",")]
+    stored = np.zeros(len(points), [("", "<f4")] * 4 + kinds)
+    for k in range(4):
+        stored[f"f{k}"] = points[:, k]
+    for k in range(len(kinds)):
+        stored[f"f{4 + k}"] = np.arange(len(points)) % 64
+    with pytest.raises(ValueError, match=rf"points of {stored.itemsize} bytes, floats packed"):
+        infer_bin_layout([np.frombuffer(stored.tobytes(), np.uint8)])
+
+
 @pytest.mark.skipif(not KITTI_ROOT, reason="set KITTI_ROOT to the KITTI object data")
 def test_real_sweeps_are_recognised() -> None:
     paths = sorted(Path(KITTI_ROOT or "").glob("training/velodyne*/*.bin"))

@@ -634,6 +634,8 @@ IN_DEGREES = 'GEOGCS["NAD83",UNIT["degree",0.0174532925199433]]'
         (well_known_text(f'PROJCS["UTM",{IN_DEGREES},UNIT["metre",1]]'), ""),
         (well_known_text(f'PROJCS["NY",{IN_DEGREES},UNIT["US foot",0.3048006096]]'), "feet"),
         (well_known_text('PROJCRS["NY",CS[Cartesian,2],LENGTHUNIT["foot", 0.3048]]'), "feet"),
+        (well_known_text('PROJCRS["NY",CS[Cartesian,2],LENGTHUNIT["foot", .3048]]'), "feet"),
+        (well_known_text('PROJCRS["NY",CS[Cartesian,2],LENGTHUNIT["foot", 3.048E-1]]'), "feet"),
         (well_known_text(IN_DEGREES), "degrees"),
         (well_known_text(f'COMPD_CS["3D",{IN_DEGREES},VERT_CS["up",UNIT["metre",1]]]'), "degrees"),
         (well_known_text('GEODCRS["WGS 84",CS[ellipsoidal,3]]'), "degrees"),
@@ -755,3 +757,31 @@ def test_missing_files_are_refused(tmp_path: Path) -> None:
 def test_stem_of(name: str, stem: str) -> None:
     assert stem_of(name) == stem
     assert stem_of(Path(name)) == stem
+
+
+def test_the_plain_name_of_a_field_comes_first(tmp_path: Path) -> None:
+    """CloudCompare writes the scalar field Z as scalar_Z, beside the coordinate z."""
+    points = sweep_of(200)
+    columns = dict(zip(("x", "y", "z", "intensity"), points.T, strict=True))
+    other = np.arange(200, dtype=np.float32)
+    more = {"scalar_Z": other, "X": other, "scalar_intensity": other, "scalar_x": other}
+    for name, data in (("a.ply", ply_of), ("a.pcd", pcd_of)):
+        path = tmp_path / name
+        path.write_bytes(data(records_of({**columns, **more})))
+        np.testing.assert_array_equal(read_sweep(path).xyz, points[:, :3])
+    upper = {name.upper(): column for name, column in columns.items()}
+    path.write_bytes(pcd_of(records_of({"scalar_x": other, **upper})))
+    np.testing.assert_array_equal(read_sweep(path).xyz, points[:, :3])
+
+
+@pytest.mark.parametrize("value", [4095, 0.5, -1])
+def test_numbers_that_are_not_of_their_declared_type_are_refused(
+    tmp_path: Path, value: float
+) -> None:
+    columns = dict(zip(("x", "y", "z"), sweep_of(100).T, strict=False))
+    stored = records_of({**columns, "intensity": np.full(100, 77, np.uint8)})
+    for name, data in (("a.ply", ply_of(stored, "ascii")), ("a.pcd", pcd_of(stored, "ascii"))):
+        path = tmp_path / name
+        path.write_bytes(data.replace(b" 77.0\n", f" {value}\n".encode()))
+        with pytest.raises(ScanError, match=rf"intensity is declared as uint8, but holds {value}"):
+            read_sweep(path)

@@ -447,7 +447,14 @@ def test_extrinsics_come_from_a_file(tmp_path: Path) -> None:
     "text",
     [
         *("", "[]", "a: 3", "a: {q: 1}", "a: {x: one}", "a: {x: .nan}", "a: {yaw: 1, qw: 1}"),
-        *("a: {qx: 0}", "a: {x: true}", "a: {x: 1, x: 2}", "a: &b {x: 1}\nc: *b", "\0"),
+        *(
+            "a: {qx: 0}",
+            "a: {x: 800, z: 1900}",
+            "a: {x: true}",
+            "a: {x: 1, x: 2}",
+            "a: &b {x: 1}\nc: *b",
+            "\0",
+        ),
     ],
 )
 def test_bad_extrinsics_are_refused_in_one_line(text: str, tmp_path: Path) -> None:

@@ -502,3 +502,6 @@ def test_a_name_that_is_empty_is_refused(
     with pytest.raises(SystemExit):
         segment.main([str(tmp_path), "--out", str(tmp_path / "out"), option, ""])
     assert f"argument {option}: must not be empty" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        segment.main(["", "--out", str(tmp_path / "out")])
+    assert "argument INPUT: must not be empty" in capsys.readouterr().err

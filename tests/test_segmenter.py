@@ -192,6 +192,8 @@ def test_intensities_above_1_are_said(segmenter, points):
     bright = points * np.float32([1, 1, 1, 255])
     with pytest.warns(UserWarning, match=r"intensities are above 1: scale them to 0\.\.1"):
         segmenter.segment(bright)
+    with pytest.warns(UserWarning, match="intensities are above 1"):
+        segmenter.segment_with_maps(bright)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         segmenter.segment(points)

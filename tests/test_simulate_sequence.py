@@ -69,7 +69,9 @@ def test_the_command_writes_the_layout_of_semantickitti(tmp_path: Path) -> None:
     assert simulate.main(command) == 0
     for sequence in ("00", "01"):
         folder = tmp_path / "sequences" / sequence
-        assert read_poses(folder / "poses.txt").shape == (3, 4, 4)
+        poses, notices = read_poses(folder / "poses.txt")
+        assert poses.shape == (3, 4, 4)
+        assert notices == ()
         np.testing.assert_allclose(read_times(folder / "times.txt"), [0, 0.1, 0.2])
         seen = set()
         for frame in range(3):

@@ -15,8 +15,10 @@ from bev_instseg.io.infer_frame import FAR_AWAY, MAYBE_ELSEWHERE
 from bev_instseg.io.intensity import (
     CONSTANT,
     DISTANCE,
+    NOT_FLOATS,
     NOT_NUMBERS,
     TWO_VALUES,
+    VERY_DARK,
     ZERO,
     judge_intensity,
 )
@@ -381,8 +383,32 @@ def test_options_that_the_points_contradict_are_said(
 def test_coordinates_too_coarse_for_any_object_are_refused(tmp_path: Path, step_m: float) -> None:
     points = street()
     points[:, :3] = np.round(points[:, :3] / step_m) * step_m + np.float32(0.3)
-    with pytest.raises(ScanError, match=r"multiples of 0\.5 m, too coarse .* more digits"):
+    with pytest.raises(ScanError, match=r"always a multiple of .* m, too coarse .* more"):
         read(tmp_path, points)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_coarse_steps_along_one_axis_are_noticed(tmp_path: Path, axis: int) -> None:
+    points = street().astype(np.float64)
+    assert read(tmp_path, points).notices == ()
+    fine = points[:, axis].copy()
+    points[:, axis] = np.round(fine / 0.1) * 0.1 + 0.03
+    [notice] = read(tmp_path, points).notices
+    assert notice.startswith(f"{'xy'[axis]} is always a multiple of 0.1 m")
+    points[:, axis] = np.round(fine / 0.4) * 0.4 + 0.03
+    with pytest.raises(ScanError, match=rf"{'xy'[axis]} is always a multiple of 0\.4 m"):
+        read(tmp_path, points)
+
+
+def test_intensities_darker_than_any_are_said(tmp_path: Path) -> None:
+    dark, whole = street(), street()
+    dark[:, 3] /= 255
+    [notice] = read(tmp_path, dark).notices
+    assert notice == VERY_DARK
+    whole[:, 3] = np.rint(255 * whole[:, 3]).astype(np.uint32).view(np.float32)
+    sweep = read_with_format(tmp_path, whole)
+    assert sweep.notices == (NOT_FLOATS,)
+    assert not sweep.points[:, 3].any()
 
 
 def crops(points: Points) -> dict[str, Points]:

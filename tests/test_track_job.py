@@ -266,6 +266,14 @@ def test_times_are_found_in_names(
     assert notice in sequence.notices[0]
 
 
+@pytest.mark.parametrize("per_s", [1e3, 1e6, 1e9, 1e-6])
+def test_times_that_are_not_in_seconds_are_refused(tmp_path: Path, per_s: float) -> None:
+    path = tmp_path / "times.txt"
+    path.write_text("".join(f"{per_s * 0.05 * i:.9g}\n" for i in range(5)))
+    with pytest.raises(ScanError, match=r"times\.txt: .* s from sweep to sweep: .* in seconds"):
+        read_times(path)
+
+
 def test_a_gap_in_numbered_names_is_a_gap_in_time(tmp_path: Path) -> None:
     names = [f"{number:06d}.bin" for number in (3, 4, 12)]
     [sequence] = find_sequences([Item(tmp_path / name, name) for name in names])
@@ -280,6 +288,37 @@ def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:
     rows = [" ".join(map(repr, pose[:3].ravel().tolist())) for pose in camera]
     (tmp_path / "poses.txt").write_text("\n".join(rows))
     (tmp_path / "calib.txt").write_text("Tr: " + " ".join(map(str, to_camera[:3].ravel())))
-    np.testing.assert_allclose(read_poses(tmp_path / "poses.txt"), sensor, atol=1e-12)
+    found, notices = read_poses(tmp_path / "poses.txt")
+    np.testing.assert_allclose(found, sensor, atol=1e-12)
+    assert notices == (f"poses of a camera, brought to the sensor by {tmp_path / 'calib.txt'}",)
     with pytest.raises(ScanError, match="cannot be read"):
         read_times(tmp_path / "none.txt")
+
+
+def test_a_calibration_among_the_sweeps_tells_whose_poses_they_are(tmp_path: Path) -> None:
+    """As in KITTI's odometry: poses/00.txt and sequences/00/calib.txt."""
+    to_camera = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, -0.3], [0, 0, 0, 1.0]])
+    sensor = [pose_of(1.5 * i, 0.2 * i, 0.1 * i) for i in range(3)]
+    camera = [to_camera @ pose @ np.linalg.inv(to_camera) for pose in sensor]
+    sweeps = tmp_path / "sequences" / "00" / "velodyne"
+    sweeps.mkdir(parents=True)
+    for name, poses in (("camera", camera), ("sensor", sensor)):
+        rows = [" ".join(map(repr, pose[:3].ravel().tolist())) for pose in poses]
+        (tmp_path / f"{name}.txt").write_text("\n".join(rows))
+    found, [notice] = read_poses(tmp_path / "camera.txt", sweeps)
+    np.testing.assert_allclose(found, camera)
+    assert "moves more up or down than along the ground" in notice
+    calibration = sweeps.parent / "calib.txt"
+    calibration.write_text("Tr: " + " ".join(map(str, to_camera[:3].ravel())))
+    found, notices = read_poses(tmp_path / "camera.txt", sweeps)
+    np.testing.assert_allclose(found, sensor, atol=1e-12)
+    assert notices == (f"poses of a camera, brought to the sensor by {calibration}",)
+    found, notices = read_poses(tmp_path / "sensor.txt", sweeps)
+    np.testing.assert_allclose(found, sensor)
+    assert notices == ()
+
+
+def test_mirrored_poses_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "poses.txt").write_text("1 0 0 0 0 -1 0 0 0 0 1 0\n")
+    with pytest.raises(ScanError, match=r"poses\.txt: line 1 mirrors: its axes are left-handed"):
+        read_poses(tmp_path / "poses.txt")

@@ -111,7 +111,7 @@ def test_a_segmenter_with_tta_finds_the_same_objects():
 
 
 def test_other_numbers_and_grids_that_are_not_square_are_refused():
-    for count in (0, 3, 16):
+    for count in (0, 3, 16, 2.0):
         with pytest.raises(ValueError, match=rf"^tta must be one of 1, 2, 4, 8, got {count}$"):
             check_count(count, SQUARE)
     check_count(4, FLAT)

@@ -169,7 +169,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--config",
-        type=Path,
+        type=to_path,
         metavar="YAML",
         help="YAML file that overrides the weights' thresholds, class names or range",
     )
@@ -208,12 +208,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "--config",
         required=True,
         nargs="+",
-        type=Path,
+        type=to_path,
         metavar="YAML",
         help="configuration; later files override earlier ones, and all override the defaults",
     )
     parser.add_argument(
-        "--data", required=True, type=Path, help="folder that the sources' paths are relative to"
+        "--data", required=True, type=to_path, help="folder that the sources' paths are relative to"
     )
 
 
@@ -254,7 +254,7 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
 
 def name_or_file(text: str) -> str | Path:
     """Parse the name of a network of the package, or else a path."""
-    return text if text in PRETRAINED else Path(text)
+    return text if text in PRETRAINED else to_path(text)
 
 
 def weights_file(weights: str | Path) -> Path:
@@ -281,6 +281,18 @@ def not_empty(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return text
+
+
+def to_path(text: str) -> Path:
+    """Parse a path; an empty one would be the current folder."""
+    return Path(not_empty(text))
+
+
+def to_file(text: str) -> Path:
+    """Parse the path of a file to write; refuse a folder now rather than after the work."""
+    if to_path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder; name a file in it")
+    return Path(text)
 
 
 def not_negative_number(text: str) -> float:

@@ -33,6 +33,8 @@ from bev_instseg.cli.arguments import (
     new_parser,
     positive,
     run,
+    to_file,
+    to_path,
     weights_file,
 )
 from bev_instseg.exceptions import BevInstsegError, ScanError, explain
@@ -86,6 +88,8 @@ def benchmark(arguments: argparse.Namespace) -> int:
                 f"{explain(error)}; the parts decoders and runtimes need labelled frames: "
                 "choose them with --truth, or leave these parts out with --only"
             ) from error
+    if arguments.tta > 1 and set(arguments.only) != {"stages"}:
+        raise ValueError("--tta is for the part stages: add --only stages")
     before = read_json(arguments.against) if arguments.against else None
     segmenter = make_segmenter(arguments)
     segmenter.warm_up()
@@ -101,6 +105,8 @@ def benchmark(arguments: argparse.Namespace) -> int:
     )
     print(f"{setup.machine}; device {segmenter.engine.device}")
     results: dict[str, Any] = {"machine": setup.machine, "weights_sha256": segmenter.weights_sha256}
+    if segmenter.tta > 1:
+        results["tta"] = segmenter.tta
     for part, module in PARTS.items():
         if part in arguments.only:
             print(f"\n## {part}\n")
@@ -120,14 +126,14 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     parser.add_argument(
         "--data",
-        type=Path,
+        type=to_path,
         metavar="DIR",
         default=DEMO / "sequences" / "00" / "velodyne",
         help="folder of .bin sweeps (default: the bundled one)",
     )
     parser.add_argument(
         "--truth",
-        type=Path,
+        type=to_path,
         metavar="DIR",
         default=DEMO,
         help="labelled data set for the PQ of decoders and runtimes: split val of a KITTI layout, "
@@ -156,10 +162,10 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         metavar="N",
         help="calls per measurement (default: 9)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to FILE")
+    parser.add_argument("--json", type=to_file, metavar="FILE", help="write all figures to FILE")
     parser.add_argument(
-        "--against", type=Path, metavar="FILE", help="compare with a file written by --json"
+        "--against", type=to_path, metavar="FILE", help="compare with a file written by --json"
     )
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the growth to this file")
+    parser.add_argument("--plot", type=to_file, metavar="PNG", help="plot the growth to this file")
     add_network_arguments(parser)
     return parser.parse_args(argv)

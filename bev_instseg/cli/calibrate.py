@@ -41,6 +41,8 @@ from bev_instseg.cli.arguments import (
     make_segmenter,
     new_parser,
     run,
+    to_file,
+    to_path,
     weights_file,
 )
 from bev_instseg.cli.check_labels import check_evaluation, warn
@@ -291,7 +293,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser.add_argument(
         "--data",
         required=True,
-        type=Path,
+        type=to_path,
         metavar="DIR",
         help="folder that contains the configuration's sources",
     )
@@ -300,7 +302,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--simulated",
         nargs="+",
         default=[],
-        type=Path,
+        type=to_path,
         metavar="DIR",
         help="folders made by bev-instseg simulate",
     )
@@ -317,13 +319,13 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser.add_argument(
         "--out",
         required=True,
-        type=Path,
+        type=to_file,
         metavar="YAML",
         help="write thresholds and calibration to this file",
     )
     parser.add_argument(
         "--save",
-        type=Path,
+        type=to_file,
         metavar="FILE",
         help="also save a calibrated copy of the weights: a .safetensors and its .json",
     )

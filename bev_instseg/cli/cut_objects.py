@@ -27,6 +27,7 @@ from bev_instseg.cli.arguments import (
     add_sources_argument,
     new_parser,
     run,
+    to_file,
     weights_file,
 )
 from bev_instseg.cli.check_labels import by_path, check_cutting
@@ -111,7 +112,9 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         metavar="NAME|WEIGHTS",
         help="also cut out this network's false positives on background",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="NPZ", help="the file to write")
+    parser.add_argument(
+        "--out", required=True, type=to_file, metavar="NPZ", help="the file to write"
+    )
     return parser.parse_args(argv)
 
 

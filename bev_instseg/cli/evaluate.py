@@ -46,6 +46,8 @@ from bev_instseg.cli.arguments import (
     new_parser,
     not_negative_number,
     run,
+    to_file,
+    to_path,
 )
 from bev_instseg.cli.check_labels import check_evaluation
 from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
@@ -135,7 +137,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         print(f"\n{bucket_table(per_class, heading)}")
     if arguments.json:
         body = {"data": arguments.data.name, "frames": [ref.name for ref in refs]}
-        body |= {"weights_sha256": segmenter.weights_sha256, **result.to_dict()}
+        body |= {"weights_sha256": segmenter.weights_sha256, "tta": segmenter.tta}
+        body |= result.to_dict()
         body |= {key: as_json(per_class) for key, (_, per_class) in tables.items()}
         write_atomic(arguments.json, (json.dumps(body, indent=1) + "\n").encode())
     if arguments.errors:
@@ -216,7 +219,7 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
     parser = new_parser(__doc__, prog)
-    parser.add_argument("--data", required=True, type=Path, metavar="DIR", help="the data set")
+    parser.add_argument("--data", required=True, type=to_path, metavar="DIR", help="the data set")
     parser.add_argument("--split", help="KITTI: a list in ImageSets (default: val)")
     parser.add_argument(
         "--sequences",
@@ -260,13 +263,15 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--check", action="store_true", help="print the table of the labels and stop"
     )
     add_network_arguments(parser)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the scores to FILE")
     parser.add_argument(
-        "--png", type=Path, metavar="DIR", help="draw each frame's prediction and ground truth"
+        "--json", type=to_file, metavar="FILE", help="also write the scores to FILE"
+    )
+    parser.add_argument(
+        "--png", type=to_path, metavar="DIR", help="draw each frame's prediction and ground truth"
     )
     parser.add_argument(
         "--errors",
-        type=Path,
+        type=to_path,
         metavar="DIR",
         help="write a study of missed objects and false alarms",
     )

@@ -21,7 +21,13 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import new_parser, run, weights_file
+from bev_instseg.cli.arguments import (
+    new_parser,
+    run,
+    to_path,
+    weights_file,
+)
+from bev_instseg.cli.report import Report
 from bev_instseg.io.formats import SUFFIXES
 from bev_instseg.model_files import EXPORTED_SUFFIXES, PRETRAINED, ExportedModel
 from bev_instseg.structures import Float32
@@ -52,7 +58,9 @@ def export(arguments: argparse.Namespace) -> int:
         raise ValueError("--sweeps is for --precision int8; add it or leave --sweeps out")
     network, config, sha256 = load_model(weights)
     if arguments.precision == "int8":
-        model = _in_8_bits(network, config, _calibration_sweeps(arguments.sweeps))
+        report = Report(arguments.program)
+        model = _in_8_bits(network, config, _calibration_sweeps(arguments.sweeps, report))
+        report.totals()
     else:
         model = export_float32(network, config.grid)
     parts = to_openvino(model) if arguments.format == "openvino" else (model, b"")
@@ -82,8 +90,8 @@ def _in_8_bits(network: "BEVNet", config: "Config", sweeps: Iterator[Float32]) -
     return to_onnx(rounded, config.grid)
 
 
-def _calibration_sweeps(paths: Sequence[Path]) -> Iterator[Float32]:
-    """Return the points of the sweeps that show the range of each activation."""
+def _calibration_sweeps(paths: Sequence[Path], report: Report) -> Iterator[Float32]:
+    """Return the points of the sweeps that show the range of each activation; report notices."""
     from bev_instseg.io.sweep import read_sweep
     from bev_instseg.simulate import simulate_sweep
 
@@ -99,8 +107,11 @@ def _calibration_sweeps(paths: Sequence[Path]) -> Iterator[Float32]:
     )
     if not files:
         raise ValueError(f"{paths[0]}: no sweeps here; name files or folders of sweeps")
-    for path in tqdm(files[:: -(-len(files) // MAX_SWEEPS)], desc="calibration", unit="sweep"):
-        yield read_sweep(path).points
+    for file in tqdm(files[:: -(-len(files) // MAX_SWEEPS)], desc="calibration", unit="sweep"):
+        sweep = read_sweep(file)
+        for notice in sweep.notices:
+            report.notice(notice, file)
+        yield sweep.points
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
@@ -125,12 +136,12 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument(
         "--sweeps",
-        type=Path,
+        type=to_path,
         nargs="+",
         default=[],
         metavar="PATH",
         help="for int8: typical sweeps to calibrate with, or folders of them "
         f"(default: {NUM_SIMULATED} simulated ones)",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=to_path, metavar="DIR", help="output folder")
     return parser.parse_args(argv)

@@ -49,6 +49,7 @@ from bev_instseg.cli.arguments import (
     not_empty,
     positive,
     run,
+    to_path,
 )
 from bev_instseg.cli.report import Report
 from bev_instseg.cli.sensor_options import add_frame_options, check_sensor_options, given_setup
@@ -104,7 +105,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         help="publish the results through DDS, as NAME (default: bev_instseg); always on with "
         "--ros2",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the recording")
+    parser.add_argument("--out", type=to_path, metavar="DIR", help="folder for the recording")
     parser.add_argument(
         "--seconds", type=positive, metavar="S", help="stop after this time (default: never)"
     )
@@ -125,7 +126,7 @@ def _add_sensor_options(parser: argparse.ArgumentParser) -> None:
     )
     sensor.add_argument(
         "--extrinsics",
-        type=Path,
+        type=to_path,
         metavar="YAML",
         help="poses of the sensors in that frame, instead of /tf_static",
     )

@@ -16,9 +16,12 @@ import argparse
 import math
 import time
 from functools import partial
-from pathlib import Path
 
-from bev_instseg.cli.arguments import new_parser, run
+from bev_instseg.cli.arguments import (
+    new_parser,
+    run,
+    to_path,
+)
 
 START_S = 1.0  # for subscribers and publisher to find each other
 
@@ -33,7 +36,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line; see `main`."""
     parser = new_parser(__doc__, prog)
     parser.add_argument(
-        "input", type=Path, metavar="INPUT", help="a recording, or a folder of sweeps"
+        "input", type=to_path, metavar="INPUT", help="a recording, or a folder of sweeps"
     )
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--ros2", metavar="TOPIC", help="publish on this ROS 2 topic")

@@ -2,10 +2,14 @@
 
 import argparse
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_network_arguments, not_empty
+from bev_instseg.cli.arguments import (
+    add_network_arguments,
+    not_empty,
+    to_file,
+    to_path,
+)
 from bev_instseg.cli.sensor_options import add_frame_options
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS
@@ -21,10 +25,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         parser: Parser of the command line.
     """
     parser.add_argument(
-        "inputs", nargs="+", type=Path, metavar="INPUT", help="a sweep, a folder, or a recording"
+        "inputs", nargs="+", type=to_path, metavar="INPUT", help="a sweep, a folder, or a recording"
     )
     parser.add_argument(
-        "--out", required=True, type=Path, metavar="DIR", help="folder of the results"
+        "--out", required=True, type=to_path, metavar="DIR", help="folder of the results"
     )
     add_network_arguments(parser)
     _add_reading_options(parser)
@@ -94,7 +98,7 @@ def _add_recording_options(parser: argparse.ArgumentParser) -> None:
     )
     recordings.add_argument(
         "--extrinsics",
-        type=Path,
+        type=to_path,
         metavar="YAML",
         help="poses of the sensors in that frame, if the recording has no transforms",
     )
@@ -128,7 +132,10 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
         "--play", action="store_true", help="a page that plays the sequence in any browser"
     )
     tracking.add_argument(
-        "--rerun", type=Path, metavar="FILE.rrd", help="write the sequence for the Rerun viewer"
+        "--rerun",
+        type=to_file,
+        metavar="FILE.rrd",
+        help="write the sequence for the Rerun viewer",
     )
     tracking.add_argument(
         "--poses",
@@ -140,7 +147,7 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
     )
     tracking.add_argument(
         "--times",
-        type=Path,
+        type=to_path,
         metavar="FILE",
         help="time of each sweep: a file with a number of seconds per line (default: times.txt in "
         "or above the folder, else 0.1 s)",
@@ -154,7 +161,7 @@ def _add_writing_options(parser: argparse.ArgumentParser) -> None:
         writing.add_argument(f"--{name}", action="store_true", help=about)
     writing.add_argument(
         "--calib",
-        type=Path,
+        type=to_path,
         metavar="PATH",
         help="write boxes in a camera's image; a KITTI calibration file, or a folder with one per "
         "sweep",

@@ -42,7 +42,7 @@ from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.visualize import PlayedSweep
 
-NOT_FOR_RECORDINGS = ("times", "shard", "ray", "view")
+NOT_FOR_RECORDINGS = ("times", "shard", "ray", "view", "format")
 
 
 def segment_recordings(

@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import add_network_arguments, make_segmenter, new_parser, run
+from bev_instseg.cli.arguments import (
+    add_network_arguments,
+    make_segmenter,
+    new_parser,
+    run,
+    to_path,
+)
 from bev_instseg.cli.report import Report
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.io.sensor_setup import SensorSetup
@@ -106,8 +112,8 @@ def label_sweeps(
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
     parser = new_parser(__doc__, prog)
-    parser.add_argument("sweeps", type=Path, metavar="SWEEPS", help="folder of .bin sweeps")
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write")
+    parser.add_argument("sweeps", type=to_path, metavar="SWEEPS", help="folder of .bin sweeps")
+    parser.add_argument("--out", required=True, type=to_path, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--min-score",
         type=fraction,

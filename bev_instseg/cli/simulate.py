@@ -35,13 +35,18 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
-from pathlib import Path
 from textwrap import fill
 from typing import Any
 
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import new_parser, positive, positive_or_zero, run
+from bev_instseg.cli.arguments import (
+    new_parser,
+    positive,
+    positive_or_zero,
+    run,
+    to_path,
+)
 from bev_instseg.datasets.semantickitti import frame_paths
 from bev_instseg.simulate import SENSOR_MODELS, SensorConfig, read_layouts, write_sweep
 from bev_instseg.simulate.sensor_models import MODELS_BY_MAKER
@@ -81,7 +86,7 @@ def simulate_all(arguments: argparse.Namespace) -> int:
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
     parser = new_parser(f"{__doc__}\nSensors:\n{sensor_list()}", prog)
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=to_path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--count",
         required=True,
@@ -123,7 +128,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     )
     parser.add_argument(
         "--layouts",
-        type=Path,
+        type=to_path,
         metavar="DIR|TAR",
         help="KITTI label files; each sweep has road users placed as in two of them",
     )

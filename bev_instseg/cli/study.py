@@ -31,7 +31,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_data_arguments, new_parser, positive, run
+from bev_instseg.cli.arguments import (
+    add_data_arguments,
+    new_parser,
+    positive,
+    run,
+    to_path,
+)
 from bev_instseg.config import Config
 from bev_instseg.config_files import load_config
 from bev_instseg.file_io import reserved, write_atomic
@@ -128,11 +134,11 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--variants",
         nargs="+",
         default=[],
-        type=Path,
+        type=to_path,
         metavar="YAML",
         help="overrides of the configuration; each file is a variant named like the file",
     )
-    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=to_path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--seeds", type=positive, default=3, help="runs of each variant (default: %(default)s)"
     )

@@ -28,10 +28,15 @@ import argparse
 import os
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bev_instseg.cli.arguments import add_data_arguments, new_parser, run, weights_file
+from bev_instseg.cli.arguments import (
+    add_data_arguments,
+    new_parser,
+    run,
+    to_path,
+    weights_file,
+)
 from bev_instseg.cli.check_labels import by_path, check_training, warn
 from bev_instseg.config import Config
 from bev_instseg.config_files import load_config
@@ -159,14 +164,14 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     add_data_arguments(parser)
     parser.add_argument(
-        "--out", type=Path, metavar="RUN_DIR", help="folder of the run; not needed with --check"
+        "--out", type=to_path, metavar="RUN_DIR", help="folder of the run; not needed with --check"
     )
     parser.add_argument("--check", action="store_true", help="print a table of the labels and stop")
     parser.add_argument(
         "--objects",
         nargs="+",
         default=[],
-        type=Path,
+        type=to_path,
         metavar="NPZ",
         help="paste the objects in these files, made by bev-instseg cut-objects, each file equally "
         "often (default: the training frames' own objects)",

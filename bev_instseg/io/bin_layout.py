@@ -33,6 +33,8 @@ MAX_RATIO = 20.0  # of the distances of two such points
 MIN_NEIGHBOURS, MIN_SHARE_SAME = 10, 0.7  # so many pairs, and this share of them, must be alike
 MIN_SHARE_FOUND = 0.3  # of points; where fewer differ from zero, they may be no points
 MIN_TELLING = 400  # fewer floats may be points although they do not look like any
+MIN_PACKED_FLOATS = 7  # two points of x, y, z and a 16-bit number
+MAX_PAIRS = 2000  # of points that are compared
 MIN_ROWS = 4  # columns of fewer values say nothing
 
 NUM_CLASSES = 128  # of floats: 2 signs and 64 exponents, 2**-32 to 2**31
@@ -91,6 +93,7 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
     if best not in fits:
         raise ValueError(_misfit(int(sizes[0]), best if best > 2 else 4))
     if best > 2 and not rivals:
+        _refuse_packed(files[0], best)
         return _name_columns(words, positions, best)
     if otherwise and len(otherwise) in fits:
         return BinLayout(otherwise)
@@ -314,6 +317,26 @@ def _refuse_foreign(
     """Raise ValueError if the content is not points."""
     if reason := describe_content(data, words, words[positions % num_floats < 3]):
         raise ValueError(reason)
+
+
+def _refuse_packed(data: NDArray[np.uint8], num_floats: int) -> None:
+    """Raise ValueError if an odd number of floats is two points of floats and 16-bit numbers.
+
+    Args:
+        data: (num_bytes,) uint8 content of the file.
+        num_floats: Number of floats that seem to make a point.
+    """
+    if num_floats % 2 == 0 or num_floats < MIN_PACKED_FLOATS:
+        return
+    size = 4 * num_floats
+    pairs = data[: min(len(data) // size, MAX_PAIRS) * size].reshape(-1, size)
+    halves = np.nan_to_num(pairs.reshape(-1, 2, size // 2)[:, :, :8].copy().view("<f4"))
+    num_same, num_known = _count_neighbours(halves[:, 0].T, halves[:, 1].T)
+    if num_same >= MIN_NEIGHBOURS and num_same > MIN_SHARE_SAME * num_known:
+        raise ValueError(
+            f"looks like points of {size // 2} bytes, floats packed with 16-bit numbers; write "
+            "x, y, z and the intensity as float32, or use .npy or .pcd with named fields"
+        )
 
 
 def _misfit(num_bytes: int, num_floats: int) -> str:

@@ -21,6 +21,14 @@ ZERO = "all intensities are 0: objects are recognised by their shape alone"
 CONSTANT = "the intensities are all the same: replaced by 0"
 NOT_NUMBERS = "no intensity is a usable number: replaced by 0"
 TWO_VALUES = "the intensities have only two different values: replaced by 0"
+DARK_SHARE, DARK = 0.003, 0.01  # this share of the intensities is brighter, except in dark sweeps
+NO_FLOATS = 1e-30  # smaller fractions are whole numbers that were read as floats
+
+NOT_FLOATS = "the intensities are whole numbers stored in the place of floats: replaced by 0"
+VERY_DARK = (
+    f"hardly any intensity is above {DARK:g}, darker than of any known sensor; --intensity sets "
+    "full intensity"
+)
 DISTANCE = "the intensities depend on the distance alone, as in simulators: replaced by 0"
 
 
@@ -44,6 +52,8 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
         usual = float(np.partition(values, len(values) // 2)[len(values) // 2])
         if np.mean(values == usual) >= MIN_CONSTANT_SHARE:
             return 0.0, (CONSTANT if usual else ZERO,)
+        if np.abs(values).max() < NO_FLOATS:
+            return 0.0, (NOT_FLOATS,)
         if ((values == values.min()) | (values == values.max())).all():
             return 0.0, (TWO_VALUES,)
         enough = [sample for sample in known if len(sample) >= MIN_SAMPLE]
@@ -51,7 +61,10 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
             return 0.0, (DISTANCE,)
     needed = sorted(scale_of(sample[:, 0]) for sample in known if len(sample) >= MIN_SAMPLE)
     scale = needed[round(COMMON * (len(needed) - 1))] if needed else scale_of(values)
-    return float(scale), (f"intensity 0..{scale}: divided by {scale}",) if scale > 1 else ()
+    if scale > 1:
+        return float(scale), (f"intensity 0..{scale}: divided by {scale}",)
+    bright = np.count_nonzero(values > DARK) > DARK_SHARE * len(values)
+    return 1.0, () if bright or len(values) < MIN_SAMPLE else (VERY_DARK,)
 
 
 def scale_of(values: NDArray[np.float64]) -> int:

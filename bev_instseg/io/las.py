@@ -120,7 +120,8 @@ def _check_unit(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> No
                 unit = "degrees"
         elif record_id == WELL_KNOWN_TEXT:
             text = content.decode("utf-8", "replace")
-            if re.search(r'UNIT\s*\[\s*"[^"]*"\s*,\s*0\.304', text):
+            factors = re.findall(r'UNIT\s*\[\s*"[^"]*"\s*,\s*([\d.]+(?:[eE][-+]?\d+)?)', text)
+            if any(0.304 <= float(factor) < 0.305 for factor in factors):
                 unit = "feet"
             if GEOGRAPHIC_TEXT.search(text) and not PROJECTED_TEXT.search(text):
                 unit = "degrees"

@@ -62,7 +62,7 @@ def read_ply(data: NDArray[np.uint8]) -> np.ndarray:
         (N,) structured array with the properties of the vertices; lists are left out.
 
     Raises:
-        ValueError: The bytes are not a PLY file or are fewer than its header announces.
+        ValueError: The bytes are not a PLY file, or fewer than its header announces, or more.
     """
     head = data[:MAX_HEADER_BYTES].tobytes()
     end = head.find(b"\nend_header")
@@ -77,6 +77,8 @@ def read_ply(data: NDArray[np.uint8]) -> np.ndarray:
         values, body = _take(body, element)
         if element.name == "vertex":
             break
+    if element is elements[-1] and body:
+        raise ValueError("holds more than its PLY header announces; write it again")
     if isinstance(values, list):
         return parse_ascii_records(values, element.dtype, element.count)
     return parse_binary_records(np.frombuffer(values, np.uint8), element.dtype, element.count)

@@ -66,7 +66,8 @@ def parse_ascii_records(words: list[bytes], dtype: np.dtype, num_points: int) ->
         (num_points,) structured array.
 
     Raises:
-        ValueError: There are too few numbers, or a word is not a number.
+        ValueError: There are too few numbers, a word is not a number, or a number is not of the
+            type of its field.
     """
     names = dtype.names or ()
     widths = [int(np.prod(dtype[name].shape)) for name in names]
@@ -79,7 +80,14 @@ def parse_ascii_records(words: list[bytes], dtype: np.dtype, num_points: int) ->
     records = np.empty(num_points, dtype)
     first = 0
     for name, width in zip(names, widths, strict=True):
-        records[name] = numbers[:, first : first + width].reshape(records[name].shape)
+        values = numbers[:, first : first + width].reshape(records[name].shape)
+        records[name] = values
+        if records[name].dtype.kind in "iu" and not (records[name] == values).all():
+            odd = values[records[name] != values].flat[0]
+            raise ValueError(
+                f"field {name} is declared as {records[name].dtype.name}, but holds {odd:g}; "
+                "declare its type correctly"
+            )
         first += width
     return records
 
@@ -107,8 +115,9 @@ def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
     """Copy x, y, z and, if there is one, the intensity from records into columns.
 
     Args:
-        records: (N,) structured array with fields x, y, z and perhaps one of `INTENSITY_NAMES`,
-            perhaps after ``scalar_``; case does not matter.
+        records: (N,) structured array with fields x, y, z and perhaps one of `INTENSITY_NAMES`.
+            A field of this very name comes first, then one in upper case, then one that begins with
+            ``scalar_``.
 
     Returns:
         (N, 4) array, or (N, 3) without intensity: float32, or float64 if float32 cannot hold
@@ -118,7 +127,14 @@ def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
         ValueError: x, y or z is missing, or a field is not one number per point.
     """
     names = records.dtype.names or ()
-    by_name = {name.lower().removeprefix("scalar_"): name for name in names}
+    by_name: dict[str, str] = {}
+    for name in (*names, *(name for name in names if name.islower())):  # the last one wins
+        by_name[name.lower()] = name
+    plain = set(by_name)
+    for name in names:
+        short = name.lower().removeprefix("scalar_")
+        if short not in plain:
+            by_name[short] = name
     if missing := [name for name in "xyz" if name not in by_name]:
         raise ValueError(
             f"no field {', '.join(missing)} among {', '.join(names) or 'none'}; rename its fields"

@@ -121,7 +121,7 @@ def interpret_points(
         )
     points = _to_sensor_frame(values, rotation, origin_m)
     tidy_notices = _tidy(path, values, points, xyz, reading.intensity_max)
-    check_resolution(path, sample[:, :3])
+    tidy_notices += check_resolution(path, sample[:, :3])
     if values.shape[1] == 3:
         notices += (NO_INTENSITY,)
     notices += reading.notices + place_notices + level_notices + height_notices + tidy_notices

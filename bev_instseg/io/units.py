@@ -18,7 +18,10 @@ SMALL_EXTENT_M = 3.0  # only a sweep of a small room ends here
 MAX_MEDIAN_M = 300.0  # a sweep's points are mostly closer than this
 HEIGHT_M = (0.3, 5.0)  # of a sensor above the ground
 MAX_FAR_SHARE = 0.01  # if more points are beyond any sensor's range, the others must be plausible
-COARSE_M = 0.5  # coordinates that are all multiples of it are too coarse for any object
+# Steps of coordinates: above the first, the road blurs; from the second on, objects are lost.
+BLURRED_M, COARSE_M = 0.05, 0.3
+MIN_STEPS = 20  # an axis with fewer different values may be that of a scanner with few layers
+NO_STEP_M = 1e-3  # coordinates that differ by less are the same, but for rounding
 UNUSUAL_HEIGHT_M = 4.0  # a sensor above this is on a mast, or its coordinates are in feet
 SMALLER_UNITS = {100: "centimetres", 1000: "millimetres"}
 
@@ -90,19 +93,39 @@ def doubt_feet(heights_m: Sequence[float]) -> tuple[str, ...]:
     )
 
 
-def check_resolution(path: str | Path, xyz: NDArray[np.float64]) -> None:
-    """Check that the coordinates of a sweep were not rounded too coarsely for any object.
+def check_resolution(path: str | Path, xyz: NDArray[np.float64]) -> tuple[str, ...]:
+    """Check that the coordinates of a sweep were not rounded too coarsely.
 
     Args:
         path: The file, for the message.
         xyz: (n, 3) some points in the file's coordinates.
 
+    Returns:
+        A notice if they are coarse, but objects can still be recognised.
+
     Raises:
-        ScanError: They are multiples of `COARSE_M`.
+        ScanError: One of the axes has steps of `COARSE_M` or more.
     """
-    steps = (xyz - xyz[:1]) / COARSE_M
-    if len(xyz) >= MIN_SAMPLE and np.abs(steps - np.rint(steps)).max() < 1e-3:
+    if len(xyz) < MIN_SAMPLE:
+        return ()
+    step_m, axis = max((_step_m(column), axis) for column, axis in zip(xyz.T, "xyz", strict=True))
+    about = f"{axis} is always a multiple of {step_m:.3g} m"
+    if step_m >= COARSE_M:
         raise ScanError(
-            f"{path}: all coordinates are multiples of {COARSE_M:g} m, too coarse to recognise "
-            "objects; write them with more digits (LAS: a smaller scale)"
+            f"{path}: {about}, too coarse to recognise objects; write the coordinates with more "
+            "digits (LAS: a smaller scale; large coordinates: float64)"
         )
+    if step_m > BLURRED_M:
+        return (f"{about}: objects are found less well; write more digits",)
+    return ()
+
+
+def _step_m(values: NDArray[np.float64]) -> float:
+    """Return the step of which all (n,) differences are multiples; 0 if there is none."""
+    steps = np.diff(np.sort(values))
+    steps = steps[steps > NO_STEP_M]
+    if len(steps) < MIN_STEPS:
+        return 0.0
+    step_m = float(steps.min())
+    counts = steps / step_m
+    return step_m if np.abs(counts - np.rint(counts)).max() < NO_STEP_M / step_m + 1e-2 else 0.0

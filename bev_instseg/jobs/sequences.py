@@ -93,9 +93,12 @@ def _sequence(
         )
     else:
         notices.append(f"{name}: no {TIMES}, so {PERIOD_S} s from sweep to sweep is assumed")
+    found = None
     if poses:
         notices.append(f"{name}: poses from {printable(str(poses))}")
-    found = _rows(items, read_poses(poses), poses) if poses else None
+        rows, assumed = read_poses(poses, folder)
+        notices += map(printable, assumed)
+        found = _rows(items, rows, poses)
     return SweepSequence(folder, tuple(items), stamps_s, found, tuple(notices))
 
 

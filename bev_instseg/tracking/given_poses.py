@@ -7,6 +7,9 @@ import numpy as np
 from bev_instseg.exceptions import ScanError
 from bev_instseg.structures import Float64
 
+CALIBRATION = "calib.txt"
+GAP_S = (1e-3, 10.0)  # usual time between sweeps; beyond, the times are not in seconds
+
 
 class GivenPoses:
     """Transforms given poses, which are for the files' coordinates, to the sensor frame.
@@ -34,17 +37,20 @@ class GivenPoses:
         return pose
 
 
-def read_poses(path: Path) -> Float64:
+def read_poses(path: Path, sweeps: Path | None = None) -> tuple[Float64, tuple[str, ...]]:
     """Read a file of poses in KITTI's format: a row of 12 numbers, the upper 3 x 4, per sweep.
 
-    If there is a ``calib.txt`` with a line ``Tr:`` next to it, as in KITTI's odometry, the poses
-    are those of a camera, and ``Tr`` transforms from the sensor to the camera.
+    If there is a ``calib.txt`` with a line ``Tr:`` next to it, as in SemanticKITTI, the poses are
+    those of a camera, and ``Tr`` transforms from the sensor to the camera. In KITTI's odometry,
+    ``calib.txt`` is with the sweeps instead; there it is used if the sensor then moves less
+    vertically.
 
     Args:
         path: The file.
+        sweeps: Folder of the sweeps.
 
     Returns:
-        (M, 4, 4) float64 from the sensor frame to that of the first row.
+        (M, 4, 4) float64 from the sensor frame to that of the first row, and what was assumed.
 
     Raises:
         ScanError: The file cannot be read or a row is not a pose.
@@ -55,14 +61,43 @@ def read_poses(path: Path) -> Float64:
     for number, pose in enumerate(poses, 1):
         if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-2):
             raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is not a rotation")
-    calibration = path.with_name("calib.txt")
-    if calibration.is_file():
-        for line in calibration.read_text(errors="replace").splitlines():
-            if line.startswith("Tr:"):
-                to_camera = np.eye(4)
-                to_camera[:3] = _parse(line[3:], 12, f"{calibration}: Tr").reshape(3, 4)
-                poses = np.linalg.inv(to_camera) @ poses @ to_camera
-    return poses
+        if np.linalg.det(pose[:3, :3]) < 0:
+            raise ScanError(
+                f"{path}: line {number} mirrors: its axes are left-handed, as in some simulators; "
+                "convert the poses to x forward, y left, z up"
+            )
+    own = path.with_name(CALIBRATION)
+    others = () if sweeps is None else (sweeps / CALIBRATION, sweeps.parent / CALIBRATION)
+    for file in (own, *others):
+        to_camera = _to_camera(file)
+        if to_camera is not None and not np.array_equal(to_camera, np.eye(4)):
+            of_sensor = np.linalg.inv(to_camera) @ poses @ to_camera
+            if file == own or _climb(of_sensor) < _climb(poses):
+                return of_sensor, (f"poses of a camera, brought to the sensor by {file}",)
+    if _climb(poses) > 0.5:
+        return poses, (
+            f"{path}: the sensor moves more up or down than along the ground; if these are poses "
+            f"of a camera, put its {CALIBRATION} with a line Tr: next to them",
+        )
+    return poses, ()
+
+
+def _to_camera(path: Path) -> Float64 | None:
+    """Return the (4, 4) transform ``Tr`` of a calibration; None without one."""
+    if not path.is_file():
+        return None
+    for line in path.read_text(errors="replace").splitlines():
+        if line.startswith("Tr:"):
+            to_camera = np.eye(4)
+            to_camera[:3] = _parse(line[3:], 12, f"{path}: Tr").reshape(3, 4)
+            return to_camera
+    return None
+
+
+def _climb(poses: Float64) -> float:
+    """Return the vertical share of the way from the first pose to all others, 0..1."""
+    way = np.abs(poses[:, :3, 3] - poses[:1, :3, 3]).sum(axis=0)
+    return float(way[2] / max(np.hypot(way[0], way[1]) + way[2], 1e-9))
 
 
 def read_times(path: Path) -> Float64:
@@ -72,7 +107,7 @@ def read_times(path: Path) -> Float64:
         path: The file.
 
     Raises:
-        ScanError: The file cannot be read, or time does not increase.
+        ScanError: The file cannot be read, time does not increase, or it is not in seconds.
     """
     times = _numbers(path, 1)[:, 0]
     back = np.flatnonzero(np.diff(times) <= 0)
@@ -81,6 +116,12 @@ def read_times(path: Path) -> Float64:
         raise ScanError(
             f"{path}: time does not increase in line {line}: {times[line - 2]:g} s, then "
             f"{times[line - 1]:g} s; put each sequence into its own folder"
+        )
+    gap_s = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+    if not GAP_S[0] <= gap_s <= GAP_S[1]:
+        raise ScanError(
+            f"{path}: {gap_s:g} s from sweep to sweep: the times must be in seconds; convert them "
+            "(divide milliseconds by 1e3, microseconds by 1e6, nanoseconds by 1e9)"
         )
     return times
 

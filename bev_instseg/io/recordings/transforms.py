@@ -18,6 +18,7 @@ STATIC_TOPIC, MOVING_TOPIC = "/tf_static", "/tf"
 MAX_LISTED = 20  # frames in a message
 MAX_CHANGE = 1e-3  # metres, or of a rotation's entries; more is a joint that moves
 MAX_MESSAGES = 200_000  # that are read on the topic of moving transforms
+MAX_MOUNT_M = 50.0  # no sensor is mounted farther from its vehicle's frame
 REMEDY = "or give the transforms in a file: --extrinsics FILE"
 
 
@@ -267,6 +268,11 @@ def _extrinsic(path: Path, name: str, entry: Any) -> Transform:
             "yaw (degrees), or qx, qy, qz, qw"
         )
     translation = [float(entry.get(key, 0)) for key in "xyz"]
+    if max(map(abs, translation)) > MAX_MOUNT_M:
+        raise ScanError(
+            f"{path}: {printable(name)} is over {MAX_MOUNT_M:g} m from the frame; x, y and z must "
+            "be in metres"
+        )
     if not turned:
         return from_degrees(translation, *(float(entry.get(key, 0)) for key in angles))
     try:
