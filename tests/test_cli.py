@@ -105,6 +105,32 @@ def test_a_wrong_option_suggests_the_right_one(
     assert len(line.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["segment", "a.bin", "--out", "FILE"], "argument --out: FILE is a file; name a folder"),
+        (["segment", "a.bin", "--out", ""], "argument --out: must not be empty"),
+        (["evaluate", "--json", "DIR"], "argument --json: DIR is a folder; name a file in it"),
+        (["calibrate", "--out", "DIR"], "argument --out: DIR is a folder; name a file in it"),
+        (["cut-objects", "--out", "DIR"], "argument --out: DIR is a folder; name a file in it"),
+        (["train", "--data", ""], "argument --data: must not be empty"),
+    ],
+)
+def test_paths_that_cannot_be_are_refused_before_the_work(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    file.touch()
+    folder.mkdir()
+    names = {"FILE": str(file), "DIR": str(folder)}
+    with pytest.raises(SystemExit) as caught:
+        main([names.get(word, word) for word in words])
+    assert caught.value.code == 2
+    for word, name in names.items():
+        message = message.replace(word, name)
+    assert message in capsys.readouterr().err
+
+
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out

@@ -785,3 +785,19 @@ def test_numbers_that_are_not_of_their_declared_type_are_refused(
         path.write_bytes(data.replace(b" 77.0\n", f" {value}\n".encode()))
         with pytest.raises(ScanError, match=rf"intensity is declared as uint8, but holds {value}"):
             read_sweep(path)
+
+
+def test_a_stack_of_sweeps_is_no_organised_cloud(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.tile(sweep_of(20_001), (2, 1, 1)))
+    with pytest.raises(ScanError, match=r"shape \(2, 20001, 4\) is a stack of 2 sweeps"):
+        read_sweep(path)
+    np.save(path, sweep_of(20_001)[None])
+    assert len(read_sweep(path).points) == 20_001
+
+
+def test_an_intensity_of_another_length_is_refused(tmp_path: Path) -> None:
+    points, path = sweep_of(100), tmp_path / "a.npz"
+    np.savez(path, x=points[:, 0], y=points[:, 1], z=points[:, 2], intensity=points[1:, 3])
+    with pytest.raises(ScanError, match="99 intensities for 100 points"):
+        read_sweep(path)

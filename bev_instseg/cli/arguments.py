@@ -288,6 +288,13 @@ def to_path(text: str) -> Path:
     return Path(not_empty(text))
 
 
+def to_folder(text: str) -> Path:
+    """Parse the path of a folder to write to; refuse a file now rather than after the work."""
+    if to_path(text).exists() and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
+    return Path(text)
+
+
 def to_file(text: str) -> Path:
     """Parse the path of a file to write; refuse a folder now rather than after the work."""
     if to_path(text).is_dir():

@@ -47,6 +47,7 @@ from bev_instseg.cli.arguments import (
     not_negative_number,
     run,
     to_file,
+    to_folder,
     to_path,
 )
 from bev_instseg.cli.check_labels import check_evaluation
@@ -267,11 +268,11 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--json", type=to_file, metavar="FILE", help="also write the scores to FILE"
     )
     parser.add_argument(
-        "--png", type=to_path, metavar="DIR", help="draw each frame's prediction and ground truth"
+        "--png", type=to_folder, metavar="DIR", help="draw each frame's prediction and ground truth"
     )
     parser.add_argument(
         "--errors",
-        type=to_path,
+        type=to_folder,
         metavar="DIR",
         help="write a study of missed objects and false alarms",
     )

@@ -24,6 +24,7 @@ from tqdm import tqdm
 from bev_instseg.cli.arguments import (
     new_parser,
     run,
+    to_folder,
     to_path,
     weights_file,
 )
@@ -143,5 +144,5 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         help="for int8: typical sweeps to calibrate with, or folders of them "
         f"(default: {NUM_SIMULATED} simulated ones)",
     )
-    parser.add_argument("--out", required=True, type=to_path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=to_folder, metavar="DIR", help="output folder")
     return parser.parse_args(argv)

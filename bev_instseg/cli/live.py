@@ -49,6 +49,7 @@ from bev_instseg.cli.arguments import (
     not_empty,
     positive,
     run,
+    to_folder,
     to_path,
 )
 from bev_instseg.cli.report import Report
@@ -105,7 +106,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         help="publish the results through DDS, as NAME (default: bev_instseg); always on with "
         "--ros2",
     )
-    parser.add_argument("--out", type=to_path, metavar="DIR", help="folder for the recording")
+    parser.add_argument("--out", type=to_folder, metavar="DIR", help="folder for the recording")
     parser.add_argument(
         "--seconds", type=positive, metavar="S", help="stop after this time (default: never)"
     )

@@ -8,6 +8,7 @@ from bev_instseg.cli.arguments import (
     add_network_arguments,
     not_empty,
     to_file,
+    to_folder,
     to_path,
 )
 from bev_instseg.cli.sensor_options import add_frame_options
@@ -28,7 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", type=to_path, metavar="INPUT", help="a sweep, a folder, or a recording"
     )
     parser.add_argument(
-        "--out", required=True, type=to_path, metavar="DIR", help="folder of the results"
+        "--out", required=True, type=to_folder, metavar="DIR", help="folder of the results"
     )
     add_network_arguments(parser)
     _add_reading_options(parser)

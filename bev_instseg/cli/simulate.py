@@ -45,6 +45,7 @@ from bev_instseg.cli.arguments import (
     positive,
     positive_or_zero,
     run,
+    to_folder,
     to_path,
 )
 from bev_instseg.datasets.semantickitti import frame_paths
@@ -86,7 +87,7 @@ def simulate_all(arguments: argparse.Namespace) -> int:
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
     parser = new_parser(f"{__doc__}\nSensors:\n{sensor_list()}", prog)
-    parser.add_argument("--out", required=True, type=to_path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=to_folder, metavar="DIR", help="output folder")
     parser.add_argument(
         "--count",
         required=True,

@@ -36,6 +36,7 @@ from bev_instseg.cli.arguments import (
     new_parser,
     positive,
     run,
+    to_folder,
     to_path,
 )
 from bev_instseg.config import Config
@@ -138,7 +139,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         metavar="YAML",
         help="overrides of the configuration; each file is a variant named like the file",
     )
-    parser.add_argument("--out", required=True, type=to_path, metavar="DIR", help="output folder")
+    parser.add_argument("--out", required=True, type=to_folder, metavar="DIR", help="output folder")
     parser.add_argument(
         "--seeds", type=positive, default=3, help="runs of each variant (default: %(default)s)"
     )

@@ -34,6 +34,7 @@ from bev_instseg.cli.arguments import (
     add_data_arguments,
     new_parser,
     run,
+    to_folder,
     to_path,
     weights_file,
 )
@@ -164,7 +165,10 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     parser = new_parser(__doc__, prog)
     add_data_arguments(parser)
     parser.add_argument(
-        "--out", type=to_path, metavar="RUN_DIR", help="folder of the run; not needed with --check"
+        "--out",
+        type=to_folder,
+        metavar="RUN_DIR",
+        help="folder of the run; not needed with --check",
     )
     parser.add_argument("--check", action="store_true", help="print a table of the labels and stop")
     parser.add_argument(

@@ -16,6 +16,7 @@ from bev_instseg.io.records import INTENSITY_NAMES, xyz_and_intensity
 MAX_UNPACKED_BYTES = 1 << 28  # an archive may unpack to so much, or to more if it is large
 MAX_COMPRESSION = 20
 MAX_COLUMNS = 32  # an array with more columns lies sideways
+MAX_WIDTH = 20_000  # directions of an organised cloud; more are the points of whole sweeps
 
 
 def read_npy(data: NDArray[np.uint8]) -> NDArray[np.floating]:
@@ -67,7 +68,11 @@ def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
                 ".npy, or as x, y, z and intensity"
             )
         points = _points(found[0])
-    if points.shape[1] == 3 and intensity is not None and intensity.size == len(points):
+    if points.shape[1] == 3 and intensity is not None:
+        if intensity.size != len(points):
+            raise ValueError(
+                f"{intensity.size} intensities for {len(points)} points; write the file again"
+            )
         return np.column_stack([points, _floats(intensity.reshape(-1, 1), integers=True)])
     return points
 
@@ -124,6 +129,11 @@ def _points(array: np.ndarray) -> NDArray[np.floating]:
         raise ValueError(
             f"{array.dtype} of shape {array.shape}, not floats of shape (N, 3 or more) or a "
             "structured array with x, y, z; save it so"
+        )
+    if array.ndim == 3 and len(array) > 1 and array.shape[1] > MAX_WIDTH:
+        raise ValueError(
+            f"shape {array.shape} is a stack of {len(array)} sweeps, or else no sensor has so many "
+            "directions; save each sweep in a file of its own"
         )
     num_rows, num_columns = array.shape[0], array.shape[-1]
     if num_columns > MAX_COLUMNS or (0 < num_rows < num_columns and num_columns > 5):

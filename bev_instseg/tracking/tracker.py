@@ -28,6 +28,7 @@ WEAK_SCORE = 0.2  # instances with a lower score are not considered
 SIZE_KEPT = 0.99  # share of the largest size that remains from one sweep to the next
 RANGE_M = 45.0  # objects farther away may leave the grid, so missing them is no evidence
 TENTATIVE_S = 0.35  # how long an unseen object that is not confirmed is kept
+MAX_STAMP_S = 1e11  # the year 5138; milliseconds since 1970 are beyond
 MIN_MISSES = 1.5  # sweeps without an object before it is dropped, however slow the sensor
 
 
@@ -147,7 +148,11 @@ class Tracker:
 
     def _check(self, stamp_s: float, pose: Float64 | None) -> None:
         """Raise ValueError for a time or a pose that cannot be used."""
-        if not stamp_s > self._stamp_s or not np.isfinite(stamp_s):
+        if not abs(stamp_s) < MAX_STAMP_S:  # NaN, too
+            raise ValueError(
+                f"stamp_s must be in seconds, got {stamp_s:g}; divide nanoseconds by 1e9"
+            )
+        if not stamp_s > self._stamp_s:
             raise ValueError(
                 f"stamp_s must be later than that of the previous sweep, {self._stamp_s:g}, got "
                 f"{stamp_s:g}; start a new sequence with a new tracker"
