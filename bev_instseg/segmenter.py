@@ -228,7 +228,8 @@ class Segmenter:
     def with_tta(self, count: TtaChoice) -> "Segmenter":
         """Return a segmenter with the same network and test-time augmentation.
 
-        It runs the network several times, on the sweep turned and mirrored, and averages its maps.
+        It runs the network several times, on rotated and mirrored copies of the sweep, and averages
+        its maps.
 
         Args:
             count: How often: 1, 2, 4 or 8.

@@ -53,6 +53,10 @@ def _parse_number(word: bytes) -> float:
     return np.nan if match[2] else float(match[1] + b"inf")
 
 
+def _short(name: str) -> str:
+    return name.lower().removeprefix("scalar_")
+
+
 @np.errstate(over="ignore", invalid="ignore")
 def parse_ascii_records(words: list[bytes], dtype: np.dtype, num_points: int) -> np.ndarray:
     """Parse records written as numbers separated by white space.
@@ -66,8 +70,8 @@ def parse_ascii_records(words: list[bytes], dtype: np.dtype, num_points: int) ->
         (num_points,) structured array.
 
     Raises:
-        ValueError: There are too few numbers, a word is not a number, or a number is not of the
-            type of its field.
+        ValueError: There are too few numbers, a word is not a number, or a coordinate or intensity
+            is not of the type of its field.
     """
     names = dtype.names or ()
     widths = [int(np.prod(dtype[name].shape)) for name in names]
@@ -82,7 +86,8 @@ def parse_ascii_records(words: list[bytes], dtype: np.dtype, num_points: int) ->
     for name, width in zip(names, widths, strict=True):
         values = numbers[:, first : first + width].reshape(records[name].shape)
         records[name] = values
-        if records[name].dtype.kind in "iu" and not (records[name] == values).all():
+        used = _short(name) in ("x", "y", "z", *INTENSITY_NAMES)
+        if used and records[name].dtype.kind in "iu" and not (records[name] == values).all():
             odd = values[records[name] != values].flat[0]
             raise ValueError(
                 f"field {name} is declared as {records[name].dtype.name}, but holds {odd:g}; "
@@ -132,9 +137,8 @@ def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
         by_name[name.lower()] = name
     plain = set(by_name)
     for name in names:
-        short = name.lower().removeprefix("scalar_")
-        if short not in plain:
-            by_name[short] = name
+        if _short(name) not in plain:
+            by_name[_short(name)] = name
     if missing := [name for name in "xyz" if name not in by_name]:
         raise ValueError(
             f"no field {', '.join(missing)} among {', '.join(names) or 'none'}; rename its fields"

@@ -8,6 +8,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.structures import Float64
 
 CALIBRATION = "calib.txt"
+MOVES_M = 1.0  # a sensor that gets no farther stands still
 GAP_S = (1e-3, 10.0)  # usual time between sweeps; beyond, the times are not in seconds
 
 
@@ -95,9 +96,12 @@ def _to_camera(path: Path) -> Float64 | None:
 
 
 def _climb(poses: Float64) -> float:
-    """Return the vertical share of the way from the first pose to all others, 0..1."""
-    way = np.abs(poses[:, :3, 3] - poses[:1, :3, 3]).sum(axis=0)
-    return float(way[2] / max(np.hypot(way[0], way[1]) + way[2], 1e-9))
+    """Return the vertical share of the way from the first pose to all others; 0 while standing."""
+    away_m = np.abs(poses[:, :3, 3] - poses[:1, :3, 3])
+    if not len(poses) or away_m.max() < MOVES_M:
+        return 0.0
+    x, y, z = away_m.sum(axis=0)
+    return float(z / (np.hypot(x, y) + z))
 
 
 def read_times(path: Path) -> Float64:
