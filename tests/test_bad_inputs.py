@@ -351,7 +351,7 @@ BAD_SWEEPS = {
     "archive of many": Bad("a.npz", npz(a=FEW, b=FEW), "unclear which .*a .*, b .*; save them"),
     "bomb npz": Bad("a.npz", zip_bomb, "536871040 bytes, too many.*; split it"),
     "cut npz": Bad("a.npz", npz(points=FEW)[:-100], "not a whole .npz archive.*; copy it again"),
-    "wide ply": Bad("a.ply", ply(rows_of(FEW, " 7\n")), "holds more than its PLY header announces"),
+    "wide ply": Bad("a.ply", ply(rows_of(FEW, " 7\n")), "holds more than its ply header announces"),
     "cut ascii pcd": Bad("a.pcd", pcd(rows_of(FEW[:-1])), "cut short.*copy it again"),
     "cut pcd": Bad("a.pcd", pcd(FEW[:-1].tobytes(), "binary"), "cut short.*copy it again"),
     "words in pcd": Bad(
