@@ -102,3 +102,5 @@ def test_update_segments_and_tracks() -> None:
     assert not given.tracks.moving.any()
     np.testing.assert_array_equal(given.instances.labels > 0, expected.labels > 0)
     assert len(tracker.update(np.zeros((0, 4), np.float32), 0.3, np.eye(4))) == 0
+    with pytest.raises(ValueError, match="a pose for all sweeps of a sequence or for none"):
+        tracker.update(np.zeros((0, 4), np.float32), 0.4)

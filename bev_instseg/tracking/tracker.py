@@ -59,6 +59,7 @@ class Tracker:
         self._odometry = odometry
         self._continuity = Continuity()
         self._stamp_s = -np.inf
+        self._poses_given: bool | None = None  # None before the first `update`
         self._num_ids = 0
         self._class_names: tuple[str, ...] = ()
         self._unknown = -1  # class of unknown objects
@@ -76,12 +77,18 @@ class Tracker:
             pose: (4, 4) from the sensor frame to the world, whose z axis is up; None to find it.
 
         Raises:
-            ValueError: There is no segmenter; for other reasons see `update_instances` and
-                `Segmenter.segment`.
+            ValueError: There is no segmenter, or only some sweeps have a pose; for other reasons
+                see `update_instances` and `Segmenter.segment`.
         """
         if self.segmenter is None:
             raise ValueError("this tracker has no segmenter: give it one, or call update_instances")
         self._check(stamp_s, pose)
+        if self._poses_given not in (None, pose is not None):
+            raise ValueError(
+                "give a pose for all sweeps of a sequence or for none: given poses and estimated "
+                "ones do not fit together"
+            )
+        self._poses_given = pose is not None
         if pose is None:
             self._odometry = self._odometry or default_odometry()
             with ThreadPoolExecutor(1) as pool:
