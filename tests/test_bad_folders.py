@@ -163,13 +163,12 @@ def test_a_read_only_output_folder(
     assert re.search("read-only|writ", errors[0].lower())
 
 
-@pytest.mark.parametrize("target", ["/dev/full", "/dev/null/out"])
-def test_an_output_that_is_no_folder(target: str, segment: Segment, tmp_path: Path) -> None:
+def test_an_output_below_a_device(segment: Segment, tmp_path: Path) -> None:
     POINTS.tofile(tmp_path / "a.bin")
-    code, errors = segment(tmp_path / "a.bin", "--out", target)
+    code, errors = segment(tmp_path / "a.bin", "--out", "/dev/null/out")
     assert code == 2
     assert len(errors) == 1
-    assert target.split("/out")[0] in errors[0]
+    assert "/dev/null" in errors[0]
 
 
 @pytest.mark.parametrize("command", ["evaluate", "cut-objects", "train"])
