@@ -84,9 +84,9 @@ def infer_averaged(
 
 
 def turn(pillars: Pillars, symmetry: Symmetry) -> tuple[Pillars, NDArray[np.intp]]:
-    """Turn pillars about the middle of their grid.
+    """Turn pillars, without their points, about the middle of their grid.
 
-    Ranges stay those from the sensor, and points keep the numbers that their pillars had before.
+    Ranges stay those from the sensor.
 
     Args:
         pillars: The P pillars.
@@ -106,10 +106,8 @@ def turn(pillars: Pillars, symmetry: Symmetry) -> tuple[Pillars, NDArray[np.intp
     order = np.argsort(cells)
     features = pillars.features[order]
     features[:, [X_MEAN, Y_MEAN]] = _turned(features[:, [X_MEAN, Y_MEAN]], symmetry)
-    turned = Pillars(
-        pillars.grid, cells[order], features, pillars.point_to_pillar, pillars.point_height_m
-    )
-    return turned, order
+    no_points = np.zeros(0, np.int32), np.zeros(0, np.float32)
+    return Pillars(pillars.grid, cells[order], features, *no_points), order
 
 
 def turn_back(

@@ -772,6 +772,8 @@ def test_the_plain_name_of_a_field_comes_first(tmp_path: Path) -> None:
     upper = {name.upper(): column for name, column in columns.items()}
     path.write_bytes(pcd_of(records_of({"scalar_x": other, **upper})))
     np.testing.assert_array_equal(read_sweep(path).xyz, points[:, :3])
+    np.savez(tmp_path / "a.npz", **columns, **more)
+    np.testing.assert_array_equal(read_sweep(tmp_path / "a.npz").xyz, points[:, :3])
 
 
 @pytest.mark.parametrize("value", [4095, 0.5, -1])
@@ -790,7 +792,7 @@ def test_numbers_that_are_not_of_their_declared_type_are_refused(
 def test_a_stack_of_sweeps_is_no_organised_cloud(tmp_path: Path) -> None:
     path = tmp_path / "a.npy"
     np.save(path, np.tile(sweep_of(20_001), (2, 1, 1)))
-    with pytest.raises(ScanError, match=r"shape \(2, 20001, 4\) is a stack of 2 sweeps"):
+    with pytest.raises(ScanError, match=r"shape \(2, 20001, 4\) looks like a stack of 2 sweeps"):
         read_sweep(path)
     np.save(path, sweep_of(20_001)[None])
     assert len(read_sweep(path).points) == 20_001

@@ -43,11 +43,11 @@ def test_turned_pillars_are_those_of_the_turned_sweep(symmetry, seed):
     if symmetry.swap:
         expected[:, [0, 1]] = points[:, [1, 0]]
     expected[:, :2] *= np.float32([symmetry.sign_x, symmetry.sign_y])
-    turned, order = turn(voxelize(points, SQUARE), symmetry)
-    expected = voxelize(expected, SQUARE)
+    given, expected = voxelize(points, SQUARE), voxelize(expected, SQUARE)
+    turned, order = turn(given, symmetry)
     np.testing.assert_array_equal(turned.cells, expected.cells)
     np.testing.assert_array_equal(turned.features, expected.features)
-    np.testing.assert_array_equal(order[expected.point_to_pillar], turned.point_to_pillar)
+    np.testing.assert_array_equal(order[expected.point_to_pillar], given.point_to_pillar)
 
 
 def test_the_symmetries_are_the_eight_of_a_square_and_begin_with_none():

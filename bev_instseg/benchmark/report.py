@@ -92,7 +92,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def compare_results(now: dict[str, Any], before: dict[str, Any]) -> str:
     """Format a table of the medians that two results share, and their ratios (below 1: faster now).
 
-    Lines above the table list differences between the machines.
+    Lines above the table list differences between the machines, and of ``--tta``.
 
     Args:
         now: The tree of one result's JSON.
@@ -103,6 +103,8 @@ def compare_results(now: dict[str, Any], before: dict[str, Any]) -> str:
         for key in ("cpu", "threads", "pytorch", "precision")
         if now["machine"][key] != before.get("machine", {}).get(key)
     ]
+    if now.get("tta", 1) != before.get("tta", 1):
+        differences.append(f"tta: {now.get('tta', 1)}, before {before.get('tta', 1)}")
     rows = []
     old = dict(_medians(before))
     for name, value in _medians(now):

@@ -105,8 +105,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     )
     print(f"{setup.machine}; device {segmenter.engine.device}")
     results: dict[str, Any] = {"machine": setup.machine, "weights_sha256": segmenter.weights_sha256}
-    if segmenter.tta > 1:
-        results["tta"] = segmenter.tta
+    results["tta"] = segmenter.tta
     for part, module in PARTS.items():
         if part in arguments.only:
             print(f"\n## {part}\n")

@@ -247,9 +247,7 @@ def reliability_table(before: Predictions, after: Predictions) -> str:
     return f"{markdown_table(rows)}\nexpected calibration error: {errors} %"
 
 
-def write_calibration(
-    path: Path, config: Config, num_frames: Mapping[str, int], tta: int = 1
-) -> None:
+def write_calibration(path: Path, config: Config, num_frames: Mapping[str, int], tta: int) -> None:
     """Write thresholds and calibration as a YAML file for ``--config``.
 
     Args:

@@ -21,13 +21,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from bev_instseg.cli.arguments import (
-    new_parser,
-    run,
-    to_folder,
-    to_path,
-    weights_file,
-)
+from bev_instseg.cli.arguments import new_parser, run, to_folder, to_path, weights_file
 from bev_instseg.cli.report import Report
 from bev_instseg.io.formats import SUFFIXES
 from bev_instseg.model_files import EXPORTED_SUFFIXES, PRETRAINED, ExportedModel

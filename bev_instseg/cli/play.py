@@ -17,11 +17,7 @@ import math
 import time
 from functools import partial
 
-from bev_instseg.cli.arguments import (
-    new_parser,
-    run,
-    to_path,
-)
+from bev_instseg.cli.arguments import new_parser, run, to_path
 
 START_S = 1.0  # for subscribers and publisher to find each other
 

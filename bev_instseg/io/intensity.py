@@ -12,6 +12,8 @@ COMMON = 0.7  # the scale is that of the sweep at this place, in ascending order
 MISSING = (-500.0, 1e5)  # values beyond, such as -9999 and 1e30, stand for missing ones
 MIN_SAMPLE = 50  # fewer values say too little
 MIN_REACH = 0.2  # intensities of 0..1 differ by as much
+DARK = 0.01  # no known sensor has only intensities below this
+TINIEST = 1e-30  # smaller ones are whole numbers that were read as floats
 MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they are constant
 # Mean squared step between neighbours by distance, as a share of twice the variance: 1 for
 # unrelated values, 0.4 to 1 for real sensors, 1e-5 for a smooth function of the distance.
@@ -21,9 +23,6 @@ ZERO = "all intensities are 0: objects are recognised by their shape alone"
 CONSTANT = "the intensities are all the same: replaced by 0"
 NOT_NUMBERS = "no intensity is a usable number: replaced by 0"
 TWO_VALUES = "the intensities have only two different values: replaced by 0"
-DARK_SHARE, DARK = 0.003, 0.01  # this share of the intensities is brighter, except in dark sweeps
-NO_FLOATS = 1e-30  # smaller fractions are whole numbers that were read as floats
-
 NOT_FLOATS = "the intensities are whole numbers stored in the place of floats: replaced by 0"
 VERY_DARK = (
     f"hardly any intensity is above {DARK:g}, darker than of any known sensor; --intensity sets "
@@ -52,7 +51,7 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
         usual = float(np.partition(values, len(values) // 2)[len(values) // 2])
         if np.mean(values == usual) >= MIN_CONSTANT_SHARE:
             return 0.0, (CONSTANT if usual else ZERO,)
-        if np.abs(values).max() < NO_FLOATS:
+        if np.abs(values).max() < TINIEST:
             return 0.0, (NOT_FLOATS,)
         if ((values == values.min()) | (values == values.max())).all():
             return 0.0, (TWO_VALUES,)
@@ -63,7 +62,7 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
     scale = needed[round(COMMON * (len(needed) - 1))] if needed else scale_of(values)
     if scale > 1:
         return float(scale), (f"intensity 0..{scale}: divided by {scale}",)
-    bright = np.count_nonzero(values > DARK) > DARK_SHARE * len(values)
+    bright = np.count_nonzero(values > DARK) > MAX_OUTLIER_SHARE * len(values)
     return 1.0, () if bright or len(values) < MIN_SAMPLE else (VERY_DARK,)
 
 

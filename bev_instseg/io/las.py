@@ -24,6 +24,7 @@ VLR_HEADER_BYTES = 54
 GEO_KEYS, WELL_KNOWN_TEXT = 34735, 2112  # ids of the records that describe the coordinate system
 MODEL_TYPE_KEY, GEOGRAPHIC = 1024, 2
 LENGTH_UNIT_KEYS = (3076, 4099)  # of x and y, and of z
+NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 FEET = {9002, 9003}  # international and US survey feet
 GEOGRAPHIC_TEXT = re.compile(r"GEOG(RAPHIC)?(CS|CRS)|CS\s*\[\s*ellipsoidal")
 PROJECTED_TEXT = re.compile(r"PROJ(ECTED)?(CS|CRS)")
@@ -120,7 +121,7 @@ def _check_unit(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> No
                 unit = "degrees"
         elif record_id == WELL_KNOWN_TEXT:
             text = content.decode("utf-8", "replace")
-            factors = re.findall(r'UNIT\s*\[\s*"[^"]*"\s*,\s*([\d.]+(?:[eE][-+]?\d+)?)', text)
+            factors = re.findall(r'UNIT\s*\[\s*"[^"]*"\s*,\s*' + NUMBER, text)
             if any(0.304 <= float(factor) < 0.305 for factor in factors):
                 unit = "feet"
             if GEOGRAPHIC_TEXT.search(text) and not PROJECTED_TEXT.search(text):

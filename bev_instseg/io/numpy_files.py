@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from bev_instseg.io.records import INTENSITY_NAMES, xyz_and_intensity
+from bev_instseg.io.records import INTENSITY_NAMES, names_by_meaning, xyz_and_intensity
 
 MAX_UNPACKED_BYTES = 1 << 28  # an archive may unpack to so much, or to more if it is large
 MAX_COMPRESSION = 20
@@ -52,10 +52,10 @@ def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
         ValueError: The bytes are not an archive, or it is unclear which array holds the points.
     """
     arrays = _load_archive(data)
-    lower = {name.lower(): array for name, array in arrays.items()}
-    intensity = next((lower[name] for name in INTENSITY_NAMES if name in lower), None)
-    if all(name in lower for name in "xyz"):
-        columns = [lower[name].reshape(-1) for name in "xyz"]
+    found_as = names_by_meaning(arrays)
+    intensity = next((arrays[found_as[n]] for n in INTENSITY_NAMES if n in found_as), None)
+    if all(name in found_as for name in "xyz"):
+        columns = [arrays[found_as[name]].reshape(-1) for name in "xyz"]
         if len({len(column) for column in columns}) > 1:
             raise ValueError("x, y and z differ in length; write the file again")
         points = _floats(np.stack(columns, axis=1))
@@ -132,8 +132,8 @@ def _points(array: np.ndarray) -> NDArray[np.floating]:
         )
     if array.ndim == 3 and len(array) > 1 and array.shape[1] > MAX_WIDTH:
         raise ValueError(
-            f"shape {array.shape} is a stack of {len(array)} sweeps, or else no sensor has so many "
-            "directions; save each sweep in a file of its own"
+            f"shape {array.shape} looks like a stack of {len(array)} sweeps, as no sensor has "
+            f"{array.shape[1]} directions; save each sweep in a file of its own"
         )
     num_rows, num_columns = array.shape[0], array.shape[-1]
     if num_columns > MAX_COLUMNS or (0 < num_rows < num_columns and num_columns > 5):

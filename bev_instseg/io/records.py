@@ -1,6 +1,7 @@
 """Points as structured arrays: one record per point, with the file's field names."""
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +54,19 @@ def _parse_number(word: bytes) -> float:
     return np.nan if match[2] else float(match[1] + b"inf")
 
 
-def _short(name: str) -> str:
+def names_by_meaning(names: Iterable[str]) -> dict[str, str]:
+    """Return the name that stands for each of ``x``, ``intensity`` and the like.
+
+    The very name comes first, then one in another case, then one that begins with ``scalar_``.
+
+    Args:
+        names: Names of fields or arrays.
+    """
+    names = tuple(names)
+    return {key(name): name for key in (_meaning, str.lower, str) for name in names}
+
+
+def _meaning(name: str) -> str:
     return name.lower().removeprefix("scalar_")
 
 
@@ -86,7 +99,7 @@ def parse_ascii_records(words: list[bytes], dtype: np.dtype, num_points: int) ->
     for name, width in zip(names, widths, strict=True):
         values = numbers[:, first : first + width].reshape(records[name].shape)
         records[name] = values
-        used = _short(name) in ("x", "y", "z", *INTENSITY_NAMES)
+        used = _meaning(name) in ("x", "y", "z", *INTENSITY_NAMES)
         if used and records[name].dtype.kind in "iu" and not (records[name] == values).all():
             odd = values[records[name] != values].flat[0]
             raise ValueError(
@@ -120,9 +133,8 @@ def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
     """Copy x, y, z and, if there is one, the intensity from records into columns.
 
     Args:
-        records: (N,) structured array with fields x, y, z and perhaps one of `INTENSITY_NAMES`.
-            A field of this very name comes first, then one in upper case, then one that begins with
-            ``scalar_``.
+        records: (N,) structured array with fields x, y, z and perhaps one of `INTENSITY_NAMES`;
+            see `names_by_meaning`.
 
     Returns:
         (N, 4) array, or (N, 3) without intensity: float32, or float64 if float32 cannot hold
@@ -132,13 +144,7 @@ def xyz_and_intensity(records: np.ndarray) -> NDArray[np.floating]:
         ValueError: x, y or z is missing, or a field is not one number per point.
     """
     names = records.dtype.names or ()
-    by_name: dict[str, str] = {}
-    for name in (*names, *(name for name in names if name.islower())):  # the last one wins
-        by_name[name.lower()] = name
-    plain = set(by_name)
-    for name in names:
-        if _short(name) not in plain:
-            by_name[_short(name)] = name
+    by_name = names_by_meaning(names)
     if missing := [name for name in "xyz" if name not in by_name]:
         raise ValueError(
             f"no field {', '.join(missing)} among {', '.join(names) or 'none'}; rename its fields"

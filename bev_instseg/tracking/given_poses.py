@@ -8,6 +8,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.structures import Float64
 
 CALIBRATION = "calib.txt"
+MAX_CLIMB = 0.5  # vertical share of a sensor's way on the ground
 MOVES_M = 1.0  # a sensor that gets no farther stands still
 GAP_S = (1e-3, 10.0)  # usual time between sweeps; beyond, the times are not in seconds
 
@@ -75,7 +76,7 @@ def read_poses(path: Path, sweeps: Path | None = None) -> tuple[Float64, tuple[s
             of_sensor = np.linalg.inv(to_camera) @ poses @ to_camera
             if file == own or _climb(of_sensor) < _climb(poses):
                 return of_sensor, (f"poses of a camera, brought to the sensor by {file}",)
-    if _climb(poses) > 0.5:
+    if _climb(poses) > MAX_CLIMB:
         return poses, (
             f"{path}: the sensor moves more up or down than along the ground; if these are poses "
             f"of a camera, put its {CALIBRATION} with a line Tr: next to them",
