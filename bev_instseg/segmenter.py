@@ -20,15 +20,12 @@ from bev_instseg.config import (
 from bev_instseg.engines.choose import engine_for_export, engine_for_network, pretrained_file
 from bev_instseg.engines.engine import Device, Engine, RuntimeChoice, SparseBackendChoice, TtaChoice
 from bev_instseg.model_files import EXPORTED_SUFFIXES, read_exported
-from bev_instseg.ops.assemble import AssemblyRules, assemble
-from bev_instseg.ops.cluster import cluster
+from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.course import with_courses
 from bev_instseg.ops.ground_points import find_ground
-from bev_instseg.ops.join import join_pieces
 from bev_instseg.ops.off_grid import off_grid_notice
-from bev_instseg.ops.relative_intensity import relative_intensity
 from bev_instseg.ops.unknown import add_unknown
-from bev_instseg.ops.voxelize import point_heights, voxelize
+from bev_instseg.stages import assembly_rules, cluster_pillars, make_pillars
 from bev_instseg.structures import (
     UNKNOWN,
     Clusters,
@@ -43,8 +40,6 @@ from bev_instseg.tta import check_count, infer_averaged
 if TYPE_CHECKING:  # torch, which exported models do not need
     from bev_instseg.models.network import BEVNet
     from bev_instseg.models.sparse import SparseBackend
-
-MAX_SAMPLE = 1000  # intensities that are checked
 
 
 class Segmenter:
@@ -340,63 +335,3 @@ class Segmenter:
     def warm_up(self) -> None:
         """Compile the kernels and allocate memory now rather than during the first sweep."""
         self.segment(np.zeros((1, 4), np.float32))
-
-
-def make_pillars(points: Float32, config: Config) -> Pillars:
-    """Sort the points of a sweep into pillars with the intensities that the network expects.
-
-    See `voxelize` and `relative_intensity`. If intensities are above 1, there is a warning.
-
-    Args:
-        points: (N, 4) float32, as for `Segmenter.segment`.
-        config: Configuration of the network.
-
-    Raises:
-        ValueError: The array has the wrong shape or dtype.
-    """
-    given = points
-    if config.model.relative_intensity:
-        points = relative_intensity(points, point_heights(points, config.grid))
-    pillars = voxelize(points, config.grid)
-    if (given[:: 1 + len(given) // MAX_SAMPLE, 3] > 1).any():
-        warnings.warn("intensities are above 1: scale them to 0..1", stacklevel=3)
-    return pillars
-
-
-def cluster_pillars(embeddings: PillarEmbeddings, pillars: Pillars, config: Config) -> Clusters:
-    """Group pillars into instances with the thresholds of a configuration.
-
-    See `cluster`, and `join_pieces` for classes that come in pieces.
-
-    Args:
-        embeddings: Embeddings of P pillars.
-        pillars: These pillars.
-        config: Configuration with the thresholds.
-    """
-    thresholds = config.cluster
-    clusters = cluster(
-        embeddings,
-        thresholds.seed_threshold,
-        thresholds.member_threshold,
-        thresholds.min_free,
-    )
-    if not any(config.in_pieces):
-        return clusters
-    return join_pieces(clusters, embeddings, pillars.centres_m, np.array(config.in_pieces))
-
-
-def assembly_rules(config: Config) -> AssemblyRules:
-    """Return the rules of a configuration for assembling instances.
-
-    Args:
-        config: Configuration with the classes and thresholds.
-    """
-    return AssemblyRules(
-        class_names=config.class_names,
-        min_height_m=config.cluster.min_height_m,
-        max_height_m=tuple(c.max_height_m for c in config.classes),
-        in_pieces=config.in_pieces,
-        min_points=tuple(c.min_points for c in config.classes),
-        calibration=config.cluster.calibration,
-        score_threshold=config.cluster.score_threshold,
-    )

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS
-from bev_instseg.segmenter import Segmenter, cluster_pillars, make_pillars
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.stages import cluster_pillars, make_pillars
 from bev_instseg.structures import (
     Float32,
     Int32,

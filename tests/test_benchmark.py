@@ -220,6 +220,7 @@ def test_results_are_compared_as_ratios():
     before["b"] = [now["b"][0] | {"sizes": [5, 7], "timings": [{"median_ms": 0.5}] * 2}]
     other = compare_results(now, before | {"machine": machine | {"threads": 4}})
     assert other.splitlines()[0] == "threads: 2, before 4"
+    assert compare_results(now | {"tta": 4}, before).splitlines()[0] == "tta: 4, before 1"
     lines = compare_results(now, before).splitlines()
     assert [line.split(" | ") for line in lines[2:]] == [
         ["| a            ", "3.00", "  6.00", " 0.50 |"],

@@ -13,7 +13,7 @@ from bev_instseg.grid import BEVGrid
 from bev_instseg.models.network import BEVNet
 from bev_instseg.ops.relative_intensity import GROUND_LEVEL, relative_intensity
 from bev_instseg.ops.voxelize import point_heights
-from bev_instseg.segmenter import make_pillars
+from bev_instseg.stages import make_pillars
 from bev_instseg.training.training_set import TrainingSet
 
 

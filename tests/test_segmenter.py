@@ -22,7 +22,8 @@ from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import has_spconv
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.voxelize import voxelize
-from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.stages import assembly_rules, cluster_pillars
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.metrics import ClassResult, Evaluator
 from bev_instseg.ops.assemble import assemble
 from bev_instseg.ops.cluster import cluster
-from bev_instseg.segmenter import Segmenter, assembly_rules, make_pillars
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.stages import assembly_rules, make_pillars
 from bev_instseg.structures import Clusters, Float32, Int32, PillarEmbeddings, Pillars
 
 # Each is the best of about ten values, by mean PQ on training frames of KITTI and SemanticKITTI.

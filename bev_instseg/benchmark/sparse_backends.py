@@ -12,7 +12,8 @@ from bev_instseg.benchmark.setup import Setup
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.models.pillar_batch import PillarBatch
 from bev_instseg.models.sparse import SparseBackend, has_spconv
-from bev_instseg.segmenter import Segmenter, make_pillars
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.stages import make_pillars
 
 
 def report(setup: Setup) -> Report:

@@ -18,7 +18,8 @@ from bev_instseg.benchmark.setup import Setup
 from bev_instseg.export import Cloud, write_result
 from bev_instseg.io.sweep import read_sweep
 from bev_instseg.models.pillar_batch import PillarBatch
-from bev_instseg.segmenter import Segmenter, make_pillars
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.stages import make_pillars
 
 WHOLE = "bytes to labels"
 

@@ -75,7 +75,7 @@ def _in_8_bits(network: "BEVNet", config: "Config", sweeps: Iterator[Float32]) -
     from bev_instseg.models.onnx_export import to_onnx
     from bev_instseg.models.pillar_batch import PillarBatch
     from bev_instseg.models.quantize import quantize
-    from bev_instseg.segmenter import make_pillars
+    from bev_instseg.stages import make_pillars
 
     batches = (
         PillarBatch.from_pillars([make_pillars(points, config)], config.model.sparse_levels)

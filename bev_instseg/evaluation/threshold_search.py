@@ -12,7 +12,8 @@ from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.evaluation.metrics import Evaluator, Result
 from bev_instseg.evaluation.score_calibration import Predictions, balance, counted_predictions
 from bev_instseg.ops.assemble import assemble
-from bev_instseg.segmenter import Segmenter, assembly_rules, cluster_pillars, make_pillars
+from bev_instseg.segmenter import Segmenter
+from bev_instseg.stages import assembly_rules, cluster_pillars, make_pillars
 from bev_instseg.structures import Frame, Instances, PillarEmbeddings, Pillars
 
 # Of equal settings the first wins; a higher seed threshold is faster.
