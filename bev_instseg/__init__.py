@@ -147,7 +147,7 @@ _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
 
 def view(points: Float32, instances: Instances, name: str = "sweep") -> bool:
-    """Show a sweep in an Open3D window until it is closed; the keys are printed.
+    """Show a sweep in an Open3D window until it is closed; its keyboard shortcuts are printed.
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity 0..1.

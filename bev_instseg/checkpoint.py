@@ -24,7 +24,7 @@ from bev_instseg.model_files import (
 )
 from bev_instseg.models.network import BEVNet
 
-RENAMED = {  # since the number of sparse levels is a setting
+RENAMED = {  # old and present names, since the number of sparse levels became a setting
     "backbone.to_middle.": "backbone.sparse_up.0.quarters.",
     "backbone.merge_middle.": "backbone.sparse_up.0.merge.",
 }
@@ -67,7 +67,7 @@ def load_state(path: Path) -> dict[str, Any]:
         ) from None
     try:
         file = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
-        if not file["body"].is_contiguous():  # one byte that claims to be terabytes
+        if not file["body"].is_contiguous():  # a stride of 0: one byte that claims to be terabytes
             raise CheckpointError(_not_a_checkpoint(path))
         body = file["body"].numpy().tobytes()
         if file["format"] != FORMAT:
@@ -104,7 +104,7 @@ def save_weights(path: Path, model: BEVNet, config: Config, about: dict[str, Any
 
 
 def save_with_config(source: Path, target: Path, config: Config) -> None:
-    """Copy weights, overriding their thresholds, names or range.
+    """Copy weights with different thresholds, class names or range of the grid.
 
     Args:
         source: ``.safetensors`` with its ``.json`` next to it, or a training checkpoint ``.pt``.
@@ -162,7 +162,7 @@ def load_model(path: Path) -> tuple[BEVNet, Config, str]:
 
 
 def _renamed(weights: Any) -> Any:
-    """Return weights under their present names; levels that used to be single layers differ."""
+    """Return weights under their present names; those in files may be older, see `RENAMED`."""
     renamed = {}
     for name, value in weights.items():
         for old, new in RENAMED.items():
@@ -175,7 +175,7 @@ def _with_weights(config: Config, weights: Any) -> BEVNet:
     """Return a network with these weights; allocate it only if they have its shapes.
 
     Raises:
-        TypeError: They are not tensors by name.
+        AttributeError: They are not tensors by name.
         ValueError: A tensor is missing, superfluous or has a different shape.
     """
     with torch.device("meta"):

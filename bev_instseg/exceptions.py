@@ -53,9 +53,9 @@ def explain(error: BaseException) -> str:
         error: Any exception.
 
     Returns:
-        The file and the reason for an operating system error, otherwise the first line of the
-        message, or the name of the exception's type if the message is empty. Messages of pydantic,
-        which put the reason below, become a single line.
+        The file and the reason for an operating system error, a remedy for a missing module,
+        otherwise the first line of the message, or the name of the exception's type if the message
+        is empty. Messages of pydantic, which put the reason below, become a single line.
     """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return printable(f"{error.filename}: {error.strerror}")

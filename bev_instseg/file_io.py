@@ -39,7 +39,7 @@ def open_regular(path: str | Path, max_bytes: int = MAX_FILE_BYTES) -> BufferedR
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         if status.st_size > max_bytes:
-            reason = f"too large: {status.st_size:,} of at most {max_bytes:,} bytes"
+            reason = f"too large: {status.st_size:,} bytes, more than {max_bytes:,}"
             raise OSError(errno.EFBIG, reason, str(path))
         return open(descriptor, "rb")
     except BaseException:
@@ -113,7 +113,8 @@ def staged(path: str | Path, data: bytes) -> Iterator[Callable[[], None]]:
     """Write a temporary file next to a file, fsync it, and remove it again unless it was moved.
 
     The temporary file is locked until then, which tells `remove_leftovers` that its writer is
-    alive. Its name is short: that of the file may be as long as the file system allows.
+    alive. Its name is short instead of the file's name with an ending, because that name may
+    already be as long as the file system allows.
 
     Args:
         path: The file; its folder must exist.
@@ -148,7 +149,7 @@ def staged(path: str | Path, data: bytes) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def writing_text(path: str | Path) -> Iterator[TextIO]:
-    """Write a text piece by piece; it gets its name when the ``with`` block ends without an error.
+    """Write a text file piece by piece; it appears when the ``with`` block ends without an error.
 
     Args:
         path: The file; its folder must exist.
@@ -171,9 +172,9 @@ def writing_text(path: str | Path) -> Iterator[TextIO]:
 
 
 def _check_replaceable(path: Path) -> None:
-    """Raise OSError for devices and pipes: a new file would take their place, not be sent there."""
+    """Raise OSError for devices and pipes: a new file would replace them, not be sent to them."""
     is_special = path.exists() and not path.is_file() and not path.is_dir()
-    if is_special or path.absolute().parent == Path("/dev"):  # such as a link to /proc/self/fd/1
+    if is_special or path.absolute().parent == Path("/dev"):  # /dev/stdout may be a link to a file
         raise OSError(errno.EINVAL, "not a regular file; choose another name", str(path))
 
 
@@ -200,7 +201,7 @@ def _naming(path: Path) -> Iterator[None]:
 def remove_leftovers(folder: str | Path) -> None:
     """Remove the temporary files of writers that were killed, on this machine or another.
 
-    Those of living writers are locked, and stay. On a file system without locks all stay.
+    Those of living writers are locked and stay. On a file system without locks, all stay.
 
     Args:
         folder: The folder to clean; it need not exist. Folders below it are left alone.
@@ -245,7 +246,7 @@ def reserved(folder: str | Path, purpose: str) -> Iterator[None]:
         yield
     finally:
         with locked(folder), suppress(OSError), file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else has the same purpose
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails if others share the purpose
             path.unlink()
 
 

@@ -1,9 +1,12 @@
 """Forking: a forked child can run the networks of its parent.
 
-Python's ``multiprocessing`` forks by default on Linux up to Python 3.13. On a CPU two things would
-hang the child for ever: threads, which a fork does not copy, so PyTorch computes with one in the
-child, ONNX Runtime loads its model again, and another runtime replaces OpenVINO; and locks of a
-runtime that another thread held, so a fork waits until no network runs.
+Python's ``multiprocessing`` forks by default on Linux up to Python 3.13. On a CPU, two things would
+make the child hang for ever:
+
+- A fork does not copy threads. In the child, PyTorch therefore computes with a single thread, ONNX
+  Runtime loads its model again, and another runtime replaces OpenVINO.
+- A lock that another thread of a runtime held during the fork is never released in the child. A
+  fork therefore waits until no network runs.
 """
 
 import os
@@ -12,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-MAX_WAIT_S = 10.0  # a fork proceeds after this time, for instance from within a running network
+MAX_WAIT_S = 10.0  # then a fork proceeds: it may come from within a running network
 
 
 class _Gate:
@@ -30,7 +33,7 @@ class _Gate:
             self.running += 1
 
     def close(self) -> None:
-        """Count one running network less."""
+        """Count one running network fewer."""
         with self.changed:
             self.running -= 1
             self.changed.notify_all()
@@ -53,7 +56,7 @@ _gate = _Gate()
 
 @contextmanager
 def no_fork() -> Iterator[None]:
-    """Let a fork of this process wait while the body runs, for 10 seconds at most."""
+    """Make forks of this process wait while the body runs, for 10 seconds at most."""
     gate = _gate
     gate.open()
     try:

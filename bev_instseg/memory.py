@@ -9,7 +9,7 @@ MAPS_AT_ONCE = 3  # dense maps of one level that are alive together
 MAPS_PER_BLOCK = 6  # that a residual block keeps for the backward pass
 COPIES_IN_TRAINING = 5  # of the weights: gradient, two moments, average
 CONTAINER_LIMIT = Path("/sys/fs/cgroup/memory.max")
-DENSE_LEVEL = 2  # the first that counts; at finer strides few cells are occupied
+DENSE_LEVEL = 2  # the first level that counts; at finer strides few cells are occupied
 
 
 def num_weights(widths: tuple[int, ...], blocks: tuple[int, ...]) -> int:
@@ -75,6 +75,6 @@ def shortage(needed: int, available: int) -> str:
 
 
 def _dense_maps(cells: int, widths: tuple[int, ...]) -> list[int]:
-    """Return the bytes of one float32 map at each level that counts, at most all cells occupied."""
+    """Return the bytes of one float32 map at each level that counts, all cells occupied."""
     dense = widths[DENSE_LEVEL:]
     return [4 * w * cells // 4 ** (level + DENSE_LEVEL) for level, w in enumerate(dense)]

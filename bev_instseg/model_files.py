@@ -68,7 +68,7 @@ class ExportedModel:
 
     @property
     def is_onnx(self) -> bool:
-        """Whether every runtime reads it."""
+        """Whether it is an ONNX model, which ONNX Runtime and OpenVINO both read."""
         return not self.weights
 
     @property
@@ -81,11 +81,11 @@ class ExportedModel:
 
     @staticmethod
     def from_parts(model: bytes, weights: bytes, config: Config) -> "ExportedModel":
-        """Hash a model.
+        """Return an exported model with its hash.
 
         Args:
             model: The ``.onnx`` or ``.xml`` file.
-            weights: The ``.bin`` file, or nothing.
+            weights: The ``.bin`` file of an ``.xml``; else empty.
             config: Its configuration.
         """
         sha256 = hashlib.sha256(model + weights).hexdigest()
@@ -133,8 +133,8 @@ def stored_config(tree: object, source: str) -> Config:
     """Build the configuration that is kept with a network.
 
     Args:
-        tree: As for `config_from_dict`. Where ``model.dense_levels`` is missing, from before it
-            was a setting, the first two levels are sparse.
+        tree: As for `config_from_dict`. If ``model.dense_levels`` is missing, because the network
+            is older than this setting, the first two levels are sparse.
         source: As for `config_from_dict`.
 
     Raises:
@@ -228,7 +228,7 @@ def check_hash(path: Path, body: bytes, sidecar: dict[str, Any]) -> str:
 
 def wrong_format(path: Path, found: object) -> str:
     """Return the message for a file of another version."""
-    return f"{path}: format {found}, expected {FORMAT}; use the bev-instseg that wrote it"
+    return f"{path}: format {found}, expected {FORMAT}; use the bev-instseg version that wrote it"
 
 
 def _cannot_be_read(path: Path, error: OSError) -> str:

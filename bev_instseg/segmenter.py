@@ -46,8 +46,8 @@ class Segmenter:
     """Segments sweeps with a trained network; several threads may share one.
 
     A segmenter is never modified: `with_config`, `with_extras`, `with_tta` and
-    `with_sparse_backend` return a new one. A forked child may use its parent's segmenter: on a CPU
-    with one thread, with CUDA not at all.
+    `with_sparse_backend` return a new one. A forked child may use its parent's segmenter on a CPU
+    (PyTorch then computes with one thread), but not on a GPU.
 
     Attributes:
         weights_sha256: Hash of the weights or exported model; empty for a network made in memory.
@@ -227,7 +227,7 @@ class Segmenter:
         its maps.
 
         Args:
-            count: How often: 1, 2, 4 or 8.
+            count: How often the network runs on a sweep: 1, 2, 4 or 8.
 
         Raises:
             ValueError: It is a different number, or 8 and the grid is not square.
@@ -326,7 +326,8 @@ class Segmenter:
             Their embeddings, in the same order.
 
         Raises:
-            RuntimeError: The segmenter uses a GPU and this process was forked from its maker.
+            RuntimeError: This process was forked from the one that made the segmenter, which uses a
+                GPU, or OpenVINO without another runtime that could replace it.
         """
         if self.tta == 1:
             return self.engine.infer(pillars)

@@ -20,7 +20,7 @@ Tree = dict[str, Any]
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 MAX_BYTES = 1_000_000  # of a file
-MAX = 10**9  # limit of numbers that have no natural one
+MAX = 10**9  # upper limit of numbers that have no natural limit
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, le=MAX)]
 NotNegative = Annotated[float, Field(ge=0, le=MAX)]
@@ -232,7 +232,7 @@ def _one_line(error: ValidationError, schema: Tree) -> str:
         return f"{key}: {first['ctx']['error']}" if key else str(first["ctx"]["error"])
     if kind == "missing" and isinstance(path[-1], str):
         return f"{key} is missing"
-    if kind == "missing":  # from the end of a list
+    if kind == "missing":  # a list has too few entries
         path, key = path[:-1], _dotted(path[:-1])
     is_text = kind == "float_type" and _is_number(value)
     hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if is_text else ""

@@ -280,7 +280,7 @@ class Instances:
         """Return only some of the objects, renumbered in this order.
 
         Args:
-            rows: Their positions, each at most once.
+            rows: (M,) their positions, counted from 0, each at most once.
         """
         number = np.zeros(len(self) + 1, np.int32)
         number[rows + 1] = np.arange(1, len(rows) + 1)

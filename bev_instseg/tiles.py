@@ -1,11 +1,12 @@
 """Maps and sweeps larger than the grid: predicted tile by tile, clustered all at once.
 
-A tile is a square of the grid's size, and the grid itself is one of them. Neighbouring tiles
+A tile is a rectangle of the grid's size, and the grid itself is one of them. Neighbouring tiles
 overlap, and each point belongs to the one tile whose inner part, without the overlaps, contains it.
 The network sees the whole tile, as if a sensor stood in its middle, but only the pillars of the
 tile's own points are kept. Those of all tiles are then clustered together, so no instances have to
 be joined at the seams: the pillars of an object on a seam point to the same centre whichever tile
-predicted them, because each of these tiles shows the whole object.
+predicted them, because each of these tiles shows the whole object, or at least half of a very long
+one.
 """
 
 import math
@@ -31,14 +32,15 @@ from bev_instseg.structures import (
     check_array,
 )
 
-# Half of it is visible around each point: more than half of the longest vehicles (18.75 m).
+# Half of this is visible all around each point: more than half the length of the longest vehicles
+# (18.75 m).
 MIN_OVERLAP_M = 20.0
 # Tiles are a multiple of this many cells apart, so that they share the cells of the network's
 # coarser maps and of the ground's estimate.
 ALIGNMENT_CELLS = 32
-# The network expects fewer points farther from the sensor, but a map is dense everywhere. So no
-# pillar is said to be farther from it than this, except in the grid's own tile, where a sensor may
-# really be. Without it, objects in the corners of tiles are lost.
+# The network expects fewer points farther from the sensor, but a map is dense everywhere. It is
+# therefore given ranges of at most this, except in the grid's own tile, where a sensor may really
+# be. Without this limit, objects in the corners of tiles are lost.
 MAX_SHOWN_RANGE_M = 25.0
 RANGE = FEATURES.index("range_m")
 LEVEL_STEP_M = 5.0  # tiles are raised and lowered in such steps
@@ -134,7 +136,7 @@ def _own_points(points: Float32, grid: BEVGrid) -> dict[Place, Numbers]:
 
 
 def _occupied_places(own: Mapping[Place, Numbers], fewest: int) -> list[Place]:
-    """Return the grid's own place and those with ``fewest`` points in and around their tile."""
+    """Return the grid's own place, and those with ``fewest`` points or more in and around them."""
     return sorted(
         place
         for place in {(0, 0), *own}
@@ -225,7 +227,7 @@ def _visible(
 
 
 def _level_m(z_m: Float32, grid: BEVGrid) -> np.float32:
-    """Return how far to lower these points so that most are on the grid: 0 if they are already."""
+    """Return how far to lower points, in steps, to get their median near the middle of the grid."""
     low_m, high_m = grid.z_range_m
     step_m = min(LEVEL_STEP_M, (high_m - low_m) / 2)
     above_m = np.median(z_m) - (low_m + high_m) / 2 if len(z_m) else 0.0

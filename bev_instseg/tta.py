@@ -1,7 +1,8 @@
 """Test-time augmentation: average the network's maps of a sweep that is turned and mirrored.
 
-A grid is turned by quarters and mirrored so that cells fall on cells. So the pillars are computed
-once, and only their cells and positions change. Trainings turn and mirror sweeps, too.
+A grid is rotated by quarter turns and mirrored, so that cells fall on cells. The pillars are
+therefore computed only once; only their cells and positions change. Training turns and mirrors
+sweeps, too.
 """
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ class Symmetry(NamedTuple):
     sign_y: int
 
 
-# As it is, mirrored, turned by half; the last four need a square grid.
+# Unchanged, mirrored, turned by half, and both; the last four need a square grid.
 SYMMETRIES = (
     Symmetry(False, 1, 1),
     Symmetry(False, 1, -1),
@@ -47,7 +48,7 @@ def check_count(count: int, grid: BEVGrid) -> None:
         grid: The grid.
 
     Raises:
-        ValueError: It is a different number, or the grid would have to be square.
+        ValueError: It is a different number, or it is 8 and the grid is not square.
     """
     if type(count) is not int or count not in get_args(TtaChoice):
         choices = ", ".join(map(str, get_args(TtaChoice)))
@@ -60,9 +61,9 @@ def check_count(count: int, grid: BEVGrid) -> None:
 def infer_averaged(
     infer: Callable[[Pillars], PillarEmbeddings], pillars: Pillars, count: int
 ) -> PillarEmbeddings:
-    """Run a network on a sweep in several symmetries, and average its maps where they belong.
+    """Run a network on a sweep in several symmetries, and average its maps.
 
-    Embeddings and precision matrices are turned back before.
+    Before that, embeddings and precision matrices are turned back.
 
     Args:
         infer: Runs the network on pillars.
@@ -86,7 +87,7 @@ def infer_averaged(
 def turn(pillars: Pillars, symmetry: Symmetry) -> tuple[Pillars, NDArray[np.intp]]:
     """Turn pillars, without their points, about the middle of their grid.
 
-    Ranges stay those from the sensor.
+    The range of each pillar remains its distance from the sensor.
 
     Args:
         pillars: The P pillars.

@@ -3,10 +3,10 @@
 Example:
   python scripts/average_weights.py --out mean.safetensors first.safetensors second.safetensors
 
-The mean of networks that were trained on from the same start is often better than each of them
-(Wortsman et al., "Model soups", ICML 2022). Configuration and thresholds are those of the last
-file; calibrate them again with bev-instseg calibrate. The others may have fewer model.blocks: what
-they lack is averaged over the rest.
+The mean of networks whose trainings continued from the same weights is often better than each of
+them (Wortsman et al., "Model soups", ICML 2022). Configuration and thresholds are those of the last
+file; calibrate them again with bev-instseg calibrate. The other files may have fewer model.blocks;
+weights that some files lack are averaged over the files that have them.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("weights", nargs="+", type=Path, help="at least two .safetensors or .pt")
-    parser.add_argument("--out", required=True, type=Path, help=".safetensors to write")
+    parser.add_argument("--out", required=True, type=Path, help="the .safetensors file to write")
     arguments = parser.parse_args()
     models, configs, hashes = zip(*map(load_model, arguments.weights), strict=True)
     last = configs[-1]
@@ -34,7 +34,7 @@ def main() -> None:
         check_same_network(last, dataclasses.replace(config, model=model))
     states = [model.state_dict() for model in models]
     if any(state.keys() - states[-1].keys() for state in states):
-        parser.error("the last weights must have the most blocks")
+        parser.error("the last weights must have the most blocks; change the order")
     mean = {
         name: torch.stack([s[name].double() for s in states if name in s]).mean(0).to(tensor.dtype)
         for name, tensor in states[-1].items()

@@ -1,4 +1,4 @@
-"""Feed every parser with damaged files and report those that are neither read nor refused.
+"""Feed damaged files to every parser and report those that are neither read nor refused.
 
 Atheris (libFuzzer for Python) changes valid files so that new lines of the parsers run. A finding
 is an exception other than the parser's own, a refusal that is not one line naming the file, an
@@ -66,7 +66,7 @@ def _fuzz(name: str, arguments: argparse.Namespace) -> str:
     start = time.monotonic()
     run = subprocess.run(
         [sys.executable, str(WORKER), name, *(f"-{key}={value}" for key, value in options.items())],
-        # Without compiled kernels, Atheris sees their branches and Python their wrong indices.
+        # In kernels that are not compiled, Atheris sees branches and Python reports bad indices.
         env={**os.environ, "NUMBA_DISABLE_JIT": "1", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ Examples:
 
 Packing leaves out sources that are not there, such as a simulated one, and points off the grid.
 Coordinates are rounded to 5 mm and intensities to 1/5100, which keeps steps of 1/100 and of 1/255.
-A point takes about four bytes instead of sixteen. Both use all cores.
+A point takes about four bytes instead of sixteen. Packing and unpacking use all cores.
 """
 
 import argparse
@@ -45,9 +45,13 @@ def main() -> None:
     parser.add_argument("action", choices=("pack", "unpack"))
     parser.add_argument("archive", type=Path, help="the .tar file to write or read")
     parser.add_argument("data", type=Path, help="the folder of all data sets")
-    parser.add_argument("--config", type=Path, help="names the frames to pack")
+    parser.add_argument("--config", type=Path, help="configuration with the frames to pack")
     parser.add_argument(
-        "--parts", nargs="+", choices=("train", "val"), default=["train"], help="default: train"
+        "--parts",
+        nargs="+",
+        choices=("train", "val"),
+        default=["train"],
+        help="frames to pack (default: train)",
     )
     arguments = parser.parse_args()
     if arguments.action == "unpack":

@@ -5,8 +5,8 @@
 #
 # DATA holds kitti and semantickitti, for instance from gpu_pack.py --parts train val; simulated
 # sweeps are added to it. OUT gets the scores of finished runs and the state of the others. All
-# processes stop after SECONDS (default: 500); run the same command again to continue. By default
-# there is a process for each core but two.
+# processes stop after SECONDS (default: 500); run the same command again to continue. PROCESSES is
+# by default the number of cores less two, at least one.
 set -eu
 [ $# -ge 2 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 root=$(cd "$(dirname "$0")/.." && pwd)

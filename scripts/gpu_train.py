@@ -5,9 +5,10 @@ Example:
 
 DATA holds the sources of the configuration, for instance from scripts/gpu_pack.py; sweeps for the
 source `simulated` are added to it. The number of steps is chosen by timing a short run, so that
-the learning rate reaches its end within the time; it is kept in OUT/leg.yaml. Nothing is scored:
-validation frames need not be there. OUT/run is the folder of the run; if the time is over before
-the last step, its last.pt holds the weights so far. Run the same command again to continue.
+the schedule of the learning rate ends within the time; it is kept in OUT/leg.yaml. Nothing is
+scored, so validation frames need not be there. OUT/run is the folder of the run; if the time is
+over before the last step, its last.pt holds the weights so far. Run the same command again to
+continue.
 """
 
 import argparse
@@ -35,8 +36,8 @@ SIMULATED: tuple[tuple[str, float, str, tuple[str, ...]], ...] = (
     ("14", 0.28, "any", ()),
     ("15", 0.26, "any", ("--streets", "arterial", "industrial")),
 )
-PACE_STEPS = 400  # of the short run; only the last quarter, when no batch is left in store, counts
-PACE_SHARE = 0.4  # of the time is the most that the short run may take: loaders start slowly
+PACE_STEPS = 400  # of the short run; only the last quarter counts, when no batch is left in store
+PACE_SHARE = 0.4  # largest share of the time for the short run: loaders start slowly
 SAVE_S = 10.0  # time to stop, save and write the weights
 
 
@@ -68,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
         "--init", type=Path, default=pretrained_weights(), help="weights to start from"
     )
     parser.add_argument("--sweeps", type=int, default=600, help="sweeps to simulate (default: 600)")
-    parser.add_argument("--steps", type=int, help="train so many steps; do not time a short run")
+    parser.add_argument("--steps", type=int, help="train this many steps instead of timing a run")
     parser.add_argument("--batch-size", type=int, default=16, help="windows per step (default: 16)")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count(), help="processes (default: all cores)"
@@ -79,7 +80,8 @@ def parse_arguments() -> argparse.Namespace:
 def prepare(arguments: argparse.Namespace, config: Config) -> list[Path]:
     """Simulate sweeps and cut out objects and distractors; return the object databases.
 
-    The real frames are cut while sweeps are simulated, the simulated ones while more are.
+    Objects are cut out of real frames while sweeps are simulated, and out of the first sequence of
+    simulated sweeps while the others are simulated.
     """
     real, simulated = arguments.out / "real.npz", arguments.out / "simulated.npz"
     cuts = [start_cut(arguments, config, real, lambda path: path != "simulated")]
@@ -175,7 +177,7 @@ def with_steps(config: Config, steps: int) -> Config:
 def with_train(config: Config, path: str, names: tuple[str, ...]) -> Config:
     """Return the configuration with other training frames for the sources of a folder.
 
-    The first of them gets all frames.
+    The first of these sources gets all of ``names``, the others get none.
     """
     sources = list(config.data.sources)
     for index, source in enumerate(sources):

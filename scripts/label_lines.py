@@ -1,10 +1,10 @@
-"""Prepare recordings whose lane markings have a class but no ids for training on lines.
+"""Prepare recordings for training on lines if their lane markings have a class but no ids.
 
 Example:
   python scripts/label_lines.py DATA/pandaset --sequences 001 002 003 --out DATA/pandaset_lines
 
 Writes a data set in SemanticKITTI layout with links to the same sweeps and new labels: points of
-lane markings (60) within 1.8 m of each other are one line and get its number as their id. Points
+lane markings (60) within 1.8 m of each other belong to one line, whose number is their id. Points
 within 0.5 m of both the road and what lies beside it become void (0), because such labels do not
 mark kerbs.
 """
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def label_lines(xyz: NDArray[np.float32], labels: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    """Return the labels with ids of lane markings, and kerbs as void.
+    """Return the labels with ids for lane markings and with void at kerbs.
 
     Args:
         xyz: (N, 3) float32 positions, metres.

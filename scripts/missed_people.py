@@ -4,7 +4,7 @@ Example:
   bev-instseg simulate --out sim --count 200 --sequence 30 --sensor any --seed 5
   python scripts/missed_people.py sim 30
 
-Counted are people with at least 50 judged points within 50 m; found and missed are those of
+It counts people with at least 50 judged points within 50 m; they are found or missed as in
 bev-instseg evaluate. Background is what is labelled as such and higher than 0.3 m above the ground;
 the gap is the smallest distance between a point of the person and one of the background.
 """

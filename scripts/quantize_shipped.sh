@@ -1,7 +1,7 @@
 #!/bin/sh
 # Export shipped weights in 8 bits: sh scripts/quantize_shipped.sh default|clean|lanes DATA OUT
 # DATA holds pandaset, for `default` also kitti, semantickitti and nuscenes, and for `lanes` also
-# lanes (docs/method.md). Only sweeps that the weights were trained on are used, and simulated ones.
+# lanes (docs/method.md). Only simulated sweeps and those that the weights were trained on are used.
 set -eu
 name=$1 data=$2 out=$3
 sim=$(mktemp -d)

@@ -36,7 +36,7 @@ NUM_SWEEPS = 40  # of the folder job
 CONSOLE = "import sys; from bev_instseg.cli.main import main; sys.exit(main())"
 NUM_JOBS = 4  # at once
 END_S = 20  # until processes must be gone after their parent
-EARLY_SHARE = 0.2  # of the kills come at any moment, the others while files are written
+EARLY_SHARE = 0.2  # of the kills come before the first file, the others while files are written
 # A few thousand weights; a checkpoint every few milliseconds.
 TRAINING = """
 grid: {x_range_m: [-12.8, 12.8], y_range_m: [-12.8, 12.8], cell_m: 0.4}
@@ -140,7 +140,7 @@ def _kill(job: Disturbed, kills: int, rng: np.random.Generator) -> tuple[str, bo
 
 
 def _crowd(job: Disturbed, rounds: int) -> tuple[str, bool]:
-    """Run several equal jobs at once on one folder, again and again."""
+    """Run several identical jobs at once on one folder, again and again."""
     expected, _, _ = _undisturbed(job)
     differing, left = 0, 0
     for _ in range(rounds):
@@ -155,7 +155,7 @@ def _crowd(job: Disturbed, rounds: int) -> tuple[str, bool]:
 
 
 def _undisturbed(job: Disturbed) -> tuple[dict[str, str], float, float]:
-    """Run a job and remove its results; return them, and the seconds before and after a file."""
+    """Run a job and remove its results; return them, and the seconds to and from its first file."""
     start = time.monotonic()
     with _started(job) as process:
         _wait_for_file(job.out, process)
@@ -207,7 +207,7 @@ def _newest_ns(folder: Path) -> int:
 
 
 def _outlived(process: subprocess.Popen[str]) -> int:
-    """Return whether a process of the group of an ended one is left after a while."""
+    """Return 1 if other processes of an ended job still run after `END_S` seconds, else 0."""
     for _ in range(10 * END_S):
         try:
             os.killpg(process.pid, 0)
@@ -234,11 +234,21 @@ def _parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     names = ("kills", "training", "memory", "jobs")
     parser.add_argument("--parts", nargs="+", choices=names, default=names, help="default: all")
-    parser.add_argument("--kills", type=int, default=100, help="of the folder job")
-    parser.add_argument("--training-kills", type=int, default=50, help="of the training run")
-    parser.add_argument("--sweeps", type=int, default=5000, help="of the part memory")
-    parser.add_argument("--rounds", type=int, default=10, help="of the part jobs")
-    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
+    parser.add_argument(
+        "--kills", type=int, default=100, help="kills of the folder job (default: 100)"
+    )
+    parser.add_argument(
+        "--training-kills", type=int, default=50, help="kills of the training run (default: 50)"
+    )
+    parser.add_argument(
+        "--sweeps", type=int, default=5000, help="sweeps in the part memory (default: 5000)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="repetitions of the part jobs (default: 10)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the random moments (default: 0)"
+    )
     return parser.parse_args(argv)
 
 

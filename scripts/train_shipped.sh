@@ -1,10 +1,10 @@
 #!/bin/sh
-# Train the weights of the package from scratch: `clean`, then `default` on from it in three legs.
+# Train the weights of the package from scratch: `clean`, then from it `default`, in three legs.
 #
 #   scripts/train_shipped.sh DATA OUT
 #
-# DATA contains kitti, semantickitti, pandaset and nuscenes. All files are written to OUT, the last
-# of them clean.safetensors and default.safetensors, each with its .json.
+# DATA contains kitti, semantickitti, pandaset and nuscenes. All files are written to OUT; the
+# results are clean.safetensors and default.safetensors, each with its .json.
 # After an interruption, run it again: finished steps are skipped and training resumes.
 # A GPU is used if there is one; on two CPU cores it takes nine hours.
 set -eu

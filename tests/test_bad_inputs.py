@@ -344,7 +344,7 @@ BAD_SWEEPS = {
     "cut npy": Bad("a.npy", npy(FEW)[:-100], "cut short.* 8000 bytes, not 7900; copy it again"),
     "sideways": Bad("a.npy", npy(np.ascontiguousarray(SWEEP.T)), "transpose"),
     "sideways, 6": Bad("a.npy", npy(np.zeros((6, 20_000), np.float32)), "transpose"),
-    "two columns": Bad("a.npy", npy(FEW[:, :2]), r"\(500, 2\), not floats .*; save it so"),
+    "two columns": Bad("a.npy", npy(FEW[:, :2]), r"\(500, 2\), not floats .*; save it as"),
     "text array": Bad("a.npy", npy(np.array(["1", "2"])), "<u1 of shape .*, not floats .*; save"),
     "pickle": Bad("a.npy", npy_header("(1,)", "|O") + pickle.dumps(FEW), "object|not numbers"),
     "announced": Bad("a.npy", npy_header("(1000000000000, 4)"), "cut short.*copy it again"),

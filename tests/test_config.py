@@ -220,7 +220,7 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
         ("train: {steps: !!binary é}", "not valid YAML: "),
         ("train: {steps: 1" + "0" * 5000 + "}", "is not a valid !!int in"),
         ("train: {steps: 0x" + "f" * 5000 + "}", "Exceeds the limit"),
-        ("#" * 1_000_001, "too large: 1,000,001 of at most 1,000,000 bytes; check the path"),
+        ("#" * 1_000_001, "too large: 1,000,001 bytes, more than 1,000,000; check the path"),
         # memory
         (
             "grid: {x_range_m: [-6553.6, 6553.6], y_range_m: [-6553.6, 6553.6]}",

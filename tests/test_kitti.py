@@ -173,7 +173,7 @@ def test_a_bad_label_is_refused_with_its_line_number(tmp_path, line):
 @pytest.mark.parametrize(
     ("size_and_place", "fault"),
     [
-        ("0 1.6 4 2 1.7 20 0", "Car measures 0 x 1.6 x 4 m, not above 0 and up to 200 m"),
+        ("0 1.6 4 2 1.7 20 0", "Car measures 0 x 1.6 x 4 m; all must be above 0 and at most 200 m"),
         ("-1 -1 -1 -1000 -1000 -1000 -10", "Car measures -1 x -1 x -1 m"),
         ("1.5 1.6 1e300 2 1.7 20 0", "a number is 1e+06 or more"),
         ("1.5 1.6 400 2 1.7 20 0", "Car measures 1.5 x 1.6 x 400 m"),

@@ -83,7 +83,7 @@ def test_huge_files_are_refused_before_they_are_read(tmp_path: Path) -> None:
     with open(path, "wb") as file:
         file.truncate(5 << 30)  # takes no space
     message = refusal(lambda: read_scan(path), path)
-    assert "too large: 5,368,709,120 of at most 4,294,967,296 bytes; split it" in message
+    assert "too large: 5,368,709,120 bytes, more than 4,294,967,296; split it" in message
 
 
 def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:

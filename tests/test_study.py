@@ -97,7 +97,7 @@ def test_runs_of_a_different_configuration_are_not_taken_for_those_asked_for(
     (tmp_path / "box.yaml").write_text("loss: {center: medoid}\n")
     assert study.main(command(tmp_path, "--seeds", "1")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "box-0/config.yaml: is a different configuration; choose" in error
+    assert "box-0/config.yaml: the run has a different configuration; choose" in error
 
 
 def test_a_signal_stops_the_study(

@@ -290,7 +290,7 @@ def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:
     (tmp_path / "calib.txt").write_text("Tr: " + " ".join(map(str, to_camera[:3].ravel())))
     found, notices = read_poses(tmp_path / "poses.txt")
     np.testing.assert_allclose(found, sensor, atol=1e-12)
-    assert notices == (f"poses of a camera, brought to the sensor by {tmp_path / 'calib.txt'}",)
+    assert notices == (f"poses of a camera, converted to the sensor with {tmp_path / 'calib.txt'}",)
     with pytest.raises(ScanError, match="cannot be read"):
         read_times(tmp_path / "none.txt")
 
@@ -312,7 +312,7 @@ def test_a_calibration_among_the_sweeps_tells_whose_poses_they_are(tmp_path: Pat
     calibration.write_text("Tr: " + " ".join(map(str, to_camera[:3].ravel())))
     found, notices = read_poses(tmp_path / "camera.txt", sweeps)
     np.testing.assert_allclose(found, sensor, atol=1e-12)
-    assert notices == (f"poses of a camera, brought to the sensor by {calibration}",)
+    assert notices == (f"poses of a camera, converted to the sensor with {calibration}",)
     found, notices = read_poses(tmp_path / "sensor.txt", sweeps)
     np.testing.assert_allclose(found, sensor)
     assert notices == ()
@@ -320,5 +320,5 @@ def test_a_calibration_among_the_sweeps_tells_whose_poses_they_are(tmp_path: Pat
 
 def test_mirrored_poses_are_refused(tmp_path: Path) -> None:
     (tmp_path / "poses.txt").write_text("1 0 0 0 0 -1 0 0 0 0 1 0\n")
-    with pytest.raises(ScanError, match=r"poses\.txt: line 1 mirrors: its axes are left-handed"):
+    with pytest.raises(ScanError, match=r"poses\.txt: line 1 is a mirror image: its axes are"):
         read_poses(tmp_path / "poses.txt")

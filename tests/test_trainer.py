@@ -524,7 +524,7 @@ def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     finer = dataclasses.replace(
         config, model=relative, grid=dataclasses.replace(config.grid, cell_m=0.2)
     )
-    with pytest.warns(UserWarning, match="it has to get used to that") as notices:
+    with pytest.warns(UserWarning, match="the network must get used to that") as notices:
         trainer = trainer_of(finer, data, tmp_path / "finer", initial=weights)
     told = " ".join(str(notice.message) for notice in notices)
     assert "trained with grid.cell_m 0.4, not 0.2" in told

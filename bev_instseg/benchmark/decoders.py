@@ -184,7 +184,7 @@ def hdbscan_on_embeddings(
 ) -> Clusters:
     """Cluster the embeddings with HDBSCAN, without the learned bandwidths.
 
-    Fewer active pillars than it needs for one cluster are no instance.
+    If there are fewer active pillars than it needs for one cluster, no instance is found.
     """
     from sklearn.cluster import HDBSCAN
 
@@ -226,7 +226,7 @@ DECODERS: dict[str, Decoder] = {
 def _on_embeddings(
     method: Any, embeddings: PillarEmbeddings, config: ClusterConfig, fewest: int = 1
 ) -> Clusters:
-    """Cluster the embeddings of all classes together; the seed decides who takes part.
+    """Cluster the embeddings of all classes together; the seed decides which pillars take part.
 
     Args:
         method: An estimator of scikit-learn, whose label -1 means none.
@@ -245,7 +245,7 @@ def _on_embeddings(
 
 
 def _drop_unseeded(labels: Int32, best: Float32, seed_threshold: float) -> Int32:
-    """Set clusters without a seed above the threshold to 0 and renumber the others."""
+    """Set clusters without a seed of at least the threshold to 0 and renumber the others."""
     top = np.zeros(labels.max() + 1, np.float32)
     np.maximum.at(top, labels, best)
     keep = top >= seed_threshold

@@ -32,7 +32,7 @@ class Growth:
     Attributes:
         name: The stage.
         unit: What ``sizes`` counts.
-        sizes: Rising sizes.
+        sizes: Increasing sizes.
         timings: One for each size.
     """
 

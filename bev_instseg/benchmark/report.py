@@ -30,7 +30,7 @@ class Report:
 
 
 def number_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Format a Markdown table with three significant digits for floats, and ``-`` for NaN.
+    """Format a Markdown table; floats get at most two decimals, fewer from 10 on, and NaN is ``-``.
 
     Args:
         header: The column names.
@@ -45,7 +45,7 @@ def outcome_table(
     outcomes: Mapping[str, Outcome | str],
     cells: Callable[[Outcome], Sequence[object]],
 ) -> str:
-    """Format a table of outcomes, below one line for each that could not be measured.
+    """Format a table of outcomes, after one line for each that could not be measured.
 
     Args:
         header: The column names, the first for the names of the outcomes.
@@ -135,7 +135,7 @@ def _to_tree(value: Any) -> Any:
 
 
 def _medians(tree: Any, name: str = "") -> Iterable[tuple[str, float]]:
-    """Yield the path and the value of every median in a tree, for growth by size."""
+    """Yield the path and the value of every median in a tree; a growth has one for each size."""
     if isinstance(tree, dict) and "median_ms" in tree:
         yield name, tree["median_ms"]
     elif isinstance(tree, dict) and "sizes" in tree:

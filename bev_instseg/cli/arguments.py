@@ -253,12 +253,12 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
 
 
 def name_or_file(text: str) -> str | Path:
-    """Parse the name of a network of the package, or else a path."""
+    """Parse the name of a shipped network, or else a path."""
     return text if text in PRETRAINED else to_path(text)
 
 
 def weights_file(weights: str | Path) -> Path:
-    """Return a path; for the name of a network of the package, that of its float weights."""
+    """Return the path of weights; for the name of a shipped network, that of its float weights."""
     return pretrained_weights(str(weights)) if weights in PRETRAINED else Path(weights)
 
 
@@ -277,7 +277,7 @@ def positive(text: str) -> int:
 
 
 def not_empty(text: str) -> str:
-    """Refuse an empty word, which an unset variable of a shell leaves."""
+    """Refuse an empty word, such as an unset shell variable leaves."""
     if not text:
         raise argparse.ArgumentTypeError("must not be empty")
     return text

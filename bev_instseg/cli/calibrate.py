@@ -10,9 +10,9 @@ Examples:
 
 The frames are the training frames of the configuration's sources in --data and all frames of the
 --simulated folders, which bev-instseg simulate made. A network has memorised its training frames,
-so add simulated ones that it was not trained on. Better still, divide the streets into folds and
-train a network without each fold. --fold names the frames of a fold (the training frames of a
-configuration) and the network that has not seen them. Folds replace the training frames of
+so add simulated ones that it was not trained on. Better still, divide the streets into folds and,
+for each fold, train a network without it. --fold names the frames of a fold (the training frames of
+a configuration) and the network that has not seen them. Folds replace the training frames of
 --weights; the scores found for them are assumed to hold for --weights, too.
 
 Each data set counts equally. The network runs once per frame, in float (--runtime is torch unless
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from bev_instseg.evaluation.threshold_search import InferredFrame, Trial
     from bev_instseg.segmenter import Segmenter
 
-MIN_EXAMPLES = 5  # correct and wrong predictions of a class, below which a fit says little
+MIN_EXAMPLES = 5  # with fewer correct or fewer wrong predictions of a class, a fit says little
 
 
 def main(argv: list[str] | None = None, prog: str = "python tools/calibrate.py") -> int:
@@ -123,8 +123,8 @@ def too_few(predictions: Predictions, class_names: Sequence[str]) -> list[str]:
         if rarer < MIN_EXAMPLES:
             lines.append(
                 f"class {name!r} has only {own.sum()} correct and {(~own).sum()} wrong "
-                "predictions: its calibration is unreliable; add frames, to get "
-                f"{MIN_EXAMPLES} of both"
+                "predictions: its calibration is unreliable; add frames until "
+                f"there are {MIN_EXAMPLES} of each"
             )
     return lines
 
@@ -254,7 +254,7 @@ def write_calibration(path: Path, config: Config, num_frames: Mapping[str, int],
         path: The file.
         config: Holds the thresholds and the calibration.
         num_frames: Frames used of each data set.
-        tta: How often the network ran on each, for a comment.
+        tta: How often the network ran on each frame; noted in a comment.
     """
     cluster = config.cluster
     tree = {

@@ -103,7 +103,7 @@ def check_cutting(frames: Frames, config: Config, least: int) -> None:
 def by_path(
     sources: Sequence[tuple[float, Sequence[FrameRef]]], config: Config
 ) -> dict[str, list[FrameRef]]:
-    """Return the frames by the path of their source; sources of weight 0 are never drawn from."""
+    """Return the frames by the path of their source; sources of weight 0 are left out."""
     frames: dict[str, list[FrameRef]] = {}
     for source, (weight, refs) in zip(config.data.sources, sources, strict=True):
         if weight and refs:

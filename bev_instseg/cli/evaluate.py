@@ -18,9 +18,9 @@ mean errors of positions and velocities, from their objects.csv. --smooth adds t
 smoothed tracks (as segment --track --smooth makes them); the labels of a whole sequence are then
 in memory.
 
---unknown prints how well the ground is found, and the recall of all labelled objects, whatever
-their class, with and without unknown objects (as segment --unknown finds them), compared with
-ground removal + DBSCAN, with times. The labels must use SemanticKITTI's classes.
+--unknown prints how well the ground is found. It also prints the recall of all labelled objects,
+whatever their class, with and without unknown objects (as segment --unknown finds them). Both are
+compared with ground removal + DBSCAN, with times. The labels must use SemanticKITTI's classes.
 
 --points prints the precision and recall of points by class, whatever their instance, for labels
 without instance ids, such as SemanticKITTI's lane markings. With --tolerance, a predicted point

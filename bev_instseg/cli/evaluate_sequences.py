@@ -101,7 +101,7 @@ class _Scores:
 
     def _truth(self, frame: Frame, motion: TrueMotion, to_world: Float64 | None) -> TrueSweep:
         ids = object_ids(self._data, frame)
-        if to_world is None:  # by odometry: not the world of the truth
+        if to_world is None:  # odometry has a different world than the ground truth
             return TrueSweep(frame, ids, np.full((len(ids), 4), np.nan))
         number = int(frame.name.rpartition("/")[2])
         return TrueSweep(frame, ids, motion.at(number, ids & 0xFFFF, to_world))

@@ -11,8 +11,8 @@ Examples:
 INPUT is a sweep, a folder that is searched to any depth, or a recording. Formats of sweeps: .bin
 (float32; the columns are inferred from their values), .npy, .npz, .pcd, .ply, .las, .laz. The
 intensity scale, the up direction and the tilt of the sensor are detected from several sweeps of
-each folder, its position from each sweep, and all are reported. The forward direction cannot be
-inferred from the points: unless it is x, pass --sensor or --axes.
+each folder, and the position of the sensor from each sweep; all are reported. The forward direction
+cannot be inferred from the points: unless it is x, pass --sensor or --axes.
 
 DIR gets the results of each sweep NAME (in a folder: its path below that folder):
   NAME.label     a uint32 per point, in input order: the low 16 bits are the SemanticKITTI class
@@ -28,7 +28,7 @@ DIR gets the results of each sweep NAME (in a folder: its path below that folder
   NAME.html      a 3D view for any browser (--html)
   NAME_maps.png  the network's output: seed maps, offsets and bandwidths (--maps)
 A folder also gets summary.csv, with a row per sweep. If two sweeps would share an output file, as
-a.bin and a.npy would share a.label, NAME keeps their suffix: a.bin.label.
+a.bin and a.npy would share a.label, NAME keeps the suffix: a.bin.label.
 
 With --track, the sweeps of each folder are a sequence in the order of their names. An object keeps
 its number in .label over the sequence, and its "track" in .json has velocity, heading and age. The

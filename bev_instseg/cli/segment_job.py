@@ -22,7 +22,7 @@ PICTURES = {
 
 
 def make_segmenter_with_extras(arguments: argparse.Namespace) -> "Segmenter":
-    """Create the segmenter that the options describe; raises as `make_segmenter`."""
+    """Create the segmenter that the options describe; raises the errors of `make_segmenter`."""
     return make_segmenter(arguments).with_extras(arguments.unknown, arguments.ground)
 
 
@@ -39,7 +39,7 @@ def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":
         and arguments.device != "cpu"
         and isinstance(arguments.weights, str)
     ):
-        arguments.runtime = "torch"  # as on a GPU, which only workers may have
+        arguments.runtime = "torch"  # what auto means on a GPU, which the workers may have
     return make_segmenter_with_extras(
         argparse.Namespace(**{**vars(arguments), "device": "cpu", "sparse": "auto"})
     )

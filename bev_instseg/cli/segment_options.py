@@ -124,7 +124,7 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
         help="also use later sweeps to judge each object; sweeps that change are segmented twice",
     )
     tracking.add_argument(
-        "--play", action="store_true", help="a page that plays the sequence in any browser"
+        "--play", action="store_true", help="write a page that plays the sequence in any browser"
     )
     tracking.add_argument(
         "--rerun",
@@ -144,8 +144,8 @@ def _add_tracking_options(parser: argparse.ArgumentParser) -> None:
         "--times",
         type=to_path,
         metavar="FILE",
-        help="time of each sweep: a file with a number of seconds per line (default: times.txt in "
-        "or above the folder, else 0.1 s)",
+        help="time of each sweep: a file with a time in seconds per line (default: times.txt in or "
+        "above the folder, else the names if they are times, else 0.1 s from sweep to sweep)",
     )
 
 

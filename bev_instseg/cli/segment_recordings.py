@@ -162,7 +162,7 @@ def _is_newer(path: Path, other: Path) -> bool:
 def _write_beside(
     arguments: argparse.Namespace, job: RecordingJob, segmenter: Segmenter, num_sweeps: int
 ) -> None:
-    """Write the files made from the labelled recording, unless they exist."""
+    """Write the files made from the labelled recording; skip a bag or table that is up to date."""
     if arguments.bag and not _is_newer(bag_of(job.path), job.path):
         write_bag(job.path, segmenter.classes)
     if not job.tracks:

@@ -213,7 +213,7 @@ def _on_this_machine(
     todo = work.todo
     with report.announced("preparing the network (the first run compiles it in 20 s)"):
         segmenter.warm_up()
-        if todo and work.num_items == 1:  # nothing has been read yet: that is compiled, too
+        if todo and work.num_items == 1:  # compiles the code that reads, not used yet
             with suppress(ScanError):
                 job.read(todo[0])
     if work.sequences:

@@ -114,9 +114,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     """Parse the command line."""
     parser = new_parser(__doc__, prog)
     parser.add_argument("sweeps", type=to_path, metavar="SWEEPS", help="folder of .bin sweeps")
-    parser.add_argument(
-        "--out", required=True, type=to_folder, metavar="DIR", help="folder to write"
-    )
+    parser.add_argument("--out", required=True, type=to_folder, metavar="DIR", help="output folder")
     parser.add_argument(
         "--min-score",
         type=fraction,

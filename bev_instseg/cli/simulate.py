@@ -196,7 +196,8 @@ def selected_sensor(arguments: argparse.Namespace) -> SensorConfig | None:
     """Return the sensor that the command line selects, None for a random one for each sweep.
 
     Raises:
-        ValueError: The name or the YAML file is invalid, or ``any`` is combined with a dimension.
+        ValueError: The name or the YAML file is invalid, or ``any`` is combined with
+            ``--azimuths`` or ``--height``.
     """
     name = arguments.sensor
     options = {"azimuths": arguments.azimuths, "height_m": arguments.height}

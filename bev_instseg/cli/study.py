@@ -85,7 +85,7 @@ def list_runs(arguments: argparse.Namespace) -> "Iterator[Run]":
 
     Raises:
         ConfigError: A file is not a configuration.
-        ValueError: Two variants have one name, or no source has validation frames.
+        ValueError: Two variants have the same name, or no source has validation frames.
     """
     from bev_instseg.study.run import Run
 
@@ -119,7 +119,7 @@ def report(scores: "dict[str, list[Scores]]", out: Path) -> None:
 
     text = f"{quality_table(scores)}\n\nBy length of the object:\n\n{size_table(scores)}\n"
     if len(scores) > 1:
-        text += f"\nDifference to {BASE} with the same seed:\n\n{quality_table(scores, BASE)}\n"
+        text += f"\nDifference from {BASE} with the same seed:\n\n{quality_table(scores, BASE)}\n"
         text += f"\n{size_table(scores, BASE)}\n"
     print(f"\n{text}")
     write_atomic(out / "study.md", text.encode())

@@ -17,7 +17,7 @@ without saving. --resume continues with the same numbers as if the run had never
 Each validation prints the scores and the time left. RUN_DIR holds:
   config.yaml          the whole configuration, defaults included
   log.csv, log.png     losses and scores, and their curves up to the last validation
-  pictures             prediction next to truth at each validation, for the same three frames
+  pictures             prediction next to ground truth at each validation, for the same three frames
   tensorboard          with --tensorboard; view it with: tensorboard --logdir RUN_DIR
   last.pt              the latest state, from which --resume continues
   best.pt              the state with the best mean PQ on the validation frames

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from bev_instseg.structures import UInt8
 
 POLE = 80
-LINES = (60, 61)  # lane marking and, in simulated sweeps, kerb: numbered, but background by default
+# Lane marking and, in simulated sweeps, kerb: with instance ids, but background by default.
+LINES = (60, 61)
 KINDS: dict[str, tuple[int, ...]] = {
     "ground": (40, 44, 48, 49, 60, 72),  # road, parking, sidewalk, other, lane marking, terrain
     "structure": (50, 51, 52),  # building, fence, other structure
@@ -24,8 +25,8 @@ for _kind, _numbers in enumerate(KINDS.values(), 1):
 def background_kinds(semantic: NDArray[np.integer]) -> UInt8 | None:
     """Return the kind of background of each point of a sweep.
 
-    Labels without any ground do not tell kinds of background apart: with them 99, or 0, stands for
-    all of it. Labels without any pole may count poles as 99, which is then of unknown kind.
+    Labels without any ground do not tell kinds of background apart: in them, 99 or 0 stands for all
+    background. Labels without any pole may count poles as 99, so 99 is then of unknown kind.
 
     Args:
         semantic: (N,) class numbers.

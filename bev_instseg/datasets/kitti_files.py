@@ -183,14 +183,14 @@ def parse_boxes(lines: Sequence[str], path: str | Path) -> list[BoxLabel]:
 
 
 def _fault_of_box(kind: str, values: Float64) -> str:
-    """Return what is impossible in a line's 11 numbers from the rectangle on; empty if nothing."""
+    """Return what is wrong with a line's 11 numbers from the rectangle on; empty if nothing is."""
     if not (np.abs(values) < MAX_NUMBER).all():
         return f"a number is {MAX_NUMBER:.0e} or more"
     if kind == DONT_CARE:
         return ""
     if not ((values[4:7] > 0) & (values[4:7] <= MAX_SIZE_M)).all():
         size = " x ".join(f"{value:g}" for value in values[4:7])
-        return f"{kind} measures {size} m, not above 0 and up to {MAX_SIZE_M:g} m"
+        return f"{kind} measures {size} m; all must be above 0 and at most {MAX_SIZE_M:g} m"
     if abs(values[10]) > 4 * np.pi:
         return f"{kind} has the angle {values[10]:g}, which is not in radians"
     return ""

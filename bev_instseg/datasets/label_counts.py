@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from bev_instseg.structures import Frame
 
 VOID, BACKGROUND = "void", "background"
-MAX_OBJECT_M = 30.0  # along x and y, of an object that is not learned in pieces
+MAX_OBJECT_M = 30.0  # extent along x or y of an object that is not learned in pieces
 
 
 @dataclass
@@ -17,9 +17,9 @@ class KindCount:
         objects: Number of objects: boxes, or distinct instance ids in a frame.
         usable: Objects with enough points to learn from or to be judged.
         empty: Boxes without a labelled point.
-        large: Objects that no single object can be, in SemanticKITTI layout; see `MAX_OBJECT_M`.
+        large: Objects too large to be a single one, in SemanticKITTI layout; see `MAX_OBJECT_M`.
         points: Labelled points, 0 for KITTI boxes of no class.
-        points_without_id: Points of these without an instance id, in SemanticKITTI layout.
+        points_without_id: Those of the points without an instance id, in SemanticKITTI layout.
     """
 
     taken_as: str

@@ -73,7 +73,7 @@ def label_table(sources: Sequence[Source], config: Config) -> str:
 
     Args:
         sources: The sources.
-        config: Its classes.
+        config: Classes of the network.
     """
     head = ["source", "frames", "taken as", "objects", "usable", "empty boxes", "points"]
     rows = [[*head, "points without id", "label kinds"]]
@@ -105,7 +105,7 @@ def label_warnings(sources: Sequence[Source], config: Config) -> Iterator[str]:
 
     Args:
         sources: The sources.
-        config: Its classes and void kinds.
+        config: Classes of the network, and void kinds.
     """
     for source in sources:
         counts = source.counts
@@ -133,7 +133,7 @@ def require_objects(sources: Sequence[Source], config: Config, purpose: str) -> 
 
     Args:
         sources: The sources.
-        config: Its classes.
+        config: Classes of the network.
         purpose: What the objects are needed for, such as ``to learn from``.
 
     Raises:
@@ -159,7 +159,7 @@ def require_kinds_of_background(sources: Sequence[Source]) -> None:
         sources: The sources.
 
     Raises:
-        ScanError: Those of none do.
+        ScanError: No frame has such labels.
     """
     if not any(source.counts.frames_with_kinds for source in sources):
         names = ", ".join(source.name for source in sources)
@@ -170,11 +170,11 @@ def require_kinds_of_background(sources: Sequence[Source]) -> None:
 
 
 def shared_frames(one: Sequence[Source], other: Sequence[Source]) -> list[str]:
-    """Return the frames of some sources whose sweeps are also in others, whatever their names.
+    """Return the frames of ``other`` whose sweeps are also in ``one``, whatever their names.
 
     Args:
-        one: Sources.
-        other: Other sources, whose frames are returned as ``FOLDER/NAME``.
+        one: Sources to compare with.
+        other: Sources whose frames are returned, as ``FOLDER/NAME``.
     """
     known = {digest for source in one for digest in source.sweeps}
     return [name for source in other for digest, name in source.sweeps.items() if digest in known]
@@ -239,7 +239,7 @@ def _remedy(sources: Sequence[Source], config: Config) -> str:
                 others.append(f"{kind} ({count.objects}, {count.taken_as})")
     if any(count.objects > count.empty for count in of_class):
         return (
-            "all of them have too few points on the grid; check grid, train.min_object_points and "
+            "all objects have too few points on the grid; check grid, train.min_object_points and "
             "that the sweeps are in metres around the sensor"
         )
     if any(count.points_without_id for count in of_class):

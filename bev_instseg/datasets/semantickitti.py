@@ -153,7 +153,7 @@ def _extents_m(frame: Frame) -> NDArray[np.float64]:
 
 
 def read_words(root: str | Path, frame: Frame) -> NDArray[np.uint32]:
-    """Read the ``.label`` file of a frame: class and instance id of each point, as `read_labels`.
+    """Read the ``.label`` file of a frame: class and instance id of each point; see `read_labels`.
 
     Args:
         root: Folder of the data set.
@@ -199,7 +199,7 @@ def write_frame(
         labels: (N,) uint32 class and instance id; see `read_labels`.
 
     Raises:
-        ValueError: The arrays have other shapes, or the labels another dtype.
+        ValueError: The arrays have the wrong shape, or the labels the wrong dtype.
         OSError: A file cannot be written.
     """
     if points.ndim != 2 or points.shape[1] != 4 or len(points) != len(labels):

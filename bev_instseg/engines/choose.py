@@ -24,13 +24,13 @@ from bev_instseg.model_files import ExportedModel, pretrained_8_bit_model, pretr
 if TYPE_CHECKING:
     from bev_instseg.models.network import BEVNet
 
-GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")  # of Linux, and of Linux in Windows
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")  # on Linux, and on Linux inside Windows
 
 
 def pretrained_file(
     name: str, device: Device, sparse_backend: SparseBackendChoice, runtime: RuntimeChoice
 ) -> Path:
-    """Return the packaged file for the runtime that `engine_for_export` or a network will take.
+    """Return the packaged file that suits the runtime: weights for PyTorch, else the 8-bit model.
 
     Args:
         name: As for `Segmenter.from_pretrained`.
@@ -124,7 +124,7 @@ def engine_for_export(
 def _openvino_engine(
     model: bytes, weights: bytes, sparse_levels: int, pretrained_name: str
 ) -> Engine:
-    """Return an engine that another runtime replaces in a forked process, if one can."""
+    """Return an OpenVINO engine; in a forked process another runtime takes over, if possible."""
     after_fork: Callable[[], Engine] = refuse_fork
     if not weights and has_runtime("onnxruntime"):
         after_fork = partial(OnnxEngine, model, sparse_levels)

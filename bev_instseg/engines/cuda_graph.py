@@ -1,4 +1,4 @@
-"""The network on a GPU as CUDA graphs: launched at once, with one copy in and one out."""
+"""The network on a GPU as CUDA graphs: one launch, one copy in and one copy out."""
 
 import threading
 from collections import OrderedDict
@@ -21,7 +21,7 @@ Sizes = tuple[tuple[int, ...], ...]
 
 
 class PackedInput:
-    """The arrays of a `NetworkInput` side by side in one buffer, which is copied at once.
+    """The arrays of a `NetworkInput` side by side in one buffer, copied in one go.
 
     Attributes:
         batch: Views of the copy on the device.
@@ -34,7 +34,7 @@ class PackedInput:
             given: An input of this size.
             device: Where the copy is.
         """
-        arrays = given.arrays().values()  # of four bytes a value each
+        arrays = given.arrays().values()  # every value has four bytes
         ends = np.cumsum([array.size for array in arrays]).tolist()
         self._host = torch.empty(ends[-1], dtype=torch.int32, pin_memory=device.type == "cuda")
         self._device = torch.empty_like(self._host, device=device)
@@ -47,9 +47,9 @@ class PackedInput:
         self.batch = PillarBatch.from_tensors(*tensors)
 
     def fill(self, given: NetworkInput) -> None:
-        """Start to copy an input to the device, behind what the current stream does.
+        """Start to copy an input to the device, queued after the work of the current stream.
 
-        Nothing may use the buffers meanwhile.
+        Nothing may use the buffers until the copy is done.
 
         Args:
             given: An input of the same size.
@@ -60,7 +60,7 @@ class PackedInput:
 
 
 class _Graph:
-    """The launches that one size of input needs."""
+    """The recorded graph for inputs of one size."""
 
     def __init__(
         self, network: BEVNet, given: NetworkInput, device: torch.device, pool: Any
@@ -89,7 +89,7 @@ class _Graph:
 
 
 class GraphedNetwork:
-    """Runs a network as the CUDA graph of each size of input; the last sizes are kept."""
+    """Runs a network as CUDA graphs, one for each size of input; the latest sizes are kept."""
 
     def __init__(self, network: BEVNet, device: torch.device) -> None:
         """Record nothing yet.

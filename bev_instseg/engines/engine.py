@@ -1,4 +1,4 @@
-"""What every runtime offers, and their names."""
+"""The interface of every runtime, and the names of runtimes, devices and sparse backends."""
 
 from importlib.util import find_spec
 from typing import Literal, Protocol, get_args
@@ -9,7 +9,7 @@ Runtime = Literal["torch", "openvino", "onnxruntime"]
 Device = Literal["auto", "cpu", "cuda"]
 SparseBackendChoice = Literal["auto", "torch", "spconv"]
 RuntimeChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
-TtaChoice = Literal[1, 2, 4, 8]  # how often a network runs on a sweep; see `bev_instseg.tta`
+TtaChoice = Literal[1, 2, 4, 8]  # how many times a network runs on a sweep; see `bev_instseg.tta`
 # Rows are padded to multiples of this. oneDNN, which computes in PyTorch and OpenVINO, compiles
 # about 0.8 MB of code for each number of rows that it meets and keeps the last 1,024 of them.
 STEP_ROWS = 512
@@ -38,7 +38,7 @@ class Engine(Protocol):
         ...
 
     def use_one_thread(self) -> None:
-        """Let the calling thread compute without helpers, so that several threads can at once."""
+        """Let the calling thread compute without helpers, so that several can compute at once."""
         ...
 
 

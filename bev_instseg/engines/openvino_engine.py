@@ -34,10 +34,10 @@ def refuse_fork() -> Engine:
 
 @cache
 def _core() -> tuple[Any, int]:
-    """Return OpenVINO and the process that made it: this one, or one that it was forked from.
+    """Return OpenVINO's core and the id of the process that made it: this one or an ancestor.
 
-    It is never released: it gives the thread that makes it a stack for signal handlers, and frees
-    that memory when any thread releases it. The next signal would then end the process.
+    The core is never released: it gives the thread that makes it a stack for signal handlers, and
+    frees that memory when any thread releases it. The next signal would then end the process.
     """
     import openvino
 
@@ -79,7 +79,7 @@ class OpenVINOEngine:
         sparse_levels: int,
         after_fork: Callable[[], Engine] = refuse_fork,
     ) -> None:
-        """Read a model; it is compiled for the grid of the first sweep.
+        """Keep a model; it is compiled for each shape of grid when a sweep first needs it.
 
         Args:
             model: An ONNX file, or the ``.xml`` of OpenVINO's own format.
@@ -135,7 +135,7 @@ class OpenVINOEngine:
         return of_thread.requests[key]
 
     def _compile(self, key: "_Key") -> Any:
-        """Compile the model for maps of a fixed shape, which is faster than for any."""
+        """Compile the model for maps of one fixed shape; one for any shape would run slower."""
         core, _ = _core()
         model = core.read_model(*self._files) if self._files[1] else core.read_model(self._files[0])
         shapes = {each.any_name: each.partial_shape for each in model.inputs}

@@ -28,7 +28,7 @@ def _own_group() -> str:
 
 
 def cpu_quota(cgroup: Path, own: str = "") -> float:
-    """Return the number of cores that this process's control groups allow; infinity if any number.
+    """Return the number of cores that this process's control groups allow; infinity if unlimited.
 
     Args:
         cgroup: Where control groups are mounted.
@@ -43,7 +43,7 @@ def cpu_quota(cgroup: Path, own: str = "") -> float:
 
 
 def _read_pair(*files: Path) -> float:
-    """Return quota / period from a file of both or from a file of each."""
+    """Return quota / period, from one file that holds both or from two files."""
     try:
         quota, period = " ".join(file.read_text() for file in files).split()
         cores = float(quota) / float(period)

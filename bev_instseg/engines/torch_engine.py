@@ -116,7 +116,8 @@ class TorchEngine:
         self.sparse_backend: SparseBackend = sparse_backend
         self.network.set_sparse_backend(sparse_backend)
         self._graphed: GraphedNetwork | None = None
-        if self.device == "cuda" and sparse_backend == "torch":  # spconv waits for the GPU inside
+        # spconv waits for the GPU while it computes, which a graph cannot record.
+        if self.device == "cuda" and sparse_backend == "torch":
             self._graphed = GraphedNetwork(self.network, torch.device(self.device))
 
     def _faster_sparse_backend(self, grid: BEVGrid) -> SparseBackend:

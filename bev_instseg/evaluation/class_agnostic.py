@@ -1,6 +1,6 @@
 """Scores without classes: which points are on the ground, and which labelled objects are found.
 
-Ground truth are the words of SemanticKITTI's ``.label`` files. Only labelled points within
+The ground truth is the words of SemanticKITTI's ``.label`` files. Only labelled points within
 `MAX_RANGE_M` of the sensor count.
 """
 
@@ -112,7 +112,7 @@ class ThingCounts:
 
 
 def labelled_things(points: Float32, words: Words) -> Iterator[tuple[str, NDArray[np.intp]]]:
-    """Yield the kind and the points of each labelled object of at least `MIN_POINTS` points.
+    """Yield the kind and the points' rows of each labelled object of at least `MIN_POINTS` points.
 
     Args:
         points: (N, 4) float32 points.

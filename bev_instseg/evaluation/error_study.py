@@ -99,7 +99,7 @@ class SegmentError:
 
 
 def list_errors(comparison: Comparison, class_names: Sequence[str]) -> list[SegmentError]:
-    """List the missed objects of a frame, then its false alarms, each by their numbers.
+    """List the missed objects of a frame, then its false alarms, each in order of number.
 
     Args:
         comparison: The frame's objects and predictions.
@@ -121,7 +121,7 @@ def worst_frames(comparisons: Sequence[Comparison], max_frames: int = 10) -> lis
 
     Args:
         comparisons: All frames.
-        max_frames: Length of the list at most; frames without errors are left out.
+        max_frames: The most frames to return; frames without errors are left out.
     """
     num_errors = [sum(_count_errors(comparison)) for comparison in comparisons]
     order = sorted(range(len(num_errors)), key=lambda i: -num_errors[i])

@@ -88,8 +88,8 @@ class TrueMotion:
 
         Args:
             frame: Number of the sweep.
-            numbers: (K,) instances of the ``.label`` file.
-            to_world: (4, 4) from the frame of the file's poses to that world.
+            numbers: (K,) instance ids of the objects in the ``.label`` file.
+            to_world: (4, 4) transform from the frame of the file's poses to that world.
         """
         unknown = [np.nan] * 4
         states = [self._states.get((frame, number), unknown) for number in numbers.tolist()]

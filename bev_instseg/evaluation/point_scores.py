@@ -28,8 +28,8 @@ class PointScores:
         """Begin with no points.
 
         Args:
-            config: Its C classes are scored; says which labels belong to them and which are void.
-            tolerance_m: 0 compares each point with itself only, metres.
+            config: Its C classes are scored; it says which labels are theirs and which are void.
+            tolerance_m: Horizontal tolerance, metres; 0 compares each point with itself only.
             max_range_m: Points farther from the sensor than this are not judged, metres.
         """
         self._config = config

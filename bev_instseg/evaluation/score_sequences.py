@@ -76,7 +76,7 @@ class SequenceResult:
     def table(self) -> str:
         """Return the scores as Markdown: percent, metres, metres per second, switches in numbers.
 
-        There are errors of motion if the truth is known for any object.
+        Errors of motion are included if the true motion of any matched object is known.
         """
         rows = [["class", "PQ", "PQ tracked", "HOTA", "DetA", "AssA", "MOTA", "IDF1", "switches"]]
         results = {"": self.tracked} | ({", smoothed": self.smoothed} if self.smoothed else {})

@@ -2,13 +2,13 @@
 
 - LSTQ: M. Aygün et al., 4D Panoptic LiDAR Segmentation, CVPR 2021. The geometric mean of S_cls, the
   mean IoU of the classes, and S_assoc, how well the points of each object are kept together over
-  space and time: for each object g the mean over its points, and over all tracks s that share
-  points with it, of |s and g| IoU(s, g) / |g|. Background is not among our classes.
+  space and time: the mean over all objects g of the sum, over all tracks s that share points with
+  g, of |s and g| IoU(s, g) / |g|. Background is not among our classes.
 - HOTA: J. Luiten et al., HOTA: A Higher Order Metric for Evaluating Multi-Object Tracking, IJCV
   2021. MOTA: K. Bernardin and R. Stiefelhagen, 2008. IDF1: E. Ristani et al., 2016.
 
 HOTA, MOTA and IDF1 are computed per class, from the objects and tracks with enough points in a
-sweep; their similarity is the IoU of their points. MOTA and IDF1 match from an IoU of 0.5.
+sweep; their similarity is the IoU of their points. For MOTA and IDF1, an IoU of 0.5 is a match.
 """
 
 from collections import Counter, defaultdict
@@ -48,7 +48,7 @@ class TrackScores:
     """Measures of one class over all sequences; NaN without objects and tracks.
 
     Attributes:
-        hota: Mean over `ALPHAS` of sqrt(deta assa).
+        hota: Mean over `ALPHAS` of sqrt(deta * assa).
         deta: Mean detection accuracy.
         assa: Mean association accuracy.
         mota: 1 - (FN + FP + switches) / objects.
@@ -189,7 +189,7 @@ class Lstq:
             self._shared_points[sequence, number, track] += count
 
     def result(self) -> tuple[float, float, float]:
-        """Return LSTQ, S_assoc and S_cls; NaN without objects."""
+        """Return LSTQ, S_assoc and S_cls; the first two are NaN without objects."""
         sums = defaultdict[tuple[str, int], float](float)
         for (sequence, number, track), shared in self._shared_points.items():
             if number and track:

@@ -16,7 +16,7 @@ from bev_instseg.segmenter import Segmenter
 from bev_instseg.stages import assembly_rules, cluster_pillars, make_pillars
 from bev_instseg.structures import Frame, Instances, PillarEmbeddings, Pillars
 
-# Of equal settings the first wins; a higher seed threshold is faster.
+# If settings score equally, the first one is kept; a higher seed threshold is faster.
 SEED_THRESHOLDS = (0.9, 0.8, 0.7, 0.5, 0.3)
 SCORE_THRESHOLDS = (0.0, 0.2, 0.3, 0.4, 0.45, 0.5, 0.6)
 MIN_HEIGHTS_M = (0.02, 0.05, 0.08, 0.12)

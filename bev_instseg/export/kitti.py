@@ -23,7 +23,7 @@ def kitti_lines(
     calibration: CameraCalibration,
     image_size_px: tuple[int, int],
 ) -> list[str]:
-    """Return a line for each box that is visible in the image and whose centre is in front of it.
+    """Return a line for each box in the image whose centre is in front of the camera.
 
     Fields: type, truncated, occluded, alpha, left, top, right, bottom, height, width, length, x, y,
     z, rotation_y, score. The type is the first KITTI name of the class, or the class's own name if
@@ -87,7 +87,8 @@ def _rectangle(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the smallest and largest pixel (u, v) of the part of a box in front of the camera.
 
-    Edges that cross the image plane are cut there: behind it, the projection changes sides.
+    Edges that cross the plane at `MIN_DEPTH_M` are cut there: points behind the camera would be
+    projected to the opposite side.
     """
     points = corners @ projection[:, :3].T + projection[:, 3]
     depth = points[:, 2] - MIN_DEPTH_M

@@ -30,11 +30,11 @@ STOPPED = (
     "; stopped: finished results are kept, and the same command continues when the disk is "
     "writable again"
 )
-NUM_FIRST = 3  # records before `ABOUT`, and itself: the header may be followed by others
+NUM_FIRST = 3  # `ABOUT` is among these first records: the header, perhaps another one, itself
 
 
 def part_of(path: Path) -> Path:
-    """Return the path of a file that is not complete."""
+    """Return the path that a file has until it is complete."""
     return path.with_name(f"{path.name}.part")
 
 
@@ -147,7 +147,7 @@ class LabelledRecording:
         return before
 
     def write(self, sweep: StoredSweep) -> None:
-        """Add a sweep; indices must grow.
+        """Add a sweep; indices must increase.
 
         Args:
             sweep: The sweep, with a message for each topic.
@@ -187,7 +187,7 @@ class LabelledRecording:
 
     def close(self) -> None:
         """Leave the file as it is, to be continued later."""
-        with suppress(OSError):  # of a full disk, which was reported
+        with suppress(OSError):  # the disk is full, which has been reported
             self._file.close()
         if self._written_to != self._part:
             self._written_to.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from bev_instseg.export.mark import MARK
 def encode_pcd(records: NDArray[np.void]) -> bytes:
     """Return the bytes of a file with the fields of the records, including NaN.
 
-    Colours are one field ``rgb``, PCL's convention: bytes blue, green, red, 0 read as a float32.
+    Colours are one field ``rgb``, as in PCL: bytes blue, green, red and 0, read as a float32.
     (PCL and Open3D cannot read any PCD file without points.)
 
     Args:

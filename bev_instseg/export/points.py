@@ -54,7 +54,7 @@ def point_records(
         cloud: N points.
         instances: The objects among them.
         classes: The classes of ``instances.class_names``, in that order.
-        ids: A number for each instance to be written instead of 1..K; it also chooses the colour.
+        ids: A number for each instance, written instead of 1..K; it also chooses the colour.
 
     Returns:
         (N,) records.

@@ -30,7 +30,7 @@ def read_instances(label_path: str | Path, json_path: str | Path) -> Instances:
     """
     result = SweepResult.read(json_path)
     words = read_labels(label_path, result.num_points)
-    numbers = np.full(1 << 16, len(result.instances) + 1, np.int32)  # what no instance has
+    numbers = np.full(1 << 16, len(result.instances) + 1, np.int32)  # a number that no instance has
     numbers[0] = 0
     for one in result.instances:
         numbers[one.label_id] = one.id
@@ -84,7 +84,7 @@ def instances_of(
 
 
 def tracked_of(result: SweepResult) -> TrackedInstances:
-    """Return the instances of a sweep's ``.json`` with their tracks, those in doubt last.
+    """Return the instances of a sweep's ``.json`` with their tracks, the doubtful ones last.
 
     The ``.json`` does not say which point belongs to which instance, so each instance gets the
     right number of arbitrary points; the first points of the sweep belong to none.

@@ -48,6 +48,8 @@ def result_paths(
 ) -> list[Path]:
     """Return the paths that `write_result` writes, in its order: ``.label`` first, ``.json`` last.
 
+    Pictures are not included.
+
     Args:
         target: Path of the sweep's results without suffix.
         formats: Point files, from `POINT_FORMATS`.
@@ -75,7 +77,7 @@ def write_result(
     """Write the files of a sweep; missing folders are created.
 
     They are replaced together, and the ``.json`` last: a complete one proves that all files of the
-    sweep exist and belong to it. Until everything has been written to the disk the earlier result
+    sweep exist and belong to it. Until everything has been written to the disk, the earlier result
     stays as it is. Its other files are kept if the new ``.json`` has the same instances and
     settings, and removed otherwise.
 
@@ -97,7 +99,7 @@ def write_result(
         ValueError: The arguments do not fit together, a format is unknown, or a number is not
             finite. Nothing has been touched.
         ScanError: A file in the way was not written by bev-instseg. Nothing has been touched.
-        TypeError: ``provenance`` holds a value that JSON cannot. Nothing has been touched.
+        TypeError: ``provenance`` holds a value that JSON cannot hold. Nothing has been touched.
         ImportError: ``laz`` needs a package that is missing. Nothing has been touched.
         OSError: A file cannot be written.
     """

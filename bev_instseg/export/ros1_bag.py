@@ -31,7 +31,7 @@ from bev_instseg.io.recordings.mcap_file import McapFile
 from bev_instseg.io.recordings.ros1_bag import Ros1Bag
 
 ABOUT = "/bev_instseg/about", "std_msgs/msg/String"
-# Differences from ROS 2: a class is a number, and a detection may have its points.
+# Differences from ROS 2: a class is a number, and a detection can contain its points.
 DIFFERENT = {
     "ObjectHypothesisWithPose": "int64 id\nfloat64 score\ngeometry_msgs/PoseWithCovariance pose\n",
     "Detection3D": "std_msgs/Header header\nvision_msgs/ObjectHypothesisWithPose[] results\n"
@@ -127,7 +127,7 @@ def write_bag(labelled: Path, classes: Sequence[ClassConfig]) -> Path:
 
 
 def _adapt(parsed: Any, topic: str, sequence: int, numbers: Mapping[str, int]) -> None:
-    """Add the fields that only ROS 1 has to a message of ROS 2; serialising ignores all others."""
+    """Add the fields that only ROS 1 has to a message; those that only ROS 2 has are ignored."""
     if topic == POINTS[0]:
         parsed.header.seq = sequence
     elif topic == MARKERS[0]:

@@ -21,8 +21,8 @@ from bev_instseg.tracking.tracked import TrackedInstances
 POINTS = "/bev_instseg/points", "sensor_msgs/msg/PointCloud2"
 DETECTIONS = "/bev_instseg/detections", "vision_msgs/msg/Detection3DArray"
 MARKERS = "/bev_instseg/markers", "visualization_msgs/msg/MarkerArray"
-TOPICS = (MARKERS, DETECTIONS, POINTS)  # small ones first: points complete a chunk of the file
-TRACKS = "/bev_instseg/tracks", "std_msgs/msg/String"  # what a .json holds, if there are tracks
+TOPICS = (MARKERS, DETECTIONS, POINTS)  # small ones first; the points complete a sweep
+TRACKS = "/bev_instseg/tracks", "std_msgs/msg/String"  # content of a .json; only with tracks
 
 POINT = np.dtype(
     {
@@ -34,7 +34,9 @@ POINT = np.dtype(
 )
 FLOAT32, UINT32, UINT16 = 7, 6, 4  # of PointField
 ARROW, CUBE, TEXT, ADD, DELETE_ALL = 0, 1, 9, 0, 3  # of Marker
-ARROW_S, ARROW_M = 1.0, (0.12, 0.3, 0.4)  # an arrow leads to the place after this time; its widths
+# An arrow ends where the object will be after ARROW_S. ARROW_M has the diameters of its shaft and
+# head, and the length of the head.
+ARROW_S, ARROW_M = 1.0, (0.12, 0.3, 0.4)
 ALPHA, TEXT_M = 0.4, 0.6
 # vision_msgs is not part of ROS's core, so rosbags does not have it.
 DETECTION_TYPES = {
@@ -54,10 +56,10 @@ class SegmentedSweep:
 
     Attributes:
         sweep: Its points as recorded.
-        objects: The objects among them, with boxes in the frame of the network. With tracks, the
-            number of each is its id.
-        rotation: (3, 3) float64 from the sweep's coordinates to that frame, and
-        origin_m: (3,) float64 the origin of that frame in the sweep's coordinates.
+        objects: The objects among them, with boxes in the frame of the network. With tracks, each
+            is numbered by its id.
+        rotation: (3, 3) float64 from the sweep's coordinates to that frame.
+        origin_m: (3,) float64 origin of that frame in the sweep's coordinates.
     """
 
     sweep: StampedSweep
@@ -79,7 +81,7 @@ class SegmentedSweep:
 
     @property
     def velocities_mps(self) -> NDArray[np.float64]:
-        """Velocity over the ground in the sweep's coordinates, (K, 3); NaN if it does not move."""
+        """Velocity over the ground in the sweep's coordinates, (K, 3); NaN unless known to move."""
         velocities = np.full((len(self.objects), 3), np.nan)
         if isinstance(self.objects, TrackedInstances):
             moving = self.objects.tracks.moving
@@ -208,7 +210,7 @@ class Encoder:
         return self._store.types["visualization_msgs/msg/Marker"](**values, **self._unset)
 
     def _unset_marker(self) -> dict[str, Any]:
-        """Return the values of a marker that most markers leave as they are, for all to share."""
+        """Return the fields that most markers leave at their defaults, for all of them to share."""
         zero = self._new("geometry_msgs/Point", 0.0, 0.0, 0.0)
         upright = self._new("geometry_msgs/Quaternion", 0.0, 0.0, 0.0, 1.0)
         stamp = self._new("builtin_interfaces/Time", 0, 0)
@@ -230,7 +232,7 @@ class Encoder:
         }
 
     def _new_cloud(self, header: Any, num_points: int) -> Any:
-        """Return a cloud of as many points, without their data."""
+        """Return a cloud message for this many points, without their data."""
         kinds = {"f4": FLOAT32, "u4": UINT32, "u2": UINT16}
         fields = [
             self._new("sensor_msgs/PointField", name, POINT.fields[name][1], kinds[kind.str[1:]], 1)

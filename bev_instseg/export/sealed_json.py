@@ -73,15 +73,15 @@ def _end(body: bytes) -> bytes:
 
 
 def parse_files(tree: Any) -> tuple[FileRecord, ...]:
-    """Return the files that a parsed ``.json`` lists.
+    """Return the files that a parsed ``.json`` lists; none if it has no list.
 
     Raises:
-        ValueError: A suffix is unknown; other types of error if there is no such list.
+        ValueError: A suffix is unknown; errors of other types if the list is malformed.
     """
     files = tuple(
         FileRecord(text(entry["suffix"]), integer(entry["num_bytes"]), text(entry["sha256"]))
         for entry in tree.get("files", ())  # results of earlier versions have none
     )
-    if not {file.suffix for file in files} <= SUFFIXES:  # which could name any file nearby
+    if not {file.suffix for file in files} <= SUFFIXES:  # an unknown one could name any file nearby
         raise ValueError("an unknown suffix")
     return files

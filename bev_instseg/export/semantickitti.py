@@ -21,7 +21,7 @@ def semantickitti_labels(
     Args:
         instances: The objects of a sweep of N points.
         class_labels: SemanticKITTI class of each of ``instances.class_names``, in that order.
-        ids: A number in 16 bits for each instance to be written instead of 1..K.
+        ids: A 16-bit number for each instance, written instead of 1..K.
 
     Returns:
         (N,) uint32 in the order of the points.

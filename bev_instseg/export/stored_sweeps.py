@@ -28,8 +28,9 @@ class StoredSweep:
 
     Attributes:
         index: Its position in the original recording.
-        stamp_ns: Its stamp.
-        messages: A message for each of the file's topics: `TOPICS`, after `TRACKS` if it has that.
+        stamp_ns: Its stamp, nanoseconds.
+        messages: A message for each of the file's topics: first `TRACKS`, if it has that, then
+            `TOPICS`.
     """
 
     index: int
@@ -50,7 +51,7 @@ class StoredSweep:
 
 
 def stored_sweeps(path: Path) -> Iterator[StoredSweep]:
-    """Yield the sweeps of a labelled recording up to where it is cut.
+    """Yield the complete sweeps of a labelled recording, up to where it ends or is damaged.
 
     Args:
         path: The file.
@@ -70,7 +71,7 @@ def stored_sweeps(path: Path) -> Iterator[StoredSweep]:
                 if found and record.sequence != found[0].sequence:
                     return
                 found.append(record)
-                if of_channel[record.channel_id] == POINTS[0]:  # the last
+                if of_channel[record.channel_id] == POINTS[0]:  # the last topic of a sweep
                     data = tuple(one.data for one in found)
                     yield StoredSweep(record.sequence, record.log_time, data)
                     found.clear()

@@ -39,7 +39,7 @@ class TrackRecord:
         heading_rad: Heading; see `Tracks`.
         front_known: Whether the heading is that of its front.
         moving: Whether it moves.
-        age_s: Time since it was first seen.
+        age_s: Time since it was first seen, seconds.
         num_sweeps: Sweeps in which it was seen.
         seen: This sweep's sighting.
     """
@@ -120,5 +120,5 @@ def label_id(number: int) -> int:
 
 
 def rounded(values: "np.ndarray[Any, Any]") -> tuple[float, ...]:
-    """Return values to a thousandth; never minus zero."""
+    """Return the values rounded to a thousandth, without negative zeros."""
     return tuple(round(float(value), 3) + 0.0 for value in values)

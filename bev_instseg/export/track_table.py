@@ -20,10 +20,10 @@ class TrackTable:
     """
 
     def __init__(self, file: TextIO) -> None:
-        """Write the heading.
+        """Write the row with the names of the columns.
 
         Args:
-            file: The file.
+            file: The open file.
         """
         self._writer = csv.writer(file, lineterminator="\n")
         self._writer.writerow(COLUMNS)

@@ -25,9 +25,9 @@ TURNED_SHARE = 0.4  # this share of the points is on the ground if z is down,
 TURNED_BELOW_SHARE = 0.05  # at most this share below it
 TURNED_ABOVE_SHARE = 0.1  # and at least this share above it
 
-# In dense traffic little of the ground is seen. Then z is down if a plane has a far higher score
-# than any that may be the ground if z is up. In crops of upright sweeps without ground, planes with
-# the one-sided shares have a lead of at most 0.15.
+# In dense traffic little of the ground is seen. Then z is down if the best plane with z down has a
+# far higher score than the best plane with z up. In upright sweeps that were cropped to parts
+# without ground, planes with the `ONE_SIDED` shares lead by at most 0.15.
 TURNED_LEAD, MAYBE_TURNED_LEAD = 0.2, 0.05
 LEADING_HEIGHT_M = (-0.5, 5.0)
 ONE_SIDED = (0.02, 0.3)  # at most this share of the points below the plane, at least this above
@@ -61,8 +61,8 @@ class Attitude:
     Attributes:
         axes: Directions of x, y and z; None if no ground was found.
         level_deg: Pitch and roll in these axes; None if the ground is not clear.
-        faint_level_deg: The same by the best plane, even if it is not clearly the ground, as in
-            dense traffic; None if there is none below the sensor.
+        faint_level_deg: The same for the best plane, even if it is not clearly the ground, as in
+            dense traffic; None if there is no such plane below the sensor.
         height_m: Height of the sensor above the ground; None if the ground is not clear.
         maybe_up: If the ground is not clear, the direction that may be up, a unit vector; it may be
             far from z. None if there is no such direction.
@@ -120,7 +120,7 @@ def tilt_deg(level_deg: Level) -> float:
 def _find_ground(
     xyz: NDArray[np.float64], upright: GroundPlane | None
 ) -> tuple[str, GroundPlane | None]:
-    """Return one of `AXES` and the ground in these axes, None if none is clearly it.
+    """Return one of `AXES` and the ground in these axes, None if no plane is clearly the ground.
 
     Args:
         xyz: (n, 3) points relative to the sensor.
@@ -159,7 +159,7 @@ def _is_turned(turned: GroundPlane, upright: GroundPlane | None) -> bool:
 def _leads(
     turned: GroundPlane, upright: GroundPlane | None, lead: float, sides: tuple[float, float]
 ) -> bool:
-    """Return whether the plane if z is down has a score that is better by a lead.
+    """Return whether the best plane if z is down scores higher, by a lead, than if z is up.
 
     Args:
         turned: The best plane if z is down.

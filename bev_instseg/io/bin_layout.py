@@ -31,8 +31,8 @@ STRONG_MARGIN = 5 * MIN_MARGIN  # nats against the layout that the user gave
 SAME_DIRECTION = 0.1  # tangent of the angle between two points in the same direction
 MAX_RATIO = 20.0  # of the distances of two such points
 MIN_NEIGHBOURS, MIN_SHARE_SAME = 10, 0.7  # so many pairs, and this share of them, must be alike
-MIN_SHARE_FOUND = 0.3  # of points; where fewer differ from zero, they may be no points
-MIN_TELLING = 400  # fewer floats may be points although they do not look like any
+MIN_SHARE_FOUND = 0.3  # of points; if fewer are not zero, they may not be points at all
+MIN_TELLING = 400  # fewer floats may be points even if they do not look like it
 MIN_PACKED_FLOATS = 7  # two points of x, y, z and a 16-bit number
 MAX_PAIRS = 2000  # of points that are compared
 MIN_ROWS = 4  # columns of fewer values say nothing
@@ -133,11 +133,11 @@ def check_bin_layout(data: NDArray[np.uint8], columns: str) -> tuple[str, ...]:
 
 
 def _sample(files: Sequence[NDArray[np.uint8]]) -> tuple[UInt32, Intp]:
-    """Pick blocks of floats spread over each file, by preference where its floats vary.
+    """Pick blocks of floats spread over each file, preferably where its floats vary.
 
     Returns:
         (n,) uint32 bits of the floats and (n,) intp positions of them in their files. Blocks start
-        at even positions, so that pairs of floats may be seen as float64.
+        at even positions, so that pairs of floats can be viewed as float64.
     """
     block = max(BLOCK // len(files), 2 * MAX_FLOATS)
     words, positions = [], []
@@ -154,7 +154,7 @@ def _sample(files: Sequence[NDArray[np.uint8]]) -> tuple[UInt32, Intp]:
 
 
 def _blocks(values: UInt32, starts: Intp, block: int) -> Intp:
-    """Return the positions of blocks; all positions if the file is hardly longer."""
+    """Return the positions in blocks at some starts; all positions if the file is hardly longer."""
     if len(values) <= NUM_BLOCKS * block or not len(starts):
         return np.arange(min(len(values), NUM_BLOCKS * block))
     starts = np.minimum(starts, len(values) - block) // 2 * 2
@@ -170,9 +170,9 @@ def _rank(words: UInt32, positions: Intp, fits: set[int]) -> tuple[int, list[int
         fits: Numbers of floats per point that fit the files' sizes.
 
     Returns:
-        The best number, not among ``fits`` if it explains the values much better than those; 1 or 2
-        if they do not look like points. The numbers that are about as good. And whether 4 is the
-        best of those for points.
+        The best number: one that is not among ``fits`` only if it explains the values much better
+        than those, and 1 or 2 if they do not look like points. Then the numbers that are about as
+        good. And whether 4 is the best of the numbers from 3 on that fit.
     """
     candidates = {n for n in {*COMMON, *fits} if n <= max(len(words) // MIN_ROWS, 4)}
     costs = _costs(words, positions, sorted(candidates))
@@ -237,7 +237,7 @@ def _description_lengths(classes, positions, candidates):  # type: ignore[no-unt
 def _points_in(words: UInt32, positions: Intp, num_floats: int) -> tuple[int, int]:
     """Distinguish one point from several successive ones, which may look like a longer point.
 
-    If a sensor fires its upper and lower beams in turn, its points differ in turn. Such neighbours
+    If a sensor fires its upper and lower beams in turn, every other point is alike. Such neighbours
     lie in the same direction, unlike x, y of a point and its other columns. If one of two
     neighbours is nearly always missing, this cannot be decided.
 
@@ -272,8 +272,8 @@ def _count_neighbours(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[i
     """Count how often pairs of columns x, y point in the same direction and about as far.
 
     Returns:
-        The number of these rows, and that of rows that can tell: x or y alone would be alike in
-        columns that are mostly zero.
+        The number of these rows, and that of all rows that can tell. Those near the x or y axis
+        cannot: columns that are mostly zero would look alike there.
     """
     (x, y), (u, v) = a.astype(np.float64), b.astype(np.float64)
     oblique = np.minimum(np.abs(x), np.abs(y)) > SAME_DIRECTION * (np.abs(x) + np.abs(y))
@@ -320,7 +320,7 @@ def _refuse_foreign(
 
 
 def _refuse_packed(data: NDArray[np.uint8], num_floats: int) -> None:
-    """Raise ValueError if an odd number of floats is two points of floats and 16-bit numbers.
+    """Raise ValueError if an odd number of floats is two points with a 16-bit number each.
 
     Args:
         data: (num_bytes,) uint8 content of the file.

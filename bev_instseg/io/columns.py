@@ -26,7 +26,7 @@ def looks_like_intensity(column: NDArray[np.floating]) -> bool:
 
 @np.errstate(invalid="ignore")
 def looks_like_x_y(*columns: NDArray[np.floating]) -> bool:
-    """Return whether columns hold horizontal coordinates: no whole numbers, and far apart.
+    """Return whether columns hold horizontal coordinates: not whole numbers, and spread far.
 
     Args:
         columns: (n,) values of some points each.

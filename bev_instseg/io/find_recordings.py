@@ -14,15 +14,16 @@ BAG_METADATA = "metadata.yaml"
 def find_recordings(inputs: Sequence[Path]) -> list[Path]:
     """Return the recordings among the inputs of a job.
 
-    A recording is a file with one of `SUFFIXES`, or the folder of a ROS 2 bag: one with a
-    ``metadata.yaml``, a ``.db3``, or several ``.mcap`` files with its name and a number, which
-    a killed recorder leaves. Other folders are searched for recordings, at any depth.
+    A recording is a file with one of `SUFFIXES`, or the folder of a ROS 2 bag: one with a ``.db3``,
+    with ``.mcap`` or ``.zstd`` files and a ``metadata.yaml``, or with several ``.mcap`` files with
+    its name and a number, which a killed recorder leaves. Other folders are searched for recordings
+    at any depth, unless they hold sweeps.
 
     Args:
         inputs: Files and folders.
 
     Raises:
-        ValueError: There are recordings and sweeps.
+        ValueError: There are both recordings and other inputs, such as sweeps.
     """
     found: dict[Path, None] = {}
     others = []

@@ -23,7 +23,7 @@ MAX_MAGIC = max(map(len, MAGIC))
 TEXT = np.zeros(256, np.bool_)
 TEXT[[9, 10, 13, *range(32, 127)]] = True
 
-MIN_EXPONENT, MAX_EXPONENT = 127 - 20, 127 + 14  # of usual coordinates: 1e-6 to 16 km
+MIN_EXPONENT, MAX_EXPONENT = 127 - 20, 127 + 14  # of usual coordinates: 1e-6 m to 32 km
 TINY_EXPONENT = 127 - 84  # no coordinate is so near zero without being zero
 MAX_LABEL_CLASS = 1000  # of SemanticKITTI: the lower 16 bits of a label
 MAX_USUAL = 1e4  # of coordinates and intensities
@@ -76,7 +76,7 @@ def _share_usual(words: UInt32) -> float:
 
 
 def _is_label(words: UInt32) -> bool:
-    """Return whether the lower 16 bits are a class, mostly not zero unless the whole word is."""
+    """Return whether the lower 16 bits hold a class, mostly not 0 where the word is not 0."""
     classes, used = words & 0xFFFF, words != 0
     named = np.count_nonzero(classes)
     return bool((classes < MAX_LABEL_CLASS).all() and named and named > 0.5 * used.sum())

@@ -110,7 +110,7 @@ def _read_bin(data: NDArray[np.uint8], bin_format: str) -> StoredPoints:
 
 
 def _first_columns(values: NDArray[np.floating]) -> StoredPoints:
-    """Return x, y, z and intensity, if the fourth column can be one, or else the first.
+    """Return x, y, z and, if the fourth or the first column can be one, the intensity.
 
     Raises:
         ValueError: The first column is not a coordinate, and there are more than four.

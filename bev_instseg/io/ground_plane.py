@@ -49,7 +49,7 @@ class GroundPlane:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the plane is clearly the ground, and not a wall, a roof or a slope beside."""
+        """Whether the plane is clearly the ground, and not a wall, a roof or a slope beside it."""
         return (
             self.share >= MIN_SHARE
             and self.below_share <= MAX_BELOW_SHARE
@@ -69,7 +69,7 @@ def fit_ground_plane(xyz: NDArray[np.float64]) -> GroundPlane | None:
         xyz: (n, 3) points relative to the sensor, z roughly up.
 
     Returns:
-        The ground; None if no plane is clearly it.
+        The ground; None if no plane is clearly the ground.
     """
     plane = fit_best_plane(xyz)
     return plane if plane is not None and plane.is_clear else None
@@ -145,7 +145,7 @@ def _describe(xyz, plane):  # type: ignore[no-untyped-def]
 
 @kernel
 def _best_plane(xyz, min_upward, num_planes):  # type: ignore[no-untyped-def]
-    """Return a unit normal and its distance from the origin; a plane far above if there is none.
+    """Return the unit normal and distance of the best plane; of one far above if there is none.
 
     Args:
         xyz: (n, 3) float64 points, n > 0.

@@ -13,7 +13,7 @@ from bev_instseg.ops.kernel import kernel
 
 MAX_SAMPLE = 1024  # points that are used
 MAX_PLACE_SAMPLE = 4096  # if the sensor does not seem to be at the origin
-GOLDEN = (5**0.5 - 1) / 2  # multiples of it are spread evenly between 0 and 1, without a period
+GOLDEN = (5**0.5 - 1) / 2  # fractions of its multiples are spread evenly, without a period
 MIN_SAMPLE = 50  # fewer points say too little about axes or origin
 MIN_POSSIBLE_SHARE = 0.01  # with fewer points within `MAX_RANGE_M`, it is a map
 EARTH_M = 2e7  # no map has larger coordinates
@@ -52,8 +52,8 @@ def sample_points(
 ) -> NDArray[np.float64]:
     """Pick points spread evenly over a file, leaving out missing and impossible returns.
 
-    Points are impossible if a coordinate is beyond `MAX_RANGE_M`, or in a file whose points nearly
-    all are, if they are that far from the median.
+    A point is impossible if a coordinate is beyond `MAX_RANGE_M`. If nearly all points of a file
+    are, as in a map, its coordinates are measured from the median instead.
 
     Args:
         values: (N, 3 or more) x, y, z and further columns as in the file.
@@ -76,7 +76,7 @@ def sample_points(
 
 @kernel
 def _pick(values, number):  # type: ignore[no-untyped-def]
-    """Return (n, C) float64 some rows with returns, and the largest size of their coordinates."""
+    """Return (n, C) float64 some rows with returns, and (n,) the largest absolute x, y or z."""
     picked = np.empty((number, values.shape[1]))
     range_m = np.empty(number)
     n = 0
@@ -132,7 +132,7 @@ def infer_origin_m(
 
 
 def doubt_origin(xyz: NDArray[np.float64], axes: str) -> tuple[str, ...]:
-    """Return a notice if the sensor is hardly at the given place.
+    """Return a notice if the sensor is probably not at the given place.
 
     Args:
         xyz: (n, 3) points relative to that place; see `sample_points`.

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 SCALES = (1, 255, 4095, 65535)  # possible values of full intensity
 MAX_EXCESS = 1.5  # intensities beyond this many times a scale do not fit it
 MAX_OUTLIER_SHARE = 0.003  # this share of a sample of intensities may not fit the scale
-COMMON = 0.7  # the scale is that of the sweep at this place, in ascending order of their scales
+COMMON = 0.7  # of the sweeps' scales in ascending order, the one at this place is used
 MISSING = (-500.0, 1e5)  # values beyond, such as -9999 and 1e30, stand for missing ones
 MIN_SAMPLE = 50  # fewer values say too little
-MIN_REACH = 0.2  # intensities of 0..1 differ by as much
+MIN_REACH = 0.2  # intensities of 0..1 differ by more than this
 DARK = 0.01  # no known sensor has only intensities below this
 TINIEST = 1e-30  # smaller ones are whole numbers that were read as floats
 MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they are constant
@@ -25,8 +25,8 @@ NOT_NUMBERS = "no intensity is a usable number: replaced by 0"
 TWO_VALUES = "the intensities have only two different values: replaced by 0"
 NOT_FLOATS = "the intensities are whole numbers stored in the place of floats: replaced by 0"
 VERY_DARK = (
-    f"hardly any intensity is above {DARK:g}, darker than of any known sensor; --intensity sets "
-    "full intensity"
+    f"hardly any intensity is above {DARK:g}, darker than any known sensor measures; --intensity "
+    "sets full intensity"
 )
 DISTANCE = "the intensities depend on the distance alone, as in simulators: replaced by 0"
 

@@ -179,7 +179,7 @@ def _unpack(
 def _check_chunks(
     data: NDArray[np.uint8], start: int, laszip: bytes, num_points: int, size: int
 ) -> None:
-    """Raise ValueError if what lazrs allocates before it reads the points is not in the file."""
+    """Raise ValueError if lazrs would allocate memory for more than the file can hold."""
     items = [struct.unpack_from("<HHH", laszip, at) for at in range(34, len(laszip) - 5, 6)]
     if len(laszip) < 34 or not items or sum(item[1] for item in items) != size:
         raise ValueError("damaged: the description of the compression does not fit the points")

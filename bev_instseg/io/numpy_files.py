@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from bev_instseg.io.records import INTENSITY_NAMES, names_by_meaning, xyz_and_intensity
 
-MAX_UNPACKED_BYTES = 1 << 28  # an archive may unpack to so much, or to more if it is large
+MAX_UNPACKED_BYTES = 1 << 28  # an archive may unpack to this much, or to more if it is large
 MAX_COMPRESSION = 20
-MAX_COLUMNS = 32  # an array with more columns lies sideways
-MAX_WIDTH = 20_000  # directions of an organised cloud; more are the points of whole sweeps
+MAX_COLUMNS = 32  # an array with more columns is probably transposed
+MAX_WIDTH = 20_000  # points in a row of an organised cloud; with more, each row is a whole sweep
 
 
 def read_npy(data: NDArray[np.uint8]) -> NDArray[np.floating]:
@@ -128,7 +128,7 @@ def _points(array: np.ndarray) -> NDArray[np.floating]:
     if array.ndim not in (2, 3) or array.shape[-1] < 3:
         raise ValueError(
             f"{array.dtype} of shape {array.shape}, not floats of shape (N, 3 or more) or a "
-            "structured array with x, y, z; save it so"
+            "structured array with x, y, z; save it as one of these"
         )
     if array.ndim == 3 and len(array) > 1 and array.shape[1] > MAX_WIDTH:
         raise ValueError(

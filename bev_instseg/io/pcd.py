@@ -26,14 +26,14 @@ def read_pcd(data: NDArray[np.uint8]) -> tuple[np.ndarray, tuple[str, ...]]:
     coordinates are in the sensor frame, so the viewpoint is not applied.
 
     Args:
-        data: Bytes of the file.
+        data: (num_bytes,) uint8 content of the file.
 
     Returns:
         (N,) structured array with the file's fields; padding fields are named ``_0``, ``_1``, ...;
         and a notice if the viewpoint is not the origin.
 
     Raises:
-        ValueError: The bytes are not a PCD file, or there are fewer or more than its header says.
+        ValueError: The bytes are not a PCD file, or hold fewer or more points than its header says.
     """
     header, start = _parse_header(data)
     dtype, num_points = _dtype(header), _num_points(header)

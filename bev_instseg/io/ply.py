@@ -56,13 +56,13 @@ def read_ply(data: NDArray[np.uint8]) -> np.ndarray:
     """Return the vertices of a PLY file as records, in the file's order.
 
     Args:
-        data: Bytes of the file.
+        data: (num_bytes,) uint8 content of the file.
 
     Returns:
         (N,) structured array with the properties of the vertices; lists are left out.
 
     Raises:
-        ValueError: The bytes are not a PLY file, or fewer than its header announces, or more.
+        ValueError: The bytes are not a PLY file, or hold less or more than its header announces.
     """
     head = data[:MAX_HEADER_BYTES].tobytes()
     end = head.find(b"\nend_header")
@@ -119,8 +119,8 @@ def _take(body: Body, element: Element) -> tuple[Body, Body]:
         element: The element.
 
     Returns:
-        The element without its lists, and the body without the element; if there are no lists, the
-        first may go on after the element.
+        The element without its lists, and the body after the element. If there are no lists, the
+        first may continue beyond the end of the element.
 
     Raises:
         ValueError: The body ends within a list, or the length of one is malformed.

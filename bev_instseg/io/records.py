@@ -57,7 +57,7 @@ def _parse_number(word: bytes) -> float:
 def names_by_meaning(names: Iterable[str]) -> dict[str, str]:
     """Return the name that stands for each of ``x``, ``intensity`` and the like.
 
-    The very name comes first, then one in another case, then one that begins with ``scalar_``.
+    The exact name comes first, then one in another case, then one that begins with ``scalar_``.
 
     Args:
         names: Names of fields or arrays.
@@ -114,7 +114,7 @@ def parse_binary_records(body: NDArray[np.uint8], dtype: np.dtype, num_points: i
     """View packed binary records as a structured array.
 
     Args:
-        body: Bytes of the file after its header; anything after the last point is ignored.
+        body: (num_bytes,) uint8 content after the header; anything after the last point is ignored.
         dtype: Structured type of a point.
         num_points: Number of points.
 

@@ -167,12 +167,12 @@ def sensor_rotation(axes: str, level_deg: tuple[float, float]) -> NDArray[np.flo
 def to_sensor(
     axes: str, level_deg: tuple[float, float], origin_m: tuple[float, float, float]
 ) -> NDArray[np.float64]:
-    """Return (4, 4) from a file's coordinates to the sensor frame.
+    """Return the (4, 4) float64 transform from a file's coordinates to the sensor frame.
 
     Args:
         axes: Directions of its axes, see `SensorSetup`.
-        level_deg: Pitch and roll, see `sensor_rotation`.
-        origin_m: Position of the sensor in these coordinates.
+        level_deg: Pitch and roll in degrees, see `sensor_rotation`.
+        origin_m: Position of the sensor in these coordinates, metres.
     """
     transform = np.eye(4)
     transform[:3, :3] = sensor_rotation(axes, level_deg)

@@ -76,7 +76,8 @@ class Evidence:
 
     Attributes:
         path: Its file.
-        attitude: Its attitude by the ground, relative to the given axes if there are any.
+        attitude: Its attitude as inferred from the ground, relative to the given axes if there are
+            any.
         intensity: (n, 2) float64 intensity and distance of some of its points; without points if
             the file has no intensities.
     """
@@ -136,7 +137,7 @@ def survey_sweeps(paths: Iterable[Path], setup: SensorSetup) -> Survey:
 
 @cache
 def reading_of_folder(folder: Path) -> Reading | None:
-    """Return how to read the ``.bin`` sweeps of a folder of training data; None for one sweep.
+    """Return how to read the ``.bin`` sweeps of a folder of training data; None for a single one.
 
     Args:
         folder: The folder; it is surveyed once, so later changes have no effect.
@@ -228,7 +229,7 @@ def _survey_group(paths: Sequence[Path], setup: SensorSetup) -> Reading | None:
     files: Iterable[tuple[Path, NDArray[np.uint8]]] = _readable(paths)
     if setup.format == "auto" and paths[0].suffix.lower() == ".bin":
         files = list(files)
-        with suppress(ValueError):  # then each file is understood or refused on its own
+        with suppress(ValueError):  # then each file is interpreted or refused on its own
             layout = infer_bin_layout([data for _, data in files])
             setup, notices = replace(setup, format=f"auto:{layout.columns}"), layout.notices
     reading = survey_points(_stored(files, setup), setup)

@@ -70,7 +70,7 @@ def read_sweep(
         path: A ``.bin``, ``.npy``, ``.npz``, ``.pcd``, ``.ply``, ``.las`` or ``.laz`` file.
         setup: What is known about the sensor; nothing by default.
         reading: What the sweeps of the same recording have in common, see `survey_sweeps`; it
-            includes what is known. If None, this sweep decides alone.
+            takes the place of ``setup``. If None, this sweep decides alone.
 
     Returns:
         The sweep, and what was assumed about its file.
@@ -99,7 +99,7 @@ def interpret_points(
         The sweep, and what was assumed about it.
 
     Raises:
-        ScanError: Its coordinates are not in metres, or too coarse.
+        ScanError: Its coordinates are not in metres or too coarse, or no point is a return.
     """
     values, notices = stored
     sample = sample_points(values)
@@ -125,7 +125,7 @@ def interpret_points(
     if values.shape[1] == 3:
         notices += (NO_INTENSITY,)
     notices += reading.notices + place_notices + level_notices + height_notices + tidy_notices
-    notices = tuple(dict.fromkeys(notices))  # the columns may be named by the survey, too
+    notices = tuple(dict.fromkeys(notices))  # the survey may have reported the columns, too
     x_m, y_m, z_m = origin_m.tolist()
     return Sweep(points, values[:, :3], reading.axes, (x_m, y_m, z_m), notices, level_deg)
 
@@ -285,8 +285,8 @@ def _scale_intensity(points, full, low, high):  # type: ignore[no-untyped-def]
     Args:
         points: (N, 4) float32, changed in place.
         full: float32 value of full intensity, not 0.
-        low: float32; intensities stand for missing ones if they are below,
-        high: float32; above, or NaN.
+        low: float32; intensities up to this stand for missing ones,
+        high: float32; and so do those from this on, and NaN.
 
     Returns:
         Number of intensities that were clipped, and of those that are missing but finite.

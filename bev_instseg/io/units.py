@@ -121,7 +121,7 @@ def check_resolution(path: str | Path, xyz: NDArray[np.float64]) -> tuple[str, .
 
 
 def _step_m(values: NDArray[np.float64]) -> float:
-    """Return the step of which all (n,) differences are multiples; 0 if there is none."""
+    """Return the step that divides all differences between (n,) values; 0 if there is none."""
     steps = np.diff(np.sort(values))
     steps = steps[steps > NO_STEP_M]
     if len(steps) < MIN_STEPS:

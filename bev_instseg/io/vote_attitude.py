@@ -13,7 +13,7 @@ from bev_instseg.io.sensor_setup import SensorSetup, axes_rotation, level_of, se
 
 MAJORITY = 2 / 3  # of the sweeps that have an opinion must agree
 MIN_OPINIONS = 1 / 2  # of the surveyed sweeps must share an unusual opinion
-MIN_FAINT = 3  # sweeps whose ground is not clear must agree on an attitude
+MIN_FAINT = 3  # this many sweeps must have the attitude if the ground is not clear
 MAX_TILT_SPREAD_DEG = 5.0  # pitch and roll that differ less from the median agree with it
 MIN_DOUBT_DEG = 8.0  # a tilt that is worth a notice, though it is not clear
 UPSIDE_DOWN_DEG = 150.0  # z is down if up is at least this far from it
@@ -28,7 +28,7 @@ def vote_axes(
 
     Args:
         paths: The sweeps' files.
-        attitudes: What each says, after the axes that were given if there are any.
+        attitudes: What each sweep says, relative to the given axes if there are any.
         setup: What is known about the sensor.
     """
     counts = Counter(one.axes for one in attitudes if one.axes is not None)
@@ -52,8 +52,8 @@ def vote_level(attitudes: Sequence[Attitude], axes: str) -> Level:
     """Return the pitch and roll that most sweeps have in common; zero if they need no levelling.
 
     Args:
-        attitudes: What each sweep says.
-        axes: Directions of x, y and z, of those that ``attitudes`` distinguish.
+        attitudes: What each sweep says, relative to the given axes if there are any.
+        axes: Directions of x, y and z in the same sense: ``flu`` if axes are given.
     """
     # Without clear ground, the plane was fitted as if z were up.
     fitting = [one for one in attitudes if one.axes == axes or (one.axes is None and axes == "flu")]
@@ -106,12 +106,12 @@ def given_level_doubts(attitudes: Sequence[Attitude], axes: str, given: Level) -
 
 
 def doubt_notices(attitudes: Sequence[Attitude], axes: str, setup: SensorSetup) -> tuple[str, ...]:
-    """Return a notice if many sweeps may be tilted or upside down, but too unclearly to be rotated.
+    """Return a notice if many sweeps may be tilted or upside down, but too unclear to rotate.
 
     Args:
-        attitudes: What each sweep says, after the axes that were given if there are any.
-        axes: Directions of x, y and z that the sweeps are read in without levelling, of those that
-            ``attitudes`` distinguish.
+        attitudes: What each sweep says, relative to the given axes if there are any.
+        axes: Directions of x, y and z that the sweeps are read in, without levelling; as for
+            `vote_level`.
         setup: What is known about the sensor.
     """
     ups = [np.array(one.maybe_up) for one in attitudes if one.maybe_up is not None]
@@ -140,10 +140,10 @@ def _may_be_turned(one: Attitude) -> bool:
 
 
 def _options_for(up: Direction, setup: SensorSetup) -> str:
-    """Return the options by which a direction becomes up.
+    """Return the options that make a direction point up.
 
     Args:
-        up: Unit vector, after the axes that were given if there are any.
+        up: (3,) unit vector, relative to the given axes if there are any.
         setup: What is known about the sensor.
     """
     vertical = int(np.argmax(np.abs(up)))

@@ -63,7 +63,7 @@ class InOrder(Generic[Output]):
     """A bounded queue of work in threads, whose outcomes come in order."""
 
     def __init__(self, pool: ThreadPoolExecutor, max_pending: int) -> None:
-        """Queue nothing yet.
+        """Begin with an empty queue.
 
         Args:
             pool: Does the work.
@@ -73,7 +73,7 @@ class InOrder(Generic[Output]):
         self._pending: deque[Future[Output]] = deque()
 
     def put(self, work: Callable[..., Output], *arguments: object) -> Iterator[Output]:
-        """Start work; first yield outcomes until there is room for it."""
+        """Queue work, then yield outcomes that are finished or that the queue has no room for."""
         self._pending.append(self._pool.submit(work, *arguments))
         while self._pending and (len(self._pending) > self._max_pending or self._pending[0].done()):
             yield self._pending.popleft().result()

@@ -22,7 +22,7 @@ from bev_instseg.jobs.find_items import Item
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Instances
 
-LEVEL_STEP_DEG = 5  # a folder that grows may change its sweeps' common tilt by a little
+LEVEL_STEP_DEG = 5  # new sweeps in a folder may change the common tilt slightly
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def _connect(address: str) -> None:
 
 @contextmanager
 def _kept_handler(number: signal.Signals) -> Iterator[None]:
-    """Restore a signal's handler, which Ray replaces by one that ends the process at once."""
+    """Restore a signal's handler, which Ray replaces with one that ends the process at once."""
     handler = signal.getsignal(number)
     try:
         yield

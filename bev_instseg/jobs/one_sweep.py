@@ -106,7 +106,7 @@ def segment_sweep(segmenter: Segmenter, job: Job, sweep: Sweep, read_ms: float) 
         read_ms: Milliseconds that reading it took.
 
     Returns:
-        The sweep and its objects; the sweep has a notice more if many points are outside the grid.
+        The sweep and its objects; the sweep has one more notice if many points are off the grid.
     """
     segmentation = _segment(segmenter, job, sweep.points)
     sweep = _with_off_grid_notice(sweep, job, segmentation)
@@ -180,8 +180,8 @@ def time_again_ms(segmenter: Segmenter, job: Job, item: Item) -> list[float]:
         item: The sweep.
 
     Returns:
-        At least `MIN_REPEATS` and at most `MAX_REPEATS` values, which take up to about `REPEAT_S`
-        together; none if a single one takes longer than `MAX_REPEAT_S`.
+        `MIN_REPEATS` values, and more until they add up to `REPEAT_S` or there are `MAX_REPEATS`;
+        none if a single one takes longer than `MAX_REPEAT_S`.
     """
     times_ms: list[float] = []
     while len(times_ms) < MIN_REPEATS or (

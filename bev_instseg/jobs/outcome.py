@@ -45,7 +45,7 @@ def failure(item: Item, error: BaseException) -> Outcome:
 def _reason(error: BaseException, item: Item) -> str:
     """Return an error as a line that names the sweep."""
     name = printable(str(item.path))
-    text = str(error).replace(str(item.path), name)  # whose line breaks do not end the message
+    text = str(error).replace(str(item.path), name)  # so its line breaks do not end the message
     if isinstance(error, OSError) or not text:
         text = explain(error)
     reason = printable(text.splitlines()[0])

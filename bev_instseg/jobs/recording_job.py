@@ -24,7 +24,8 @@ class RecordingJob:
         job: How its sweeps are read, and what files each gets.
         name: Name of the results in the job's folder, without suffix.
         selection: Which parts of the recording are read.
-        ego_box: Extent of the ego vehicle in the coordinates of the points; None for ``own``.
+        ego_box: Extent of the ego vehicle in the coordinates of the points; None to use
+            ``own``.
         own: The ego vehicle as detected; None to keep all points.
         writes_files: Whether each sweep also gets separate files.
         tracks: Whether objects are tracked from sweep to sweep.
@@ -59,7 +60,8 @@ class RecordingJob:
         extrinsics = chosen.extrinsics.read_text() if chosen.extrinsics is not None else ""
         settings = [self.job.settings_of(item), chosen.topics, chosen.frame, extrinsics]
         pictures = [picture.value for picture in self.job.pictures]
-        more = [self.writes_files, self.job.formats, pictures]  # added later, they need the sweeps
+        # Files that need all sweeps again if they are asked for later.
+        more = [self.writes_files, self.job.formats, pictures]
         motion = [self.poses] if self.tracks else []
         hashed = json.dumps([*settings, self.ego_box, more, *motion]).encode()
         files = recording.path.iterdir() if recording.path.is_dir() else [recording.path]

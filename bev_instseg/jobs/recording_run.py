@@ -82,7 +82,7 @@ class _Found:
 class RecordingRun:
     """Segments, tracks and writes the sweeps that a labelled recording lacks.
 
-    Sweeps are read one after another and segmented several at once; the tracker takes them in
+    Sweeps are read one after another, and several are segmented at once; the tracker takes them in
     order. Only a few are in memory at a time.
     """
 
@@ -217,7 +217,7 @@ class RecordingRun:
                 )
             start = time.perf_counter()
             shown = objects
-            if tracked is not None and not job.both_ways:  # which may confirm the others later
+            if tracked is not None and not job.both_ways:  # smoothing may confirm the others later
                 shown = tracked.confirmed()
             about = provenance_of(self._segmenter, job.job, item, segmented)
             result = SweepResult.of(objects, about)
@@ -241,8 +241,8 @@ def _write(writer: LabelledRecording, done: SweepOutcome) -> SweepOutcome:
 def smooth_recording(segmenter: Segmenter, writer: LabelledRecording) -> None:
     """Judge the objects of a labelled recording with later sweeps as well, and write it again.
 
-    Its points have the ids of all objects, including doubtful ones. The objects of all sweeps are
-    in memory together, but not their points.
+    Until then, its points have the ids of all objects, including doubtful ones. The objects of all
+    sweeps are in memory together, but not their points.
 
     Args:
         segmenter: Found the instances.

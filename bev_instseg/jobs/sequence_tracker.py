@@ -36,9 +36,10 @@ class SequenceTracker:
         """Track the instances of a sweep; call it in order.
 
         Args:
-            found: The sweep; what it takes is noted in the ``timing_ms`` of one segmented now.
-            given: (4, 4) from the file's coordinates to a common frame; None without.
-            stamp_s: Its time.
+            found: The sweep; if it was segmented now, the times are noted in its ``timing_ms``.
+            given: (4, 4) from the file's coordinates to a common frame; None if poses are not
+                given.
+            stamp_s: Its time, seconds.
         """
         start = time.perf_counter()
         stamp_s = rounded_stamp(stamp_s)

@@ -44,9 +44,9 @@ def find_sequences(
     """Group sweeps by folder; each folder is a sequence.
 
     ``times.txt`` and ``poses.txt`` in the folder or its parent are used if they exist. Without a
-    file of times, the times come from the names, or are `PERIOD_S` apart from sweep to sweep or
-    from number to number. A file has one row per sweep, or the names of the sweeps are numbers of
-    its rows.
+    file of times, the names are used if they are times. Otherwise, `PERIOD_S` passes from sweep to
+    sweep or, if their names are numbers with gaps, from number to number. A file has one row per
+    sweep, or the names of the sweeps are numbers of its rows, counted from 0.
 
     Args:
         items: The sweeps.

@@ -12,7 +12,7 @@ from bev_instseg.tables import markdown_table
 
 DOUBTFUL_SCORE = 0.6  # flags a class of a sweep if its median score there is lower
 CSV_START = "sweep,points"  # how every CSV begins
-FEW_POINTS_RATIO = 0.5  # flags a sweep with fewer points than this ratio of the median sweep's
+FEW_POINTS_RATIO = 0.5  # flags a sweep with fewer points than this share of the median
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _is_doubtful(scores: Sequence[float]) -> bool:
 
 
 def flags(sweeps: Sequence[SweepSummary]) -> list[str]:
-    """Return for each sweep the reasons to check it, separated by semicolons; empty if none."""
+    """Return the reasons to check each sweep, separated by semicolons; empty if there are none."""
     median_points = median([s.num_points for s in sweeps if not s.error] or [0])
     return ["; ".join(_reasons(sweep, FEW_POINTS_RATIO * median_points)) for sweep in sweeps]
 

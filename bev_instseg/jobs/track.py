@@ -125,7 +125,11 @@ def _equals(tracked: TrackedInstances, stored: SweepResult) -> bool:
 
 
 def _with_points(tracked: TrackedInstances, seen: Instances) -> TrackedInstances:
-    """Return the same for the points of a sweep, which are labelled with the numbers of `as_seen`.
+    """Return the same with the points of a sweep.
+
+    Args:
+        tracked: The tracked instances; their points are ignored.
+        seen: The instances of the same sweep with their points, numbered as in `as_seen`.
 
     Raises:
         ValueError: The sweep was segmented differently before.

@@ -27,7 +27,7 @@ class TrackerInput:
     Attributes:
         instances: The instances, rounded as in a ``.json``. For a finished sweep, only the number
             of their points is known, not which points they are.
-        centres_m: (K, 2) learned centres.
+        centres_m: (K, 2) learned centres x, y in the sensor frame, metres.
         to_sensor: (4, 4) from the file's coordinates to the sensor frame.
         points: The points for the odometry; None if it needs none.
         segmented: All results of a sweep that was segmented now.
@@ -43,7 +43,7 @@ class TrackerInput:
 
     @classmethod
     def now(cls, segmented: Segmented, need_points: bool) -> "TrackerInput":
-        """Return what was found in a sweep; note the time in its ``timing_ms``.
+        """Return what was found in a sweep; the time this takes is noted in its ``timing_ms``.
 
         Args:
             segmented: The sweep.

@@ -113,7 +113,7 @@ class RosTopics:
         return sorted(found)
 
     def waiting_for(self, readers: "Iterable[RosReader]") -> Callable[[float], None]:
-        """Return a function that waits until a reader has messages, or for a number of seconds."""
+        """Return a function that waits for messages of a reader, at most a number of seconds."""
         waiting = import_module("cyclonedds.core").WaitSet(self.participant)
         for reader in readers:
             waiting.attach(reader.arrived)

@@ -43,7 +43,7 @@ class LiveMerger:
 
         Args:
             message: The message.
-            now_s: The time; here and below by one monotonic clock.
+            now_s: The current time, seconds; all times come from one monotonic clock.
 
         Raises:
             ScanError: The message has no header.

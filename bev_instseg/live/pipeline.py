@@ -174,7 +174,7 @@ class Pipeline:
         return self._transforms[sensor]
 
     def _without_vehicle(self, stamped: StampedSweep, sweep: Sweep) -> Float32:
-        """Return the sweep's points with the vehicle's own outside every grid."""
+        """Return the sweep's points; those on the vehicle itself are NaN, so off every grid."""
         if self._options.ego_box is not None:
             own = in_box(stamped.points, self._options.ego_box)
         elif self._search is not None and self._search.vehicle is not None:

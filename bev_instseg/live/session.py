@@ -83,7 +83,7 @@ class LiveSession:
         """Return the state in one line.
 
         Args:
-            window_s: Length of the time before now over which the rate is taken; None for all.
+            window_s: Number of seconds before now that the rate covers; None for the whole session.
         """
         if not self.state.num_sweeps:
             return f"no results yet: {self.num_arrived} sweeps arrived, {self.num_failed} unusable"

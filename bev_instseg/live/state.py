@@ -6,7 +6,7 @@ from collections import deque
 
 import numpy as np
 
-MAX_KEPT = 1000  # latencies from which median and 99 % are computed
+MAX_KEPT = 1000  # latest latencies, whose median and 99th percentile are shown
 MAX_CLOCK_GAP_S = 60.0  # older stamps come from a different clock
 
 
@@ -45,7 +45,7 @@ class LiveState:
         """Return the rate; there must be results.
 
         Args:
-            window_s: Length of the time before now to count; None for all.
+            window_s: Number of seconds before now that it covers; None for the whole session.
         """
         with self._lock:
             ends_s, count = np.array(self._ends_s), self.num_sweeps
@@ -64,6 +64,6 @@ class LiveState:
 
 
 def _spread(latencies_s: np.ndarray) -> str:
-    """Return median and 99 % in milliseconds; there must be values."""
+    """Return the median and the 99th percentile in milliseconds; there must be values."""
     median, most = 1000 * np.quantile(latencies_s, (0.5, 0.99))
     return f"{median:.0f} ms (99 %: {most:.0f})"

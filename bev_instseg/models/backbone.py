@@ -11,7 +11,7 @@ from bev_instseg.models.rounding import Rounding
 from bev_instseg.models.sparse import GatherOnce, SparseDown, SubmanifoldConv
 from bev_instseg.ops.neighbours import QUARTERS
 
-NEW_BLOCK_SCALE = 0.3  # of the output of a block that is added to a trained network
+NEW_BLOCK_SCALE = 0.3  # of the output of a block added to a trained network, at first
 
 
 class SparseBlock(nn.Module):
@@ -108,7 +108,7 @@ class Backbone(nn.Module):
 
     Down: residual blocks at occupied cells on the first, sparse levels, then on dense maps. Up: the
     maps are merged level by level, then the sparse levels: each occupied cell reads its quarter of
-    its parent and adds its own features, which at stride 1 are kept beside it instead. So nothing
+    its parent and adds its own features; at stride 1 the two are concatenated instead. So nothing
     is computed at fine strides where the grid is empty, while empty cells of the maps still pass
     context on. On the coarsest maps, blocks after the first look twice as far (dilation 2): the
     ends of a lorry have to know where its middle is.
@@ -124,7 +124,7 @@ class Backbone(nn.Module):
         """Build the layers.
 
         Args:
-            widths: Channels at strides 1, 2, 4, ...; more levels than the sparse ones.
+            widths: Channels at strides 1, 2, 4, ...; at least one level more than the sparse ones.
             blocks: Number of residual blocks on the way down at these strides.
             sparse_levels: How many of the levels, from stride 1 on, are sparse; 1 or more.
         """

@@ -143,7 +143,7 @@ class Heads(nn.Module):
 
         Args:
             trained: Heads of the same width and bandwidth.
-            seed_from: For each class its class in ``trained``; None leaves its seed map untrained.
+            seed_from: The index of each class in ``trained``; None leaves its seed map untrained.
         """
         self.hidden.load_state_dict(trained.hidden.state_dict())
         kept = [(new, old) for new, old in enumerate(seed_from) if old is not None]

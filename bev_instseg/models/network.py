@@ -63,7 +63,7 @@ class BEVNet(nn.Module):
         return features
 
     def embeddings(self, features: Tensor, centres_m: Tensor) -> Embeddings:
-        """Return the embeddings of the P pillars that `features` are of.
+        """Return the embeddings of P pillars, given what `features` returned for them.
 
         Args:
             features: (P, width) features with context.
@@ -77,7 +77,7 @@ class BEVNet(nn.Module):
         Args:
             trained: A network of the same ``model`` configuration, but for the blocks; it has as
                 many or fewer of them at each level.
-            seed_from: For each class its class in ``trained``; None leaves its seed map untrained.
+            seed_from: The index of each class in ``trained``; None leaves its seed map untrained.
         """
         self.pillar_features.load_state_dict(trained.pillar_features.state_dict())
         self.backbone.start_from(trained.backbone)
@@ -121,7 +121,7 @@ class BEVNet(nn.Module):
         return embeddings.centre_m.float(), precision.float(), embeddings.seed.float()
 
     def outputs(self, batch: PillarBatch) -> Tensor:
-        """Return what `predict` returns side by side: (P, 2 + 3 + C) float32.
+        """Return what `predict` returns, side by side: (P, 2 + 3 + C) float32.
 
         Args:
             batch: Pillars of one or several sweeps.
@@ -141,7 +141,7 @@ class BEVNet(nn.Module):
 
 
 def split_outputs(outputs: Float32) -> PillarEmbeddings:
-    """Return the embeddings in a copy of what `BEVNet.outputs` returns.
+    """Return the embeddings in what `BEVNet.outputs` returned, once copied to NumPy.
 
     Args:
         outputs: (P, 2 + 3 + C) centres, precisions and seeds.

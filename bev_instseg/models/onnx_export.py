@@ -22,7 +22,7 @@ STEP = 8  # rows of the example: neither one, which tracing takes for a constant
 
 
 def export_float32(network: BEVNet, grid: BEVGrid) -> bytes:
-    """Return a network as trained as an ONNX file in float32.
+    """Fold a trained network and return it as an ONNX file in float32.
 
     Args:
         network: The network; it is not changed.

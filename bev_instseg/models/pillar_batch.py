@@ -36,7 +36,7 @@ class Level:
         """Return the level with a function applied to each tensor.
 
         Args:
-            function: Moves a tensor, say.
+            function: For example, one that moves a tensor to a device.
         """
         return Level(
             function(self.neighbours),
@@ -103,7 +103,7 @@ class Pyramid:
         """Return the pyramid with a function applied to each tensor.
 
         Args:
-            function: Moves a tensor, say.
+            function: For example, one that moves a tensor to a device.
         """
         levels = tuple(level.map_tensors(function) for level in self.levels)
         return Pyramid(levels, function(self.rows), function(self.cells))
@@ -153,7 +153,7 @@ class PillarBatch:
     def from_tensors(features: Tensor, centres_m: Tensor, *indices: Tensor) -> "PillarBatch":
         """Return the batch of the tensors in the order of `NetworkInput.arrays`.
 
-        It lacks ``cells``, which only spconv needs.
+        Its levels lack their ``cells``, which only spconv needs.
 
         Args:
             features: (P, F) float32 raw pillar features.

@@ -16,7 +16,7 @@ class PillarFeatures(nn.Module):
     """From (P, F) raw features to (P, width): fixed scaling to order 1, linear, batch norm, ReLU.
 
     Counts enter as log(1 + n), heights are clipped to -2..6 m, and the range enters also as its
-    logarithm, in which the log of the number of returns expected from a surface is linear.
+    logarithm, because the log of the expected number of returns from a surface is linear in it.
 
     Attributes:
         cell_m: Side of a cell, metres.

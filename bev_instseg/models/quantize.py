@@ -1,4 +1,4 @@
-"""An 8-bit copy of the network: weights and activations rounded, from observed activations."""
+"""An 8-bit copy of the network, whose ranges come from weights and observed activations."""
 
 import copy
 from collections import defaultdict

@@ -10,7 +10,7 @@ class Rounding(nn.Module):
     """Passes non-negative activations on; in an 8-bit network, rounded to 256 levels from 0.
 
     Attributes:
-        step: Distance of two levels; 0 passes everything on as it is.
+        step: Distance between two levels; 0 passes everything on as it is.
     """
 
     step: float = 0.0

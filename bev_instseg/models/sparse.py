@@ -44,7 +44,7 @@ def _patches(x: Tensor, rows: Tensor) -> Tensor:
 
 
 class _GatherOnce(torch.autograd.Function):
-    """`_patches` of rows that each occur once, so that the gradient is gathered, too."""
+    """`_patches` of rows that each occur once, so that its gradient is a gather, too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, rows: Tensor, place: Tensor) -> Tensor:
@@ -59,14 +59,14 @@ class _GatherOnce(torch.autograd.Function):
 
 
 class GatherOnce(nn.Module):
-    """Gathers the features of cells to rows of several taps; every cell has one place.
+    """Gathers the features of cells to rows of several taps; every cell goes to one place.
 
     Attributes:
-        rounding: Of the features.
+        rounding: Rounds the features in an 8-bit network.
     """
 
     def __init__(self) -> None:
-        """Pass features on as they are."""
+        """Start without rounding."""
         super().__init__()
         self.rounding = Rounding()
 
@@ -119,7 +119,7 @@ class SubmanifoldConv(nn.Module):
         weight: (out, 9, in): taps row by row, then input channels; (out, 9 * in) once batch norm is
             folded into the layer.
         bias: (out,) once batch norm is folded into the layer, else None.
-        rounding: Of the input.
+        rounding: Rounds the input in an 8-bit network.
         backend: The library that computes the convolution; the weights are the same for both.
     """
 

@@ -22,7 +22,8 @@ class AssemblyRules:
         min_points: Per class; instances with fewer points are dropped.
         calibration: (a, b, c) per class, see `probability`; empty to keep the clusters' scores.
         score_threshold: Instances with a lower score are dropped.
-        in_pieces: Per class; these may curve around the sensor, others cannot hold it. Empty: none.
+        in_pieces: Per class, whether its objects come in pieces and so may curve around the sensor;
+            the boxes of others cannot contain it. Empty: none do.
     """
 
     class_names: tuple[str, ...]

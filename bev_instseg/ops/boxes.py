@@ -29,8 +29,9 @@ def oriented_boxes(points: Float32, labels: Int32, num_instances: int) -> Float3
     """Fit an upright box around the points of each instance, with its edges nearest to the points.
 
     Headings are searched in steps of one degree. Computed in float64; sums run in the order of the
-    points. Of equal sums the smaller heading wins. One or two points are corners of a rectangle at
-    any heading, so their box is along x and y; the box of a single point has no size and yaw 0.
+    points. If sums are equal, the smaller heading wins. One or two points are corners of a
+    rectangle at any heading, so their box is along x and y; the box of a single point has no size
+    and yaw 0.
 
     Args:
         points: (N, >=3) float32 x, y, z in metres; only labelled points must be finite.
@@ -91,7 +92,7 @@ def principal_boxes(xyz: Float32, labels: Int32, num_groups: int) -> Float32:
 
     Args:
         xyz: (n, 3) float32 finite points, metres.
-        labels: (n,) int32 group of each, 1..K; each has a point.
+        labels: (n,) int32 group of each, 1..K; no group is empty.
         num_groups: The number of groups, K.
 
     Returns:

@@ -15,7 +15,7 @@ STEP_M = 0.5  # points within one square of this size become one vertex
 def with_courses(instances: Instances, points: Float32, in_pieces: Sequence[bool]) -> Instances:
     """Add the course of each instance whose class comes in pieces, and fit its box again.
 
-    Its box is along the principal axis: an L-shape fits cars.
+    The new box is along the principal axis, since fitting an L-shape suits only cars.
 
     Args:
         instances: K objects.
@@ -40,11 +40,11 @@ def with_courses(instances: Instances, points: Float32, in_pieces: Sequence[bool
 
 
 def course(points: Float32) -> Float32:
-    """Return the longest way through the points of an instance, from end to end.
+    """Return the longest path through the points of an instance, from end to end.
 
-    The points are averaged in squares of `STEP_M`, seen from above, and these are connected by the
-    tree of the smallest total length, which bridges gaps where they are shortest. Of all ways
-    through the tree the longest is the line; what branches off it is left out.
+    The points are averaged in squares of `STEP_M`, seen from above, and the means are connected by
+    the tree of the smallest total length, which bridges gaps where they are shortest. The longest
+    path through the tree is the line; what branches off it is left out.
 
     Args:
         points: (N, >=3) float32 x, y, z of the instance's points, metres; N >= 1.
@@ -67,10 +67,11 @@ def course(points: Float32) -> Float32:
 
 @kernel
 def _longest_way(x, y):  # type: ignore[no-untyped-def]
-    """Return the vertices of the longest way through the tree of the smallest total length.
+    """Return the vertices of the longest path through the tree of the smallest total length.
 
     The tree grows from vertex 0 by the nearest vertex (Prim's method), so the parent of a vertex
-    has been reached before it. Its farthest vertex from any one is an end of the longest way.
+    has been reached before it. The vertex that is farthest from any given one is an end of the
+    longest path.
     """
     count = len(x)
     parent, length = np.zeros(count, np.int64), np.full(count, np.inf)  # of the edge to the parent

@@ -8,7 +8,7 @@ from bev_instseg.structures import Clusters, Float32, PillarEmbeddings
 
 MAX_GAP_M = 15.0  # from one piece to the next: between two dashes, or behind a parked car
 MAX_ASIDE_M = 0.8  # of the next piece's near end from the line through this piece,
-ASIDE_PER_M = 0.05  # and so much more for each metre of the gap
+ASIDE_PER_M = 0.05  # and this much more for each metre of the gap
 MAX_BESIDE_M = 0.35  # of a piece beside this one: farther away it is a parallel line
 MIN_COSINE = np.cos(0.2)  # of the angle between the directions of two pieces, radians
 

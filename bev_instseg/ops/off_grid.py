@@ -5,12 +5,12 @@ import numpy as np
 from bev_instseg.grid import MAX_RANGE_M
 from bev_instseg.structures import Float32, Pillars
 
-MAX_OFF_GRID = 0.25  # of a sweep's points; of real sweeps up to 18 % are outside
+MAX_OFF_GRID = 0.25  # of a sweep's points; in real sweeps, up to 18 % are outside
 UNDOUBTED = 0.05  # below it, the points need not be looked at
 
 
 def off_grid_notice(points: Float32, pillars: Pillars) -> str:
-    """Return a sentence without its full stop if many points are outside the grid, else nothing.
+    """Return a notice, without a full stop, if many points are outside the grid; else nothing.
 
     Missing returns, which are zeros, not finite or farther than any sensor sees, do not count.
 

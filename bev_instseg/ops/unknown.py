@@ -11,8 +11,8 @@ from bev_instseg.structures import UNKNOWN, Float32, Instances, Int32, Pillars
 MIN_HEIGHT_M = 0.3  # lower points are ground, grass and kerbs
 CLEARANCE_M = 2.5  # a pillar without standing points below this hangs over free space
 MIN_POINTS = 10  # smaller groups are dropped: leaves, dust, single returns
-REACH_M = 0.2  # pillars this near to each other, in cells along x or y, are connected;
-REACH_PER_M = 0.005  # so much farther per metre of distance from the sensor
+REACH_M = 0.2  # pillars this near to each other, along x and along y, are connected;
+REACH_PER_M = 0.005  # and this much farther per metre of distance from the sensor
 RANGE = FEATURES.index("range_m")
 
 

@@ -29,7 +29,7 @@ FEATURES = (
     "intensity_max",
     "range_m",  # from the sensor to the cell's centre
 )
-# What is summed up over the points of a pillar; height and intensity in float64.
+# What is computed over the points of a pillar: sums in float64, maxima in float32.
 SUMS = np.dtype(
     [
         *((name, np.float64) for name in ("height", "height_squared", "x", "y", "intensity")),
@@ -47,9 +47,9 @@ EMPTY_PAIR = np.full(2, np.inf, np.float32).view(np.uint64)[0]  # two empty cell
 def voxelize(points: Float32, grid: BEVGrid) -> Pillars:
     """Rasterize a sweep into pillars: occupied cells only, with no limit on pillars or points.
 
-    Heights are above `estimate_ground`, so the sensor's mounting height does not matter; they are
-    float32 differences. Sums are float64 in the order of the points; the standard deviation is
-    that of the population. An intensity that is not finite counts as 0.
+    Heights are above the ground of `estimate_ground`, so the sensor's mounting height does not
+    matter; they are float32 differences. Sums are float64 in the order of the points; the standard
+    deviation is that of the population. An intensity that is not finite counts as 0.
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity 0..1; NaN and infinite coordinates

@@ -74,7 +74,7 @@ def _add_walkers(builder: StreetBuilder) -> None:
 
 
 def _add_hidden(builder: StreetBuilder, eye: NDArray[np.float64]) -> None:
-    """Add someone behind a car, wall, hedge or tub, of whom the sensor sees the upper part."""
+    """Add someone whose upper part the sensor sees above a car, wall, hedge or tub."""
     rng, boxes = builder.rng, builder.boxes
     distance = np.linalg.norm(boxes[:, :2] - eye, axis=1)
     hides = (boxes[:, 5] < 0.4) & (boxes[:, 6] > 0.5) & (boxes[:, 6] < 1.65)

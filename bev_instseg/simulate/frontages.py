@@ -47,7 +47,7 @@ def add_frontages(builder: StreetBuilder) -> None:
 def _add_house(
     builder: StreetBuilder, kerb: Kerb, middle: float, front: float, length: float
 ) -> None:
-    """Add a house with its front ``front`` metres behind the kerb, bicycles leaning at some."""
+    """Add a house ``front`` metres behind the kerb, sometimes with bicycles leaning against it."""
     rng, pavement = builder.rng, builder.plan.pavement_m
     depth, height = rng.uniform((7, 3), (14, 14))
     house = surroundings.building(rng, length, depth, height)

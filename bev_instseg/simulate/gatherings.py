@@ -79,7 +79,7 @@ def terrace(rng: np.random.Generator) -> Group:
 
 
 def occupied_bench(rng: np.random.Generator) -> Group:
-    """Return a bench with one to three people, sometimes between a tree and a planter."""
+    """Return a bench with one to three people on it, often beside a tree or a shrub."""
     length, seat = rng.uniform(1.3, 2.4), rng.uniform(0.4, 0.48)
     legs = box((0.4, 0.06, seat), (0, 0, 0), METAL)
     parts = [
@@ -107,7 +107,7 @@ def occupied_bench(rng: np.random.Generator) -> Group:
 
 
 def bus_stop(rng: np.random.Generator) -> Group:
-    """Return a glass shelter with people who sit in it and wait before and beside it."""
+    """Return a glass shelter with people who sit in it or wait in front of it and beside it."""
     length = rng.uniform(2.5, 4.5)
     back = box((0.04, length, 1.7), (-0.7, 0, 0.3), WINDOW)
     roof = box((1.6, length + 0.2, 0.1), (0, 0, 2.35), METAL)

@@ -23,7 +23,7 @@ _LOWEST_KERB_M = 0.03
 _SOLID = (1.0, 1.0)
 _DASHES = ((3.0, 6.0), (3.0, 9.0), (3.0, 12.0), (4.0, 12.0), (6.0, 18.0), (1.5, 3.0), (1.0, 2.0))
 _WORN_WAVES_M = 7.3, 2.9  # worn places come and go along a line with these periods
-_NARROW_M = 2.7  # lanes narrower than this have no line between them
+_NARROW_M = 2.7  # no middle line on a road with lanes narrower than this
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class _Painter:
             if has_middle:
                 self._num_lines += 1
                 self._add(False, middle, ends, dash)
-            if self.rng.random() < 0.6:  # on the right-hand side of who comes to the junction
+            if self.rng.random() < 0.6:  # on the right for those who come to the junction
                 self._num_lines += 1
                 lane = (middle - width, middle) if sign > 0 else (middle, middle + width)
                 style = _SOLID if self.rng.random() < 0.6 else (0.5, 0.8)
@@ -229,7 +229,12 @@ class _Painter:
         return _DASHES[int(self.rng.integers(len(_DASHES)))]
 
     def _pieces(self, across_m: float | None) -> Iterator[Ends]:
-        """Yield the ends of a line along the main road; the side road breaks it on its own side."""
+        """Yield the ends of a line's pieces along the main road, which a side road may interrupt.
+
+        Args:
+            across_m: v of the line; it is interrupted if the side road lies on that side of the
+                main road. None for a line that is never interrupted.
+        """
         low, high = self.plan.kerbs[0].ends_m
         if self._mouth is None or across_m is None or not self._meets_side_road(across_m):
             yield low, high

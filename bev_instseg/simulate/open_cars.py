@@ -29,7 +29,7 @@ def car_with_open_doors(rng: np.random.Generator) -> Mesh:
 
 
 def open_van(rng: np.random.Generator) -> Mesh:
-    """Return a delivery van whose tail doors stand open, before a dark hold with parcels."""
+    """Return a delivery van whose tail doors are open and show a dark hold with parcels."""
     body = panel_van(rng)
     low, high = body.vertices.min(axis=0), body.vertices.max(axis=0)
     half, height, skin = high[1] - 0.05, high[2], cloth(rng)

@@ -80,7 +80,7 @@ def _add_uprights(builder: StreetBuilder) -> None:
 
 
 def _add_rows(builder: StreetBuilder) -> None:
-    """Add rows of shrubs and young trees on the median or a pavement, crash barriers beside."""
+    """Add rows of shrubs and young trees on the median or a pavement, and barriers on medians."""
     rng, plan = builder.rng, builder.plan
     for _ in range(rng.poisson(plan.kind.rows)):
         kerb = plan.kerbs[rng.integers(2)]
@@ -142,8 +142,8 @@ def _polar(rng: np.random.Generator, nearest: float, farthest: float) -> tuple[f
 def _ego_vehicle(sensor_height_m: float) -> Mesh:
     """Return the ego vehicle, which returns no pulses and so leaves a hole in the ground.
 
-    It is a car, below a sensor lower than a car's a small robot. Above a high sensor there is a tip
-    that keeps trees away from it.
+    It is a car or, if the sensor is lower than a car's, a small robot. If the sensor is high, a tip
+    above it keeps trees away.
     """
     scale = min(sensor_height_m / 1.5, 1.0)
     height = sensor_height_m / scale

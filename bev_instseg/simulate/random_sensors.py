@@ -39,7 +39,7 @@ def _model(rng: np.random.Generator) -> SensorConfig:
 
 
 def _changed_model(rng: np.random.Generator) -> SensorConfig:
-    """Return a real sensor with its own calibration and speed."""
+    """Return a real sensor with a random calibration and rotation speed."""
     model = _model(rng)
     beams = len(model.elevations_deg)
     elevations = np.array(model.elevations_deg) + rng.normal(0, 0.2)
@@ -78,7 +78,7 @@ def _stacked(rng: np.random.Generator) -> SensorConfig:
 
 
 def _thinned(rng: np.random.Generator) -> SensorConfig:
-    """Return a sensor of which every second or fourth beam is left, 16 beams at least."""
+    """Return a real sensor with every second or fourth of its beams, at least 16."""
     many = [m for models in _SPINNING for m in models if len(m.elevations_deg) >= 32]
     model = many[int(rng.integers(len(many)))]
     step = int(rng.choice([2, 4])) if len(model.elevations_deg) >= 64 else 2
@@ -125,7 +125,7 @@ def _pose(rng: np.random.Generator, sensor: SensorConfig) -> dict[str, Any]:
     """Draw the height, from delivery robot to lorry, and the attitude of the sensor.
 
     In 15 % of the sweeps the points' frame is tilted by up to 5 degrees, in 45 % by about one. In
-    20 % the sensor is tilted within that frame, as where the points have been levelled.
+    20 % the sensor is tilted within that frame, as in data whose points have been levelled.
     """
     kind, turn_deg = rng.random(), np.zeros(3)
     if kind < 0.15:
@@ -155,7 +155,7 @@ def _ranging(rng: np.random.Generator, sensor: SensorConfig) -> dict[str, Any]:
 
 
 def _response(rng: np.random.Generator) -> dict[str, Any]:
-    """Draw how the sensor reports intensities: like KITTI's, dark with a bright few, or not."""
+    """Draw how the sensor reports intensities: like KITTI's, mostly dark, or constant."""
     kind = rng.random()
     if kind < 0.1:
         level = rng.random() if rng.random() < 0.3 else 0.0

@@ -57,7 +57,7 @@ class SensorConfig:
     divergence_mrad: NotNegative = 3.0
     """Full angle of the beam: how fast its spot grows, milliradians."""
     max_range_m: Positive = 80.0
-    """Echoes from farther away are lost, metres."""
+    """Range beyond which echoes are lost, metres."""
     range_noise_m: NotNegative = 0.02
     """Standard deviation of measured ranges, metres."""
     half_range_m: Positive = 200.0
@@ -97,11 +97,15 @@ class SensorConfig:
         """
         right, left = self.azimuth_range_deg
         if not 0 < left - right <= 360:
-            raise ValueError("azimuth_range_deg must rise by at most 360 degrees")
+            raise ValueError(
+                "azimuth_range_deg: the second angle must exceed the first by at most 360"
+            )
         if not all(0 < left - right < 360 for right, left in self.blocked_deg):
-            raise ValueError("each sector of blocked_deg must rise by less than 360 degrees")
+            raise ValueError(
+                "blocked_deg: in a sector, the second angle must exceed the first by less than 360"
+            )
         if self.intensity_limits[0] > self.intensity_limits[1]:
-            raise ValueError("intensity_limits must not fall")
+            raise ValueError("intensity_limits: the lowest intensity must not exceed the highest")
 
     def rays(self, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the start and direction of every pulse, head by head and beam by beam.
@@ -156,7 +160,7 @@ class SensorConfig:
 
         Args:
             rng: Draws the echoes.
-            range_m: (N,) true ranges, metres.
+            range_m: (N,) measured ranges, metres.
             cosine: (N,) cosines of the angles of incidence, 0..1.
             returns: (N,) probabilities that the surface reflects anything back.
 
@@ -211,7 +215,7 @@ class SensorConfig:
 
         Args:
             rng: Draws the noise.
-            range_m: (N,) true ranges, metres.
+            range_m: (N,) measured ranges, metres.
             shine: (N,) intensities that a sensor nearby would report, 0..1.
 
         Returns:

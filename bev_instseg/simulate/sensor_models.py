@@ -1,7 +1,7 @@
 """Beam tables of common LiDARs and two stacked pairs, with the dimensions of usual mounts.
 
 Elevations are nominal ones from data sheets and manuals; each unit's calibration differs from them
-by up to some tenths of a degree. Pulses per revolution are those at 10 Hz (HDL-32E: 20 Hz) in the
+by up to a few tenths of a degree. Pulses per revolution are those at 10 Hz (HDL-32E: 20 Hz) in the
 usual mode. Every model reports intensities as KITTI's sensor does, unless changed.
 """
 

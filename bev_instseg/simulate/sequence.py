@@ -1,8 +1,9 @@
 """Streets in motion: one street, whose traffic, people and sensor move from sweep to sweep.
 
-Traffic in the lanes, cyclists and people move along their headings, each as a rigid body. Parked
-vehicles, vehicles at odd places and objects placed in groups stay. Halfway through the sequence,
-every object is where the street was built with it.
+Traffic in the lanes of the main road, riders along it and people move along their headings, each as
+a rigid body; some of them stand. Vehicles on a side road, parked vehicles, vehicles at odd places
+and objects placed in groups stay. Halfway through the sequence, every object is at the place where
+it was put when the street was built.
 """
 
 import csv
@@ -36,7 +37,7 @@ OBJECT_COLUMNS = (
 )
 _Float = NDArray[np.float64]
 
-_SEATED_M = 1.3  # people who are less tall sit
+_SEATED_M = 1.3  # shorter people count as seated and do not walk
 _LANE_M = 1.0  # traffic is at most this far from the centre of its lane
 _ALIGNED_RAD = 0.4  # and turned at most this far from the road
 _WALK, _RIDE, _DRIVE, _EGO = (0.7, 1.8), (3.0, 6.5), (4.0, 13.0), (3.0, 10.0)  # metres per second
@@ -261,7 +262,7 @@ def write_sequence(
     """Simulate a sequence and write it in the layout of SemanticKITTI.
 
     Besides sweeps and labels: ``poses.txt`` (rows of the upper 3 x 4 of each pose), ``times.txt``,
-    ``calib.txt`` and ``objects.csv`` with the state of each object that any ray hits in each sweep.
+    ``calib.txt``, and ``objects.csv`` with the state in each sweep of every object that a ray hits.
 
     Args:
         out: Folder that ``sequences/NN`` is created in.

@@ -1,6 +1,6 @@
 """Kinds of street: what each is made of and how often. Every simulated street draws its kind.
 
-A `Range` is drawn from evenly; a mean number is that of a Poisson distribution.
+Values are drawn uniformly from a `Range`; a mean number is that of a Poisson distribution.
 """
 
 from collections.abc import Sequence
@@ -86,11 +86,11 @@ class StreetKind:
     companions: float = 1.5
     """Mean number of people with prams, suitcases, dogs, children or in wheelchairs."""
     hidden: float = 3.0
-    """Mean number of people whose lower half something hides from the sensor."""
+    """Mean number of people whose lower half is hidden from the sensor."""
     beside: float = 3.0
-    """Mean number of people that stand within 0.3 m of an object."""
+    """Mean number of people who stand within 0.3 m of an object."""
     crowds: float = 0.6
-    """Mean number of groups and queues of people that stand close together."""
+    """Mean number of groups and queues of people who stand close together."""
     terraces: float = 0.4
     """Mean number of terraces of cafés."""
     benches: float = 0.8
@@ -101,7 +101,7 @@ class StreetKind:
     """Mean number of bus stops, stairs, building sites and open cars with people."""
 
     uprights: float = 5.0
-    """Mean number of columns, posts, trunks and kiosks within 15 m of the sensor."""
+    """Mean number of columns, posts, trunks and kiosks, or rows of four, near the sensor."""
     rows: float = 0.8
     """Mean number of rows of shrubs or young trees."""
     roadside: float = 5.0

@@ -32,14 +32,17 @@ def random_vehicle(rng: np.random.Generator, heavy: float) -> tuple[int, Mesh]:
 
 
 def random_rider(rng: np.random.Generator, motored: float) -> tuple[int, Mesh]:
-    """Return a rider of a scooter or motorcycle with probability ``motored``, else a cyclist."""
+    """Return a rider of a scooter or motorcycle with probability ``motored``, else a cyclist.
+
+    A few of either kind stand on a kick scooter instead.
+    """
     models = MOTORED if rng.random() < motored else BICYCLES
     label, build = models[rng.integers(len(models))]
     return label, build(rng)
 
 
 def add_parked_vehicles(builder: StreetBuilder) -> None:
-    """Add rows of parked vehicles 0.3 m apart and more, some of them open."""
+    """Add rows of parked vehicles, at least 0.3 m apart and some of them open, and two-wheelers."""
     rng, street = builder.rng, builder.plan.kind
     for kerb in builder.plan.kerbs:
         full, heavy = rng.uniform(*street.parked), street.heavy / 2

@@ -105,7 +105,7 @@ def parked_row(rng: np.random.Generator) -> Parts:
 
 
 def leaning_bicycle(rng: np.random.Generator) -> Parts:
-    """Return a bicycle or two that lean to the left, as at a wall."""
+    """Return one or two bicycles that lean to the left, as against a wall."""
     one = bicycle().leaning(rng.uniform(0.15, 0.3))
     second = one.moved((rng.uniform(-0.3, 0.3), -0.25, 0))
     return {BICYCLE: join(one, second) if rng.random() < 0.4 else one}

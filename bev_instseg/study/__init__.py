@@ -1,6 +1,5 @@
 """Studies: train variants of a configuration with several seeds each, and compare them.
 
-- `sizes`: panoptic quality by the size of the objects.
 - `run`: training and scoring one variant with one seed.
 - `report`: means and spreads over the seeds, as a table and a plot.
 """

@@ -53,7 +53,7 @@ class Run:
     def train(self) -> int:
         """Train, or go on where an earlier call stopped.
 
-        A run that has scores needs no weights any more.
+        A run that has been scored is not trained again, even if its weights are gone.
 
         Returns:
             0, or the number of the signal that stopped it.
@@ -64,7 +64,7 @@ class Run:
         folder = RunFolder(self.out)
         if folder.config.exists() and load_config(folder.config) != self.config:
             raise TrainingError(
-                f"{folder.config}: is a different configuration; choose a different --out"
+                f"{folder.config}: the run has a different configuration; choose a different --out"
             )
         if self.scores_path.exists() or folder.weights.exists():
             return 0

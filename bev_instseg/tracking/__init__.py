@@ -3,6 +3,7 @@
 - `tracker`: the `Tracker`, from each sweep's instances to `TrackedInstances`.
 - `tracked`: its results.
 - `state`: all tracks as columns of arrays; `kalman`: their positions and velocities.
+- `seen`: the instances of a sweep in world coordinates.
 - `association`: which instance belongs to which track; `evidence`: whether a track is an object.
 - `continuity`: pauses and jumps, after which all objects get new ids.
 - `motion`: which objects move, and where their front is.

@@ -12,7 +12,7 @@ Index = NDArray[np.intp]
 
 GATE = 13.8  # squared Mahalanobis distance that 99.9 % of matches in a plane stay below
 OTHER_CLASS = 4.0  # cost of a match between different classes
-SIZE_FACTOR = 2.0  # a size that differs by this factor costs 1
+SIZE_FACTOR = 2.0  # if length and width both differ by this factor, it costs 1
 MAX_SIZE_COST = 4.0  # boxes of parts of an object are small
 
 

@@ -27,7 +27,7 @@ def log_odds(scores: NDArray[np.floating]) -> Float64:
 
 
 def probability(belief: Float64) -> NDArray[np.float32]:
-    """Return the probability of log odds."""
+    """Return the probabilities that belong to log odds."""
     return (0.5 + 0.5 * np.tanh(belief / 2)).astype(np.float32)
 
 

@@ -8,8 +8,8 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.structures import Float64
 
 CALIBRATION = "calib.txt"
-MAX_CLIMB = 0.5  # vertical share of a sensor's way on the ground
-MOVES_M = 1.0  # a sensor that gets no farther stands still
+MAX_CLIMB = 0.5  # largest vertical share of the motion of a sensor on the ground
+MOVES_M = 1.0  # a sensor that never gets this far away stands still
 GAP_S = (1e-3, 10.0)  # usual time between sweeps; beyond, the times are not in seconds
 
 
@@ -44,8 +44,8 @@ def read_poses(path: Path, sweeps: Path | None = None) -> tuple[Float64, tuple[s
 
     If there is a ``calib.txt`` with a line ``Tr:`` next to it, as in SemanticKITTI, the poses are
     those of a camera, and ``Tr`` transforms from the sensor to the camera. In KITTI's odometry,
-    ``calib.txt`` is with the sweeps instead; there it is used if the sensor then moves less
-    vertically.
+    ``calib.txt`` is with the sweeps instead; that file is used only if the sensor moves less
+    vertically with it than without.
 
     Args:
         path: The file.
@@ -65,8 +65,8 @@ def read_poses(path: Path, sweeps: Path | None = None) -> tuple[Float64, tuple[s
             raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is not a rotation")
         if np.linalg.det(pose[:3, :3]) < 0:
             raise ScanError(
-                f"{path}: line {number} mirrors: its axes are left-handed, as in some simulators; "
-                "convert the poses to x forward, y left, z up"
+                f"{path}: line {number} is a mirror image: its axes are left-handed, as in some "
+                "simulators; convert the poses to x forward, y left, z up"
             )
     own = path.with_name(CALIBRATION)
     others = () if sweeps is None else (sweeps / CALIBRATION, sweeps.parent / CALIBRATION)
@@ -75,7 +75,7 @@ def read_poses(path: Path, sweeps: Path | None = None) -> tuple[Float64, tuple[s
         if to_camera is not None and not np.array_equal(to_camera, np.eye(4)):
             of_sensor = np.linalg.inv(to_camera) @ poses @ to_camera
             if file == own or _climb(of_sensor) < _climb(poses):
-                return of_sensor, (f"poses of a camera, brought to the sensor by {file}",)
+                return of_sensor, (f"poses of a camera, converted to the sensor with {file}",)
     if _climb(poses) > MAX_CLIMB:
         return poses, (
             f"{path}: the sensor moves more up or down than along the ground; if these are poses "
@@ -97,7 +97,7 @@ def _to_camera(path: Path) -> Float64 | None:
 
 
 def _climb(poses: Float64) -> float:
-    """Return the vertical share of the way from the first pose to all others; 0 while standing."""
+    """Return the vertical share of the distances from the first pose; 0 if the sensor stands."""
     away_m = np.abs(poses[:, :3, 3] - poses[:1, :3, 3])
     if not len(poses) or away_m.max() < MOVES_M:
         return 0.0

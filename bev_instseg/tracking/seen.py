@@ -14,16 +14,16 @@ class Seen:
     Attributes:
         instances: The instances.
         pose: (4, 4) from the sensor frame to the world.
-        middle_m: (K, 3) their centres in the sensor frame, and
-        position_m: (K, 3) in the world.
-        xy_m: (K, 2) x and y of these.
-        noise: (K, 2, 2) covariances of these.
-        size_m: (K, 2) length and width.
+        middle_m: (K, 3) their centres in the sensor frame, metres.
+        position_m: (K, 3) their centres in the world, metres.
+        xy_m: (K, 2) x and y of ``position_m``.
+        noise: (K, 2, 2) covariances of ``xy_m``.
+        size_m: (K, 2) length and width, metres.
         axis: (K, 2) see `axis_of`.
         classes: (K,) class of each.
         is_unknown: (K,) bool, whether it is an unknown object.
         scores: (K,) its score, or 1 for an unknown object, which has no score.
-        class_evidence: (K, C) these scores in the column of the class.
+        class_evidence: (K, C) the score in the column of the class, 0 in the others.
     """
 
     def __init__(self, instances: Instances, pose: Float64, centres_m: Float64 | None) -> None:

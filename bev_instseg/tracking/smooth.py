@@ -66,13 +66,13 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
 
 
 def without_points(tracked: TrackedInstances) -> TrackedInstances:
-    """Return the same without points, to keep many sweeps in memory."""
+    """Return the result without its points, so that many sweeps fit into memory."""
     none = replace(tracked.instances, labels=np.zeros(0, np.int32), ground=None)
     return replace(tracked, instances=none)
 
 
 def _copied(tracks: Tracks) -> Tracks:
-    """Return a copy, to be filled."""
+    """Return a copy that may be changed."""
     return tracks.take(np.arange(len(tracks)))
 
 
@@ -104,7 +104,7 @@ def _beliefs(at: NDArray[np.intp], scores: NDArray[np.float32]) -> NDArray[np.fl
     """Return the log odds at each sighting from those before it.
 
     Args:
-        at: (S,) increasing numbers of the sweeps; in those between, the object was missed.
+        at: (S,) increasing numbers of the sweeps; in the sweeps between them, it was missed.
         scores: (S,) scores.
     """
     beliefs = evidence.log_odds(scores)

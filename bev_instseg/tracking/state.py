@@ -15,7 +15,7 @@ class Behaviour:
     Attributes:
         start_mps: Standard deviation of the velocity, along each axis, of an object seen once.
         acceleration_mps2: Standard deviation of the acceleration along each axis.
-        moving_mps: Speed above which an object moves; below half of it, it stands again.
+        moving_mps: Speed above which an object counts as moving; below half of it, it stands again.
         coast_s: How long an unseen object is kept; twice as long if something is in front of it.
     """
 
@@ -124,7 +124,7 @@ def empty_state(num_classes: int) -> State:
 
 
 def behaviour(class_name: str, name: str) -> float:
-    """Return how the objects of a class move.
+    """Return one number that describes how the objects of a class move.
 
     Args:
         class_name: The class.

@@ -157,9 +157,9 @@ class TrackedInstances:
     def with_doubtful_as_unknown(self) -> "TrackedInstances":
         """Return the same with possible false alarms as unknown objects.
 
-        So their points keep a label, because something is there. They keep their ids, and get their
-        class back once they are confirmed. Unknown objects have score 0 and are confirmed. If there
-        is no class of unknown objects, nothing changes.
+        Their points then keep a label, because something is there. They keep their ids, and get
+        their class back once they are confirmed. Unknown objects have score 0 and are confirmed. If
+        there is no class of unknown objects, nothing changes.
         """
         names = self.instances.class_names
         if UNKNOWN not in names:

@@ -288,7 +288,7 @@ class Tracker:
 
 
 def with_weak_instances(segmenter: "Segmenter") -> "Segmenter":
-    """Return a segmenter that also returns instances that only later sweeps may confirm.
+    """Return a segmenter that also finds instances with low scores, for later sweeps to confirm.
 
     Args:
         segmenter: The segmenter.

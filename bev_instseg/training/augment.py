@@ -60,7 +60,7 @@ def random_window(
     """Return a square window of the grid, around an object or around any labelled point.
 
     The object's class is drawn first, then the object. Lorries and buses are rarer than cars and
-    harder to learn: between `LONG_M` and `LONGEST_M`, the chance grows as the square of the length.
+    harder to learn: from `LONG_M` to `LONGEST_M`, an object's chance grows as its length squared.
 
     Args:
         frame: The points to choose from.
@@ -146,7 +146,7 @@ def change_intensity(
     straight pieces, is applied to them. The rest are scaled and raised to a power.
 
     Args:
-        intensity: (N,) float32; values above 1 are treated as 1.
+        intensity: (N,) float32, usually 0..1.
         config: How often, and by how much.
         rng: Source of all randomness.
 

@@ -1,4 +1,4 @@
-"""The targets of a whole batch in a few long tensors, so that a GPU does not wait per frame."""
+"""The targets of a whole batch in a few long tensors, so that a GPU need not wait per frame."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace

@@ -31,7 +31,7 @@ Batch = tuple[PillarBatch, BatchTargets]
 def load_batches(
     training_set: TrainingSet, train: TrainConfig, first_step: int, processes: Processes
 ) -> Iterator[Batch]:
-    """Yield this process's share of the batch of each step, from one step to the last.
+    """Yield this process's share of the batch of each step, up to the last step.
 
     Args:
         training_set: Samples by number; step ``s`` takes ``batch_size`` of them from

@@ -22,7 +22,7 @@ from bev_instseg.structures import Float32, Frame, Instances, check_array
 
 DATABASE_FORMAT = "bev_instseg objects/1"
 DISTRACTOR = -1  # class index of background that a network took for an object
-MIN_CUTOUT_POINTS = 15  # with fewer an object is barely recognizable
+MIN_CUTOUT_POINTS = 15  # an object with fewer is barely recognizable
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,8 @@ def load_objects(path: str | Path, class_names: Sequence[str]) -> list[Cutout]:
         class_names: The class names it must have.
 
     Raises:
-        ObjectsError: The file is unreadable, damaged, not a database or has different classes.
+        ObjectsError: The file is unreadable, damaged, too large for the memory or not a database,
+            or it has different classes.
     """
     path = Path(path)
     try:

@@ -33,8 +33,8 @@ from bev_instseg.models.heads import Embeddings, precision_matrix
 from bev_instseg.training.batch_targets import BatchTargets
 
 LOSSES = ("loss", "instance", "smoothness", "seed")  # what `batch_losses` returns, the total first
-NEGLIGIBLE_PHI = 1e-6  # of a pillar beyond an object, which then has no effect on its loss
-SEMANTIC = "semantic"  # name of `semantic_loss` beside them
+NEGLIGIBLE_PHI = 1e-6  # below it, a pillar outside an object has no effect on the object's loss
+SEMANTIC = "semantic"  # name of `semantic_loss` among the losses
 
 
 def regression_loss(
@@ -58,7 +58,7 @@ def hinge_loss(
     delta_m: float,
     weight: Tensor | None = None,
 ) -> Tensor:
-    """Return eq. 2: the part of that distance beyond the fixed margin of eq. 3, metres.
+    """Return eq. 2: as eq. 1, but only the distance beyond the fixed margin of eq. 3, metres.
 
     Args:
         centre_m: (M, 2) embeddings e_i of the pillars on objects.
@@ -82,7 +82,7 @@ def lovasz_hinge(
     """Return the Lovasz hinge (Berman et al., CVPR 2018), a convex surrogate of 1 - IoU.
 
     With the logits 2 phi - 1 it trains the members of each object, and no other pillars, to fulfil
-    phi > 0.5 (eq. 4 and 5). A pair of an object and a pillar that is no member has no effect if its
+    phi > 0.5 (eq. 4 and 5). A pair of an object and a pillar outside it has no effect if its
     logit is -1 or less, and may be left out.
 
     Args:
@@ -163,11 +163,11 @@ def medoids(values: Tensor, owner: Tensor, num_objects: int) -> Tensor:
 
     Args:
         values: (M, 2) values of the pillars on objects.
-        owner: (M,) int64 object of each pillar, 0..K-1; every object has one.
+        owner: (M,) int64 object of each pillar, 0..K-1; every object has at least one.
         num_objects: K.
 
     Returns:
-        (K, 2); of equal sums the first value wins.
+        (K, 2); if sums are equal, the first value is taken.
     """
     found = [values[owner == k] for k in range(num_objects)]
     return torch.stack([own[torch.cdist(own, own).sum(1).argmin()] for own in found])
@@ -359,8 +359,8 @@ def _lovasz_loss(
 ) -> Tensor:
     """Return the Lovasz hinge of each object over all judged pillars of its frame.
 
-    Pillars beyond an object with phi below `NEGLIGIBLE_PHI` are left out: all together they would
-    add at most twice that to its loss, and they are nearly all.
+    Pillars outside an object with phi below `NEGLIGIBLE_PHI`, which are nearly all, are left out:
+    together they would add at most twice that to the object's loss.
     """
     with torch.no_grad():
         of, row = _others_nearby(centre_m, object_centre_m, precision, targets)
@@ -373,7 +373,7 @@ def _lovasz_loss(
 def _others_nearby(
     centre_m: Tensor, object_centre_m: Tensor, precision: Tensor, targets: BatchTargets
 ) -> tuple[Tensor, Tensor]:
-    """Return the pairs of an object and a judged pillar beyond it whose phi is not negligible."""
+    """Return the pairs of an object and a judged pillar outside it whose phi is not negligible."""
     start, frame = torch.unique_consecutive(targets.frame_start, return_inverse=True)
     rows = start[:, None] + torch.arange(targets.max_frame_count, device=start.device)
     rows = rows.clamp_max(len(centre_m) - 1)  # those of the next frame are taken out below

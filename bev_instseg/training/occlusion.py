@@ -10,7 +10,7 @@ from bev_instseg.ops.kernel import kernel
 from bev_instseg.structures import Float32
 
 IN_FRONT_M = 0.5  # a point is in front of an object if it is nearer by more than this
-MAX_IN_FRONT = 0.1  # at most this share of an object's number of points may be in front of it
+MAX_IN_FRONT = 0.1  # most points in front of a visible object, as a share of its own
 COLUMN_RAD = math.radians(0.5)  # width of an outline's columns, each with one span of elevation
 # A sensor's resolution in azimuth and elevation.
 BEAM_RAD = (math.radians(0.18), math.radians(0.40))
@@ -22,12 +22,12 @@ def seen_and_hidden(
 ) -> tuple[Float32, NDArray[np.int64]]:
     """Return the points of an object that the sensor sees, and the visible rows that it hides.
 
-    If more than `MAX_IN_FRONT` of its number of points are in front of it, nothing of it is seen.
+    Nothing of it is seen if the points in front of it number more than `MAX_IN_FRONT` of its own.
 
     Args:
         points: (K, 4) float32 points of the object, where it is put.
         scene: (N, 4) float32 points around it.
-        visible: (N,) bool; the others are neither hidden nor in front.
+        visible: (N,) bool; other points of the scene are neither hidden nor in front.
         outside: (M, 4) float32 points that are not in the scene but may be in front.
     """
     outline = _outline(points)

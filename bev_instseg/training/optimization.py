@@ -38,7 +38,7 @@ def new_average(model: nn.Module, decay: float) -> AveragedModel:
 
     Args:
         model: The model in training; pass it to ``update_parameters`` after each step.
-        decay: What the average keeps of itself at each late update.
+        decay: The share of itself that the average keeps at each late update.
     """
 
     def update(averaged: Tensors, weights: Tensors, _: Tensor | int) -> None:

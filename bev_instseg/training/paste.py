@@ -33,8 +33,8 @@ def paste_some(
     Args:
         frame: N points.
         height_m: (N,) float32 height of each point above the ground.
-        bank: Objects to draw from, by class.
-        max_pastes: The most objects to paste from each class.
+        bank: Objects to draw from: a list for each class and, last, the distractors.
+        max_pastes: The most objects to paste from each of these lists.
         rng: Source of all randomness.
         outside: (M, 4) float32 points that are not in the frame but may occlude objects.
 

@@ -1,4 +1,4 @@
-"""Cut long objects into short pieces: no network sees far enough to point at their middle."""
+"""Cut long objects into short pieces: the network cannot see far enough to find their middle."""
 
 import dataclasses
 
@@ -8,15 +8,16 @@ from numpy.typing import NDArray
 from bev_instseg.structures import Float32
 from bev_instseg.training.targets import PillarTargets
 
-SHORTEST = 0.3  # a shorter rest, as a share of a piece, belongs to its neighbour
+SHORTEST = 0.3  # a remainder shorter than this share of a piece joins its neighbour
 
 
 def cut_into_pieces(
     targets: PillarTargets, xy_m: Float32, piece_m: NDArray[np.float64], rng: np.random.Generator
 ) -> PillarTargets:
-    """Cut objects that are longer than the pieces of their class, across their longest axis.
+    """Cut objects into pieces of their class's length, across their longest axis.
 
-    The position of an object's first cut is random, because no place along it is special.
+    The position of an object's first cut is random, because no place along it is special. An object
+    is never cut if it is shorter than 2 * `SHORTEST` of a piece.
 
     Args:
         targets: Truth of P pillars.

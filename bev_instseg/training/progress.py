@@ -34,7 +34,7 @@ class Progress:
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> "Progress":
-        """Return the progress saved in a state; early states lack ``recent`` and the hash.
+        """Return the progress saved in a state; old states lack ``recent`` and the hash.
 
         Raises:
             KeyError: The state lacks anything else.
@@ -101,7 +101,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Format seconds to about one percent: ``45 s``, ``11 min``, ``2 h 5 min``."""
+    """Format seconds in whole seconds or minutes: ``45 s``, ``11 min``, ``2 h 5 min``."""
     minutes = round(seconds / 60)
     if seconds < 100:
         return f"{seconds:.0f} s"

@@ -111,7 +111,7 @@ class RunFolder:
         return state
 
     def _config_of(self, state: dict[str, Any]) -> Config | None:
-        """Return the configuration of a state, settings added since then at their defaults."""
+        """Return a state's configuration, newer settings at their defaults; None if invalid."""
         try:
             return stored_config(state.get("config"), str(self.last))
         except ConfigError:

@@ -21,7 +21,7 @@ def self_labels(
 
     Args:
         segmentation: What the network found in the sweep.
-        class_labels: SemanticKITTI class of each class.
+        class_labels: SemanticKITTI's number of each class.
         min_score: An object with a lower score is void.
         max_background_seed: A point of no object is background if every seed map is below this at
             its pillar, and void otherwise.

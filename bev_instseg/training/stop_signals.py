@@ -59,8 +59,8 @@ class StopSignals:
     def note(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal."""
         if self.received and self._second_kills:
-            # Not print, which may be at work already, and no exception, which would leave torch's
-            # threads to abort the process.
+            # Not print, which may be running already, nor an exception, after which torch's threads
+            # would abort the process.
             os.write(2, b"\nstopped without saving; --resume continues from the last checkpoint\n")
             os._exit(128 + number)
         self.received = self.received or number

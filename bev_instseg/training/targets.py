@@ -71,12 +71,12 @@ def pillar_kinds(frame: Frame, pillars: Pillars, instance: Int32) -> Int32:
     """Return what stands in each pillar; see `PillarTargets`.
 
     A pillar of an object has the object's class. Any other pillar has the kind of most of its
-    points, where unknown counts as a kind; it is ground only if all of its points are.
+    points that are not ground, where unknown counts as a kind; without such points it is ground.
 
     Args:
         frame: N labelled points.
         pillars: The voxelized points of this frame.
-        instance: (P,) int32 object of each pillar, 1..K; other values are not on objects.
+        instance: (P,) int32 object of each pillar, 1..K; those with other values are on no object.
     """
     if frame.background is None:
         return np.full(len(instance), -1, np.int32)

@@ -75,9 +75,9 @@ class Trainer:
 
         Raises:
             TrainingError: The processes cannot share a batch evenly; the memory is too small; the
-                folder already holds a run; the run to resume is missing, or was made with a
-                different configuration or different objects to paste; or the initial weights
-                belong to a different network.
+                folder already holds a run; the run to resume is missing or damaged, or was made
+                with a different configuration, objects to paste or training frames; or the initial
+                weights belong to a different network.
             CheckpointError: The initial weights cannot be read.
         """
         train = config.train
@@ -275,17 +275,17 @@ class Trainer:
 
 
 def _check_start(path: Path, trained: Config, config: Config) -> None:
-    """Raise TrainingError if weights do not fit; report input to which they must get used."""
+    """Raise TrainingError if weights do not fit; report how the input differs from theirs."""
     own = config.model
     if not _fits(trained.model, own):
-        raise TrainingError(f"{path}: belongs to a different network; use its model")
+        raise TrainingError(f"{path}: belongs to a different network; use its model settings")
     for name, was, now in (
         ("grid.cell_m", trained.grid.cell_m, config.grid.cell_m),
         ("model.relative_intensity", trained.model.relative_intensity, own.relative_intensity),
     ):
         if was != now:
             warnings.warn(
-                f"{path}: trained with {name} {was}, not {now}; it has to get used to that",
+                f"{path}: trained with {name} {was}, not {now}; the network must get used to that",
                 stacklevel=4,
             )
 

@@ -133,11 +133,12 @@ class TrainingSet:
         Args:
             sources: Weight and frames of each data set; the weight is how often it is drawn.
             config: Classes, grid, augmentation and seed.
-            databases: Objects to paste, for each sample from one database drawn evenly; if empty,
-                the objects of the frames themselves.
+            databases: Objects to paste; those of a sample come from one database, and all are
+                equally likely. If empty, the objects of the frames themselves are pasted.
 
         Raises:
-            ValueError: There are no frames.
+            ValueError: There are no frames, or there are databases although the network takes
+                relative intensities.
         """
         sources = [(weight, refs) for weight, refs in sources if refs and weight > 0]
         if not sources:

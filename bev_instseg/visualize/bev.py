@@ -90,10 +90,10 @@ def bev_png(
 
 
 def square_around(pillars: Pillars) -> tuple[float, tuple[float, float]]:
-    """Return half the side and the middle of a square that shows all pillars, to be drawn.
+    """Return half the side and the middle of a square to draw that shows all pillars.
 
     Args:
-        pillars: The pillars, of a map say.
+        pillars: The pillars, for example those of a map.
 
     Returns:
         ``range_m``, at least `RANGE_M`, and ``middle_m`` for `draw_bev`.
@@ -116,9 +116,9 @@ def draw_comparison(
 ) -> None:
     """Draw predicted instances next to the ground truth, as a PNG of 3200 x 1600 pixels.
 
-    The left half is the picture of `draw_bev`. In the right half, an object that shares an IoU
-    above 0.5 with an instance has its colour; void points are pale yellow, unlabelled points are
-    left out. Errors are ringed; a dashed ring marks the same place in the other half.
+    The left half is the picture of `draw_bev`. In the right half, an object whose IoU with an
+    instance is above 0.5 has the colour of that instance; void points are pale yellow, unlabelled
+    points are left out. Errors are ringed; a dashed ring marks the same place in the other half.
 
     Args:
         frame: The points and their ground truth.

@@ -52,7 +52,7 @@ class Rings:
     box_indices: Sequence[int] = ()
 
     def on_other_map(self) -> "Rings":
-        """Return dashed rings for a map without the boxes, wider to be seen around other rings."""
+        """Return dashed rings for a map without the boxes, wider to show around other ones."""
         circles_m = np.add(self.circles_m, (0, 0, 0.5))
         return replace(self, circles_m=circles_m, style="--", box_indices=())
 
@@ -150,7 +150,7 @@ def fill_map(axes: "Axes", content: MapContent) -> None:
 def draw_boxes(
     axes: "Axes", instances: Instances, width_pt: float, fills: Float | str = "none"
 ) -> None:
-    """Outline the boxes of instances in the colours of their classes; of lines, draw the courses.
+    """Outline the boxes of instances in the colours of their classes; draw lines as their courses.
 
     Args:
         axes: A map, x up and y to the left.

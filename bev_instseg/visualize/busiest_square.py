@@ -13,10 +13,11 @@ CLEARANCE_M = 1.0  # from a box inside the square to the edge of the square
 def busiest_centre_m(instances: Instances, grid: BEVGrid) -> Float:
     """Find the square of side `SQUARE_M` with the most to show.
 
-    It is the square with the most classes; on a tie, the most instances, counting boxes inside it
-    by at least `CLEARANCE_M`; then the fewest other boxes that reach into it; then the counted
-    boxes nearest to the sensor and to the centre of the square. Its centre is a whole number of
-    metres from the centre of the grid. It stays inside the grid unless the grid is smaller.
+    It is the square with the most classes; on a tie, the one with the most instances. Only boxes
+    that are at least `CLEARANCE_M` inside it count. Further ties go to the square with the fewest
+    other boxes that reach into it, then to the one whose counted boxes are nearest to the sensor
+    and to its own centre. Its centre is a whole number of metres from the centre of the grid. It
+    stays inside the grid unless the grid is smaller.
 
     Args:
         instances: The objects of a sweep.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from bev_instseg.colours import NUM_COLOURS, UNKNOWN_RGB, instance_colours
 from bev_instseg.visualize.played import PlayedSweep
 
-MAX_SWEEPS, MAX_BYTES = 500, 24_000_000  # the points'; objects and paths take a few more
-POINT_BYTES = 8  # of a page, in base64
-MAX_POINTS = 20_000  # of a sweep
+MAX_SWEEPS, MAX_BYTES = 500, 24_000_000  # MAX_BYTES of points; objects and paths take a few more
+POINT_BYTES = 8  # that a point takes in the page, in base64
+MAX_POINTS = 20_000  # per sweep
 CELL_M = 0.2
 UNIT_M = 0.05  # of the coordinates, also in play.html
 
@@ -97,7 +97,7 @@ def _frame(name: str, sweep: PlayedSweep) -> dict[str, Any]:
 
 
 def _numbers_of_colours(ids: NDArray[np.int64], is_unknown: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the places of the objects' colours in the page's list; that of the unknown is last."""
+    """Return the index of each colour in the page's list; that of unknown objects is the last."""
     return np.where(is_unknown, NUM_COLOURS, (ids - 1) % NUM_COLOURS)
 
 

@@ -15,7 +15,7 @@ class PlayedSweep:
 
     Attributes:
         xyz_m: (N, 3) float32 points in the sensor frame; NaN where missing.
-        ids: (N,) int64 id of the object that each point belongs to, 0 for none; 32 bits.
+        ids: (N,) int64 id of the object that each point belongs to, 0 for none; below 2^32.
         tracked: The objects that are shown; their labels are not used.
     """
 
@@ -28,7 +28,7 @@ class PlayedSweep:
 
         Args:
             cell_m: Side of a cell.
-            most: Largest number of points that are left; objects may have half of them.
+            most: Maximum number of points that are left; at most half of them belong to objects.
         """
         near = np.flatnonzero(np.isfinite(self.xyz_m).all(axis=1))
         x, y = np.floor(self.xyz_m[near, :2] / cell_m).astype(np.int64).T & 0xFFFF

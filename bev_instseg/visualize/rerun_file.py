@@ -24,7 +24,7 @@ def write_rrd(
     """Write a sequence for the Rerun viewer, on the clock of its sweeps.
 
     ``world/points`` are coloured by object, ``world/boxes`` have id, class and speed, and
-    ``world/trails`` lead through the last `TRAIL_SWEEPS` places of each object since it came into
+    ``world/trails`` connect the last `TRAIL_SWEEPS` positions of each object since it came into
     view.
 
     Args:

@@ -40,9 +40,8 @@ def view_sweeps(
 ) -> bool:
     """Show sweeps in an Open3D window until it is closed.
 
-    Prints the keys at the start and the object counts of each sweep when it is loaded, which is
-    when it is shown. A sweep that cannot be loaded is reported on stderr and leaves the window
-    empty.
+    Prints the keys at the start, and the object counts of each sweep when it is shown. A sweep that
+    cannot be loaded is reported on stderr and leaves the window empty.
 
     Args:
         names: Names of the sweeps, at least one.

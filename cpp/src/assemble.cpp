@@ -9,7 +9,7 @@
 namespace bev_instseg {
 namespace {
 
-constexpr double kSeedClip = 1e-4;  // from 0 and 1, where the logit is infinite
+constexpr double kSeedClip = 1e-4;  // least distance from 0 and 1, where the logit is infinite
 
 /// Fill in the cluster of each point, 0 for none; return the number of points of each cluster.
 std::vector<int> assign_points(const Pillars& pillars, const Clusters& clusters,
@@ -79,7 +79,7 @@ std::vector<std::size_t> select(const Clusters& clusters, const std::vector<int>
 }
 
 /// Fill in the courses of instances whose class is learned in pieces, and fit their boxes again,
-/// along the principal axis: an L-shape fits cars.
+/// along the principal axis: fitting an L-shape suits cars, not lines.
 void add_courses(Result& result, const Point* points, const Config& config) {
   std::vector<std::vector<Point>> members(result.instances.size() + 1);
   for (std::size_t i = 0; i < result.labels.size(); ++i) {

@@ -32,7 +32,7 @@ const Axes& all_axes() {
   return axes;
 }
 
-/// From where to where points extend along an axis.
+/// The interval that points cover along an axis.
 struct Span {
   double low = kInfinity, high = -kInfinity;
 
@@ -97,7 +97,7 @@ struct Extent {
 
   Box box() const {
     const auto best = std::min_element(edge_distance.begin(), edge_distance.end());
-    const int along = static_cast<int>(best - edge_distance.begin());  // the smaller of equals
+    const int along = static_cast<int>(best - edge_distance.begin());  // the first if equal
     const int across = along + kHeadings;
     return make_box(along, {low[along], high[along]}, {low[across], high[across]}, z);
   }

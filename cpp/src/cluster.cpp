@@ -160,7 +160,8 @@ void claim(const Embeddings& embeddings, const Candidates& candidates, double mi
   }
 }
 
-/// Fill in each instance's class, with the largest sum of seeds (ties: the lower), and score.
+/// Fill in the class of each instance, the one with the largest sum of seeds (ties: the lower), and
+/// its score, the mean seed of that class.
 void classify(const Embeddings& embeddings, const std::vector<std::size_t>& active,
               Clusters& clusters) {
   const std::size_t num_classes = embeddings.num_classes, num = clusters.openers.size();

@@ -37,7 +37,7 @@ struct Config {
   float score_threshold;
   std::vector<std::array<double, 3>> calibration;  // (a, b, c) of each class, or empty
 
-  /// Whether the objects of a class are learned in pieces.
+  /// Whether the objects of any class are learned in pieces.
   bool has_pieces() const {
     return std::any_of(classes.begin(), classes.end(),
                        [](const ClassConfig& each) { return each.in_pieces; });

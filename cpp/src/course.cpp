@@ -74,7 +74,7 @@ Tree smallest_tree(const std::vector<Position>& vertices) {
   return tree;
 }
 
-/// The distance of each vertex from one of them, along the tree, and the one before it.
+/// The distance of each vertex from the start along the tree, and the vertex before it on the way.
 struct Ways {
   std::vector<double> distance_m;
   std::vector<std::size_t> before;

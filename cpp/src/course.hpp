@@ -7,7 +7,7 @@
 
 namespace bev_instseg {
 
-/// Return the longest way through the points of an instance, from end to end.
+/// Return the longest path through the points of an instance, from end to end.
 ///
 /// @param points Its points; at least one.
 std::vector<Vertex> course(const std::vector<Point>& points);

@@ -4,7 +4,7 @@
 
 namespace bev_instseg {
 
-/// The network's prediction for P pillars; the memory is the network's until its next run.
+/// The network's prediction for P pillars, in the network's memory and valid until its next run.
 struct Embeddings {
   std::size_t num_pillars, num_classes;
   const float* centre_m;   // (P, 2) where each pillar points to, metres

@@ -22,7 +22,7 @@ struct Tiles {
   double operator()(int i, int j) const { return values[static_cast<std::size_t>(i) * ty + j]; }
 };
 
-/// Return number k of the sorted values, reordering them.
+/// Return the value at index k in sorted order; the values are reordered.
 template <typename Iterator>
 double kth_smallest(Iterator first, Iterator last, std::size_t k) {
   std::nth_element(first, first + k, last);

@@ -10,9 +10,9 @@ namespace bev_instseg {
 namespace {
 
 constexpr double kMaxGapM = 15;         // from one piece to the next
-constexpr double kMaxAsideM = 0.8;      // of the next piece's near end from the line through this,
-constexpr double kAsidePerM = 0.05;     // and so much more for each metre of the gap
-constexpr double kMaxBesideM = 0.35;    // of a piece beside this one
+constexpr double kMaxAsideM = 0.8;      // from the line through a piece to the next one's near end,
+constexpr double kAsidePerM = 0.05;     // and this much more for each metre of the gap
+constexpr double kMaxBesideM = 0.35;    // the same for a piece beside this one
 constexpr double kMinCosine = 0.9800665778412416;  // cos 0.2, of the angle between two pieces
 
 struct Vector {
@@ -74,7 +74,7 @@ void measure(std::vector<Piece>& pieces, const Clusters& clusters,
 
 struct Gap {
   double ahead_m;  // how far the other piece begins ahead of this one
-  double aside_m;  // of its near end from the line through this one
+  double aside_m;  // distance of its near end from the line through this one
 
   Gap(const Piece& piece, const Piece& other) {
     const Vector apart{other.middle.x - piece.middle.x, other.middle.y - piece.middle.y};

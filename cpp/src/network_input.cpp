@@ -3,8 +3,8 @@
 namespace bev_instseg {
 namespace {
 
-// Rows are padded to multiples of this, as in Python: with other shapes OpenVINO may round in
-// another way. It also compiles code for each number of rows that it meets.
+// Rows are padded to multiples of this, as in Python: with other shapes OpenVINO may round
+// differently. It also compiles code for each number of rows that it meets.
 constexpr std::size_t kStepRows = 512;
 
 std::size_t padded(std::size_t count) { return (count + kStepRows - 1) / kStepRows * kStepRows; }

@@ -13,7 +13,7 @@ constexpr float kMinHeightM = 0.3f;  // lower points are ground, grass and kerbs
 constexpr float kClearanceM = 2.5f;  // a pillar without standing points below hangs over free space
 constexpr int kMinPoints = 10;       // smaller groups are dropped
 constexpr double kReachM = 0.2;      // cells this near to each other are connected;
-constexpr double kReachPerM = 0.005;  // so much farther per metre of distance from the sensor
+constexpr double kReachPerM = 0.005;  // this much more per metre of distance from the sensor
 
 bool stands(const Result& result, const Pillars& pillars, std::size_t point) {
   return result.labels[point] == 0 &&

@@ -82,7 +82,7 @@ class BagFolder:
             yield from part.messages(topics)
 
     def _listed(self) -> tuple[list[str], str]:
-        """Return the names of the files, and what is compressed: nothing, ``message``, ``file``."""
+        """Return the names of the files, and what is compressed: ``message``, ``file`` or empty."""
         path = self.path / METADATA
         if not path.exists():
             self._missing.append(f"no {METADATA}: the recorder was killed")
@@ -97,8 +97,8 @@ class BagFolder:
             packing = str(about.get("compression_mode") or "").lower()
         except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise ScanError(
-                f"{path}: cannot be used ({explain(error)}); without it, the files are read as "
-                "they are"
+                f"{path}: cannot be used ({explain(error)}); remove it to read the files as they "
+                "are"
             ) from None
         if not names:
             raise ScanError(f"{path}: lists no files; remove it to read the files as they are")

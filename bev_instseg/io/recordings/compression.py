@@ -5,7 +5,7 @@ import bz2
 import lz4.frame
 import zstandard
 
-MAX_CHUNK_BYTES = 1 << 30  # writers make chunks of a message or a few megabytes
+MAX_CHUNK_BYTES = 1 << 30  # writers make chunks of one message or of a few megabytes
 
 
 def unpack(data: bytes, compression: str, num_bytes: int) -> bytes:

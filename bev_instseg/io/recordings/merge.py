@@ -1,4 +1,4 @@
-"""Put the sweeps of several sensors together: messages by their stamps, then points in a frame."""
+"""Merge the sweeps of several sensors: group messages by stamp, then join points in one frame."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,7 +40,8 @@ class Merger:
         """Yield each message of the first topic with the nearest of the others.
 
         The nearest message in time is used if it is at most half a period of the first topic away.
-        Each message is used once. At most `MAX_WAITING` messages of a topic are held.
+        Each message is used once. At most `MAX_WAITING` messages of the first topic are held, and
+        twice as many of each other topic.
 
         Args:
             messages: The messages of all topics, in the order of the recording.

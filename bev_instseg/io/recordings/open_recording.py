@@ -22,7 +22,7 @@ KINDS: Mapping[str, Callable[[Path], Source]] = {
 MAX_LISTED = 20  # topics in a message
 LABELS = {"instance", "class", "score"}  # fields of points that bev-instseg has labelled
 # Messages of sensors that are not point clouds, by the second part of their types, and a remedy.
-PACKETS = "play it through the sensor's driver and record the PointCloud2 of that"
+PACKETS = "play it through the sensor's driver and record the PointCloud2 that the driver publishes"
 OTHER_SCANS = {
     **dict.fromkeys(("VelodyneScan", "PacketMsg", "PandarScan", "RslidarPacket"), PACKETS),
     "CustomMsg": "set the Livox driver to PointCloud2 (xfer_format 0), or convert the messages",

@@ -82,7 +82,7 @@ def _above_ground(points: Float32) -> Float32:
 
 
 def _share_staying(sweeps: Sequence[Float32]) -> float:
-    """Return the share of the cells farther away that are filled in all sweeps but one."""
+    """Return the share of the cells farther away that are filled in all sweeps, or all but one."""
     times: Counter[bytes] = Counter()
     for points in sweeps:
         range_m = np.hypot(points[:, 0], points[:, 1])

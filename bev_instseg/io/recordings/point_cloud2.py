@@ -62,7 +62,7 @@ def parse_cloud(message: Message) -> StampedSweep:
         message: A ``sensor_msgs/PointCloud2``.
 
     Raises:
-        ScanError: The message is damaged, or its fields make no points; the message names topic
+        ScanError: The message is damaged, or its fields do not make points; the error names topic
             and stamp.
     """
     if message.type != POINT_CLOUD:
@@ -120,7 +120,7 @@ def records_of(cloud: Any) -> np.ndarray:
     width, height, step = cloud.width, cloud.height, cloud.point_step
     num_points = width * height
     if not num_points:
-        with suppress(ValueError):  # drivers leave out more than the points
+        with suppress(ValueError):  # drivers may leave out the fields, too
             return np.zeros(0, _dtype(cloud))
         return np.zeros(0, [])
     dtype = _dtype(cloud)
@@ -169,11 +169,11 @@ def _as_float32(columns: NDArray[np.floating]) -> NDArray[np.float32]:
     if columns.dtype != np.float32 and len(columns):
         sizes = np.abs(columns[:, :3]).max(axis=1)
         known = sizes[np.isfinite(sizes) & (sizes > 0)]
-        usual = np.median(known) if len(known) else 0.0  # single ones may stand for missing returns
+        usual = np.median(known) if len(known) else 0.0  # a few may stand for missing returns
         if usual < 1e12 and np.spacing(np.float32(usual)) > MAX_STEP_M:
             raise ValueError(
-                "coordinates too far from the origin for float32; --frame of the sensor, or "
-                "subtract an offset"
+                "coordinates too far from the origin for float32; pass the sensor's frame as "
+                "--frame, or subtract an offset"
             )
     if columns.dtype == np.float32 and columns.shape[1] == 4:
         return columns

@@ -60,7 +60,7 @@ class MovingLink:
         """Return the transform at a time; slightly beyond the ends it is extrapolated.
 
         Raises:
-            ScanError: No samples are near enough.
+            ScanError: No samples are near enough, or they jump at this time.
         """
         stamps = self.stamps_ns
         after = int(np.clip(np.searchsorted(stamps, stamp_ns), 1, len(stamps) - 1))
@@ -133,7 +133,7 @@ class Samples:
         """Return the link; raises ScanError if it cannot be used."""
         stamps, order = np.unique(np.array(self._stamps, np.int64), return_index=True)
         values = np.array(self._values).reshape(-1, 7)[order]
-        valid = np.isfinite(values).all(axis=1) & values[:, 3:].any(axis=1)  # 0 until it is known
+        valid = np.isfinite(values).all(axis=1) & values[:, 3:].any(axis=1)  # 0 if not yet known
         stamps, values = stamps[valid], values[valid]
         if len(stamps) < 2:
             raise ScanError(f"{name} has fewer than two valid poses; {OTHERWISE}")

@@ -34,8 +34,8 @@ class Selection:
         topics: Names of the topics; if empty, the only one with points. Several are merged.
         frame: Coordinate frame that the points are transformed to; if empty, they stay in their
             own.
-        extrinsics: File with the poses of the sensors in that frame; if None, the recording has
-            them.
+        extrinsics: File with the poses of the sensors in that frame; if None, they are taken from
+            the recording.
     """
 
     topics: tuple[str, ...] = ()
@@ -101,7 +101,7 @@ class Recording:
             raise ScanError(f"{self.path}: a capture has no transforms; give --extrinsics FILE")
         if selection.extrinsics is not None:
             self._transforms = read_extrinsics(selection.extrinsics)
-        next(iter(self), None)  # raises an error here if it is no capture
+        next(iter(self), None)  # raises an error here if it is not a capture
         if self._capture_loss:
             raise ScanError(self._capture_loss)
 
@@ -241,8 +241,8 @@ def read_recording(
         path: A ``.bag``, ``.mcap``, ``.db3`` or ``.pcap`` file, or the folder of a ROS 2 bag.
         topics: Topics to read; if empty, the only one with points. Several are merged by their
             stamps, which needs a ``frame``.
-        frame: Coordinate frame to which the points are transformed, with the recording's
-            ``/tf_static`` or with ``extrinsics``; if empty, they stay in the sensor's frame.
+        frame: Coordinate frame to which the points are transformed, with the recording's fixed
+            transforms or with ``extrinsics``; if empty, they stay in the sensor's frame.
         extrinsics: YAML file with the poses of the sensors; see docs/recordings.md.
 
     Yields:

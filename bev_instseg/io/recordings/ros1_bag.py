@@ -95,7 +95,7 @@ class Ros1Bag:
     def _all_messages(
         self, topics: Collection[str] | None = None
     ) -> Iterator[tuple[int, int, bytes]]:
-        """Yield connection, time and data of the messages; with an index, leave chunks out."""
+        """Yield connection, time and data of the messages; with an index, skip other chunks."""
         chunks = self._chunks()
         if chunks is None:
             self.losses[:] = ["the bag has no index: it was cut short, or the recorder was killed"]

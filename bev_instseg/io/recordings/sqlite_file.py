@@ -89,7 +89,7 @@ class SqliteFile:
         wanted = [number for number, (name, _) in self._topics.items() if name in topics]
         marks = ",".join("?" * len(wanted))
         query = f"SELECT topic_id, timestamp, data FROM messages WHERE topic_id IN ({marks})"
-        held = None  # SQLite reads the rest of a page that was cut as zeros: the last is not whole
+        held = None  # SQLite fills a page that was cut with zeros: the last message is not whole
         try:
             for number, log_ns, data in self._database.execute(f"{query} ORDER BY id", wanted):
                 name, kind = self._topics[number]

@@ -17,7 +17,7 @@ from bev_instseg.strict_yaml import read_yaml
 STATIC_TOPIC, MOVING_TOPIC = "/tf_static", "/tf"
 MAX_LISTED = 20  # frames in a message
 MAX_CHANGE = 1e-3  # metres, or of a rotation's entries; more is a joint that moves
-MAX_MESSAGES = 200_000  # that are read on the topic of moving transforms
+MAX_MESSAGES = 200_000  # that are read on each topic of transforms
 MAX_MOUNT_M = 50.0  # no sensor is mounted farther from its vehicle's frame
 REMEDY = "or give the transforms in a file: --extrinsics FILE"
 
@@ -144,7 +144,7 @@ class FrameTree:
     def chain(
         self, source: str, target: str, only_fixed: bool = False
     ) -> list[tuple[str, str]] | None:
-        """Return the shortest chain of pairs of frames from one frame to another; None if none."""
+        """Return the shortest chain of pairs of frames from one frame to another, or None."""
         found: dict[str, list[tuple[str, str]]] = {source: []}
         queue = [source]
         for frame in queue:  # grows while it is walked through
@@ -189,7 +189,8 @@ def recorded_frames(recording: Source) -> FrameTree:
     These are the transforms on ``/tf_static``, and those on ``/tf`` that never change.
 
     Args:
-        recording: The recording; it is read up to the last message of these topics.
+        recording: The recording; it is read up to the last message of these topics, but at most
+            `MAX_MESSAGES` of each.
     """
     tree = FrameTree()
     offered = {topic.name for topic in recording.topics() if topic.type in TRANSFORMS}
@@ -221,7 +222,7 @@ def add_transforms(tree: FrameTree, message: Message) -> None:
 
 
 def add_transform(tree: FrameTree, parent: str, child: str, stamped: Any) -> None:
-    """Add a ``TransformStamped``; drivers leave those of unused sensors all 0."""
+    """Add a ``TransformStamped`` if it is valid: drivers leave those of unused sensors all 0."""
     shift, turn = stamped.transform.translation, stamped.transform.rotation
     try:
         found = from_quaternion((shift.x, shift.y, shift.z), (turn.x, turn.y, turn.z, turn.w))

@@ -26,7 +26,7 @@ struct Vertex {
 };
 
 constexpr int kGroundLabel = 40;   ///< Class of the ground in .label files, SemanticKITTI's road.
-constexpr int kUnknownLabel = 99;  ///< Class of unknown objects there, its other-object.
+constexpr int kUnknownLabel = 99;  ///< Class of unknown objects, SemanticKITTI's other-object.
 constexpr const char* kUnknownName = "unknown";
 
 /// What a segmenter finds besides the objects of the model's classes.
