@@ -159,10 +159,22 @@ def test_labels_that_do_not_fit_the_order_of_the_points_are_named(
     source = count_source("s", refs, tiny_config, enough)
     warnings = list(label_warnings([source], tiny_config))
     assert len(warnings) == 3
-    assert "'10': 3 of 3 objects extend over more than 30 m; check that the labels" in warnings[0]
+    assert "'10': 3 of 3 objects are longer than 30 m or lower than 0.35 m; check" in warnings[0]
     classes = tuple(dataclasses.replace(one, piece_m=8) for one in tiny_config.classes)
     lines = dataclasses.replace(tiny_config, classes=classes)  # may be as long as they like
     assert not list(label_warnings([count_source("s", refs, lines, enough)], lines))
+
+
+def test_objects_that_lie_flat_on_the_ground_are_named(
+    semantickitti_root: Path, tiny_config: Config
+) -> None:
+    for path in semantickitti_root.rglob("*.bin"):
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+        points[:, 2] *= 0.1  # as if the labels were those of the ground nearby
+        points.tofile(path)
+    refs = list_frames(semantickitti_root, "semantickitti", ["00"])
+    warnings = list(label_warnings([count_source("s", refs, tiny_config, enough)], tiny_config))
+    assert any("lower than 0.35 m; check that the labels are in the order" in w for w in warnings)
 
 
 def test_numbers_of_objects_in_place_of_classes_are_one_warning(

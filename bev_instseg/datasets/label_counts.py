@@ -5,7 +5,11 @@ from dataclasses import dataclass, field, fields
 from bev_instseg.structures import Frame
 
 VOID, BACKGROUND = "void", "background"
-MAX_OBJECT_M = 30.0  # extent along x or y of an object that is not learned in pieces
+# An object whose class is not learned in pieces is implausible if it extends over more than
+# MAX_OBJECT_M along x or y, or if it has MIN_SHAPE_POINTS and is lower than MIN_OBJECT_HEIGHT_M.
+MAX_OBJECT_M = 30.0
+MIN_OBJECT_HEIGHT_M = 0.35
+MIN_SHAPE_POINTS = 30
 
 
 @dataclass
@@ -17,7 +21,8 @@ class KindCount:
         objects: Number of objects: boxes, or distinct instance ids in a frame.
         usable: Objects with enough points to learn from or to be judged.
         empty: Boxes without a labelled point.
-        large: Objects too large to be a single one, in SemanticKITTI layout; see `MAX_OBJECT_M`.
+        implausible: Usable objects that are too large or too flat, in SemanticKITTI layout; see
+            `MAX_OBJECT_M`.
         points: Labelled points, 0 for KITTI boxes of no class.
         points_without_id: Those of the points without an instance id, in SemanticKITTI layout.
     """
@@ -26,7 +31,7 @@ class KindCount:
     objects: int = 0
     usable: int = 0
     empty: int = 0
-    large: int = 0
+    implausible: int = 0
     points: int = 0
     points_without_id: int = 0
 

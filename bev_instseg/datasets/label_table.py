@@ -15,6 +15,7 @@ from bev_instseg.datasets.frames import FrameRef
 from bev_instseg.datasets.label_counts import (
     BACKGROUND,
     MAX_OBJECT_M,
+    MIN_OBJECT_HEIGHT_M,
     VOID,
     KindCount,
     LabelCounts,
@@ -25,6 +26,7 @@ from bev_instseg.tables import markdown_table
 
 MOST_KINDS = 6  # named in a cell of the table
 MANY = 0.5  # share of empty boxes or of points without instance id that is worth a warning
+IMPLAUSIBLE = 0.1  # share of implausible objects that is worth a warning
 
 Usable = Callable[[Frame], NDArray[np.bool_]]  # (K,) which objects count as usable
 
@@ -203,11 +205,11 @@ def _problems_of_kind(layout: Layout, kind: str, count: KindCount, config: Confi
                 f"{count.points_without_id:,} of {count.points:,} points have no instance id and "
                 "are void; put the number of the object into the high 16 bits of each label"
             )
-        if count.large > MANY * count.objects:
+        if count.implausible > IMPLAUSIBLE * count.usable:
             yield (
-                f"{count.large} of {count.objects} objects extend over more than {MAX_OBJECT_M:g} "
-                "m; check that the labels are in the order of the points and that each object has "
-                "its own number"
+                f"{count.implausible} of {count.usable} objects are longer than {MAX_OBJECT_M:g} m "
+                f"or lower than {MIN_OBJECT_HEIGHT_M:g} m; check that the labels are in the order "
+                "of the points and that each object has its own number"
             )
         if count.empty > MANY * count.objects:
             yield (

@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 
 from bev_instseg.config import ClassConfig, DataConfig
 from bev_instseg.datasets.background import background_kinds
-from bev_instseg.datasets.label_counts import BACKGROUND, MAX_OBJECT_M, VOID, LabelCounts
+from bev_instseg.datasets.label_counts import (
+    BACKGROUND,
+    MAX_OBJECT_M,
+    MIN_OBJECT_HEIGHT_M,
+    MIN_SHAPE_POINTS,
+    VOID,
+    LabelCounts,
+)
 from bev_instseg.datasets.labelled_sweep import read_points
 from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import write_atomic
@@ -136,20 +143,22 @@ def count_labels(
     for word in word_of[usable].tolist():
         counts.kinds[str(word & 0xFFFF)].usable += 1
     whole = np.array([c.piece_m == 0 for c in classes])[frame.classes]
-    for word in word_of[whole & (_extents_m(frame) > MAX_OBJECT_M)].tolist():
-        counts.kinds[str(word & 0xFFFF)].large += 1
+    for word in word_of[usable & whole & _is_implausible(frame)].tolist():
+        counts.kinds[str(word & 0xFFFF)].implausible += 1
     return counts
 
 
-def _extents_m(frame: Frame) -> NDArray[np.float64]:
-    """Return the (K,) larger of the extents of each object along x and y, metres."""
+def _is_implausible(frame: Frame) -> NDArray[np.bool_]:
+    """Return (K,) whether an object is larger or flatter than any real one, as if mislabelled."""
     own = frame.instance > 0
-    index, xy = frame.instance[own] - 1, frame.points[own, :2].astype(np.float64)
-    low, high = np.full((2, len(frame.classes), 2), np.nan)
-    np.fmin.at(low, index, xy)
-    np.fmax.at(high, index, xy)
-    extents: NDArray[np.float64] = (high - low).max(axis=1, initial=0)
-    return extents
+    index, xyz = frame.instance[own] - 1, frame.points[own, :3].astype(np.float64)
+    low, high = np.full((2, len(frame.classes), 3), np.nan)
+    np.fmin.at(low, index, xyz)
+    np.fmax.at(high, index, xyz)
+    length_m, width_m, height_m = (high - low).T
+    flat = (height_m < MIN_OBJECT_HEIGHT_M) & (frame.points_per_object() >= MIN_SHAPE_POINTS)
+    implausible: NDArray[np.bool_] = (np.maximum(length_m, width_m) > MAX_OBJECT_M) | flat
+    return implausible
 
 
 def read_words(root: str | Path, frame: Frame) -> NDArray[np.uint32]:
