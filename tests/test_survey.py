@@ -387,6 +387,24 @@ def test_coordinates_too_coarse_for_any_object_are_refused(tmp_path: Path, step_
         read(tmp_path, points)
 
 
+@pytest.mark.parametrize("order", ["rae", "aer", "ear"])
+@pytest.mark.parametrize("unit", ["radians", "degrees"])
+@pytest.mark.parametrize("first", [0, -np.pi])
+def test_distances_and_angles_are_refused(
+    tmp_path: Path, order: str, unit: str, first: float
+) -> None:
+    points = street().astype(np.float64)
+    x, y, z = points[:, :3].T
+    azimuth = (np.arctan2(y, x) - first) % (2 * np.pi) + first
+    elevation = np.arctan2(z, np.hypot(x, y))
+    if unit == "degrees":
+        azimuth, elevation = np.degrees(azimuth), np.degrees(elevation)
+    polar = {"r": np.linalg.norm(points[:, :3], axis=1), "a": azimuth, "e": elevation}
+    points[:, :3] = np.stack([polar[name] for name in order], 1)
+    with pytest.raises(ScanError, match="a full circle, and . is never negative: these look like"):
+        read(tmp_path, points)
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_coarse_steps_along_one_axis_are_noticed(tmp_path: Path, axis: int) -> None:
     points = street().astype(np.float64)

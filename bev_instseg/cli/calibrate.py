@@ -103,7 +103,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
     print(thresholds_table(list(frames_of), trials, best))
     print(f"\n{reliability_table(before, after)}")
     num_frames = {name: len(frames) for name, frames in frames_of.items()}
-    write_calibration(arguments.out, best, num_frames, segmenter.tta)
+    write_calibration(arguments.out, best, num_frames, segmenter)
     if arguments.save:
         save_calibrated(weights_file(arguments.weights), arguments.save, best)
     return 0
@@ -247,14 +247,16 @@ def reliability_table(before: Predictions, after: Predictions) -> str:
     return f"{markdown_table(rows)}\nexpected calibration error: {errors} %"
 
 
-def write_calibration(path: Path, config: Config, num_frames: Mapping[str, int], tta: int) -> None:
+def write_calibration(
+    path: Path, config: Config, num_frames: Mapping[str, int], segmenter: "Segmenter"
+) -> None:
     """Write thresholds and calibration as a YAML file for ``--config``.
 
     Args:
         path: The file.
         config: Holds the thresholds and the calibration.
         num_frames: Frames used of each data set.
-        tta: How often the network ran on each frame; noted in a comment.
+        segmenter: The network of ``--weights``; a comment names the hash of its weights.
     """
     cluster = config.cluster
     tree = {
@@ -267,11 +269,13 @@ def write_calibration(path: Path, config: Config, num_frames: Mapping[str, int],
         "classes": [{"name": c.name, "min_points": c.min_points} for c in config.classes],
     }
     counts = ", ".join(f"{count} of {name}" for name, count in num_frames.items())
-    command = f"calibrate --tta {tta}" if tta > 1 else "calibrate"
-    text = f"# bev-instseg {command}, from frames: {counts}\n" + yaml.safe_dump(
-        tree, default_flow_style=None, sort_keys=False
+    command = f"calibrate --tta {segmenter.tta}" if segmenter.tta > 1 else "calibrate"
+    comments = (
+        f"# bev-instseg {command}, from frames: {counts}\n"
+        f"# Only for these weights: sha256 {segmenter.weights_sha256}\n"
     )
-    write_atomic(path, text.encode())
+    body = yaml.safe_dump(tree, default_flow_style=None, sort_keys=False)
+    write_atomic(path, (comments + body).encode())
 
 
 def save_calibrated(weights: Path, path: Path, calibrated: Config) -> None:

@@ -14,7 +14,7 @@ from bev_instseg.io.infer_frame import infer_ground_m, sample_points
 from bev_instseg.io.intensity import MISSING, is_of_scale_1
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
-from bev_instseg.io.units import check_resolution, check_units
+from bev_instseg.io.units import check_cartesian, check_resolution, check_units
 from bev_instseg.ops.kernel import kernel
 
 USUAL_HEIGHT_M = 1.7  # of a sensor on a car's roof
@@ -99,10 +99,11 @@ def interpret_points(
         The sweep, and what was assumed about it.
 
     Raises:
-        ScanError: Its coordinates are not in metres or too coarse, or no point is a return.
+        ScanError: Its coordinates are not x, y, z in metres, or too coarse.
     """
     values, notices = stored
     sample = sample_points(values)
+    check_cartesian(path, sample[:, :3])
     origin_m, place_notices = origin_of(sample, values, given)
     xyz = sample[:, :3] - origin_m
     if reading is None:

@@ -1,4 +1,4 @@
-"""Refuse or report coordinates that are not in metres."""
+"""Refuse or report coordinates that are not x, y, z in metres."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +24,9 @@ MIN_STEPS = 20  # an axis with fewer different values may be that of a scanner w
 NO_STEP_M = 1e-3  # coordinates that differ by less are the same, but for rounding
 UNUSUAL_HEIGHT_M = 4.0  # a sensor above this is on a mast, or its coordinates are in feet
 SMALLER_UNITS = {100: "centimetres", 1000: "millimetres"}
+FULL_CIRCLES = ((-180, 180), (0, 360), (-np.pi, np.pi), (0, 2 * np.pi))
+NUM_SECTORS = 12  # a sensor that turns sees something in each of these parts of the circle
+MIN_SECTOR_SHARE = 0.01  # of the points
 
 
 def check_units(
@@ -77,6 +80,36 @@ def check_units(
             "near the sensor: the file does not hold x, y, z in metres; convert it"
         )
     return ()
+
+
+def check_cartesian(path: str | Path, xyz: NDArray[np.float64]) -> None:
+    """Check that the coordinates of a sweep are not distances and angles.
+
+    Args:
+        path: The file, for the message.
+        xyz: (n, 3) some points in the file's coordinates.
+
+    Raises:
+        ScanError: One axis covers exactly a full circle, and another one is never negative.
+    """
+    if len(xyz) < MIN_SAMPLE:
+        return
+    low, high = xyz.min(axis=0), xyz.max(axis=0)
+    for angle in range(3):
+        is_distance = low >= 0
+        is_distance[angle] = False
+        for start, end in FULL_CIRCLES:
+            margin = 0.01 * (end - start)
+            gaps = (low[angle] - start, end - high[angle])
+            if not is_distance.any() or not all(-1e-3 <= gap <= margin for gap in gaps):
+                continue
+            sectors = np.histogram(xyz[:, angle], NUM_SECTORS, (start, end))[0]
+            if sectors.min() >= MIN_SECTOR_SHARE * len(xyz):
+                raise ScanError(
+                    f"{path}: {'xyz'[angle]} runs from {low[angle]:.4g} to {high[angle]:.4g}, a "
+                    f"full circle, and {'xyz'[int(is_distance.argmax())]} is never negative: "
+                    "these look like distances and angles; convert them to x, y, z in metres"
+                )
 
 
 def doubt_feet(heights_m: Sequence[float]) -> tuple[str, ...]:
