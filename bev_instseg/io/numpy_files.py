@@ -17,6 +17,7 @@ MAX_UNPACKED_BYTES = 1 << 28  # an archive may unpack to this much, or to more i
 MAX_COMPRESSION = 20
 MAX_COLUMNS = 32  # an array with more columns is probably transposed
 MAX_WIDTH = 20_000  # points in a row of an organised cloud; with more, each row is a whole sweep
+MIN_HEIGHT = 4  # rows of an organised cloud; with fewer, each row may be a whole sweep
 
 
 def read_npy(data: NDArray[np.uint8]) -> NDArray[np.floating]:
@@ -134,6 +135,11 @@ def _points(array: np.ndarray) -> NDArray[np.floating]:
         raise ValueError(
             f"shape {array.shape} looks like a stack of {len(array)} sweeps, as no sensor has "
             f"{array.shape[1]} directions; save each sweep in a file of its own"
+        )
+    if array.ndim == 3 and 1 < len(array) < MIN_HEIGHT:
+        raise ValueError(
+            f"shape {array.shape} may be {len(array)} sweeps or one; save each sweep in a file of "
+            "its own, as (N, 3 or more)"
         )
     num_rows, num_columns = array.shape[0], array.shape[-1]
     if num_columns > MAX_COLUMNS or (0 < num_rows < num_columns and num_columns > 5):

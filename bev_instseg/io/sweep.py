@@ -99,7 +99,7 @@ def interpret_points(
         The sweep, and what was assumed about it.
 
     Raises:
-        ScanError: Its coordinates are not x, y, z in metres, or too coarse.
+        ScanError: Its coordinates are not x, y, z in metres or too coarse, or no point is a return.
     """
     values, notices = stored
     sample = sample_points(values)
