@@ -136,15 +136,15 @@ def _points(array: np.ndarray) -> NDArray[np.floating]:
             f"shape {array.shape} looks like a stack of {len(array)} sweeps, as no sensor has "
             f"{array.shape[1]} directions; save each sweep in a file of its own"
         )
-    if array.ndim == 3 and 1 < len(array) < MIN_HEIGHT:
-        raise ValueError(
-            f"shape {array.shape} may be {len(array)} sweeps or one; save each sweep in a file of "
-            "its own, as (N, 3 or more)"
-        )
     num_rows, num_columns = array.shape[0], array.shape[-1]
     if num_columns > MAX_COLUMNS or (0 < num_rows < num_columns and num_columns > 5):
         raise ValueError(
             f"shape {array.shape}, not (N, 3 or more): transpose it; x, y, z must be its last axis"
+        )
+    if array.ndim == 3 and 1 < len(array) < MIN_HEIGHT:
+        raise ValueError(
+            f"shape {array.shape} may be {len(array)} sweeps or one; save each sweep in a file of "
+            "its own, as (N, 3 or more)"
         )
     return _floats(array.reshape(-1, num_columns))
 
