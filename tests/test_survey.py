@@ -401,7 +401,7 @@ def test_distances_and_angles_are_refused(
         azimuth, elevation = np.degrees(azimuth), np.degrees(elevation)
     polar = {"r": np.linalg.norm(points[:, :3], axis=1), "a": azimuth, "e": elevation}
     points[:, :3] = np.stack([polar[name] for name in order], 1)
-    with pytest.raises(ScanError, match="a full circle, and . is never negative: these look like"):
+    with pytest.raises(ScanError, match=r"a full circle, and \w is never negative: these look"):
         read(tmp_path, points)
 
 

@@ -281,6 +281,26 @@ def test_a_gap_in_numbered_names_is_a_gap_in_time(tmp_path: Path) -> None:
     assert "the names skip numbers, first after 000004.bin, so 0.1 s" in sequence.notices[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "is_odd"),
+    [
+        ("front_1.bin front_2.bin rear_1.bin rear_2.bin", True),
+        ("1.bin 2.bin 1.pcd 2.pcd", True),
+        ("scan_1.bin scan_10.bin scan_2.bin", False),
+        ("1.bin 2.bin first.bin", False),
+    ],
+)
+def test_sweeps_of_two_sensors_in_one_folder_are_noticed(
+    tmp_path: Path, names: str, is_odd: bool
+) -> None:
+    [sequence] = find_sequences([Item(tmp_path / name, name) for name in names.split()])
+    notices = [one for one in sequence.notices if "have names like" in one]
+    assert len(notices) == is_odd
+    if is_odd:
+        first, second = names.split()[::2]
+        assert f"names like {first} and {second}, but all are tracked as one" in notices[0]
+
+
 def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:
     to_camera = np.array([[0, -1, 0, 0.1], [0, 0, -1, 0.2], [1, 0, 0, -0.3], [0, 0, 0, 1.0]])
     sensor = [pose_of(1.5 * i, 0.2 * i, 0.1 * i) for i in range(3)]

@@ -93,6 +93,11 @@ def _sequence(
         )
     else:
         notices.append(f"{name}: no {TIMES}, so {PERIOD_S} s from sweep to sweep is assumed")
+    if (kinds := _kinds_of_names(items)) is not None:
+        notices.append(
+            f"{name}: the sweeps have names like {kinds[0]} and {kinds[1]}, but all are tracked as "
+            "one sequence; put the sweeps of each sensor into a folder of their own"
+        )
     found = None
     if poses:
         notices.append(f"{name}: poses from {printable(str(poses))}")
@@ -127,6 +132,15 @@ def _gap_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | No
     if not (steps == 1).any() or (steps == 1).all() or steps.min() < 1:
         return None
     return numbers, items[int(np.argmax(steps > 1))].path.name
+
+
+def _kinds_of_names(items: Sequence[Item]) -> tuple[str, str] | None:
+    """Return two names that differ in more than their numbers, if there are several of either."""
+    names: dict[str, list[str]] = {}
+    for item in items:
+        names.setdefault(re.sub(r"\d+", "#", item.path.name), []).append(item.path.name)
+    several = [printable(some[0]) for some in names.values() if len(some) > 1]
+    return (several[0], several[1]) if len(several) > 1 else None
 
 
 def _beside(folder: Path, name: str) -> Path | None:
