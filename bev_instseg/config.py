@@ -214,6 +214,10 @@ class AugmentConfig:
     distractors: Annotated[int, Field(ge=0, le=1000)] = 6
     """Maximum number of false positives pasted as background, from `bev-instseg cut-objects`."""
 
+    def __post_init__(self) -> None:
+        if self.intensity_none + self.intensity_map > 1:
+            raise ValueError("intensity_none and intensity_map add up to more than 1; lower one")
+
 
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:

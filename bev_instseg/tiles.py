@@ -43,7 +43,8 @@ ALIGNMENT_CELLS = 32
 # be. Without this limit, objects in the corners of tiles are lost.
 MAX_SHOWN_RANGE_M = 25.0
 RANGE = FEATURES.index("range_m")
-LEVEL_STEP_M = 5.0  # tiles are raised and lowered in such steps
+LEVEL_STEP_M = 5.0  # tiles are raised and lowered in such steps,
+ON_GRID = 0.99  # unless this share of their points is within the heights of the grid
 SHOW_PROGRESS_AFTER_S = 3.0
 
 Place = tuple[int, int]  # of a tile: steps along x and y from the grid's own tile
@@ -227,10 +228,15 @@ def _visible(
 
 
 def _level_m(z_m: Float32, grid: BEVGrid) -> np.float32:
-    """Return how far to lower points, in steps, to get their median near the middle of the grid."""
+    """Return how far to lower points, in steps: 0 if nearly all of them are on the grid already.
+
+    Otherwise their median gets near the middle of the grid.
+    """
     low_m, high_m = grid.z_range_m
+    if np.count_nonzero((z_m >= low_m) & (z_m < high_m)) >= ON_GRID * len(z_m):
+        return np.float32(0)
     step_m = min(LEVEL_STEP_M, (high_m - low_m) / 2)
-    above_m = np.median(z_m) - (low_m + high_m) / 2 if len(z_m) else 0.0
+    above_m = np.median(z_m) - (low_m + high_m) / 2
     return np.float32(np.round(above_m / step_m) * step_m)
 
 

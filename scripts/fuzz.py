@@ -77,7 +77,7 @@ def _fuzz(name: str, arguments: argparse.Namespace) -> str:
     failed = bool(found or run.returncode)
     seconds = time.monotonic() - start
     print(
-        f"| {name} | {max(map(int, counts), default=0):,} | {seconds:.0f} | {int(failed)} |",
+        f"| {name} | {max(counts, default=0):,} | {seconds:.0f} | {int(failed)} |",
         flush=True,
     )
     if not failed:

@@ -55,7 +55,7 @@ def main() -> int:
                 rate = count / (time.perf_counter() - start)
                 print(
                     f"{count:,} sweeps, {kind}: {rate:.1f} sweeps/s, at most "
-                    f"{usage.ru_maxrss / 1024:.0f} MB of memory",
+                    f"{usage.ru_maxrss / 1024:.0f} MiB of memory",
                     flush=True,
                 )
     return 0

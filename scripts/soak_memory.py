@@ -10,8 +10,8 @@ import numpy as np
 from bev_instseg import Cloud, Segmenter, read_sweep, write_result
 from bev_instseg.simulate import SensorConfig, simulate_sweep
 
-MAX_MEMORY_MB = 700  # of the process, resident
-MAX_GROWTH_MB = 50  # from a fifth of the sweeps to the end
+MAX_MEMORY_MIB = 700  # of the process, resident
+MAX_GROWTH_MIB = 50  # from a fifth of the sweeps to the end
 SAMPLES = 50  # times that memory and open files are looked at
 
 
@@ -29,19 +29,19 @@ def measure_memory(work: Path, count: int, sensor: SensorConfig) -> tuple[str, b
     sweeps = [simulate_sweep(seed, sensor)[0] for seed in range(8)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
-        memory_mb, files = pool.submit(_segment_many, work, count, sweeps).result().T
-    settled = len(memory_mb) // 5
-    growth_mb = memory_mb[settled:].max() - memory_mb[settled]
+        memory_mib, files = pool.submit(_segment_many, work, count, sweeps).result().T
+    settled = len(memory_mib) // 5
+    growth_mib = memory_mib[settled:].max() - memory_mib[settled]
     outcome = (
-        f"{count:,} sweeps: at most {memory_mb.max():.0f} MB, {growth_mb:.0f} MB more than after "
-        f"{count // 5:,}; {files[settled:].min()} to {files[settled:].max()} open files"
+        f"{count:,} sweeps: at most {memory_mib.max():.0f} MiB, {growth_mib:.0f} MiB more than "
+        f"after {count // 5:,}; {files[settled:].min()} to {files[settled:].max()} open files"
     )
-    flat = memory_mb.max() <= MAX_MEMORY_MB and growth_mb <= MAX_GROWTH_MB
+    flat = memory_mib.max() <= MAX_MEMORY_MIB and growth_mib <= MAX_GROWTH_MIB
     return outcome, bool(flat and np.ptp(files[settled:]) == 0)
 
 
 def _segment_many(work: Path, count: int, sweeps: list[np.ndarray]) -> np.ndarray:
-    """Return (n, 2) int64 resident megabytes and open files of this process, evenly spread."""
+    """Return (n, 2) int64 resident memory in MiB and open files of this process, evenly spread."""
     rng = np.random.default_rng(0)
     segmenter = Segmenter.from_pretrained(device="cpu")
     path, samples = work / "sweep.bin", []
@@ -52,7 +52,7 @@ def _segment_many(work: Path, count: int, sweeps: list[np.ndarray]) -> np.ndarra
         cloud = Cloud(sweep.xyz, sweep.points[:, 3])
         write_result(work / "out" / "sweep", cloud, instances, segmenter.config.classes)
         if number % max(count // SAMPLES, 1) == 0:
-            samples.append((_memory_mb(), len(os.listdir("/proc/self/fd"))))
+            samples.append((_memory_mib(), len(os.listdir("/proc/self/fd"))))
     return np.array(samples)
 
 
@@ -65,6 +65,6 @@ def _varied(points: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return part
 
 
-def _memory_mb() -> int:
+def _memory_mib() -> int:
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20

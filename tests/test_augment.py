@@ -14,6 +14,7 @@ from scenes import (
 )
 
 from bev_instseg.config import AugmentConfig, TrainConfig
+from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.voxelize import voxelize
 from bev_instseg.training.augment import (
     change_intensity,
@@ -167,6 +168,15 @@ def test_unlabelled_objects_and_objects_off_the_grid_attract_no_window():
 def test_without_points_the_window_is_the_middle():
     window = random_window(empty_frame(), GRID, TrainConfig(window_cells=64), 8, generator())
     np.testing.assert_allclose([window.x_range_m, window.y_range_m], [[-12.8, 12.8]] * 2, atol=1e-9)
+
+
+def test_a_window_larger_than_one_side_of_the_grid_has_all_of_that_side():
+    grid = BEVGrid((0, 51.2), (-6.4, 6.4), (-4, 2.4), 0.2)  # 256 x 64 cells
+    for frame in (empty_frame(), frame_of([[20, 6, 0, 0]], [0], [], np.zeros((0, 2)))):
+        window = random_window(frame, grid, TrainConfig(window_cells=128), 32, generator())
+        assert window.shape == (128, 64)
+        assert window.y_range_m == pytest.approx((-6.4, 6.4))
+        assert 0 <= window.x_range_m[0] < window.x_range_m[1] <= 51.2 + 1e-6
 
 
 @pytest.mark.parametrize("cells", [128, 500])

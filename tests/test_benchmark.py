@@ -175,7 +175,7 @@ def test_throughput_measures_rate_and_memory(segmenter):
     found = throughput.measure_throughput(segmenter, [DEMO], 4)
     assert found["sweeps_s"] > 0
     assert found["serial_sweeps_s"] > 0
-    assert 50 < found["early_mb"] <= found["peak_mb"] + 1
+    assert 50 < found["early_mib"] <= found["peak_mib"] + 1
 
 
 def test_command_measures_compares_and_plots(tmp_path, monkeypatch, capsys):
@@ -204,7 +204,7 @@ def test_command_measures_compares_and_plots(tmp_path, monkeypatch, capsys):
     assert floors["network_floor_ms"] == pytest.approx(1000 * floors["network_gflop"] / rates[1])
     assert floors["voxelize_mb"] > DEMO.stat().st_size / 1e6
     assert 1 < floors["network_gflop"] < 100
-    assert 50 < found["stages"]["peak_mb"] < 4000
+    assert 50 < found["stages"]["peak_mib"] < 4000
     assert plot.read_bytes()[:4] == b"\x89PNG"
 
     again = ["--only", "decoders", "--repeats", "1", "--against", str(result)]

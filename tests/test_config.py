@@ -242,6 +242,10 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
             "loss: {foreground_weight: [1, 1]}\naugment: {paste: [1, 1]}",
             "classes: two have the label 1; give each its own",
         ),
+        (
+            "augment: {intensity_none: 0.6, intensity_map: 0.5}",
+            "intensity_none and intensity_map add up to more than 1; lower one",
+        ),
         ("[" * 230 + "]" * 230, "recursion limit"),
         ("train:\n\tsteps: 3", "not valid YAML: "),
         ("train: !!python/object:os.system {}", "not valid YAML: "),

@@ -120,10 +120,10 @@ def test_odometry_calibrations_have_rectified_axes(tmp_path):
         (CALIBRATION.replace("1 0 0 0 1 0 0 0 1", "1 0 0 0 1 0 0 0"), "no matrix R0_rect"),
         (CALIBRATION.replace("Tr_velo_to_cam: 0", "Tr_velo_to_cam: zero"), "is not a number"),
         (CALIBRATION.replace("P2: 700", "P2: nan"), "no matrix P2"),
-        (CALIBRATION.replace("R0_rect: 1", "R0_rect: 0"), "are not a rotation"),
+        (CALIBRATION.replace("R0_rect: 1", "R0_rect: 0"), "is not a rotation"),
         # a volume of 1, but a stretched frame; a mirrored frame
-        (CALIBRATION.replace("R0_rect: 1 0 0 0 1", "R0_rect: 2 0 0 0 0.5"), "are not a rotation"),
-        (CALIBRATION.replace("R0_rect: 1", "R0_rect: -1"), "are not a rotation"),
+        (CALIBRATION.replace("R0_rect: 1 0 0 0 1", "R0_rect: 2 0 0 0 0.5"), "is not a rotation"),
+        (CALIBRATION.replace("R0_rect: 1", "R0_rect: -1"), "is not a rotation"),
         (CALIBRATION.replace("P2: 700", "P2: 1e300"), "no matrix P2 of 3 x 4 finite numbers below"),
         (re.sub("P2: .*", "P2:" + " 0" * 12, CALIBRATION), "P2 is not a projection"),
         (CALIBRATION.replace("0 0 1 0\nR0", "0 0 0 0\nR0"), "P2 is not a projection"),
@@ -175,9 +175,9 @@ def test_a_bad_label_is_refused_with_its_line_number(tmp_path, line):
     [
         ("0 1.6 4 2 1.7 20 0", "Car measures 0 x 1.6 x 4 m; all must be above 0 and at most 200 m"),
         ("-1 -1 -1 -1000 -1000 -1000 -10", "Car measures -1 x -1 x -1 m"),
-        ("1.5 1.6 1e300 2 1.7 20 0", "a number is 1e+06 or more"),
+        ("1.5 1.6 1e300 2 1.7 20 0", "a number is beyond ±1e+06"),
         ("1.5 1.6 400 2 1.7 20 0", "Car measures 1.5 x 1.6 x 400 m"),
-        ("1.5 1.6 4 2 1.7 1e300 0", "a number is 1e+06 or more"),
+        ("1.5 1.6 4 2 1.7 -1e300 0", "a number is beyond ±1e+06"),
         ("1.5 1.6 4 2 1.7 20 90", "Car has the angle 90, which is not in radians"),
     ],
 )

@@ -100,6 +100,8 @@ def test_perfect_tracks_and_none() -> None:
     worst = track_scores([missed])
     assert (worst.hota, worst.mota, worst.idf1, worst.switches) == (0, 0, 0, 0)
     assert np.isnan(track_scores([[]]).hota)
+    only_false = [Step(s.objects[:0], s.tracks, s.similarity[:0]) for s in steps]
+    assert np.isnan(track_scores([only_false]).mota)
 
 
 def test_a_swap_of_two_tracks_halfway() -> None:

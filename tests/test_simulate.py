@@ -332,6 +332,17 @@ def test_the_command_keeps_existing_files(
     assert truth.stat().st_size > 4
 
 
+def test_the_command_keeps_the_other_files_of_a_sequence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    poses = tmp_path / "sequences" / "01" / "poses.txt"
+    poses.parent.mkdir(parents=True)
+    poses.write_text("mine")
+    assert simulate.main(["--out", str(tmp_path), "--count", "2", "--frames", "1"]) == 2
+    assert f"{poses}: already exists; add --overwrite" in capsys.readouterr().err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [poses]
+
+
 def test_an_impossible_output_folder_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

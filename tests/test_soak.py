@@ -28,6 +28,6 @@ def test_memory_and_open_files_stay_flat(capsys: pytest.CaptureFixture[str]) -> 
 def test_growing_memory_is_reported(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(soak_memory, "MAX_MEMORY_MB", 1)
+    monkeypatch.setattr(soak_memory, "MAX_MEMORY_MIB", 1)
     assert soak.main(["--parts", "memory", "--sweeps", "5"]) == 1
     assert "| WRONG |" in capsys.readouterr().out

@@ -48,8 +48,9 @@ def test_a_tile_shows_more_than_half_a_lorry_around_each_of_its_points():
     assert (step % 32 == 0).all()
 
 
-def test_inner_part_of_the_grids_own_tile_is_the_usual_result(tiny):
-    points = town()
+@pytest.mark.parametrize("rise_m", [0, 4.5])
+def test_inner_part_of_the_grids_own_tile_is_the_usual_result(tiny, rise_m):
+    points = town() + np.float32([0, 0, rise_m, 0])
     usual, tiled = tiny.segment_with_maps(points), segment_tiles(tiny, points)
     inner = np.flatnonzero((np.abs(points[:, :2]) < INNER_M - 0.01).all(axis=1))
     assert len(inner) > 500

@@ -116,11 +116,9 @@ def plot_growth(growths: Sequence[Growth], path: Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, growth in zip(figure.subplots(2, 2).flat, growths, strict=True):
         some = [(n, t) for n, t in zip(growth.sizes, growth.timings, strict=True) if n > 0]
         sizes = [n for n, _ in some]

@@ -46,7 +46,7 @@ def report(setup: Setup) -> Report:
         f"floors: {floors['voxelize_mb']:.1f} MB moved once, "
         f"{floors['network_gflop']:.1f} GFLOP; {WHOLE} is all before 'write'"
     )
-    return Report({"timings": timings, "floors": floors, "peak_mb": peak_mib}, text)
+    return Report({"timings": timings, "floors": floors, "peak_mib": peak_mib}, text)
 
 
 def time_stages(

@@ -28,8 +28,8 @@ def report(setup: Setup) -> Report:
     text = (
         f"{NUM_SWEEPS} sweeps: {figures['sweeps_s']:.1f} per second "
         f"({figures['serial_sweeps_s']:.1f} one at a time); memory "
-        f"{figures['early_mb']:.0f} MiB after a tenth, {figures['late_mb']:.0f} at the end, "
-        f"{figures['peak_mb']:.0f} at most"
+        f"{figures['early_mib']:.0f} MiB after a tenth, {figures['late_mib']:.0f} at the end, "
+        f"{figures['peak_mib']:.0f} at most"
     )
     return Report(figures, text)
 
@@ -47,8 +47,8 @@ def measure_throughput(
     Returns:
         Sweeps per second with several at once (``sweeps_s``) and one after the other with all
         threads (``serial_sweeps_s``, over at most `MAX_SERIAL_SWEEPS`); resident memory in MiB
-        after a tenth of the sweeps (``early_mb``), at the end (``late_mb``) and its peak
-        (``peak_mb``).
+        after a tenth of the sweeps (``early_mib``), at the end (``late_mib``) and its peak
+        (``peak_mib``).
     """
     segmenter.warm_up()
     with tempfile.TemporaryDirectory() as folder:
@@ -80,9 +80,9 @@ def measure_throughput(
     return {
         "sweeps_s": rate,
         "serial_sweeps_s": serial_rate,
-        "early_mb": memory_mib[0],
-        "late_mb": memory_mib[-1],
-        "peak_mb": peak_memory_mib(),
+        "early_mib": memory_mib[0],
+        "late_mib": memory_mib[-1],
+        "peak_mib": peak_memory_mib(),
     }
 
 

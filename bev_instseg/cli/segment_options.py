@@ -2,15 +2,11 @@
 
 import argparse
 import re
-from typing import TYPE_CHECKING
 
 from bev_instseg.cli.arguments import add_network_arguments, not_empty, to_file, to_folder, to_path
 from bev_instseg.cli.sensor_options import add_frame_options
 from bev_instseg.export import POINT_FORMATS
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS
-
-if TYPE_CHECKING:  # torch: not for --help
-    pass
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

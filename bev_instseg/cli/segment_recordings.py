@@ -111,10 +111,12 @@ def _names(recordings: Sequence[Path], out: Path, suffixes: Sequence[str]) -> li
         path.resolve().name if repeated[name.casefold()] > 1 else name
         for path, name in zip(recordings, names, strict=True)
     ]
-    if len({name.casefold() for name in names}) < len(names):
+    folded = [name.casefold() for name in names]
+    if len(set(folded)) < len(names):
+        first = next(i for i, name in enumerate(folded) if folded.count(name) > 1)
         raise ScanError(
-            f"{recordings[0]}: several recordings have this name; segment them one by one, each "
-            "with its own --out"
+            f"{recordings[first]}: several recordings have this name; segment them one by one, "
+            "each with its own --out"
         )
     for path, name in zip(recordings, names, strict=True):
         if path.resolve() in (out, *(out / f"{name}{suffix}" for suffix in suffixes)):

@@ -51,7 +51,7 @@ from bev_instseg.cli.arguments import (
 from bev_instseg.datasets.semantickitti import frame_paths
 from bev_instseg.simulate import SENSOR_MODELS, SensorConfig, read_layouts, write_sweep
 from bev_instseg.simulate.sensor_models import MODELS_BY_MAKER
-from bev_instseg.simulate.sequence import write_sequence
+from bev_instseg.simulate.sequence import SEQUENCE_FILES, write_sequence
 from bev_instseg.simulate.street_kinds import KINDS
 from bev_instseg.strict_yaml import build, read_yaml
 
@@ -170,12 +170,19 @@ def refuse_existing(arguments: argparse.Namespace) -> None:
     Raises:
         FileExistsError: A file exists.
     """
-    for sequence, frame in frames(arguments):
-        for path in frame_paths(arguments.out, sequence, frame):
-            if path.exists():
-                raise FileExistsError(
-                    f"{path}: already exists; add --overwrite or choose another --sequence"
-                )
+    paths = [
+        path
+        for sequence, frame in frames(arguments)
+        for path in frame_paths(arguments.out, sequence, frame)
+    ]
+    if arguments.frames is not None:
+        folders = [arguments.out / "sequences" / sequence for sequence in sequences(arguments)]
+        paths += [folder / name for folder in folders for name in SEQUENCE_FILES]
+    for path in paths:
+        if path.exists():
+            raise FileExistsError(
+                f"{path}: already exists; add --overwrite or choose another --sequence"
+            )
 
 
 def frames(arguments: argparse.Namespace) -> Iterable[tuple[str, int]]:

@@ -122,8 +122,8 @@ def read_calibration(path: str | Path) -> CameraCalibration:
     square = np.abs(rotation @ rotation.T - np.eye(3)).max()
     if square > 0.01 or np.linalg.det(rotation) < 0:
         raise KittiError(
-            f"{path}: {'Tr is' if odometry else 'R0_rect and Tr_velo_to_cam are'} not a rotation; "
-            "use a KITTI calibration file"
+            f"{path}: {'Tr' if odometry else 'the product of R0_rect and Tr_velo_to_cam'} is not a "
+            "rotation; use a KITTI calibration file"
         )
     projection = matrix((3, 4), "P2")
     if np.linalg.matrix_rank(projection[:, :3]) < 3:
@@ -185,7 +185,7 @@ def parse_boxes(lines: Sequence[str], path: str | Path) -> list[BoxLabel]:
 def _fault_of_box(kind: str, values: Float64) -> str:
     """Return what is wrong with a line's 11 numbers from the rectangle on; empty if nothing is."""
     if not (np.abs(values) < MAX_NUMBER).all():
-        return f"a number is {MAX_NUMBER:.0e} or more"
+        return f"a number is beyond ±{MAX_NUMBER:.0e}"
     if kind == DONT_CARE:
         return ""
     if not ((values[4:7] > 0) & (values[4:7] <= MAX_SIZE_M)).all():

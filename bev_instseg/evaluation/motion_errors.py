@@ -78,7 +78,9 @@ class TrueMotion:
                 for row in csv.DictReader(file):
                     state = [float(row[key]) for key in ("x", "y", "vx", "vy")]
                     self._states[int(row["frame"]), int(row["id"])] = state
-        except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        except OSError as error:
+            raise ScanError(f"{path}: {error.strerror}; make it readable, or remove it") from None
+        except (ValueError, KeyError, TypeError, csv.Error):
             raise ScanError(
                 f"{path}: not a table of objects; simulate the sequence again, or remove it"
             ) from None

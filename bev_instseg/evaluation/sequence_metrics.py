@@ -51,7 +51,7 @@ class TrackScores:
         hota: Mean over `ALPHAS` of sqrt(deta * assa).
         deta: Mean detection accuracy.
         assa: Mean association accuracy.
-        mota: 1 - (FN + FP + switches) / objects.
+        mota: 1 - (FN + FP + switches) / objects; NaN without objects.
         idf1: F1 of the best assignment of tracks to objects over whole sequences.
         switches: How often an object is found by a different track than before.
     """
@@ -84,7 +84,7 @@ def track_scores(sequences: Sequence[Sequence[Step]]) -> TrackScores:
         deta = hits / np.float64(num_objects + num_tracks - hits)
         assa = np.where(hits > 0, association / np.maximum(hits, 1), 0.0)
         errors = num_objects - matches + num_tracks - matches + switches
-        mota = 1 - np.float64(errors) / num_objects
+        mota = 1 - np.float64(errors) / num_objects if num_objects else np.nan
         idf1 = np.float64(2 * id_matches) / (num_objects + num_tracks)
     hota = float(np.sqrt(deta * assa).mean())
     return TrackScores(

@@ -32,6 +32,7 @@ from bev_instseg.simulate.street_builder import (
 from bev_instseg.simulate.street_kinds import KINDS, StreetKind
 
 SWEEP_S = 0.1  # time between two sweeps
+SEQUENCE_FILES = ("poses.txt", "times.txt", "calib.txt", "objects.csv")
 OBJECT_COLUMNS = (
     *("frame", "id", "class", "x", "y", "z", "vx", "vy", "heading", "length", "width", "height"),
 )
@@ -288,12 +289,8 @@ def write_sequence(
             state = sweep.objects[k - 1].round(4).tolist()
             writer.writerow([frame, k, sweep.classes[k - 1], *state])
     calibration = "Tr: 1 0 0 0 0 1 0 0 0 0 1 0\n"  # from the sensor to the poses' frame
-    for name, text in (
-        ("poses.txt", "\n".join([*poses, ""])),
-        ("times.txt", "\n".join([*stamps, ""])),
-        ("calib.txt", calibration),
-        ("objects.csv", table.getvalue()),
-    ):
+    texts = ("\n".join([*poses, ""]), "\n".join([*stamps, ""]), calibration, table.getvalue())
+    for name, text in zip(SEQUENCE_FILES, texts, strict=True):
         write_atomic(folder / name, text.encode())
 
 

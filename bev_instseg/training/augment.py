@@ -73,6 +73,7 @@ def random_window(
     nx, ny = grid.shape
     if cells >= max(nx, ny):
         return grid
+    width, height = min(cells, nx), min(cells, ny)
     inside = np.flatnonzero(frame.labelled & on_grid(frame.points, grid))
     owner = frame.instance[inside]
     present = np.unique(owner[owner > 0])
@@ -84,13 +85,16 @@ def random_window(
         chosen = rng.choice(candidates, p=weight / weight.sum())
         inside = inside[owner == chosen]
     if not len(inside):
-        return grid.window((nx - cells) // 2, (ny - cells) // 2, cells, cells)
+        return grid.window((nx - width) // 2, (ny - height) // 2, width, height)
     x, y = frame.points[rng.choice(inside), :2]
     start = []
-    for value, (low, _), n in ((x, grid.x_range_m, nx), (y, grid.y_range_m, ny)):
-        middle = (value - low) / grid.cell_m - cells * rng.uniform(0.2, 0.8)
-        start.append(int(np.clip(round(middle / stride) * stride, 0, n - cells)))
-    return grid.window(start[0], start[1], cells, cells)
+    for value, (low, _), side, n in (
+        (x, grid.x_range_m, width, nx),
+        (y, grid.y_range_m, height, ny),
+    ):
+        middle = (value - low) / grid.cell_m - side * rng.uniform(0.2, 0.8)
+        start.append(int(np.clip(round(middle / stride) * stride, 0, n - side)))
+    return grid.window(start[0], start[1], width, height)
 
 
 def _length_m(xy: Float32) -> float:

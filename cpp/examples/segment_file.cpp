@@ -60,7 +60,9 @@ Arguments parse(int argc, char** argv) {
     if (word == "--out") {
       arguments.out = value;
     } else {
-      number = std::atoi(value);
+      char* end = nullptr;
+      const long parsed = std::strtol(value, &end, 10);
+      number = *value && !*end && parsed <= 1'000'000 ? static_cast<int>(parsed) : 0;
     }
     if (word == "--out" ? arguments.out.empty() : number < 1) {
       throw std::invalid_argument(word + ": unknown, or its value is missing or wrong");
