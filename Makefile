@@ -32,8 +32,8 @@ demo: $(READY) ## segment the bundled sweep; labels and pictures go to demo_out/
 	@echo "Labels and pictures are in demo_out/:"
 	@find demo_out -type f | LC_ALL=C sort | sed 's/^/  /'
 
-test: $(READY) ## run the tests (ten minutes on two cores)
-	@echo "running all tests: about ten minutes on two cores; make test-quick takes one"
+test: $(READY) ## run the tests (10 to 20 minutes on two cores)
+	@echo "running all tests: 10 to 20 minutes on two cores; make test-quick takes one"
 	@echo "tests that need a GPU, a browser, an extra or missing data are skipped, with the reason"
 	@$(BIN)/python -m pytest -rs $(PYTEST_FLAGS)
 
