@@ -77,7 +77,7 @@ def moved(offset_m: float) -> Callable[[Frame], Frame]:
     """Return a change that moves the points along x and y."""
 
     def change(frame: Frame) -> Frame:
-        points = frame.points + np.float32([offset_m, offset_m, 0, 0])
+        points = frame.points + np.array([offset_m, offset_m, 0, 0], np.float32)
         return dataclasses.replace(frame, points=points)
 
     return change
