@@ -113,8 +113,8 @@ def staged(path: str | Path, data: bytes) -> Iterator[Callable[[], None]]:
     """Write a temporary file next to a file, fsync it, and remove it again unless it was moved.
 
     The temporary file is locked until then, which tells `remove_leftovers` that its writer is
-    alive. Its name is short instead of the file's name with an ending, because that name may
-    already be as long as the file system allows.
+    alive. Its name is short and does not contain the file's name, which may already be as long
+    as the file system allows.
 
     Args:
         path: The file; its folder must exist.

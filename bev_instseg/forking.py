@@ -5,8 +5,8 @@ make the child hang for ever:
 
 - A fork does not copy threads. In the child, PyTorch therefore computes with a single thread, ONNX
   Runtime loads its model again, and another runtime replaces OpenVINO.
-- A lock that another thread of a runtime held during the fork is never released in the child. A
-  fork therefore waits until no network runs.
+- A runtime's lock that another thread held during the fork is never released in the child. A fork
+  therefore waits until no network runs.
 """
 
 import os

@@ -230,7 +230,7 @@ def _visible(
 def _level_m(z_m: Float32, grid: BEVGrid) -> np.float32:
     """Return how far to lower points, in steps: 0 if nearly all of them are on the grid already.
 
-    Otherwise their median gets near the middle of the grid.
+    Otherwise their median gets near the middle of the grid's heights.
     """
     low_m, high_m = grid.z_range_m
     if np.count_nonzero((z_m >= low_m) & (z_m < high_m)) >= ON_GRID * len(z_m):

@@ -3,7 +3,7 @@
 Example:
   python scripts/average_weights.py --out mean.safetensors first.safetensors second.safetensors
 
-The mean of networks whose trainings continued from the same weights is often better than each of
+The mean of networks whose training continued from the same weights is often better than each of
 them (Wortsman et al., "Model soups", ICML 2022). Configuration and thresholds are those of the last
 file; calibrate them again with bev-instseg calibrate. The other files may have fewer model.blocks;
 weights that some files lack are averaged over the files that have them.

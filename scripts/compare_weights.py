@@ -25,7 +25,7 @@ from bev_instseg.evaluation.metrics import Evaluator
 
 POSES = (lambda frame: frame, moved(0.05), moved(0.1), rotated(2, 1), rotated(2, 5))
 MIN_OBJECTS = 5
-# By sensor: folders of DATA with their entries, and whether class 0 is background.
+# By sensor: folders of DATA, their entries, and whether unlabelled points are background.
 SETS: dict[str, list[tuple[str, list[str], bool]]] = {
     "HDL-64E": [("kitti", ["val"], False), ("semantickitti", ["06", "10"], False)],
     "Pandar64": [
@@ -62,9 +62,8 @@ def main() -> None:
     for weights in arguments.weights:
         is_file = Path(weights).suffix != ""
         load = Segmenter.from_checkpoint if is_file else Segmenter.from_pretrained
-        scores = [
-            score(load(weights, runtime="torch"), sensor, refs) for sensor, refs in refs_of.items()
-        ]
+        segmenter = load(weights, runtime="torch")
+        scores = [score(segmenter, sensor, refs) for sensor, refs in refs_of.items()]
         by_sensor = np.array(scores)  # (sensors, poses, classes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # means of nothing
@@ -77,11 +76,11 @@ def main() -> None:
 
 
 def list_refs(
-    data: Path, folder: str, entries: list[str], zero_is_background: bool
+    data: Path, folder: str, entries: list[str], unlabelled_is_background: bool
 ) -> list[FrameRef]:
     """List the frames of one of `SETS`."""
     root = data / folder
-    return list_frames(root, detect_layout(root), entries, zero_is_background)
+    return list_frames(root, detect_layout(root), entries, unlabelled_is_background)
 
 
 def score(segmenter: Segmenter, sensor: str, refs: list[FrameRef]) -> np.ndarray:
@@ -100,12 +99,9 @@ def score(segmenter: Segmenter, sensor: str, refs: list[FrameRef]) -> np.ndarray
             changed = pose(frame)
             evaluator.add(changed, segmenter.segment(changed.points))
     results = [list(evaluator.result().per_class.values()) for evaluator in evaluators]
-    return np.array(
-        [
-            [100 * one.pq if one.tp + one.fn >= MIN_OBJECTS else np.nan for one in result]
-            for result in results
-        ]
-    )
+    enough = [one.tp + one.fn >= MIN_OBJECTS for one in results[0]]
+    pq = np.array([[100 * one.pq for one in result] for result in results])
+    return np.where(enough, pq, np.nan)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Example:
 The line is an arc with a parallel line on either side, all made of points every 0.2 m. The points
 do not move (offset 0), so a Gaussian's margin is an ellipse around some of them. By symmetry its
 centre lies on the line's axis and its axes are parallel to the chord and to the axis. For each
-radius and distance between the lines, the script searches the longest arc for which an ellipse
+radius and distance between the lines, the script searches for the longest arc for which an ellipse
 covers points with an IoU of at least 0.9 and 0.5.
 """
 
@@ -28,7 +28,7 @@ def best_iou(length_m: float, radius_m: float, apart_m: float) -> float:
 
     Args:
         length_m: Length of the arc.
-        radius_m: Its radius; the neighbours are apart by ``apart_m`` towards and from the centre.
+        radius_m: Its radius; the neighbours are ``apart_m`` nearer to its centre and farther away.
         apart_m: Distance between neighbouring lines.
     """
     angle = np.arange(-length_m / 2, length_m / 2 + STEP_M / 2, STEP_M) / radius_m
@@ -56,7 +56,7 @@ def best_iou(length_m: float, radius_m: float, apart_m: float) -> float:
 
 
 def longest_m(radius_m: float, apart_m: float, min_iou: float) -> float:
-    """Return the length up to which some ellipse reaches an IoU, by bisection."""
+    """Return the length up to which some ellipse reaches an IoU; infinite beyond `LENGTHS_M`."""
     low, high = 0, len(LENGTHS_M)
     while low < high:
         middle = (low + high) // 2
@@ -64,6 +64,8 @@ def longest_m(radius_m: float, apart_m: float, min_iou: float) -> float:
             low = middle + 1
         else:
             high = middle
+    if low == len(LENGTHS_M):
+        return np.inf
     return float(LENGTHS_M[low - 1]) if low else 0.0
 
 
@@ -76,9 +78,10 @@ def main() -> None:
     print(f"| radius (m) | {' | '.join(heads)} |\n| --: | {' | '.join(['--:'] * len(heads))} |")
     for radius_m in RADII_M:
         row = [
-            f"{longest_m(radius_m, apart_m, iou):.0f} m"
+            f"above {LENGTHS_M[-1]:.0f} m" if np.isinf(length_m) else f"{length_m:.0f} m"
             for apart_m in APART_M.values()
             for iou in MIN_IOU
+            for length_m in [longest_m(radius_m, apart_m, iou)]
         ]
         print(f"| {radius_m} | {' | '.join(row)} |", flush=True)
 

@@ -797,6 +797,9 @@ def test_a_stack_of_sweeps_is_no_organised_cloud(tmp_path: Path) -> None:
     np.save(path, sweep_of(400).reshape(2, 200, 4))
     with pytest.raises(ScanError, match=r"shape \(2, 200, 4\) may be 2 sweeps or one; save each"):
         read_sweep(path)
+    np.save(path, np.zeros((3, 200, 6), np.float32))
+    with pytest.raises(ScanError, match=r"shape \(3, 200, 6\) may be 3 sweeps or one; save each"):
+        read_sweep(path)
     np.save(path, sweep_of(20_001)[None])
     assert len(read_sweep(path).points) == 20_001
 

@@ -292,7 +292,7 @@ def test_foreign_files_are_left_alone(
         (("--shard", "1/2"), "--shard is for folders of sweeps"),
         (("--topic", "/nothing"), "no points on /nothing; it has /points (sensor_msgs/PointCloud2"),
         (("--extrinsics", "x.yaml"), "--extrinsics needs --frame"),
-        (("--ego-box", "2", "-1", "0", "1"), "x from <= x to, y from <= y to, got 2 -1 0 1"),
+        (("--ego-box", "2", "-1", "0", "1"), "y from, y to, both ascending; got 2 -1 0 1"),
         (("--frame", "base_link"), "no fixed transform from velodyne to base_link (frames: none)"),
     ],
 )

@@ -405,6 +405,25 @@ def test_distances_and_angles_are_refused(
         read(tmp_path, points)
 
 
+@pytest.mark.parametrize("kind", ["room", "map", "corridor"])
+def test_rooms_maps_and_corridors_of_a_full_circles_size_are_read(
+    tmp_path: Path, kind: str
+) -> None:
+    rng = np.random.default_rng(4)
+    if kind == "room":  # its corner is the origin
+        xyz = rng.uniform(0, (6.28, 8, 2.7), (4000, 3))
+        xyz[:3000, 2] = 0.01
+    elif kind == "map":  # UTM coordinates; a sensor near the middle
+        xyz = rng.normal((400_040, 5_000_030, 0.1), (15, 15, 0.02), (4000, 3))
+        xyz[:200, 2] = np.linspace(0.02, 6.27, 200)
+    else:  # walls 3.14 m to the left and right of a sensor that looks forward
+        xyz = rng.uniform((0.5, -3.14, -1.5), (40, 3.14, 1.5), (4000, 3))
+        xyz[:2000, 1] = rng.choice([-3.14, 3.14], 2000)
+        xyz[2000:3000, 2] = -1.5
+    points = np.column_stack([xyz, rng.uniform(0.1, 0.9, len(xyz))])
+    assert len(read(tmp_path, points).points) == 4000
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_coarse_steps_along_one_axis_are_noticed(tmp_path: Path, axis: int) -> None:
     points = street().astype(np.float64)

@@ -288,6 +288,8 @@ def test_a_gap_in_numbered_names_is_a_gap_in_time(tmp_path: Path) -> None:
         ("1.bin 2.bin 1.pcd 2.pcd", True),
         ("scan_1.bin scan_10.bin scan_2.bin", False),
         ("1.bin 2.bin first.bin", False),
+        ("0.8.bin 0.9.bin 1.bin 1.1.bin 2.bin", False),
+        ("-2.bin -1.bin 0.bin 1.bin", False),
     ],
 )
 def test_sweeps_of_two_sensors_in_one_folder_are_noticed(

@@ -213,7 +213,7 @@ def _on_this_machine(
     todo = work.todo
     with report.announced("preparing the network (the first run compiles it in 20 s)"):
         segmenter.warm_up()
-        if todo and work.num_items == 1:  # compiles the code that reads, not used yet
+        if todo and work.num_items == 1:  # compiles the code that reads, too
             with suppress(ScanError):
                 job.read(todo[0])
     if work.sequences:

@@ -6,7 +6,8 @@ from bev_instseg.structures import Frame
 
 VOID, BACKGROUND = "void", "background"
 # An object whose class is not learned in pieces is implausible if it extends over more than
-# MAX_OBJECT_M along x or y, or if it has MIN_SHAPE_POINTS and is lower than MIN_OBJECT_HEIGHT_M.
+# MAX_OBJECT_M along x or y, or if it has at least MIN_SHAPE_POINTS points and is lower than
+# MIN_OBJECT_HEIGHT_M.
 MAX_OBJECT_M = 30.0
 MIN_OBJECT_HEIGHT_M = 0.35
 MIN_SHAPE_POINTS = 30

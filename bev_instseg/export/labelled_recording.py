@@ -30,7 +30,7 @@ STOPPED = (
     "; stopped: finished results are kept, and the same command continues when the disk is "
     "writable again"
 )
-NUM_FIRST = 3  # `ABOUT` is among these first records: the header, perhaps another one, itself
+NUM_FIRST = 3  # `ABOUT` is among the first records, after the header and perhaps one other
 
 
 def part_of(path: Path) -> Path:

@@ -159,7 +159,7 @@ def _is_turned(turned: GroundPlane, upright: GroundPlane | None) -> bool:
 def _leads(
     turned: GroundPlane, upright: GroundPlane | None, lead: float, sides: tuple[float, float]
 ) -> bool:
-    """Return whether the best plane if z is down scores higher, by a lead, than if z is up.
+    """Return whether the best plane with z down is plausible and far ahead of that with z up.
 
     Args:
         turned: The best plane if z is down.

@@ -53,7 +53,7 @@ def sample_points(
     """Pick points spread evenly over a file, leaving out missing and impossible returns.
 
     A point is impossible if a coordinate is beyond `MAX_RANGE_M`. If nearly all points of a file
-    are, as in a map, its coordinates are measured from the median instead.
+    are, as in a map, the limit counts from their median instead.
 
     Args:
         values: (N, 3 or more) x, y, z and further columns as in the file.

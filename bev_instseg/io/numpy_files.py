@@ -137,7 +137,8 @@ def _points(array: np.ndarray) -> NDArray[np.floating]:
             f"{array.shape[1]} directions; save each sweep in a file of its own"
         )
     num_rows, num_columns = array.shape[0], array.shape[-1]
-    if num_columns > MAX_COLUMNS or (0 < num_rows < num_columns and num_columns > 5):
+    lies_sideways = array.ndim == 2 and 0 < num_rows < num_columns and num_columns > 5
+    if num_columns > MAX_COLUMNS or lies_sideways:
         raise ValueError(
             f"shape {array.shape}, not (N, 3 or more): transpose it; x, y, z must be its last axis"
         )

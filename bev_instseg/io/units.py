@@ -1,6 +1,7 @@
 """Refuse or report coordinates that are not x, y, z in metres."""
 
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from statistics import median
 
@@ -26,7 +27,7 @@ UNUSUAL_HEIGHT_M = 4.0  # a sensor above this is on a mast, or its coordinates a
 SMALLER_UNITS = {100: "centimetres", 1000: "millimetres"}
 FULL_CIRCLES = ((-180, 180), (0, 360), (-np.pi, np.pi), (0, 2 * np.pi))
 NUM_SECTORS = 12  # a sensor that turns sees something in each of these parts of the circle
-MIN_SECTOR_SHARE = 0.01  # of the points
+MIN_SECTOR_SHARE, MAX_SECTOR_SHARE = 0.01, 0.3  # of the points
 
 
 def check_units(
@@ -90,25 +91,28 @@ def check_cartesian(path: str | Path, xyz: NDArray[np.float64]) -> None:
         xyz: (n, 3) some points in the file's coordinates.
 
     Raises:
-        ScanError: One axis covers exactly a full circle, and another one is never negative.
+        ScanError: One axis covers a full circle to within 1 %, another one is never negative, and
+            the third stays within a quarter circle of 0, as elevations do.
     """
     if len(xyz) < MIN_SAMPLE:
         return
     low, high = xyz.min(axis=0), xyz.max(axis=0)
-    for angle in range(3):
-        is_distance = low >= 0
-        is_distance[angle] = False
+    for distance, angle, elevation in permutations(range(3)):
         for start, end in FULL_CIRCLES:
-            margin = 0.01 * (end - start)
+            margin, quarter = 0.01 * (end - start), (end - start) / 4
             gaps = (low[angle] - start, end - high[angle])
-            if not is_distance.any() or not all(-1e-3 <= gap <= margin for gap in gaps):
+            if (
+                low[distance] < 0
+                or max(-low[elevation], high[elevation]) > quarter
+                or not all(-1e-3 <= gap <= margin for gap in gaps)
+            ):
                 continue
-            sectors = np.histogram(xyz[:, angle], NUM_SECTORS, (start, end))[0]
-            if sectors.min() >= MIN_SECTOR_SHARE * len(xyz):
+            sectors = np.histogram(xyz[:, angle], NUM_SECTORS, (start, end))[0] / len(xyz)
+            if sectors.min() >= MIN_SECTOR_SHARE and sectors.max() <= MAX_SECTOR_SHARE:
                 raise ScanError(
                     f"{path}: {'xyz'[angle]} runs from {low[angle]:.4g} to {high[angle]:.4g}, a "
-                    f"full circle, and {'xyz'[int(is_distance.argmax())]} is never negative: "
-                    "these look like distances and angles; convert them to x, y, z in metres"
+                    f"full circle, and {'xyz'[distance]} is never negative: these look like "
+                    "distances and angles; convert them to x, y, z in metres"
                 )
 
 

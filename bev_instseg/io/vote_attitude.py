@@ -106,7 +106,7 @@ def given_level_doubts(attitudes: Sequence[Attitude], axes: str, given: Level) -
 
 
 def doubt_notices(attitudes: Sequence[Attitude], axes: str, setup: SensorSetup) -> tuple[str, ...]:
-    """Return a notice if many sweeps may be tilted or upside down, but too unclear to rotate.
+    """Return a notice if many sweeps may be tilted or upside down, but it is too unclear.
 
     Args:
         attitudes: What each sweep says, relative to the given axes if there are any.

@@ -241,7 +241,7 @@ def _write(writer: LabelledRecording, done: SweepOutcome) -> SweepOutcome:
 def smooth_recording(segmenter: Segmenter, writer: LabelledRecording) -> None:
     """Judge the objects of a labelled recording with later sweeps as well, and write it again.
 
-    Until then, its points have the ids of all objects, including doubtful ones. The objects of all
+    Before that, its points have the ids of all objects, including doubtful ones. The objects of all
     sweeps are in memory together, but not their points.
 
     Args:

@@ -138,7 +138,7 @@ def _kinds_of_names(items: Sequence[Item]) -> tuple[str, str] | None:
     """Return two names that differ in more than their numbers, if there are several of either."""
     names: dict[str, list[str]] = {}
     for item in items:
-        names.setdefault(re.sub(r"\d+", "#", item.path.name), []).append(item.path.name)
+        names.setdefault(re.sub(r"-?\d+(\.\d+)?", "#", item.path.name), []).append(item.path.name)
     several = [printable(some[0]) for some in names.values() if len(some) > 1]
     return (several[0], several[1]) if len(several) > 1 else None
 

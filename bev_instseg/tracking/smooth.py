@@ -104,7 +104,7 @@ def _beliefs(at: NDArray[np.intp], scores: NDArray[np.float32]) -> NDArray[np.fl
     """Return the log odds at each sighting from those before it.
 
     Args:
-        at: (S,) increasing numbers of the sweeps; in the sweeps between them, it was missed.
+        at: (S,) increasing numbers of the sweeps; the object was missed in those between.
         scores: (S,) scores.
     """
     beliefs = evidence.log_odds(scores)

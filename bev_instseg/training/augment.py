@@ -57,7 +57,9 @@ def select_points(frame: Frame, height_m: Float32, mask: NDArray[Any]) -> tuple[
 def random_window(
     frame: Frame, grid: BEVGrid, train: TrainConfig, stride: int, rng: np.random.Generator
 ) -> BEVGrid:
-    """Return a square window of the grid, around an object or around any labelled point.
+    """Return a window of the grid around an object or a labelled point.
+
+    It is square, but on a grid that is narrower than the window, it has that width.
 
     The object's class is drawn first, then the object. Lorries and buses are rarer than cars and
     harder to learn: from `LONG_M` to `LONGEST_M`, an object's chance grows as its length squared.
@@ -65,7 +67,7 @@ def random_window(
     Args:
         frame: The points to choose from.
         grid: The whole grid.
-        train: Side of the window, and how often it is around an object.
+        train: Side of the window in cells, and how often it is around an object.
         stride: The window starts at a multiple of this many cells.
         rng: Source of all randomness.
     """

@@ -10,7 +10,7 @@ from bev_instseg.ops.kernel import kernel
 from bev_instseg.structures import Float32
 
 IN_FRONT_M = 0.5  # a point is in front of an object if it is nearer by more than this
-MAX_IN_FRONT = 0.1  # most points in front of a visible object, as a share of its own
+MAX_IN_FRONT = 0.1  # at most this share of a visible object's points are in front of it
 COLUMN_RAD = math.radians(0.5)  # width of an outline's columns, each with one span of elevation
 # A sensor's resolution in azimuth and elevation.
 BEAM_RAD = (math.radians(0.18), math.radians(0.40))

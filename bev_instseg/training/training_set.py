@@ -133,8 +133,8 @@ class TrainingSet:
         Args:
             sources: Weight and frames of each data set; the weight is how often it is drawn.
             config: Classes, grid, augmentation and seed.
-            databases: Objects to paste; those of a sample come from one database, and all are
-                equally likely. If empty, the objects of the frames themselves are pasted.
+            databases: Objects to paste; those of a sample come from one database, and each
+                database is equally likely. If empty, objects of the frames themselves are pasted.
 
         Raises:
             ValueError: There are no frames, or there are databases although the network takes

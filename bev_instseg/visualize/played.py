@@ -28,7 +28,7 @@ class PlayedSweep:
 
         Args:
             cell_m: Side of a cell.
-            most: Maximum number of points that are left; at most half of them belong to objects.
+            most: Maximum number of points that are left; objects get at most half of this number.
         """
         near = np.flatnonzero(np.isfinite(self.xyz_m).all(axis=1))
         x, y = np.floor(self.xyz_m[near, :2] / cell_m).astype(np.int64).T & 0xFFFF

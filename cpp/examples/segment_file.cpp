@@ -62,7 +62,7 @@ Arguments parse(int argc, char** argv) {
     } else {
       char* end = nullptr;
       const long parsed = std::strtol(value, &end, 10);
-      number = *value && !*end && parsed <= 1'000'000 ? static_cast<int>(parsed) : 0;
+      number = !*end && parsed >= 1 && parsed <= 1'000'000 ? static_cast<int>(parsed) : 0;
     }
     if (word == "--out" ? arguments.out.empty() : number < 1) {
       throw std::invalid_argument(word + ": unknown, or its value is missing or wrong");
