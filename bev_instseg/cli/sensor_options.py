@@ -61,8 +61,6 @@ def check_sensor_options(arguments: argparse.Namespace) -> None:
     box: Sequence[float] | None = arguments.ego_box
     if box is not None and not (box[0] <= box[1] and box[2] <= box[3]):  # NaN, too
         given = " ".join(f"{value:g}" for value in box)
-        raise ValueError(
-            f"--ego-box is x from, x to, y from, y to, both ascending; got {given}"
-        )
+        raise ValueError(f"--ego-box is x from, x to, y from, y to, both ascending; got {given}")
     if arguments.extrinsics is not None and not arguments.frame:
         raise ValueError("--extrinsics needs --frame NAME, the frame to transform to")
