@@ -13,6 +13,7 @@ the poses. The last column is the mean of the sensors, and how much it varies be
 
 import argparse
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,15 @@ from tqdm import tqdm
 from bev_instseg import Segmenter
 from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.structures import Frame
 
-POSES = (lambda frame: frame, moved(0.05), moved(0.1), rotated(2, 1), rotated(2, 5))
+POSES: tuple[Callable[[Frame], Frame], ...] = (
+    lambda frame: frame,
+    moved(0.05),
+    moved(0.1),
+    rotated(2, 1),
+    rotated(2, 5),
+)
 MIN_OBJECTS = 5
 # By sensor: folders of DATA, their entries, and whether unlabelled points are background.
 SETS: dict[str, list[tuple[str, list[str], bool]]] = {
