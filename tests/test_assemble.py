@@ -18,7 +18,7 @@ MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS = 0.125, (4.5, 2.5), (3, 2)
 GRID = BEVGrid((0.0, 8.0), (0.0, 8.0), cell_m=1.0)
 
 
-def assembled(points, labels, instances, calibration=(), score_threshold=0.0, sensor_m=(0, 0)):
+def assembled(points, labels, instances, calibration=(), score_threshold=0.0, sensor_m=(-50, -50)):
     """Assemble points (pillar, height_m), each pillar's label and each cluster's (class, score)."""
     pillar, height = np.array(points, np.float64).reshape(-1, 2).T
     pillar = pillar.astype(np.int32)
@@ -70,6 +70,19 @@ def test_ego_vehicle_is_dropped():
     np.testing.assert_array_equal(result.scores, np.float32([0.7, 0.5]))
 
 
+@pytest.mark.parametrize(
+    ("distance_m", "top_m", "is_own"),
+    [(0.6, 1.2, True), (0.6, 1.6, False), (3, 1.2, False)],
+)
+def test_low_vehicles_next_to_the_sensor_are_pieces_of_the_ego_vehicle(distance_m, top_m, is_own):
+    points = [(0, 1), (1, 1.1), (1, top_m)]  # pillars at (0.5, 0.5) and (0.5, 1.5)
+    sensor_m = (0.5, -distance_m)
+    result = assembled(points, [1, 1], [(CAR, 0.9)], sensor_m=sensor_m)
+    assert len(result) == (not is_own)
+    person = assembled(points, [1, 1], [(PERSON, 0.9)], sensor_m=sensor_m)
+    assert len(person) == 1
+
+
 def just_below(value):
     return np.nextafter(np.float32(value), np.float32(-1))
 
@@ -117,7 +130,7 @@ def test_numbers_follow_falling_score_with_stable_ties():
     assert result.scores.tolist() == [0.875, 0.75, 0.75, 0.5, 0.5, 0.5]
     # Each box is at its own pillar.
     centres = GRID.centres_m(np.array([3, 1, 4, 0, 2, 5]))
-    np.testing.assert_array_equal(result.boxes[:, :2], centres)
+    np.testing.assert_array_equal(result.boxes[:, :2], centres + 50)
 
     # Enough instances for an unstable sort to mix up.
     points = [(k, 1) for k in range(64) for _ in range(3)]
@@ -155,7 +168,7 @@ def test_instances_below_the_score_threshold_are_dropped_and_the_rest_renumbered
 
 
 def test_an_instance_without_points_is_dropped_even_if_min_points_is_0():
-    points = np.ones((2, 4), np.float32)
+    points = np.full((2, 4), 6, np.float32)
     pillars = voxelize(points, GRID)
     clusters = Clusters(
         np.ones(1, np.int32), np.zeros(1, np.int32), np.ones(1, np.float32), np.zeros(1, np.int32)

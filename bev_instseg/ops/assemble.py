@@ -10,6 +10,11 @@ from bev_instseg.ops.kernel import kernel
 from bev_instseg.ops.score import probability
 from bev_instseg.structures import Clusters, Float32, Instances, Int32, Pillars
 
+# An object of a class that grows higher than LARGE_M is a piece of the ego vehicle if it is
+# entirely this near to the sensor and this low: of another vehicle, the sensor would see more. (A
+# sensor with a narrow field of view may see no more than this of a person.)
+LARGE_M, OWN_REACH_M, OWN_HEIGHT_M = 3.0, 3.5, 0.5
+
 
 @dataclass(frozen=True)
 class AssemblyRules:
@@ -22,8 +27,8 @@ class AssemblyRules:
         min_points: Per class; instances with fewer points are dropped.
         calibration: (a, b, c) per class, see `probability`; empty to keep the clusters' scores.
         score_threshold: Instances with a lower score are dropped.
-        in_pieces: Per class, whether its objects come in pieces and so may curve around the sensor;
-            the boxes of others cannot contain it. Empty: none do.
+        in_pieces: Per class, whether its objects come in pieces and so may curve around the sensor,
+            or lie flat beside it. Empty: none do.
     """
 
     class_names: tuple[str, ...]
@@ -40,8 +45,8 @@ def assemble(
 ) -> Instances:
     """Give each point the instance of its pillar, if its height above the ground allows.
 
-    A box that contains the sensor is the ego vehicle, unless its class comes in pieces; its
-    instance is dropped.
+    A box that contains the sensor is the ego vehicle, and a low one of a large class right next to
+    the sensor is a piece of it, unless the class comes in pieces; these instances are dropped.
 
     Args:
         points: (N, 4) float32 points of the sweep; the sensor is at x = y = 0.
@@ -68,7 +73,7 @@ def assemble(
     kept = kept[np.argsort(-scores[kept], kind="stable")]
     _renumber(labels, _new_numbers(kept, len(clusters.classes)))
     boxes = oriented_boxes(points, labels, len(kept))
-    ego = _contains_sensor(boxes)
+    ego = _is_own_vehicle(boxes, np.asarray(rules.max_height_m)[clusters.classes[kept]] > LARGE_M)
     if rules.in_pieces:
         ego &= ~np.asarray(rules.in_pieces)[clusters.classes[kept]]
     if ego.any():
@@ -84,13 +89,21 @@ def _new_numbers(kept: NDArray[np.intp], count: int) -> Int32:
     return number
 
 
-def _contains_sensor(boxes: Float32) -> NDArray[np.bool_]:
-    """Return (K,) whether x = y = 0 is inside each of (K, 7) boxes seen from above."""
-    x, y, _, length, width, _, yaw_rad = boxes.T
+def _is_own_vehicle(boxes: Float32, is_large: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return (K,) whether boxes contain x = y = 0 or, if large ones are expected, are near and low.
+
+    Args:
+        boxes: (K, 7) float32 boxes.
+        is_large: (K,) whether objects of their classes can be higher than `LARGE_M`.
+    """
+    x, y, _, length, width, height, yaw_rad = boxes.T
     cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
-    inside: NDArray[np.bool_] = abs(x * cos + y * sin) < length / 2
-    inside &= abs(y * cos - x * sin) < width / 2
-    return inside
+    along, across = abs(x * cos + y * sin), abs(y * cos - x * sin)
+    inside = (along < length / 2) & (across < width / 2)
+    farthest_m = np.hypot(along + length / 2, across + width / 2)
+    low = is_large & (farthest_m < OWN_REACH_M) & (height < OWN_HEIGHT_M)
+    own: NDArray[np.bool_] = inside | low
+    return own
 
 
 @kernel

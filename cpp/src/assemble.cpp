@@ -10,6 +10,9 @@ namespace bev_instseg {
 namespace {
 
 constexpr double kSeedClip = 1e-4;  // least distance from 0 and 1, where the logit is infinite
+// An object of a class that grows higher than this is a piece of the sensor's own vehicle if it is
+// entirely this near and this low.
+constexpr float kLargeM = 3.0F, kOwnReachM = 3.5F, kOwnHeightM = 0.5F;
 
 /// Fill in the cluster of each point, 0 for none; return the number of points of each cluster.
 std::vector<int> assign_points(const Pillars& pillars, const Clusters& clusters,
@@ -59,10 +62,15 @@ void renumber(std::vector<std::int32_t>& labels, const std::vector<std::size_t>&
   for (std::int32_t& label : labels) label = number[label];
 }
 
-bool contains_sensor(const Box& box) {
+/// Whether a box contains the sensor or, in a class of large objects, is entirely near it and low,
+/// as a piece of the sensor's own vehicle.
+bool is_own_vehicle(const Box& box, const ClassConfig& found) {
   const float cos = std::cos(box.yaw), sin = std::sin(box.yaw);
-  return std::abs(box.x * cos + box.y * sin) < box.length / 2 &&
-         std::abs(box.y * cos - box.x * sin) < box.width / 2;
+  const float along = std::abs(box.x * cos + box.y * sin);
+  const float across = std::abs(box.y * cos - box.x * sin);
+  if (along < box.length / 2 && across < box.width / 2) return true;
+  const float farthest_m = std::hypot(along + box.length / 2, across + box.width / 2);
+  return found.max_height_m > kLargeM && farthest_m < kOwnReachM && box.height < kOwnHeightM;
 }
 
 /// Return the clusters with enough points and score, by descending score.
@@ -110,7 +118,7 @@ Result assemble(const Point* points, const Pillars& pillars, const Clusters& clu
   for (std::size_t n = 0; n < kept.size(); ++n) {
     const std::size_t k = kept[n];
     const ClassConfig& found = config.classes[clusters.classes[k]];
-    if (contains_sensor(boxes[n]) && !found.in_pieces) continue;
+    if (is_own_vehicle(boxes[n], found) && !found.in_pieces) continue;
     others.push_back(n);
     result.instances.push_back({static_cast<int>(others.size()), clusters.classes[k], found.label,
                                 found.name, scores[k], size[k], boxes[n], {}});

@@ -9,7 +9,7 @@
 namespace bev_instseg {
 
 /// Give each point the instance of its pillar, if its height above the ground allows; drop
-/// instances with few points or a low score, and the ego vehicle, whose box contains the sensor.
+/// instances with few points or a low score, and the ego vehicle.
 /// Instances of classes in pieces may contain it, and have a course.
 Result assemble(const Point* points, const Pillars& pillars, const Clusters& clusters,
                 const Config& config);
