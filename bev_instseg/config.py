@@ -43,7 +43,7 @@ class ClassConfig:
     min_points: Count = 10
     """Instances with fewer points are dropped."""
     max_height_m: Positive = 4.0
-    """Points higher than this above the ground are left out of instances, metres. If it is above 3,
+    """Points higher than this above the ground are left out of instances, metres. If it is above 4,
     instances within 3.5 m of the sensor and lower than 0.5 m are pieces of the ego vehicle."""
     piece_m: NotNegative = 0.0
     """Longer objects are learned in pieces of this length, metres, and joined; 0: never cut."""

@@ -25,6 +25,7 @@ from bev_instseg import Segmenter, read_scan
 from bev_instseg.datasets.frames import detect_layout, list_frames
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.structures import Frame
+from bev_instseg.training.augment import rotate, select_points
 
 Points = NDArray[np.float32]
 
@@ -87,11 +88,9 @@ def rotated(axis: int, angle_deg: float) -> Callable[[Frame], Frame]:
     """Return a change that rotates the points about an axis of the sensor: 1 for y, 2 for z."""
 
     def change(frame: Frame) -> Frame:
-        c, s = np.cos(np.deg2rad(angle_deg)), np.sin(np.deg2rad(angle_deg))
-        first, second = (2, 0) if axis == 1 else (0, 1)
+        plane = [2, 0] if axis == 1 else [0, 1]
         points = frame.points.copy()
-        points[:, first] = c * frame.points[:, first] - s * frame.points[:, second]
-        points[:, second] = s * frame.points[:, first] + c * frame.points[:, second]
+        points[:, plane] = rotate(points[:, plane], np.deg2rad(angle_deg))
         return dataclasses.replace(frame, points=points)
 
     return change
@@ -103,14 +102,7 @@ def every_beam(step: int) -> Callable[[Frame], Frame]:
     def change(frame: Frame) -> Frame:
         azimuth = np.arctan2(frame.points[:, 1], frame.points[:, 0]) % (2 * np.pi)
         beam = np.append(0, np.cumsum(np.diff(azimuth) < -np.pi))
-        kept = beam % step == 0
-        return dataclasses.replace(
-            frame,
-            points=frame.points[kept],
-            instance=frame.instance[kept],
-            labelled=frame.labelled[kept],
-            background=None,
-        )
+        return select_points(frame, frame.points[:, 2], beam % step == 0)[0]
 
     return change
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bev_instseg.config import ClassConfig
 from bev_instseg.grid import BEVGrid
 from bev_instseg.ops.assemble import AssemblyRules, assemble
 from bev_instseg.ops.boxes import oriented_boxes
@@ -18,7 +19,15 @@ MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS = 0.125, (4.5, 2.5), (3, 2)
 GRID = BEVGrid((0.0, 8.0), (0.0, 8.0), cell_m=1.0)
 
 
-def assembled(points, labels, instances, calibration=(), score_threshold=0.0, sensor_m=(-50, -50)):
+def assembled(
+    points,
+    labels,
+    instances,
+    calibration=(),
+    score_threshold=0.0,
+    sensor_m=(-50, -50),
+    max_height_m=MAX_HEIGHT_M,
+):
     """Assemble points (pillar, height_m), each pillar's label and each cluster's (class, score)."""
     pillar, height = np.array(points, np.float64).reshape(-1, 2).T
     pillar = pillar.astype(np.int32)
@@ -40,7 +49,7 @@ def assembled(points, labels, instances, calibration=(), score_threshold=0.0, se
         np.array(labels, np.int32), classes.astype(np.int32), scores.astype(np.float32), openers
     )
     rules = AssemblyRules(
-        NAMES, MIN_HEIGHT_M, MAX_HEIGHT_M, MIN_POINTS, calibration, score_threshold
+        NAMES, MIN_HEIGHT_M, max_height_m, MIN_POINTS, calibration, score_threshold
     )
     result = assemble(xyz, pillars, clusters, rules)
     for name, dtype in (
@@ -81,6 +90,9 @@ def test_low_vehicles_next_to_the_sensor_are_pieces_of_the_ego_vehicle(distance_
     assert len(result) == (not is_own)
     person = assembled(points, [1, 1], [(PERSON, 0.9)], sensor_m=sensor_m)
     assert len(person) == 1
+    default_m = ClassConfig("cone", 1).max_height_m
+    cone = assembled(points, [1, 1], [(CAR, 0.9)], sensor_m=sensor_m, max_height_m=(default_m, 2))
+    assert len(cone) == 1
 
 
 def just_below(value):

@@ -10,10 +10,11 @@ from bev_instseg.ops.kernel import kernel
 from bev_instseg.ops.score import probability
 from bev_instseg.structures import Clusters, Float32, Instances, Int32, Pillars
 
-# An object of a class that grows higher than LARGE_M is a piece of the ego vehicle if it is
+# An object of a class that may be higher than LARGE_M is a piece of the ego vehicle if it is
 # entirely this near to the sensor and this low: of another vehicle, the sensor would see more. (A
-# sensor with a narrow field of view may see no more than this of a person.)
-LARGE_M, OWN_REACH_M, OWN_HEIGHT_M = 3.0, 3.5, 0.5
+# sensor with a narrow field of view may see no more than this of a person.) The limit is the
+# default height of a class, so that only classes that are said to be higher have this rule.
+LARGE_M, OWN_REACH_M, OWN_HEIGHT_M = 4.0, 3.5, 0.5
 
 
 @dataclass(frozen=True)

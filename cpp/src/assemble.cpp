@@ -12,7 +12,7 @@ namespace {
 constexpr double kSeedClip = 1e-4;  // least distance from 0 and 1, where the logit is infinite
 // An object of a class that grows higher than this is a piece of the sensor's own vehicle if it is
 // entirely this near and this low.
-constexpr float kLargeM = 3.0F, kOwnReachM = 3.5F, kOwnHeightM = 0.5F;
+constexpr float kLargeM = 4.0F, kOwnReachM = 3.5F, kOwnHeightM = 0.5F;
 
 /// Fill in the cluster of each point, 0 for none; return the number of points of each cluster.
 std::vector<int> assign_points(const Pillars& pillars, const Clusters& clusters,
