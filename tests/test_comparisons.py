@@ -1,4 +1,4 @@
-"""Scripts that compare: changed sweeps, weights over several poses, a Gaussian on a curve."""
+"""Scripts that compare: changed sweeps, weights over poses, a Gaussian on a curve, paint."""
 
 import sys
 from pathlib import Path
@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from altered_input import every_beam, moved, read_again, rotated, with_intensity
 from compare_weights import POSES, score
 from gaussian_on_arc import best_iou
+from line_intensities import contrast, count_hidden
 
 
 def beams(number: int = 8, per_beam: int = 90) -> Frame:
@@ -70,3 +71,25 @@ def test_one_gaussian_covers_a_short_arc_but_not_a_long_one() -> None:
     assert best_iou(6, 50, 3.5) > 0.95
     assert best_iou(90, 50, 3.5) < 0.5
     assert best_iou(30, 50, 0.3) < 0.5
+
+
+def test_paint_is_hidden_only_below_brighter_points() -> None:
+    """Three pillars with paint: alone, below something dark and below something bright."""
+    x = np.repeat(np.arange(5.05, 25, 0.1), 2)
+    road = np.stack([x, np.tile([0.05, 0.15], len(x) // 2), 0 * x - 1.7, 0 * x + 0.2], 1)
+    above = [[7.05, 0.05, 1, 0.1], [9.05, 0.05, 1, 0.9]]
+    points = np.concatenate([road, above]).astype(np.float32)
+    classes = np.full(len(points), 40, np.uint32)
+    classes[-2:] = 71
+    for place in (5.05, 7.05, 9.05):
+        classes[np.flatnonzero((abs(points[:, 0] - place) < 0.01) & (points[:, 1] < 0.1))[0]] = 60
+    assert count_hidden(points, classes) == (3, 2, 1)
+
+
+def test_the_contrast_of_paint_is_that_at_the_same_range() -> None:
+    x = np.linspace(5.1, 9.9, 100, dtype=np.float32)
+    points = np.stack([x, 0 * x, 0 * x, np.where(np.arange(100) < 10, 0.6, 0.2)], 1)
+    classes = np.where(np.arange(100) < 10, 60, 40).astype(np.uint32)
+    ratios = contrast(points.astype(np.float32), classes)
+    assert ratios[0] == pytest.approx(3)
+    assert np.isnan(ratios[1:]).all()
