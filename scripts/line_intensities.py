@@ -97,8 +97,8 @@ def main() -> None:
         marked, overhung, hidden = np.sum(counts, axis=0)
         shares = f"{100 * overhung / marked:.1f} | {100 * hidden / marked:.1f}"
         hidden_rows.append(f"| {name} | {len(counts)} | {marked} | {shares} |")
-        columns = np.ma.median(np.ma.masked_invalid(ratios), axis=0).filled(np.nan)
-        cells = ["-" if np.isnan(ratio) else f"{ratio:.2f}" for ratio in columns]
+        known = [column[np.isfinite(column)] for column in np.stack(ratios, axis=1)]
+        cells = [f"{np.median(column):.2f}" if len(column) else "-" for column in known]
         contrast_rows.append(f"| {name} | {' | '.join(cells)} |")
     print("| | sweeps | pillars | with points above 0.15 m, % | the brightest is above, % |")
     print("|---|--:|--:|--:|--:|", *hidden_rows, sep="\n")

@@ -46,6 +46,22 @@ def contents(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
+def test_a_raised_score_threshold_has_no_effect_and_a_notice_says_so(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, strict, config = tmp_path / "plain", tmp_path / "strict", tmp_path / "strict.yaml"
+    assert run(drive, plain, weights) == 0
+    assert "no effect" not in capsys.readouterr().err
+    config.write_text("cluster: {score_threshold: 0.99}\n")
+    assert run(drive, strict, weights, "--config", str(config)) == 0
+    assert "strict.yaml: cluster.score_threshold has no effect" in capsys.readouterr().err
+    assert all(
+        contents(strict)[name] == data
+        for name, data in contents(plain).items()
+        if name.endswith(".label")
+    )
+
+
 def test_ids_last_and_are_in_all_outputs(drive: Path, weights: str, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(drive, out, weights, "--ply") == 0

@@ -189,7 +189,8 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--runtime",
         choices=get_args(RuntimeChoice),
         default="auto",
-        help="runtime of the network (default: torch on a GPU; on a CPU the fastest one installed)",
+        help="runtime of the network (default: torch on a GPU and for your own weights; for "
+        "shipped or exported ones on a CPU the fastest one installed)",
     )
     parser.add_argument(
         "--tta",
@@ -228,11 +229,13 @@ def add_sources_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
+def make_segmenter(arguments: argparse.Namespace, tracks: bool = False) -> "Segmenter":
     """Create the segmenter that the options of `add_network_arguments` describe.
 
     Args:
         arguments: The parsed command line.
+        tracks: Whether a tracker takes its instances. Then a warning says if ``--config`` raises
+            the score threshold, because trackers ignore that.
 
     Raises:
         CheckpointError: The weights cannot be used.
@@ -248,7 +251,14 @@ def make_segmenter(arguments: argparse.Namespace) -> "Segmenter":
     else:
         segmenter = Segmenter.from_checkpoint(arguments.weights, *options)
     if arguments.config is not None:
-        segmenter = segmenter.with_config(override_config(segmenter.config, arguments.config))
+        config = override_config(segmenter.config, arguments.config)
+        if tracks and config.cluster.score_threshold > segmenter.config.cluster.score_threshold:
+            warnings.warn(
+                f"{arguments.config}: cluster.score_threshold has no effect with tracking, which "
+                "decides by the scores of several sweeps",
+                stacklevel=2,
+            )
+        segmenter = segmenter.with_config(config)
     return segmenter.with_tta(arguments.tta)
 
 

@@ -96,7 +96,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from bev_instseg.evaluation.score_frames import score_frames  # imports torch
 
     refs = list_chosen_frames(arguments)
-    segmenter = make_segmenter(arguments)
+    segmenter = make_segmenter(arguments, arguments.sequence)
     if arguments.points:  # needs no instances, which the check looks for
         from bev_instseg.evaluation.point_scores import score_points
 

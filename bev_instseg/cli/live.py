@@ -173,7 +173,7 @@ def segment_live(arguments: argparse.Namespace) -> int:
     topics = _join(arguments)
     source, options = _listen(arguments, topics, lambda line: report.say(f"note: {line}"))
     with report.announced("loading the network"):
-        segmenter = make_segmenter(arguments)
+        segmenter = make_segmenter(arguments, not arguments.no_track)
     with report.announced("preparing the network (the first run compiles it in 20 s)"):
         pipeline = Pipeline(segmenter, options, report.notice)
     with ExitStack() as stack:

@@ -23,7 +23,8 @@ PICTURES = {
 
 def make_segmenter_with_extras(arguments: argparse.Namespace) -> "Segmenter":
     """Create the segmenter that the options describe; raises the errors of `make_segmenter`."""
-    return make_segmenter(arguments).with_extras(arguments.unknown, arguments.ground)
+    segmenter = make_segmenter(arguments, arguments.track)
+    return segmenter.with_extras(arguments.unknown, arguments.ground)
 
 
 def new_segmenter(arguments: argparse.Namespace) -> "Segmenter":

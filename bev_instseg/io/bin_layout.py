@@ -21,7 +21,7 @@ UInt32 = NDArray[np.uint32]
 Intp = NDArray[np.intp]
 
 MIN_BYTES = 12  # of a file with a point
-MAX_FLOATS = 32  # per point
+MAX_FOUND_FLOATS = 32  # per point
 MAX_USUAL_FLOATS = 8  # more need evidence that they are not several points
 COMMON = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12)  # always compared; the others only if the size fits
 NUM_BLOCKS, BLOCK = 8, 160  # floats are looked at in blocks spread over the file; see `_sample`
@@ -86,7 +86,7 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
         raise ValueError("fewer bytes than one point needs; the file is cut short: copy it again")
     words, positions = _sample(files)
     sizes = np.array([len(data) for data in files])
-    misfits = np.count_nonzero(sizes[:, None] % (4 * np.arange(1, MAX_FLOATS + 1)), axis=0)
+    misfits = np.count_nonzero(sizes[:, None] % (4 * np.arange(1, MAX_FOUND_FLOATS + 1)), axis=0)
     fits = {n for n, count in enumerate(misfits.tolist(), 1) if count < len(sizes) / 2}
     best, rivals, is_4_next = _rank(words, positions, fits)
     _refuse_foreign(files[0], words, positions, 4 if rivals else max(best, 3))
@@ -139,7 +139,7 @@ def _sample(files: Sequence[NDArray[np.uint8]]) -> tuple[UInt32, Intp]:
         (n,) uint32 bits of the floats and (n,) intp positions of them in their files. Blocks start
         at even positions, so that pairs of floats can be viewed as float64.
     """
-    block = max(BLOCK // len(files), 2 * MAX_FLOATS)
+    block = max(BLOCK // len(files), 2 * MAX_FOUND_FLOATS)
     words, positions = [], []
     for data in files:
         values = data[: len(data) // 4 * 4].view("<u4")

@@ -14,11 +14,10 @@ from bev_instseg.io.infer_frame import infer_ground_m, sample_points
 from bev_instseg.io.intensity import MISSING, is_of_scale_1
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
-from bev_instseg.io.units import check_cartesian, check_resolution, check_units
+from bev_instseg.io.units import BLURRED_M, check_cartesian, check_resolution, check_units
 from bev_instseg.ops.kernel import kernel
 
 USUAL_HEIGHT_M = 1.7  # of a sensor on a car's roof
-MAX_STEP_M = 0.05  # with coarser coordinates, objects on the road blur
 MAX_CLIPPED_SHARE = 0.001  # of the intensities; if more are clipped, a notice says so
 MUCH_LARGER = 100.0  # than intensities of 0..1
 NEAR_M, MAX_NEAR = 50.0, 800_000  # no sensor measures more points this near in a sweep
@@ -115,7 +114,7 @@ def interpret_points(
     xyz = xyz @ rotation.T
     rise_m, height_notices = _rise_m(xyz, given.height_m)
     origin_m += rise_m * rotation[2]
-    if values.dtype == np.float32 and np.spacing(np.float32(np.abs(origin_m).max())) > MAX_STEP_M:
+    if values.dtype == np.float32 and np.spacing(np.float32(np.abs(origin_m).max())) > BLURRED_M:
         raise ScanError(
             f"{path}: float32 is too coarse this far from the origin; subtract an offset before "
             "writing the points, or write float64 (.npy, .ply, .las)"

@@ -51,7 +51,9 @@ class Tracker:
         """Begin a sequence.
 
         Args:
-            segmenter: Finds the instances for `update`; not needed for `update_instances`.
+            segmenter: Finds the instances for `update`; not needed for `update_instances`. A score
+                threshold above `WEAK_SCORE` has no effect: tracks are confirmed by the scores of
+                several sweeps.
             odometry: Finds the poses of sweeps that have none; by default KISS-ICP or, if it is not
                 installed, a sensor that stands still, with a warning.
         """

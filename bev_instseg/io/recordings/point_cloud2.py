@@ -12,9 +12,9 @@ from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.io.recordings.decode import parse
 from bev_instseg.io.recordings.source import POINT_CLOUD, Message
 from bev_instseg.io.records import INTENSITY_NAMES, xyz_and_intensity
+from bev_instseg.io.units import BLURRED_M
 
 TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
-MAX_STEP_M = 0.05  # with coarser coordinates, objects on the road blur
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,7 +170,7 @@ def _as_float32(columns: NDArray[np.floating]) -> NDArray[np.float32]:
         sizes = np.abs(columns[:, :3]).max(axis=1)
         known = sizes[np.isfinite(sizes) & (sizes > 0)]
         usual = np.median(known) if len(known) else 0.0  # a few may stand for missing returns
-        if usual < 1e12 and np.spacing(np.float32(usual)) > MAX_STEP_M:
+        if usual < 1e12 and np.spacing(np.float32(usual)) > BLURRED_M:
             raise ValueError(
                 "coordinates too far from the origin for float32; pass the sensor's frame as "
                 "--frame, or subtract an offset"
