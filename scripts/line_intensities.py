@@ -87,7 +87,7 @@ def main() -> None:
         for sweep in sorted((folder / "velodyne").glob("*.bin")):
             points = read_scan(sweep)
             labels = read_labels(folder / "labels" / f"{sweep.stem}.label", len(points))
-            classes = labels & 0xFFFF
+            classes = labels & np.uint32(0xFFFF)
             if (classes == MARKING).any():
                 counts.append(count_hidden(points, classes))
                 ratios.append(contrast(points, classes))
