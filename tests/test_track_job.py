@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -331,6 +332,9 @@ def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:
     assert notices == (f"poses of a camera, converted to the sensor with {tmp_path / 'calib.txt'}",)
     with pytest.raises(ScanError, match="cannot be read"):
         read_times(tmp_path / "none.txt")
+    os.mkfifo(tmp_path / "pipe.txt")
+    with pytest.raises(ScanError, match="not a regular file"):
+        read_poses(tmp_path / "pipe.txt")
 
 
 def test_a_calibration_among_the_sweeps_tells_whose_poses_they_are(tmp_path: Path) -> None:

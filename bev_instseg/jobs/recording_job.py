@@ -8,6 +8,7 @@ from typing import Any
 
 from bev_instseg.export.labelled_recording import read_about, read_end
 from bev_instseg.export.ros_messages import TOPICS, TRACKS
+from bev_instseg.file_io import read_bytes
 from bev_instseg.io.recordings.own_vehicle import OwnVehicle
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.jobs.find_items import Item
@@ -57,7 +58,7 @@ class RecordingJob:
         """Return a description of what the labelled recording is made from."""
         item = Item(recording.path, self.name)
         chosen = self.selection
-        extrinsics = chosen.extrinsics.read_text() if chosen.extrinsics is not None else ""
+        extrinsics = read_bytes(chosen.extrinsics).decode() if chosen.extrinsics is not None else ""
         settings = [self.job.settings_of(item), chosen.topics, chosen.frame, extrinsics]
         pictures = [picture.value for picture in self.job.pictures]
         # Files that need all sweeps again if they are asked for later.

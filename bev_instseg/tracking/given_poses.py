@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bev_instseg.exceptions import ScanError
+from bev_instseg.file_io import read_bytes
 from bev_instseg.structures import Float64
 
 CALIBRATION = "calib.txt"
@@ -88,7 +89,7 @@ def _to_camera(path: Path) -> Float64 | None:
     """Return the (4, 4) transform ``Tr`` of a calibration; None without one."""
     if not path.is_file():
         return None
-    for line in path.read_text(errors="replace").splitlines():
+    for line in _lines(path):
         if line.startswith("Tr:"):
             to_camera = np.eye(4)
             to_camera[:3] = _parse(line[3:], 12, f"{path}: Tr").reshape(3, 4)
@@ -131,14 +132,17 @@ def read_times(path: Path) -> Float64:
     return times
 
 
-def _numbers(path: Path, count: int) -> Float64:
+def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(errors="replace").splitlines()
+        return read_bytes(path).decode(errors="replace").splitlines()
     except OSError as error:
         raise ScanError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+
+
+def _numbers(path: Path, count: int) -> Float64:
     rows = [
         _parse(line, count, f"{path}: line {number}")
-        for number, line in enumerate(lines, 1)
+        for number, line in enumerate(_lines(path), 1)
         if line.strip()
     ]
     return np.array(rows).reshape(-1, count)
