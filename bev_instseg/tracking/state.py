@@ -16,8 +16,8 @@ class Behaviour:
         start_mps: Standard deviation of the velocity, along each axis, of an object seen once.
         acceleration_mps2: Standard deviation of the acceleration along each axis.
         moving_mps: Speed above which an object counts as moving; below half of it, it stands again.
-        coast_s: How long an unseen object is kept; twice as long if something is in front of it, or if
-            it is so far away that it may have left the grid.
+        coast_s: How long an unseen object is kept; twice as long if something is in front of it, or
+            if it is so far away that it may have left the grid.
     """
 
     start_mps: float
