@@ -162,6 +162,7 @@ def _result() -> list[bytes]:
     made_from = Provenance(
         sweep="a.bin",
         sweep_bytes=16 * LABELLED,
+        sweep_sample="00",
         axes="flu",
         origin_m=(0.0, 0.0, 0.0),
         level_deg=(0.0, 0.0),

@@ -43,6 +43,7 @@ CAMERA = CameraCalibration(
 PROVENANCE = Provenance(
     sweep="ü.bin",
     sweep_bytes=96,
+    sweep_sample="00ff",
     axes="flu",
     origin_m=(0.1, 0.0, -2.5),
     level_deg=(0.0, -9.8),
@@ -119,7 +120,7 @@ def test_class_labels_are_checked() -> None:
 
 
 PROVENANCE_KEYS = [
-    *("sweep", "sweep_bytes", "axes", "origin_m", "level_deg", "notices", "grid"),
+    *("sweep", "sweep_bytes", "sweep_sample", "axes", "origin_m", "level_deg", "notices", "grid"),
     *("weights_sha256", "settings", "calibration"),
 ]
 
@@ -159,7 +160,7 @@ def test_the_bytes_of_the_json_stay_as_they_are() -> None:
     data = SweepResult.of(one, replace(PROVENANCE, calibration="cd")).to_bytes()
     assert data.decode() == (
         '{\n "about": "written by bev_instseg",\n "sweep": "ü.bin",\n "sweep_bytes": 96,\n'
-        ' "axes": "flu",\n "origin_m": [\n  0.1,\n  0.0,\n  -2.5\n ],\n'
+        ' "sweep_sample": "00ff",\n "axes": "flu",\n "origin_m": [\n  0.1,\n  0.0,\n  -2.5\n ],\n'
         ' "level_deg": [\n  0.0,\n  -9.8\n ],\n'
         ' "notices": [\n  "intensity 0..255: divided by 255"\n ],\n'
         ' "grid": {\n  "x_range_m": [\n   -51.2,\n   51.2\n  ],\n'
@@ -172,7 +173,7 @@ def test_the_bytes_of_the_json_stay_as_they_are() -> None:
         '   "num_points": 2,\n   "centre_m": [\n    9.235,\n    -2.0,\n    0.5\n   ],\n'
         '   "box": {\n    "length_m": 4.0,\n    "width_m": 2.0,\n    "height_m": 1.5,\n'
         '    "yaw_rad": 0.1235\n   }\n  }\n ],\n "files": [],\n'
-        ' "sha256": "6252a66bd1c3f512f8c62d99b630b4e7e4d2b9d6868948e24eac2d49f6d8bb1b"\n}\n'
+        ' "sha256": "408cb21bc2313f79d9af536efb491f7cb99d63bf1a2714ab4c62a78239f27f37"\n}\n'
     )
 
 
@@ -211,6 +212,7 @@ def test_results_of_earlier_versions_are_read(tmp_path: Path) -> None:
     [
         ("sweep", 1),
         ("sweep_bytes", "96"),
+        ("sweep_sample", 96),
         ("axes", None),
         ("origin_m", [0, 0]),
         ("origin_m", [0, 0, float("inf")]),

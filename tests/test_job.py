@@ -74,6 +74,13 @@ def test_a_changed_sweep_or_calibration_is_not_done(
     assert not job.is_done(Item(archive / "monday" / "night" / "b.npy", "a"))
     os.utime(item.path, (2e9, 2e9))  # modified since
     assert not job.is_done(item)
+    os.utime(item.path, (1e9, 1e9))
+    assert job.is_done(item)
+    other = tmp_path / "other.bin"
+    other.write_bytes(item.path.read_bytes()[::-1])
+    os.utime(other, (1e9, 1e9))
+    other.rename(item.path)  # as old, as large and of the same name
+    assert not job.is_done(item)
 
 
 def test_settings_cover_everything_that_affects_the_instances(segmenter: Segmenter) -> None:

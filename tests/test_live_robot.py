@@ -186,7 +186,10 @@ class Inbox:
         self._kind, self._waiting = kind, queue.Queue[bytes]()
 
     def put(self, message: Any) -> None:
-        self._waiting.put(bytes(ROS2.serialize_cdr(message, self._kind)))
+        self.put_bytes(bytes(ROS2.serialize_cdr(message, self._kind)))
+
+    def put_bytes(self, data: bytes) -> None:
+        self._waiting.put(data)
 
     def take(self, timeout_s: float) -> list[bytes]:
         found = []
@@ -221,7 +224,10 @@ class Robot:
             self._moving.put(odometry(ROS2, when_ns, pose))
             return
         up = transform(ROS2, when_ns, ("base_link", "odom"), np.linalg.inv(pose))
-        self._moving.put(tf(up, transform(ROS2, when_ns, ("map", "odom"), pose_of(time_s))))
+        self.send(tf(up, transform(ROS2, when_ns, ("map", "odom"), pose_of(time_s))))
+
+    def send(self, message: Any) -> None:
+        self._moving.put(message)
 
     def at(self, time_s: float) -> np.ndarray:
         return self.poses.at("velodyne", START_NS + round(1e9 * time_s))
@@ -293,6 +299,18 @@ def test_a_clock_that_is_set_back_begins_anew(name: str) -> None:
     robot.at(2.1)
     with pytest.raises(ScanError, match="did not arrive within"):
         robot.at(3.0)
+
+
+def test_a_first_transform_of_zeros_and_a_damaged_one_hide_no_later_ones() -> None:
+    robot = Robot("odom")
+    nothing = transform(ROS2, START_NS, ("base_link", "odom"), np.eye(4))
+    nothing.transform.rotation.w = 0.0
+    robot.send(tf(nothing))
+    for k in range(3):
+        robot.drive(0.1 * k)
+    robot.static.put_bytes(b"\x00\x01")
+    robot.mount()
+    np.testing.assert_allclose(robot.at(0.1), driven(0.1) @ MOUNT, atol=1e-3)
 
 
 def test_what_leads_nowhere_is_named() -> None:

@@ -193,6 +193,15 @@ def test_a_given_height_shifts_the_ground(tmp_path: Path) -> None:
     assert sweep.notices == ()
 
 
+def test_missing_returns_do_not_move_with_the_other_points(tmp_path: Path) -> None:
+    points = street()
+    points[::3, :3] = 0
+    for setup in (SensorSetup(origin_m=(20, 0, 0)), SensorSetup(height_m=1.0)):
+        sweep = read_as(tmp_path, points[:, :3], setup)
+        assert np.isnan(sweep.points[::3, :3]).all()
+        assert np.isfinite(sweep.points[1::3, :3]).mean() > 0.99
+
+
 def test_ground_is_neither_the_ceiling_nor_stray_points_below() -> None:
     rng = np.random.default_rng(2)
     xyz = rng.uniform(-20, 20, (1000, 3))

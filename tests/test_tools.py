@@ -211,6 +211,28 @@ def test_each_notice_is_printed_once(
     assert (tmp_path / "out" / "lidar" / "a.label").exists()
 
 
+def test_notices_of_each_folder_are_printed(
+    tmp_path: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, full in (("dark", 255), ("darker", 255), ("bright", 65535)):
+        folder = tmp_path / "drives" / name
+        folder.mkdir(parents=True)
+        for i in range(2):
+            points = street(STREETS["a"])[0] * np.float32([1, 1, 1, full])
+            points.tofile(folder / f"{i}.bin")
+    arguments = [str(tmp_path / "drives"), "--out", str(tmp_path / "out"), "--weights", weights]
+    assert segment_command.main(arguments) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if "note: " in line]
+    assert sorted(line.partition("intensity ")[2] for line in notes) == [
+        "0..255: divided by 255",
+        "0..255: divided by 255",
+        "0..65535: divided by 65535",
+        "0..65535: divided by 65535",
+    ]
+    assert sum("note: 4 sweeps" in line for line in notes) == 1
+    assert sum("note: 2 sweeps" in line for line in notes) == 1
+
+
 def test_reading_options_reach_the_reader(sweeps: Path, weights: str, tmp_path: Path) -> None:
     points = street(STREETS["a"])[0]
     turned = tmp_path / "turned"

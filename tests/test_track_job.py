@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -126,6 +127,39 @@ def test_other_times_change_the_results_of_finished_sweeps(
     assert run(drive, fresh, weights) == 0
     assert contents(out) == contents(fresh)
     assert SweepResult.read(out / "10.json").sequence.stamp_s == pytest.approx(1.0)
+
+
+def test_poses_that_are_no_longer_given_are_no_longer_used(
+    drive: Path, weights: str, tmp_path: Path
+) -> None:
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    assert run(drive, out, weights) == 0
+    (drive / "poses.txt").unlink()
+    assert run(drive, out, weights) == 0
+    assert run(drive, fresh, weights) == 0
+    assert contents(out) == contents(fresh)
+
+
+def test_two_sequences_never_share_files(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rear, out = tmp_path / "rear", tmp_path / "out"
+    rear.mkdir()
+    shutil.copy(drive / "5.bin", rear / "other.bin")
+    command = [str(drive), str(rear), "--out", str(out), "--weights", weights, "--track"]
+    assert segment.main(command) == 2
+    assert f"{rear}: its tracks would be written to the same files as" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_for_rerun_holds_one_sequence(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rerun", reason="the extra rerun is not installed")
+    (drive / "night").mkdir()
+    shutil.copy(drive / "5.bin", drive / "night" / "5.bin")
+    assert run(drive, tmp_path / "out", weights, "--rerun", str(tmp_path / "both.rrd")) == 2
+    assert "is for one sequence, but there are 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("more", [(), EXTRAS])

@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # torch: not for --help
 
 MAX_SHOWN = 20  # errors that differ only in numbers
 SLOW_S = 3.0  # what takes longer is announced
-NUMBER = re.compile(r"-?\d+(\.\d+)?")  # notices that differ only in numbers are of one kind
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+# Notices of a folder that differ only in numbers are of one kind, and so are equal ones anywhere.
+Kind = tuple[Path | None, str]
 
 
 class Report:
@@ -31,8 +33,9 @@ class Report:
             program: The name that the lines begin with.
         """
         self._program = program
-        self._num_sweeps: Counter[str] = Counter()  # by kind of notice
-        self._first_of_kind: dict[str, str] = {}
+        self._kind_of: dict[str, Kind] = {}  # of each notice that was printed
+        self._num_sweeps: Counter[Kind] = Counter()
+        self._first_of_kind: dict[Kind, str] = {}
         self._num_errors: Counter[str] = Counter()  # by kind
         self._last_error: dict[str, str] = {}
 
@@ -45,8 +48,9 @@ class Report:
 
         If there are many errors of a kind, only the first ones are printed.
         """
+        item = outcome.item
         for notice in outcome.notices:
-            self.notice(notice, outcome.item.path)
+            self.notice(notice, item.path, item.path.parent / Path(item.name).parent)
         if outcome.error:
             kind = NUMBER.sub("0", outcome.error)
             self._num_errors[kind] += 1
@@ -54,19 +58,20 @@ class Report:
             if self._num_errors[kind] <= MAX_SHOWN:
                 self.say(outcome.error)
 
-    def notice(self, notice: str, path: Path | None = None) -> None:
+    def notice(self, notice: str, path: Path | None = None, folder: Path | None = None) -> None:
         """Print a notice unless one of its kind was printed already.
 
         Args:
             notice: The notice.
             path: The sweep that it concerns, unless the notice names it.
+            folder: The folder or recording that the sweep is from.
         """
         name = "" if path is None else printable(str(path))
-        kind = NUMBER.sub("0", notice)
+        kind = self._kind_of.get(notice, (folder, NUMBER.sub("0", notice)))
         self._num_sweeps[kind] += 1
         if kind not in self._first_of_kind:
             line = notice if name in notice else f"{name}: {notice}"
-            self._first_of_kind[kind] = printable(line)
+            self._first_of_kind[kind], self._kind_of[notice] = printable(line), kind
             self.say(f"note: {self._first_of_kind[kind]}")
 
     def totals(self) -> None:
@@ -74,8 +79,8 @@ class Report:
         for kind, first in self._first_of_kind.items():
             if self._num_sweeps[kind] > 1:
                 self.say(f"note: {self._num_sweeps[kind]} sweeps, first {first}")
-        for kind, last in self._last_error.items():
-            if (more := self._num_errors[kind] - MAX_SHOWN) > 0:
+        for error, last in self._last_error.items():
+            if (more := self._num_errors[error] - MAX_SHOWN) > 0:
                 self.say(f"{more} more errors of this kind, the last: {last}")
 
     @contextmanager

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +52,7 @@ def segment_sweeps(arguments: argparse.Namespace, report: Report) -> int:
     with report.announced("looking at some sweeps of each folder"):
         job = _make_job(arguments, segmenter, [item.path for item in found.items])
     sequences = segment_tracks.chosen_sequences(arguments, items, job, report)
+    job = replace(job, with_poses=frozenset(s.folder for s in sequences if s.poses is not None))
     csv_path = _summary_path(arguments, job)
     todo = _without_results(arguments, job, items)
     start = time.perf_counter()

@@ -85,11 +85,18 @@ def chosen_sequences(
     if not arguments.track:
         return []
     sequences = find_sequences(items, arguments.times, arguments.poses and Path(arguments.poses))
+    require_one_for_rerun(arguments, len(sequences))
+    owners = dict[Path, Path]()
     for sequence in sequences:
         for notice in sequence.notices:
             report.say(f"note: {notice}")
         folder = _folder(job, sequence)
         require_own_tracks(arguments, track_files(folder))
+        if owners.setdefault(folder, sequence.folder) != sequence.folder:
+            raise ScanError(
+                f"{sequence.folder}: its tracks would be written to the same files as those of "
+                f"{owners[folder]}; segment them one by one, each with its own --out"
+            )
     return sequences
 
 

@@ -14,6 +14,7 @@ class Provenance:
     Attributes:
         sweep: File name of the sweep.
         sweep_bytes: Size of that file.
+        sweep_sample: Hash of some of its blocks; see `sample_sha256`.
         axes: Where the file's x, y and z point; see `SensorSetup`.
         origin_m: Position of the sensor in the file's coordinates, metres.
         level_deg: Pitch and roll by which the sweep was levelled, degrees; see `sensor_rotation`.
@@ -26,6 +27,7 @@ class Provenance:
 
     sweep: str
     sweep_bytes: int
+    sweep_sample: str
     axes: str
     origin_m: tuple[float, float, float]
     level_deg: tuple[float, float]
@@ -45,6 +47,7 @@ class Provenance:
         return cls(
             sweep=text(entry["sweep"]),
             sweep_bytes=integer(entry["sweep_bytes"]),
+            sweep_sample=text(entry["sweep_sample"]),
             axes=text(entry["axes"]),
             origin_m=(number(x), number(y), number(z)),
             level_deg=(number(pitch_deg), number(roll_deg)),

@@ -174,7 +174,10 @@ def _rise_m(xyz: NDArray[np.float64], height_m: float | None) -> tuple[float, tu
 def _to_sensor_frame(
     values: NDArray[np.floating], rotation: NDArray[np.float64], origin_m: NDArray[np.float64]
 ) -> NDArray[np.float32]:
-    """Return (N, 4) points from a file's (N, 3 or 4) values; the same memory if nothing changes."""
+    """Return (N, 4) points from a file's (N, 3 or 4) values; the same memory if nothing changes.
+
+    Missing returns, which are all 0 in files, must not move with the others: they become NaN.
+    """
     unchanged = np.array_equal(rotation, np.eye(3)) and not origin_m.any()
     if unchanged and values.dtype == np.float32 and values.shape[1] == 4:
         return np.ascontiguousarray(values, np.float32)
@@ -183,10 +186,12 @@ def _to_sensor_frame(
     with np.errstate(over="ignore", invalid="ignore"):  # overflow to infinity, infinity minus x
         if np.count_nonzero(rotation) > 3:
             points[:, :3] = (values[:, :3] - origin_m) @ rotation.T
-            return points
-        for i, row in enumerate(rotation):  # no sums: infinity times 0 is NaN
-            (j,) = np.flatnonzero(row)
-            points[:, i] = row[j] * (values[:, j] - origin_m[j])
+        else:
+            for i, row in enumerate(rotation):  # no sums: infinity times 0 is NaN
+                (j,) = np.flatnonzero(row)
+                points[:, i] = row[j] * (values[:, j] - origin_m[j])
+    if origin_m.any():
+        points[(values[:, :3] == 0).all(axis=1), :3] = np.nan
     return points
 
 
@@ -261,7 +266,7 @@ def _count_far(values: NDArray[np.floating], points: NDArray[np.float32]) -> tup
     if not len(points) or -MAX_RANGE_M < points.min() <= points.max() < MAX_RANGE_M:  # not NaN
         return len(points), 0
     size_m = np.abs(points[:, :3]).max(axis=1)
-    size_m[(values[:, :3] == 0).all(axis=1)] = np.inf  # missing returns, moved
+    size_m[(values[:, :3] == 0).all(axis=1)] = np.inf  # missing returns
     num_far = np.count_nonzero((size_m >= MAX_RANGE_M) & (size_m < np.inf))
     return int(np.count_nonzero(size_m < MAX_RANGE_M)), int(num_far)
 

@@ -14,7 +14,7 @@ from bev_instseg.export import (
     read_instances,
     result_paths,
 )
-from bev_instseg.file_io import read_bytes
+from bev_instseg.file_io import read_bytes, sample_sha256
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import Survey
 from bev_instseg.io.sweep import Sweep, read_sweep, stem_of
@@ -40,6 +40,7 @@ class Job:
             with a ``NAME.txt`` for each; None for no boxes.
         tiles: Whether to segment points outside the grid, too; see `segment_tiles`.
         survey: Properties that the sweeps of each folder share.
+        with_poses: Folders whose sweeps are tracked with given poses.
     """
 
     out: Path
@@ -50,6 +51,7 @@ class Job:
     calibration: Path | None = None
     tiles: bool = False
     survey: Survey = field(default_factory=Survey, hash=False)  # Ray hashes the job
+    with_poses: frozenset[Path] = frozenset()
 
     def read(self, item: Item) -> Sweep:
         """Read a sweep like the others of its folder; raises ScanError."""
@@ -57,14 +59,15 @@ class Job:
 
     def settings_of(self, item: Item) -> str:
         """Return the hash of everything that affects a sweep's instances, except its own points."""
+        found: list[Any] = ["given poses"] if item.path.parent in self.with_poses else []
         reading = self.survey.reading_of(item.path)
-        if reading is None or reading.is_usual:
+        if reading is not None and not reading.is_usual:
+            steps = (round(value / LEVEL_STEP_DEG) for value in reading.level_deg)
+            pitch_deg, roll_deg = (LEVEL_STEP_DEG * step for step in steps)
+            found.append(asdict(replace(reading, notices=(), level_deg=(pitch_deg, roll_deg))))
+        if not found:
             return self.settings
-        steps = (round(value / LEVEL_STEP_DEG) for value in reading.level_deg)
-        pitch_deg, roll_deg = (LEVEL_STEP_DEG * step for step in steps)
-        common = replace(reading, notices=(), level_deg=(pitch_deg, roll_deg))
-        found = [self.settings, asdict(common)]
-        return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([self.settings, *found]).encode()).hexdigest()[:16]
 
     def target(self, item: Item) -> Path:
         """Return the path of a sweep's results without suffix."""
@@ -89,8 +92,8 @@ class Job:
     def is_done(self, item: Item) -> bool:
         """Return whether the results of a sweep exist and are up to date.
 
-        Results are up to date if they were made with the same calibration and settings, from a file
-        of the same size that has not been modified since, and if the ``.json`` was not edited.
+        Results are up to date if they were made with the same calibration and settings, from the
+        same file, which has not been modified since, and if the ``.json`` was not edited.
         """
         json_path = self.json_path(item)
         try:
@@ -104,6 +107,7 @@ class Job:
             return (
                 made_from.settings == self.settings_of(item)
                 and made_from.sweep_bytes == sweep.st_size
+                and made_from.sweep_sample == sample_sha256(item.path)
                 and made_from.calibration == self.calibration_sha256(item)
                 and all(
                     path == json_path or path.stat().st_size == listed.get(str(path))

@@ -21,6 +21,7 @@ from bev_instseg.export import (
     require_replaceable,
     write_result,
 )
+from bev_instseg.file_io import sample_sha256
 from bev_instseg.io.sensor_setup import sensor_rotation
 from bev_instseg.io.sweep import Sweep
 from bev_instseg.jobs.find_items import Item
@@ -208,6 +209,7 @@ def provenance_of(segmenter: Segmenter, job: Job, item: Item, segmented: Segment
     return Provenance(
         sweep=printable(item.path.name),
         sweep_bytes=item.path.stat().st_size,
+        sweep_sample=sample_sha256(item.path),
         axes=sweep.axes,
         origin_m=sweep.origin_m,
         level_deg=sweep.level_deg,

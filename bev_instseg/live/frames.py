@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+from bev_instseg.exceptions import ScanError
 from bev_instseg.io.recordings.source import TRANSFORMS, Message
 from bev_instseg.io.recordings.transforms import (
     STATIC_TOPIC,
@@ -28,9 +29,15 @@ class RobotFrames:
         self._tree, self._take = FrameTree(), take
 
     def tree(self) -> FrameTree:
-        """Return the transforms so far; raises ScanError if a message is damaged."""
+        """Return the transforms so far; raises ScanError if a new message is damaged."""
+        damaged = None
         for data in self._take(0):
-            add_transforms(self._tree, transforms_message(STATIC_TOPIC, data))
+            try:
+                add_transforms(self._tree, transforms_message(STATIC_TOPIC, data))
+            except ScanError as error:  # the others are sent only once
+                damaged = error
+        if damaged:
+            raise damaged
         return self._tree
 
     def find(self, frame_id: str, topic: str, target: str) -> Transform:

@@ -80,10 +80,11 @@ class TransformMotion:
 
     def receive(self, timeout_s: float) -> None:
         """Take in what has arrived; see `Motion`."""
+        tree = self._static.tree()  # first: an error here must not lose the messages below
         for data in self._take(timeout_s):
             for parent, child, one in named_transforms(transforms_message(MOVING_TOPIC, data)):
-                if (child, parent) not in self._moving:
-                    add_transform(self._static.tree(), parent, child, one)
+                if not tree.is_parent(parent, child):  # invalid ones may come before it
+                    add_transform(tree, parent, child, one)
                 body = one.transform
                 self._moving[child, parent].add(one.header, body.translation, body.rotation)
 

@@ -18,6 +18,7 @@ STATIC_TOPIC, MOVING_TOPIC = "/tf_static", "/tf"
 MAX_LISTED = 20  # frames in a message
 MAX_CHANGE = 1e-3  # metres, or of a rotation's entries; more is a joint that moves
 MAX_MESSAGES = 200_000  # that are read on each topic of transforms
+MAX_NUMBER = 1e9  # beyond any angle or distance; integers may be too large for a float
 MAX_MOUNT_M = 50.0  # no sensor is mounted farther from its vehicle's frame
 REMEDY = "or give the transforms in a file: --extrinsics FILE"
 
@@ -114,14 +115,18 @@ class FrameTree:
     def __init__(self) -> None:
         """Begin without frames."""
         self._neighbours: dict[str, dict[str, Transform]] = {}
+        self._first: dict[tuple[str, str], Transform] = {}
         self._moving: set[frozenset[str]] = set()
         self._invalid: set[str] = set()
         self._parents: set[tuple[str, str]] = set()
 
     def add(self, parent: str, child: str, to_parent: Transform) -> None:
-        """Add a transform from a child's coordinates to its parent's; note it if it has changed."""
-        earlier = self._neighbours.get(child, {}).get(parent)
-        if earlier is not None and not earlier.is_near(to_parent):
+        """Add a transform from a child's coordinates to its parent's; note it if it has changed.
+
+        It is compared with the first one of these frames, because each change may be small.
+        """
+        first = self._first.setdefault((parent, child), to_parent)
+        if not first.is_near(to_parent):
             self._moving.add(frozenset((parent, child)))
         self._parents.add((parent, child))
         self._neighbours.setdefault(child, {})[parent] = to_parent
@@ -262,7 +267,7 @@ def _extrinsic(path: Path, name: str, entry: Any) -> Transform:
     allowed = {"x", "y", "z", *(quaternion if turned else angles)}
     numbers = entry.values() if isinstance(entry, dict) else ()
     if not keys <= allowed or not all(
-        type(value) in (int, float) and np.isfinite(value) for value in numbers
+        type(value) in (int, float) and abs(value) < MAX_NUMBER for value in numbers
     ):
         raise ScanError(
             f"{path}: {printable(name)} must have numbers for x, y, z (metres) and roll, pitch, "
