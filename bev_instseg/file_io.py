@@ -202,13 +202,31 @@ def _check_replaceable(path: Path) -> None:
 
 def _open_temporary(folder: Path) -> tuple[Path, FileIO]:
     while True:
-        path = folder / f"{TEMPORARY}{secrets.token_hex(8)}.tmp"
+        path = temporary_name(folder / "file")
         file = FileIO(path, "x")
         with suppress(OSError):  # not every file system has locks
             fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:
             return path, file
         file.close()  # `remove_leftovers` found it before it was locked
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Keep `remove_leftovers` away from a temporary file that another library has begun to write.
+
+    Args:
+        path: The file, named as `temporary_name` does.
+    """
+    with open(path, "rb") as file:
+        with suppress(OSError):  # not every file system has locks
+            fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a new name for a temporary file next to a file."""
+    return path.with_name(f"{TEMPORARY}{secrets.token_hex(8)}.tmp")
 
 
 @contextmanager
@@ -253,6 +271,10 @@ def reserved(folder: str | Path, purpose: str) -> Iterator[None]:
         file = FileIO(path, "a")
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            while not os.fstat(file.fileno()).st_nlink:  # as in `_open_temporary`
+                file.close()
+                file = FileIO(path, "a")
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             remove_leftovers(folder)
             others = [other for other in path.parent.glob(f"{TEMPORARY}job-*.tmp") if other != path]
         except OSError:  # no locks, and so no way to see who is alive
@@ -261,8 +283,8 @@ def reserved(folder: str | Path, purpose: str) -> Iterator[None]:
     try:
         if others:
             reason = (
-                "a job with other weights or settings is writing there; wait until it is done or "
-                "choose another output folder"
+                "another job is writing there that has other weights or settings, or is for "
+                "recordings; wait until it is done or choose another output folder"
             )
             raise BlockingIOError(errno.EAGAIN, reason, str(folder))
         yield

@@ -21,7 +21,14 @@ from bev_instseg.cli import report as report_module
 from bev_instseg.cli import segment
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import SweepResult
-from bev_instseg.file_io import TEMPORARY, remove_leftovers, reserved, staged
+from bev_instseg.file_io import (
+    TEMPORARY,
+    in_use,
+    remove_leftovers,
+    reserved,
+    staged,
+    temporary_name,
+)
 from bev_instseg.jobs import job as job_module
 from bev_instseg.jobs import one_sweep
 from bev_instseg.jobs.find_items import Item
@@ -524,11 +531,21 @@ def test_a_job_with_other_settings_is_refused_while_one_writes_to_the_same_folde
     assert run(sweeps, out, weights) == 0
     assert codes == [2, 0]
     assert (
-        f"segment_scan: {out}: a job with other weights or settings is writing there; wait until "
-        "it is done or choose another output folder\n"
+        f"segment_scan: {out}: another job is writing there that has other weights or settings, "
+        "or is for recordings; wait until it is done or choose another output folder\n"
     ) in capsys.readouterr().err
     assert run(sweeps, out, weights, *other_settings) == 0
     assert not [path for path in out.iterdir() if path.name.startswith(TEMPORARY)]
+
+
+def test_temporary_files_of_other_libraries_stay_while_they_are_written(tmp_path: Path) -> None:
+    path = temporary_name(tmp_path / "drive.bag")
+    path.write_bytes(b"half")
+    with in_use(path):
+        remove_leftovers(tmp_path)
+        assert path.exists()
+    remove_leftovers(tmp_path)
+    assert not path.exists()
 
 
 def test_a_reservation_of_a_killed_process_does_not_count(tmp_path: Path) -> None:

@@ -245,7 +245,19 @@ def test_a_damaged_sweep_is_reported_and_the_others_are_done(
     assert "an incomplete sensor_msgs/PointCloud2" in line
     found = [sweep.stamp_ns for sweep in read_recording(tmp_path / "out" / "drive.mcap")]
     assert found == [stamp(0), stamp(2)]
-    assert run(tmp_path / "drive.mcap", tmp_path / "out", weights) == 2  # still so
+    assert run(tmp_path / "drive.mcap", tmp_path / "out", weights) == 2
+    [line] = lines(capsys)
+    assert line.endswith("drive.mcap: 1 of its sweeps failed; --overwrite tries again")
+
+
+def test_a_result_that_was_cut_short_is_made_again(weights: str, tmp_path: Path) -> None:
+    path, out = write_drive(tmp_path / "in", "mcap", SWEEPS), tmp_path / "out" / "drive.mcap"
+    assert run(path, out.parent, weights) == 0
+    before = words(out)
+    out.write_bytes(out.read_bytes()[:-100])
+    assert run(path, out.parent, weights) == 0
+    for again, word in zip(words(out), before, strict=True):
+        np.testing.assert_array_equal(again, word)
 
 
 def test_what_is_lost_of_a_cut_recording_is_said(
@@ -261,6 +273,15 @@ def test_what_is_lost_of_a_cut_recording_is_said(
     assert lost.startswith(f"segment_scan: {path}: the last ")
     assert lost.endswith(" bytes of the file are incomplete: left out")
     assert 0 < len(words(tmp_path / "out" / "drive.mcap")) < 4 * len(SWEEPS)
+
+
+def test_results_below_the_folder_of_a_bag_do_not_change_it(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_drive(tmp_path, "folder_db3", SWEEPS[:2])
+    for _ in range(2):
+        assert run(path, path / "results", weights) == 0
+    assert f"{path}: already segmented, 2 sweeps" in capsys.readouterr().out
 
 
 def test_foreign_files_are_left_alone(

@@ -18,6 +18,7 @@ import time
 from functools import partial
 
 from bev_instseg.cli.arguments import new_parser, run, to_path
+from bev_instseg.io.find_recordings import is_recording
 
 START_S = 1.0  # for subscribers and publisher to find each other
 
@@ -37,7 +38,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--ros2", metavar="TOPIC", help="publish on this ROS 2 topic")
     target.add_argument(
-        "--udp", type=int, metavar="PORT", help="send the packets of a capture to this port"
+        "--udp", type=_port, metavar="PORT", help="send the packets of a capture to this port"
     )
     parser.add_argument(
         "--topic", default="", metavar="NAME", help="topic to read, if several have points"
@@ -69,12 +70,14 @@ def play(arguments: argparse.Namespace) -> int:
 
     while True:
         num_sent = send_packets(arguments.input, arguments.udp)
-        if not arguments.loop:
+        if not (arguments.loop and num_sent):
             print(f"{num_sent} packets sent")
             return 0 if num_sent else 2
 
 
 def _publish(arguments: argparse.Namespace) -> int:
+    if arguments.topic and not is_recording(arguments.input):
+        raise ValueError(f"--topic is for recordings, and {arguments.input} is none: leave it out")
     from bev_instseg.live.dds import RosTopics
     from bev_instseg.live.replay import CLOUD_TYPE, cloud_message, recorded_sweeps, wait_until
 
@@ -96,6 +99,13 @@ def _publish(arguments: argparse.Namespace) -> int:
         "them in time"
     )
     return 0 if num_sent else 2
+
+
+def _port(text: str) -> int:
+    """Parse the number of a UDP port."""
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"must be a port, 1 to 65535, got {text}")
+    return int(text)
 
 
 def _rate(text: str) -> float:

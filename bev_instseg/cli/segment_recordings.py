@@ -1,7 +1,7 @@
 """The segment command on recordings: see `bev_instseg.cli.segment`."""
 
 import argparse
-import os
+import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from bev_instseg.cli.segment_tracks import (
     TrackFiles,
     require_one_for_rerun,
     require_own_tracks,
+    tell_repeated_ids,
     track_files,
     write_shows,
     write_track_files,
@@ -82,7 +83,7 @@ def segment_recordings(
         segmenter = new_segmenter(arguments)
     out.mkdir(parents=True, exist_ok=True)
     code = 0
-    with reserved(out, f"recordings-{os.getpid()}"):
+    with reserved(out, f"recordings-{secrets.token_hex(8)}"):  # shared with nobody
         remove_leftovers(out)
         for path, name in zip(recordings, names, strict=True):
             try:
@@ -162,7 +163,11 @@ def _is_newer(path: Path, other: Path) -> bool:
 
 
 def _write_beside(
-    arguments: argparse.Namespace, job: RecordingJob, segmenter: Segmenter, num_sweeps: int
+    arguments: argparse.Namespace,
+    report: Report,
+    job: RecordingJob,
+    segmenter: Segmenter,
+    num_sweeps: int,
 ) -> None:
     """Write the files made from the labelled recording; skip a bag or table that is up to date."""
     if arguments.bag and not _is_newer(bag_of(job.path), job.path):
@@ -172,7 +177,9 @@ def _write_beside(
     files = _track_files(job)
     if not all(_is_newer(file, job.path) for file in (files.table, files.picture)):
         sweeps = ((s.index, f"{s.index:06}", s.result) for s in stored_sweeps(job.path))
-        write_track_files(files, printable(job.name), sweeps)
+        last = write_track_files(files, printable(job.name), sweeps)
+        if job.writes_files:
+            tell_repeated_ids(report, printable(str(job.path)), last)
     write_shows(
         arguments,
         files.page,
@@ -213,10 +220,14 @@ def _segment(
         require_own_tracks(arguments, _track_files(job))
     end = None if arguments.overwrite else job.earlier_end(recording)
     if end is not None:
-        num_sweeps = end.get("sweeps", 0)
+        num_sweeps, failed, losses = (end.get(key) for key in ("sweeps", "failed", "losses"))
         print(f"{path}: already segmented, {num_sweeps} sweeps in {job.path}")
-        _write_beside(arguments, job, segmenter, num_sweeps)
-        return 2 if end.get("failed") or end.get("losses") else 0
+        for loss in losses or ():
+            report.say(f"{path}: {loss}")
+        if failed:
+            report.say(f"{path}: {failed} of its sweeps failed; --overwrite tries again")
+        _write_beside(arguments, report, job, segmenter, num_sweeps or 0)
+        return 2 if failed or losses else 0
     poses = recording.poses(job.poses) if job.poses else None
     if poses is not None and poses.stands_still:
         report.say(
@@ -245,7 +256,7 @@ def _segment(
             with report.announced("smoothing"):
                 smooth_recording(segmenter, writer)
         writer.finish(failed, losses)
-    _write_beside(arguments, job, segmenter, writer.num_written)
+    _write_beside(arguments, report, job, segmenter, writer.num_written)
     if recording.num_alone:
         report.say(
             f"note: {path}: {recording.num_alone} sweeps lack a topic, because none of its sweeps "

@@ -135,15 +135,26 @@ def write_tracks(
     title = printable("/".join(sequence.folder.parts[-2:]))
     files = track_files(folder)
     last = write_track_files(files, title, sweeps)
-    if last > MAX_LABEL_ID:
-        report.say(
-            f"note: {sequence.folder}: ids go up to {last}; .label files have 16 bits for them, "
-            f"so there they start again at 1 after {MAX_LABEL_ID}"
-        )
+    tell_repeated_ids(report, printable(str(sequence.folder)), last)
     if arguments.play or arguments.rerun:
         items = [item for item in sequence.items if _result(job, item) is not None]
         shown = [(printable(item.name), partial(_played, job, item)) for item in items]
         write_shows(arguments, files.page, title, len(items), lambda: shown)
+
+
+def tell_repeated_ids(report: Report, name: str, last: int) -> None:
+    """Report that ``.label`` files repeat ids if they do.
+
+    Args:
+        report: Prints it.
+        name: Name of the sequence.
+        last: Its largest id.
+    """
+    if last > MAX_LABEL_ID:
+        report.say(
+            f"note: {name}: ids go up to {last}; .label files have 16 bits for them, so there they "
+            f"start again at 1 after {MAX_LABEL_ID}"
+        )
 
 
 def write_shows(

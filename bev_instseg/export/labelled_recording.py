@@ -23,7 +23,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.export.mark import MARK
 from bev_instseg.export.ros_messages import message_types
 from bev_instseg.export.stored_sweeps import DAMAGED, StoredSweep, stored_sweeps
-from bev_instseg.file_io import TEMPORARY, open_regular
+from bev_instseg.file_io import open_regular, temporary_name
 
 ABOUT, END = "bev_instseg", "bev_instseg_end"  # names of metadata records
 STOPPED = (
@@ -56,15 +56,25 @@ def read_about(path: Path) -> dict[str, str] | None:
     return None
 
 
-def read_end(path: Path) -> dict[str, Any]:
-    """Return what was recorded when a file was finished: ``sweeps``, ``failed`` and ``losses``."""
+def read_end(path: Path) -> dict[str, Any] | None:
+    """Return what was recorded when a file was finished: ``sweeps``, ``failed`` and ``losses``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        None if the file is damaged.
+
+    Raises:
+        OSError: It cannot be read.
+    """
     from mcap.reader import SeekingReader
 
-    with open_regular(path, 1 << 62) as file:
+    with suppress(*DAMAGED), open_regular(path, 1 << 62) as file:
         for record in SeekingReader(file).iter_metadata():
             if record.name == END:
                 return {name: json.loads(text) for name, text in record.metadata.items()}
-    return {}
+    return None
 
 
 class LabelledRecording:
@@ -113,8 +123,7 @@ class LabelledRecording:
 
     def _begin(self) -> None:
         """Begin an empty temporary file."""
-        name = f"{TEMPORARY}{os.getpid()}-{self._path.name[:100]}.tmp"
-        self._written_to = self._path.with_name(name)
+        self._written_to = temporary_name(self._path)
         self.next_index = 0  # of the first sweep that is missing
         self.num_written: int = 0
         self._error: OSError | None = None

@@ -25,7 +25,7 @@ from bev_instseg.export.ros_messages import (
     TRACKS,
     message_types,
 )
-from bev_instseg.file_io import TEMPORARY
+from bev_instseg.file_io import in_use, temporary_name
 from bev_instseg.io.recordings.decode import ros1_types
 from bev_instseg.io.recordings.mcap_file import McapFile
 from bev_instseg.io.recordings.ros1_bag import Ros1Bag
@@ -98,12 +98,11 @@ def write_bag(labelled: Path, classes: Sequence[ClassConfig]) -> Path:
     """
     path = bag_of(labelled)
     require_own_bag(path)
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[:100]}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = temporary_name(path)
     numbers = {one.name: one.label for one in classes}
     store, source = _types(), McapFile(labelled)
     try:
-        with Writer(temporary) as bag:
+        with Writer(temporary) as bag, in_use(temporary):
             written = {topic.name for topic in source.topics()}
             kinds = {topic: kind for topic, kind in (TRACKS, *TOPICS) if topic in written}
             connections = {

@@ -43,7 +43,10 @@ def find_recordings(inputs: Sequence[Path]) -> list[Path]:
 def is_recording(path: Path) -> bool:
     """Return whether a path is a recording by its name, or the folder of a ROS 2 bag."""
     if path.is_dir():
-        parts = [one.name.lower() for one in path.iterdir()]
+        try:
+            parts = [one.name.lower() for one in path.iterdir()]
+        except OSError:  # reported with the folders that cannot be searched for sweeps
+            return False
         stores = any(name.endswith((".db3", ".mcap", ".zstd")) for name in parts)
         has_mark = BAG_METADATA in parts or any(name.endswith(".db3") for name in parts)
         return stores and (has_mark or _are_parts(path.resolve().name, parts))

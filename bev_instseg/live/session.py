@@ -114,7 +114,7 @@ class LiveSession:
                 continue
             try:
                 result = self._pipeline.process(arrival.raw)
-            except ScanError as error:
+            except ValueError as error:  # of this sweep only
                 self.num_failed += 1
                 self._pipeline.notice(str(error))
                 continue

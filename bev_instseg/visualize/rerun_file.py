@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from bev_instseg.colours import UNKNOWN_RGB, colours_of, colours_of_ids
-from bev_instseg.file_io import TEMPORARY
+from bev_instseg.file_io import in_use, temporary_name
 from bev_instseg.visualize.played import PlayedSweep
 
 CLOCK = "stamp"
@@ -41,21 +41,22 @@ def write_rrd(
     except ImportError:
         raise ImportError(MISSING) from None
 
-    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name[:100]}.tmp")
+    temporary = temporary_name(path)
     stream = rr.RecordingStream("bev_instseg", recording_id=title)
     stream.set_log_time_enabled(False)  # the only clock is that of the sweeps
     trails: dict[int, list[list[float]]] = {}
     try:
         with open(temporary, "wb"):  # an error here names the file; one of Rerun would not
             stream.save(temporary)
-        stream.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
-        for _, load in sweeps:
-            sweep = load()
-            stream.set_time(CLOCK, timestamp=sweep.tracked.stamp_s)
-            _log(rr, stream, sweep, trails)
-        stream.flush()
-        stream.disconnect()
-        os.replace(temporary, path)
+        with in_use(temporary):
+            stream.log("world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+            for _, load in sweeps:
+                sweep = load()
+                stream.set_time(CLOCK, timestamp=sweep.tracked.stamp_s)
+                _log(rr, stream, sweep, trails)
+            stream.flush()
+            stream.disconnect()
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
