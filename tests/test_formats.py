@@ -560,19 +560,24 @@ def las_of(
     point_format: int = 3,
     version: str = "1.2",
     place: tuple[int, bytes] | None = None,
+    place_is_last: bool = False,
 ) -> bytes:
     """A LAS file with 16-bit intensities and millimetre steps from the rounded first point.
 
-    ``place`` is id and content of the record that describes the coordinate system.
+    ``place`` is id and content of the record that describes the coordinate system, which may be
+    behind the points.
     """
     laspy = pytest.importorskip("laspy")
     if compress:
         pytest.importorskip("lazrs")
     header = laspy.LasHeader(point_format=point_format, version=version)
     header.offsets, header.scales = np.round(points[0, :3]), [0.001] * 3
-    if place is not None:
-        header.vlrs.append(laspy.VLR("LASF_Projection", place[0], "", place[1]))
     las = laspy.LasData(header)
+    if place is not None:
+        records = header.vlrs
+        if place_is_last:
+            records = header.evlrs = laspy.vlrs.vlrlist.VLRList()
+        records.append(laspy.VLR("LASF_Projection", place[0], "", place[1]))
     las.x, las.y, las.z = points[:, :3].T
     las.intensity = np.round(points[:, 3]).astype(np.uint16)
     file = io.BytesIO()
@@ -650,6 +655,23 @@ def test_las_that_says_that_it_is_not_in_metres_is_refused(
         assert f"its coordinate system is in {unit}; convert it to metres" in refusal(path)
     else:
         assert len(read_sweep(path).points) == 300
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("text", [IN_DEGREES, 'PROJCRS["NY",LENGTHUNIT["foot", 0.3048]]'])
+def test_las_may_name_its_unit_behind_the_points(write: Write, text: str, compress: bool) -> None:
+    place = well_known_text(text)
+    data = bytearray(las_of(millimetres(300), compress, 6, "1.4", place, place_is_last=True))
+    assert "convert it to metres" in refusal(write(".laz", bytes(data)))
+    struct.pack_into("<I", data, 243, 0xFFFFFFFF)
+    assert "convert it to metres" in refusal(write(".laz", bytes(data)))
+    for start in (len(data), 1 << 60, (1 << 64) - 1):  # damaged, but not needed for the points
+        struct.pack_into("<Q", data, 235, start)
+        assert len(read_sweep(write(".laz", bytes(data))).points) == 300
+    start = data.index(b"LASF_Projection") - 2
+    struct.pack_into("<Q", data, 235, start)
+    struct.pack_into("<Q", data, start + 20, (1 << 64) - 1)
+    assert "convert it to metres" in refusal(write(".laz", bytes(data)))
 
 
 @pytest.mark.parametrize("compress", [False, True])

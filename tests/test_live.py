@@ -23,9 +23,9 @@ from bev_instseg.cli import live, play, segment
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export.ros_messages import TOPICS, message_types
 from bev_instseg.export.stored_sweeps import stored_sweeps
+from bev_instseg.io.recordings.capture import Capture
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
 from bev_instseg.io.recordings.source import POINT_CLOUD, Message
-from bev_instseg.io.recordings.capture import Capture
 from bev_instseg.io.recordings.velodyne import read_capture
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import MAX_SWEEPS

@@ -4,9 +4,11 @@ import struct
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -37,6 +39,7 @@ from bev_instseg.exceptions import ConfigError, ScanError
 from bev_instseg.io.find_recordings import find_recordings, is_recording, name_of_results
 from bev_instseg.io.recordings.compression import unpack
 from bev_instseg.io.recordings.interpret import interpret_sweep, survey_recording
+from bev_instseg.io.recordings.merge import Merger, joined
 from bev_instseg.io.recordings.own_vehicle import find_own_vehicle
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
 from bev_instseg.io.recordings.recording import Recording, Selection, read_recording
@@ -100,10 +103,31 @@ def test_packed_messages_are_unpacked(tmp_path: Path) -> None:
             topic = writer.add_connection("/points", CLOUD, typestore=ROS2)
             data = bytes(ROS2.serialize_cdr(cloud(FEW), CLOUD))
             writer.write(topic, START_NS, data)
-    [sweep], _ = read(tmp_path / "MESSAGE")
+    bag = tmp_path / "MESSAGE"
+    for path in (bag, *bag.glob("*.db3")):
+        [sweep], _ = read(path)
+        np.testing.assert_array_equal(sweep.points, FEW)
+    (bag / "metadata.yaml").unlink()
+    [sweep], _ = read(bag)
     np.testing.assert_array_equal(sweep.points, FEW)
     with pytest.raises(ScanError, match="compressed as a whole; unpack them \\(zstd -d"):
         Recording(tmp_path / "FILE")
+
+
+def test_packed_messages_of_an_mcap_file_are_unpacked(tmp_path: Path) -> None:
+    import zstandard
+
+    packed = [
+        zstandard.compress(bytes(ROS2.serialize_cdr(cloud(FEW, stamp(i)), CLOUD))) for i in range(3)
+    ]
+    packed[1] = packed[1][:40]
+    with writing(tmp_path, "mcap") as bag:
+        for i, data in enumerate(packed):
+            bag.raw("/points", CLOUD, stamp(i), data)
+    found, said = read(tmp_path / "drive.mcap")
+    assert [sweep.stamp_ns for sweep in found] == [stamp(0), stamp(2)]
+    assert len(said) == 1
+    assert "/points at 1700000000.100000000: an incomplete sensor_msgs/PointCloud2" in said[0]
 
 
 @pytest.mark.parametrize("store", [ROS1, ROS2], ids=["ros1", "ros2"])
@@ -253,6 +277,30 @@ def test_damaged_messages_raise_nothing_else(store: Any) -> None:
             assert parse_cloud(message).points.shape[1] == 4
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_message_without_a_header_is_left_out_alone(kind: str, tmp_path: Path) -> None:
+    about = tmp_path / "car.yaml"
+    about.write_text("/left: {y: 1}\n/right: {y: -1}\n")
+    with writing(tmp_path, kind) as bag:
+        for i in range(6):
+            for topic in ("/left", "/right"):
+                if (i, topic) in ((1, "/right"), (3, "/left")):
+                    bag.raw(topic, CLOUD, stamp(i), b"\0\1\0\0")
+                else:
+                    bag.cloud(topic, FEW, i)
+    path = path_of(tmp_path, kind)
+    found, said = read(path, topics=("/left",))
+    assert [sweep.stamp_ns for sweep in found] == [stamp(i) for i in (0, 1, 2, 4, 5)]
+    [line] = said
+    assert "/left at 1700000000.300000000: an incomplete sensor_msgs/PointCloud2" in line
+    found, said = read(path, topics=("/left", "/right"), frame="car", extrinsics=about)
+    assert [sweep.stamp_ns for sweep in found] == [stamp(i) for i in (0, 1, 2, 4, 5)]
+    assert [len(sweep.points) // len(FEW) for sweep in found] == [2, 1, 2, 2, 2]
+    assert len(said) == 2
+    with Recording(path, Selection(("/left",))) as recording:
+        assert survey_recording(recording, SensorSetup()).reading is not None
+
+
 def test_topics_are_listed_if_there_are_several(tmp_path: Path) -> None:
     for kind in ("bag", "mcap", "db3"):
         folder = tmp_path / kind
@@ -309,6 +357,27 @@ def test_other_messages_of_sensors_have_a_remedy(kind: str, remedy: str, tmp_pat
         bag.raw("/scan", kind, START_NS, b"\0\1\0\0")
     with pytest.raises(ScanError, match=f"no topic of type sensor_msgs/PointCloud2;.*{remedy}"):
         Recording(tmp_path / "drive.mcap")
+
+
+def test_messages_that_are_not_of_ros_are_named(tmp_path: Path) -> None:
+    from mcap.writer import Writer
+
+    path = tmp_path / "drive.mcap"
+    with open(path, "wb") as file:
+        writer = Writer(file)
+        writer.start()
+        for name, encoding in (("foxglove.PointCloud", "protobuf"), (CLOUD, "json")):
+            schema = writer.register_schema(name, encoding, b"")
+            channel = writer.register_channel(f"/{encoding}", encoding, schema)
+            writer.add_message(channel, START_NS, b"{}", START_NS)
+        writer.finish()
+    with pytest.raises(ScanError) as caught:
+        Recording(path)
+    assert str(caught.value) == (
+        f"{path}: no topic of type sensor_msgs/PointCloud2; it has foxglove.PointCloud (protobuf), "
+        "sensor_msgs/PointCloud2 (json); only messages of ROS 1 (ros1) and ROS 2 (cdr) are read; "
+        "convert them to PointCloud2"
+    )
 
 
 def test_sweeps_in_another_frame_are_left_out(tmp_path: Path) -> None:
@@ -452,6 +521,7 @@ def test_extrinsics_come_from_a_file(tmp_path: Path) -> None:
             "a: {x: 800, z: 1900}",
             "a: {x: true}",
             "a: {x: 1, x: 2}",
+            "a: {yaw: 1" + "0" * 400 + "}",
             "a: &b {x: 1}\nc: *b",
             "\0",
         ),
@@ -478,6 +548,14 @@ def test_rotations_and_quaternions_agree() -> None:
     np.testing.assert_allclose(np.abs(to_quaternion(half)), (1, 0, 0, 0), atol=1e-9)
     pitched = from_degrees((0, 0, 0), 0, 10, 0).rotation
     np.testing.assert_allclose(pitched, sensor_rotation("flu", (10, 0)), atol=1e-12)
+
+
+def test_a_frame_that_moves_in_tiny_steps_is_not_fixed() -> None:
+    tree = FrameTree()
+    for step in range(100):
+        tree.add("base_link", "lidar", from_degrees((1, 0, 0), 0, 0, 0.05 * step))
+    assert tree.is_moving("lidar", "base_link")
+    assert tree.find("lidar", "base_link") is None
 
 
 def test_frames_in_a_circle_are_no_trouble() -> None:
@@ -520,6 +598,103 @@ def test_sensors_are_merged_by_their_stamps(tmp_path: Path) -> None:
             sweep.points[100:, 1], b[: 0 if alone else 150, 1] + i - 1, atol=1e-4
         )
         assert sweep.topic == ("/left" if alone else "/left+/right")
+
+
+@pytest.mark.parametrize("hz", [3, 20, 100, 160, 200, 1000])
+def test_the_nearest_sweep_of_a_faster_sensor_is_merged(hz: int) -> None:
+    period_ns = 10**9 // hz
+    stamps = {
+        "/slow": [stamp(i) for i in range(30)],
+        "/fast": [START_NS - 10**9 + i * period_ns + 1000 for i in range(5 * hz)],
+    }
+    messages = [_headed(topic, ns) for topic, found in stamps.items() for ns in found]
+    messages.sort(key=lambda one: one.log_ns)
+    merger, held = Merger(tuple(stamps)), 0
+    for first, *others in merger.groups(messages):
+        gaps_ns = [abs(ns - first.stamp_ns) for ns in stamps["/fast"]]
+        assert [abs(one.stamp_ns - first.stamp_ns) for one in others] == [
+            gap for gap in [min(gaps_ns)] if gap <= PERIOD_NS / 2
+        ]
+        held = max(held, len(merger._others["/fast"]))
+    assert held <= 1.6 * hz + 2  # before the slow one has sent two
+
+
+@pytest.mark.parametrize("step_ns", [0, 5_000_000])
+def test_sweeps_do_not_wait_for_ever_for_a_sensor_that_has_stopped(step_ns: int) -> None:
+    merger = Merger(("/slow", "/fast"))
+    messages = [_headed("/slow", stamp(i)) for i in range(3)]
+    messages += [_headed("/fast", stamp(1) + i * step_ns) for i in range(5000)]
+    for _ in merger.groups(messages):
+        assert len(merger._others["/fast"]) <= 2 * 8 * PERIOD_NS / 5_000_000 + 1
+
+
+def _headed(topic: str, stamp_ns: int) -> Message:
+    data = b"\0\1\0\0" + struct.pack("<iI", *divmod(stamp_ns, 10**9))
+    return Message(topic, POINT_CLOUD, stamp_ns, data, is_ros1=False)
+
+
+def test_fields_of_sensors_that_do_not_fit_together_are_refused() -> None:
+    one = np.ones((3, 4), np.float32)
+    counts = {"/left": (3,), "/right": (3, 2)}
+    sweeps = [
+        StampedSweep(START_NS, "lidar", topic, one, extras={"timestamp": np.zeros(shape)})
+        for topic, shape in counts.items()
+    ]
+    with pytest.raises(ScanError) as caught:
+        joined(sweeps, "base_link", lambda frame, topic: from_degrees((0, 0, 0), 0, 0, 0))
+    assert str(caught.value) == (
+        "/right at 1700000000.000000000: field timestamp has 2 values per point, but 1 on /left; "
+        "rename it in one of the drivers"
+    )
+
+
+def _write_chunks(path: Path, chunks: Sequence[Sequence[tuple[str, int]]]) -> None:
+    """Write an MCAP file with a chunk for each list of topics and numbers of sweeps."""
+    from mcap.writer import Writer
+
+    with open(path, "wb") as file:
+        writer = Writer(file, 1 << 30)
+        writer.start(profile="ros2")
+        schema = writer.register_schema(CLOUD, "ros2msg", b"")
+        channels = {
+            topic: writer.register_channel(topic, "cdr", schema)
+            for topic in {topic for chunk in chunks for topic, _ in chunk}
+        }
+        for chunk in chunks:
+            for topic, i in chunk:
+                data = bytes(ROS2.serialize_cdr(cloud(FEW, stamp(i)), CLOUD))
+                writer.add_message(channels[topic], stamp(i), data, stamp(i))
+            writer.flush()
+        writer.finish()
+
+
+def test_chunks_that_overlap_are_read_by_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, about = tmp_path / "drive.mcap", tmp_path / "car.yaml"
+    about.write_text("/left: {y: 1}\n/right: {y: -1}\n")
+    _write_chunks(
+        path,
+        [
+            [(topic, i) for i in range(first, first + 20)]
+            for first in (0, 20)
+            for topic in ("/left", "/right")
+        ],
+    )
+    found, said = read(path, topics=("/left", "/right"), frame="car", extrinsics=about)
+    assert said == []
+    assert [len(sweep.points) for sweep in found] == [2 * len(FEW)] * 40
+    _write_chunks(path, [[("/points", i) for i in range(k, 40, 2)] for k in range(2)])
+    found, said = read(path)
+    assert said == []
+    assert [sweep.stamp_ns for sweep in found] == [stamp(i) for i in range(40)]
+    monkeypatch.setattr("bev_instseg.io.recordings.mcap_file.MAX_WAITING_BYTES", 10 * FEW.nbytes)
+    found, [line] = read(path)
+    assert sorted(sweep.stamp_ns for sweep in found) == [stamp(i) for i in range(40)]
+    late = np.array([one.stamp_ns for one in found])
+    num_late = np.count_nonzero(late < np.maximum.accumulate(late))
+    assert line.startswith(f"{path}: {num_late} messages come late, because chunks of more than")
+    assert 0 < num_late <= 10
 
 
 def test_all_sweeps_are_read_as_the_first_ones_suggest(tmp_path: Path) -> None:
@@ -581,6 +756,19 @@ def test_a_folder_whose_recorder_was_killed_is_read(tmp_path: Path) -> None:
     found, said = read(path)
     assert [len(sweep.points) for sweep in found] == [len(one) for one in [*SWEEPS, SWEEPS[0]]]
     assert said == [f"{path}: no metadata.yaml: the recorder was killed"]
+
+
+def test_files_that_the_metadata_do_not_list_are_reported(tmp_path: Path) -> None:
+    path = write_drive(tmp_path, "folder_db3", SWEEPS)
+    other = write_drive(tmp_path / "more", "db3", SWEEPS[:1])
+    other.rename(path / "drive_1.db3")
+    (path / "._drive.db3").touch()  # macOS adds such files
+    found, said = read(path)
+    assert len(found) == len(SWEEPS)
+    assert said == [
+        f"{path}: drive_1.db3: left out, because metadata.yaml does not list it; without "
+        "metadata.yaml, all files are read"
+    ]
 
 
 def test_a_write_ahead_log_is_read(tmp_path: Path) -> None:
@@ -685,6 +873,9 @@ def test_recordings_are_told_from_sweeps(tmp_path: Path) -> None:
     assert find_recordings([folder, bag, bag]) == [folder, bag]
     assert is_recording(Path("x.bag.active"))
     assert not is_recording(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "iterdir", Mock(side_effect=PermissionError))
+        assert not is_recording(folder)
     assert name_of_results(Path("a/x.bag.active")) == "x"
     assert name_of_results(folder) == "drive"
     (tmp_path / "a.bin").touch()
@@ -753,23 +944,68 @@ def test_a_capture_of_a_velodyne_is_read(tmp_path: Path) -> None:
         Recording(path, Selection(("/points",)))
 
 
-def velodyne_capture(num_turns: int) -> bytes:
-    """A ``.pcap`` of a VLP-16 that sees a sphere of 10 m around it, at 10 turns a second."""
+def test_only_the_first_sensor_of_a_capture_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("velodyne_decoder")
+    path, alone = tmp_path / "drive.pcap", tmp_path / "alone.pcap"
+    path.write_bytes(velodyne_capture(num_turns=3, ranges_m=(10, 25, 30)))
+    alone.write_bytes(velodyne_capture(num_turns=3))
+    found, said = read(path)
+    for sweep, expected in zip(found, read(alone)[0], strict=True):
+        np.testing.assert_array_equal(sweep.points, expected.points)
+        assert sweep.stamp_ns == expected.stamp_ns
+    assert said == [
+        f"{path}: 454 packets from 10.0.0.1 to port 2368, 10.0.0.2 to port 2368 are left out, "
+        "because those from 10.0.0.0 to port 2368 came first; copy them to a capture of their own "
+        "(tcpdump -r CAPTURE -w OTHER src host 10.0.0.1 and dst port 2368)"
+    ]
+
+
+@pytest.mark.parametrize("num_bytes", [8, 16, 664, 1263])
+def test_a_cut_capture_gives_what_is_whole(num_bytes: int, tmp_path: Path) -> None:
+    pytest.importorskip("velodyne_decoder")
+    path = tmp_path / "drive.pcap"
+    whole = velodyne_capture(num_turns=3)
+    path.write_bytes(whole + whole[24 : 24 + num_bytes])
+    found, said = read(path)
+    assert len(found) == 4
+    assert said == [f"{path}: the last {num_bytes:,} bytes of the capture are incomplete: left out"]
+
+
+def test_captures_of_something_else_are_refused_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("velodyne_decoder")
+    path = tmp_path / "drive.pcap"
+    whole = velodyne_capture(num_turns=3)
+    path.write_bytes(whole[:20] + struct.pack("<I", 113) + whole[24:])
+    with pytest.raises(ScanError, match="a capture of link type 113, not of an Ethernet; capture"):
+        Recording(path)
+    path.write_bytes(whole[:24])
+    with pytest.raises(ScanError, match="no sweeps of a Velodyne: check what was captured"):
+        Recording(path)
+    path.write_bytes(whole.replace(b"\x37\x22", b"\x37\x00"))
+    with pytest.raises(ScanError, match="no sweeps of a Velodyne: cannot be decoded"):
+        Recording(path)
+    with pytest.raises(ScanError, match=r"cannot be read .*; check the file"):
+        Recording(tmp_path / "none.pcap")
+
+
+def velodyne_capture(num_turns: int, ranges_m: Sequence[int] = (10,)) -> bytes:
+    """A ``.pcap`` of VLP-16s, each of which sees a sphere around it, at 10 turns a second."""
     global_header = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
     parts = [global_header]
     azimuth, time_us = 0, 0
     while azimuth < num_turns * 36000 + 500:
-        blocks = b""
-        for _ in range(12):
-            channels = b"".join(struct.pack("<HB", 5000, 40) for _ in range(32))
-            blocks += struct.pack("<HH", 0xEEFF, azimuth % 36000) + channels
-            azimuth += 40
-        payload = blocks + struct.pack("<IBB", time_us, 0x37, 0x22)
-        udp = struct.pack(">HHHH", 2368, 2368, 8 + len(payload), 0)
-        ip = struct.pack(
-            ">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp + payload), 0, 0, 64, 17, 0, bytes(4), bytes(4)
-        )
-        frame = bytes(12) + b"\x08\x00" + ip + udp + payload
-        parts.append(struct.pack("<IIII", 1_700_000_000, time_us, len(frame), len(frame)) + frame)
+        for sensor, range_m in enumerate(ranges_m):
+            channels = struct.pack("<HB", range_m * 500, 40) * 32
+            blocks = b"".join(
+                struct.pack("<HH", 0xEEFF, (azimuth + 40 * k) % 36000) + channels for k in range(12)
+            )
+            payload = blocks + struct.pack("<IBB", time_us, 0x37, 0x22)
+            udp = struct.pack(">HHHH", 2368, 2368, 8 + len(payload), 0)
+            sizes = 0x45, 0, 20 + len(udp + payload), 0, 0, 64, 17, 0
+            ip = struct.pack(">BBHHHBBH4s4s", *sizes, bytes((10, 0, 0, sensor)), bytes(4))
+            frame = bytes(12) + b"\x08\x00" + ip + udp + payload
+            times = 1_700_000_000, time_us
+            parts.append(struct.pack("<IIII", *times, len(frame), len(frame)) + frame)
+        azimuth += 12 * 40
         time_us += 1333
     return b"".join(parts)

@@ -20,7 +20,8 @@ MIN_HEADER_BYTES = 227
 LONG_COUNT_BYTES = 255  # a header with a 64-bit number of points is at least this long
 RECORD_BYTES = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # of a point, by point format
 LASZIP_VLR = 22204  # id of the record that describes the compression
-VLR_HEADER_BYTES = 54
+VLR, EXTENDED_VLR = struct.Struct("<2x16sHH32x"), struct.Struct("<2x16sHQ32x")  # heads of records
+MAX_RECORD_BYTES = 1 << 20
 GEO_KEYS, WELL_KNOWN_TEXT = 34735, 2112  # ids of the records that describe the coordinate system
 MODEL_TYPE_KEY, GEOGRAPHIC = 1024, 2
 LENGTH_UNIT_KEYS = (3076, 4099)  # of x and y, and of z
@@ -54,18 +55,18 @@ def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
     head = data[:375].tobytes()
     if len(head) < MIN_HEADER_BYTES or not head.startswith(b"LASF"):
         raise ValueError("no LAS header")
-    header_bytes, start, num_vlrs, kind, size = struct.unpack_from("<HIIBH", head, 94)
+    header_bytes, start, _, kind, size = struct.unpack_from("<HIIBH", head, 94)
     point_format, compressed = kind & 0x3F, bool(kind & 0xC0)
     if point_format >= len(RECORD_BYTES) or size < RECORD_BYTES[point_format]:
         raise ValueError(f"LAS point format {point_format} of {size} bytes is unknown; convert it")
     if not MIN_HEADER_BYTES <= header_bytes <= start <= len(data):
         raise ValueError("cut short or damaged: the LAS header is longer than the file")
-    _check_unit(data, header_bytes, num_vlrs)
+    _check_unit(data)
     num_points = _num_points(head, header_bytes)
     if num_points * size > MAX_POINT_BYTES:
         raise ValueError(f"{num_points} points are more than a sweep may have; split it")
     if compressed:
-        records = _unpack(data, _laszip_record(data, header_bytes, num_vlrs), num_points, size)
+        records = _unpack(data, _laszip_record(data), num_points, size)
     else:
         check_size(len(data) - start, num_points, size)
         records = data[start : start + num_points * size].reshape(num_points, size)
@@ -102,13 +103,13 @@ def _columns(records: NDArray[np.uint8], head: bytes) -> NDArray[np.float64]:
     return columns
 
 
-def _check_unit(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> None:
+def _check_unit(data: NDArray[np.uint8]) -> None:
     """Refuse coordinates that are not in metres, if the file names their unit.
 
     GeoTIFF keys have codes for units. Well-known text has names and factors; a geographic
     coordinate system is in degrees, unless it is only the base of a projected one.
     """
-    for user, record_id, content in _records(data, header_bytes, num_vlrs):
+    for user, record_id, content in _records(data):
         if user != b"LASF_Projection":
             continue
         unit = ""
@@ -130,24 +131,31 @@ def _check_unit(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> No
             raise ValueError(f"its coordinate system is in {unit}; convert it to metres")
 
 
-def _records(
-    data: NDArray[np.uint8], header_bytes: int, num_vlrs: int
-) -> Iterator[tuple[bytes, int, bytes]]:
-    """Yield user, id and content of the records between the header and the points."""
-    at = header_bytes
-    for _ in range(num_vlrs):
-        head = data[at : at + VLR_HEADER_BYTES].tobytes()
-        if len(head) < VLR_HEADER_BYTES:
-            break
-        record_id, length = struct.unpack_from("<HH", head, 18)
-        at += VLR_HEADER_BYTES
-        yield head[2:18].rstrip(b"\0"), record_id, data[at : at + length].tobytes()
-        at += length
+def _records(data: NDArray[np.uint8]) -> Iterator[tuple[bytes, int, bytes]]:
+    """Yield user, id and content of the records before the points, and in LAS 1.4 also after them.
+
+    The file may announce more records than it has. Of long ones only the beginning is read.
+    """
+    head = data[:LONG_COUNT_BYTES].tobytes()
+    header_bytes, _, num_vlrs = struct.unpack_from("<HII", head, 94)
+    places = [(VLR, header_bytes, num_vlrs)]
+    if head[25] >= 4 and header_bytes >= LONG_COUNT_BYTES:
+        places.append((EXTENDED_VLR, *struct.unpack_from("<QI", head, 235)))
+    for record, at, count in places:
+        for _ in range(count):
+            packed = data[at : at + record.size].tobytes()
+            if len(packed) < record.size:
+                break
+            user, record_id, length = record.unpack(packed)
+            at += record.size
+            content = data[at : at + min(length, MAX_RECORD_BYTES)].tobytes()
+            yield user.rstrip(b"\0"), record_id, content
+            at += length
 
 
-def _laszip_record(data: NDArray[np.uint8], header_bytes: int, num_vlrs: int) -> bytes:
+def _laszip_record(data: NDArray[np.uint8]) -> bytes:
     """Return the record that describes the compression."""
-    for user, record_id, content in _records(data, header_bytes, num_vlrs):
+    for user, record_id, content in _records(data):
         if record_id == LASZIP_VLR and user.startswith(b"laszip encoded"):
             return content
     raise ValueError("damaged: no description of the compression")

@@ -66,7 +66,7 @@ class RecordingJob:
         motion = [self.poses] if self.tracks else []
         hashed = json.dumps([*settings, self.ego_box, more, *motion]).encode()
         files = recording.path.iterdir() if recording.path.is_dir() else [recording.path]
-        stored = [file.stat() for file in files]
+        stored = [file.stat() for file in files if file.is_file()]  # results may be in a subfolder
         return {
             "recording": recording.path.name,
             "recording_bytes": str(sum(file.st_size for file in stored)),

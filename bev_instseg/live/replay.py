@@ -4,7 +4,6 @@ import socket
 import time
 import warnings
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +13,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.export.ros_messages import FLOAT32, POINTS, message_types
 from bev_instseg.io.find_recordings import is_recording
 from bev_instseg.io.formats import SUFFIXES
+from bev_instseg.io.recordings.capture import Capture
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.io.recordings.velodyne import FRAME, import_decoder
 from bev_instseg.io.sweep import read_scan
@@ -93,7 +93,7 @@ def send_packets(path: Path, port: int) -> int:
     """Send the packets of a Velodyne capture to a port of this machine, at their original rate.
 
     Args:
-        path: The ``.pcap``.
+        path: The ``.pcap``. Of several sensors, only the first is sent; a warning says so.
         port: The UDP port.
 
     Returns:
@@ -103,21 +103,16 @@ def send_packets(path: Path, port: int) -> int:
         ScanError: It is not a capture.
         ImportError: ``velodyne-decoder`` is not installed.
     """
-    size = import_decoder("--udp").PACKET_SIZE
-    dpkt = import_module("dpkt")
+    capture = Capture(path, import_decoder("--udp").PACKET_SIZE)
     num_sent, start_s, first_s = 0, time.monotonic(), None
-    with open(path, "rb") as file, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        try:
-            for stamp_s, frame in dpkt.pcap.UniversalReader(file):
-                data = getattr(dpkt.ethernet.Ethernet(frame).data.data, "data", b"")
-                if len(data) != size:
-                    continue
-                first_s = stamp_s if first_s is None else first_s
-                wait_until(start_s + stamp_s - first_s)
-                sender.sendto(data, ("127.0.0.1", port))
-                num_sent += 1
-        except (ValueError, AttributeError, dpkt.UnpackError) as error:
-            raise ScanError(f"{path}: the capture is incomplete or damaged: {error}") from None
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for packet in capture.packets():
+            first_s = packet.stamp_s if first_s is None else first_s
+            wait_until(start_s + packet.stamp_s - first_s)
+            sender.sendto(packet.data, ("127.0.0.1", port))
+            num_sent += 1
+    for loss in capture.losses:
+        warnings.warn(f"{path}: {loss}", stacklevel=2)
     return num_sent
 
 

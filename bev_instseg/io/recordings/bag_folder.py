@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from bev_instseg.exceptions import ScanError, explain
+from bev_instseg.exceptions import ScanError, explain, printable
 from bev_instseg.file_io import read_bytes
 from bev_instseg.io.recordings.mcap_file import McapFile
 from bev_instseg.io.recordings.source import Message, Source, Topic
@@ -33,8 +33,8 @@ class BagFolder:
         """
         self.path = path
         self._missing: list[str] = []
-        names, packing = self._listed()
-        if packing == "file" or any(name.endswith(".zstd") for name in names):
+        names, is_packed = self._listed()
+        if is_packed or any(name.endswith(".zstd") for name in names):
             raise ScanError(
                 f"{path}: its files are compressed as a whole; unpack them (zstd -d "
                 f"{path / names[0]}) and give the unpacked file instead of the folder"
@@ -43,12 +43,7 @@ class BagFolder:
         for name in names:
             try:
                 file = path / name
-                part: Source = (
-                    McapFile(file)
-                    if file.suffix == ".mcap"
-                    else SqliteFile(file, packed_messages=packing == "message")
-                )
-                self._parts.append(part)
+                self._parts.append(McapFile(file) if file.suffix == ".mcap" else SqliteFile(file))
             except (OSError, ScanError) as error:
                 self._missing.append(explain(error))
         if not self._parts:
@@ -68,33 +63,34 @@ class BagFolder:
 
     def topics(self) -> list[Topic]:
         """Return the topics of all files."""
-        found: dict[str, Topic] = {}
+        found: dict[tuple[str, str], Topic] = {}
         for topic in (topic for part in self._parts for topic in part.topics()):
-            earlier = found.get(topic.name, Topic(topic.name, topic.type, 0))
+            earlier = found.get((topic.name, topic.type), Topic(topic.name, topic.type, 0))
             counts = earlier.num_messages, topic.num_messages
             total = None if None in counts else sum(count for count in counts if count)
-            found[topic.name] = Topic(topic.name, topic.type, total)
-        return [found[name] for name in sorted(found)]
+            found[topic.name, topic.type] = Topic(topic.name, topic.type, total)
+        return [found[key] for key in sorted(found)]
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Yield the messages of some topics, file by file."""
         for part in self._parts:
             yield from part.messages(topics)
 
-    def _listed(self) -> tuple[list[str], str]:
-        """Return the names of the files, and what is compressed: ``message``, ``file`` or empty."""
+    def _listed(self) -> tuple[list[str], bool]:
+        """Return the names of the files, and whether they are compressed as a whole."""
         path = self.path / METADATA
+        found = [one.name for one in self.path.iterdir() if one.suffix in PARTS]
+        found.sort(key=_by_number)
         if not path.exists():
             self._missing.append(f"no {METADATA}: the recorder was killed")
-            names = [one.name for one in self.path.iterdir() if one.suffix in PARTS]
-            if not names:
+            if not found:
                 raise ScanError(f"{self.path}: no .db3 or .mcap in this folder; check the path")
-            return sorted(names, key=_by_number), ""
+            return found, False
         try:
             tree: Any = yaml.safe_load(read_bytes(path, MAX_METADATA_BYTES))
             about = tree["rosbag2_bagfile_information"]
             names = [PurePath(str(name)).name for name in about["relative_file_paths"]]
-            packing = str(about.get("compression_mode") or "").lower()
+            is_packed = str(about.get("compression_mode")).lower() == "file"
         except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
             raise ScanError(
                 f"{path}: cannot be used ({explain(error)}); remove it to read the files as they "
@@ -102,7 +98,13 @@ class BagFolder:
             ) from None
         if not names:
             raise ScanError(f"{path}: lists no files; remove it to read the files as they are")
-        return names, packing
+        self._missing += [
+            f"{printable(name)}: left out, because {METADATA} does not list it; without "
+            f"{METADATA}, all files are read"
+            for name in found
+            if name not in names and not name.startswith(".")
+        ]
+        return names, is_packed
 
 
 def _by_number(name: str) -> list[tuple[str, int]]:

@@ -1,10 +1,12 @@
 """Unpack the chunks of bags without trusting the sizes in the file."""
 
 import bz2
+from contextlib import suppress
 
 import lz4.frame
 import zstandard
 
+ZSTD = b"\x28\xb5\x2f\xfd"  # what zstd begins with; no message in CDR does
 MAX_CHUNK_BYTES = 1 << 30  # writers make chunks of one message or of a few megabytes
 
 
@@ -41,3 +43,22 @@ def unpack(data: bytes, compression: str, num_bytes: int) -> bytes:
     if len(content) != num_bytes:
         raise ValueError(f"a chunk has {len(content):,} bytes instead of {num_bytes:,}")
     return content
+
+
+def unpack_message(data: bytes) -> bytes:
+    """Return a message in CDR, unpacked if the recorder has compressed it.
+
+    Args:
+        data: The message as it is stored.
+
+    Returns:
+        The message; if it cannot be unpacked, an empty one, so that it is refused by itself.
+    """
+    if not data.startswith(ZSTD):
+        return data
+    with suppress(zstandard.ZstdError):
+        size = zstandard.frame_content_size(data)
+        if size <= MAX_CHUNK_BYTES:
+            limit = MAX_CHUNK_BYTES if size < 0 else 0
+            return zstandard.ZstdDecompressor().decompress(data, limit)
+    return b""

@@ -4,25 +4,27 @@ import struct
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import BinaryIO
 
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.reader import SeekingReader
-from mcap.records import Channel, Chunk, Schema
+from mcap.records import Channel, Chunk, ChunkIndex, Schema
 from mcap.records import Message as McapMessage
 from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.summary import Summary
 
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.file_io import open_regular
-from bev_instseg.io.recordings.compression import unpack
+from bev_instseg.io.recordings.compression import unpack, unpack_message
 from bev_instseg.io.recordings.source import Message, Topic, plain_type
 
 MAGIC = b"\x89MCAP0\r\n"
 ENCODINGS = {"cdr": False, "ros1": True}  # of messages; whether they are serialised as in ROS 1
 BEFORE_CHUNK = 9  # bytes of a record before its content: its kind and size
+MAX_WAITING_BYTES = 1 << 30  # of messages in chunks that overlap in time
 DAMAGED = (McapError, ValueError, struct.error, KeyError, EOFError, MemoryError, OverflowError)
 CUT = "the file has no index: it was cut short, or the recorder was killed"
 
@@ -64,13 +66,10 @@ class McapFile:
         else:
             for message in self._all_messages(None):
                 counts[message.channel_id] += 1
-        types, totals = {}, Counter[str]()
+        totals = Counter[tuple[str, str]]()
         for channel in self._channels.values():
-            if channel.message_encoding in ENCODINGS:
-                name = printable(channel.topic)
-                types[name] = self._type_of(channel)
-                totals[name] += counts[channel.id]
-        return [Topic(name, types[name], totals[name]) for name in sorted(types)]
+            totals[printable(channel.topic), self._type_of(channel)] += counts[channel.id]
+        return [Topic(name, kind, total) for (name, kind), total in sorted(totals.items())]
 
     def messages(self, topics: Collection[str]) -> Iterator[Message]:
         """Yield the messages of some topics; see `Source`."""
@@ -80,12 +79,16 @@ class McapFile:
             name = printable(channel.topic)
             if name in topics and channel.message_encoding in ENCODINGS:
                 is_ros1 = ENCODINGS[channel.message_encoding]
-                kind = self._type_of(channel)
-                yield Message(name, kind, message.log_time, message.data, is_ros1)
+                data = message.data if is_ros1 else unpack_message(message.data)
+                yield Message(name, self._type_of(channel), message.log_time, data, is_ros1)
 
     def _type_of(self, channel: Channel) -> str:
+        """Return the type of a channel's messages; if they are not ROS's, with their encoding."""
         schema = self._schemas.get(channel.schema_id)
-        return plain_type(schema.name) if schema else ""
+        kind = plain_type(schema.name) if schema else ""
+        if channel.message_encoding in ENCODINGS:
+            return kind
+        return f"{kind or 'unknown'} ({printable(channel.message_encoding)})"
 
     def _summary(self) -> Summary | None:
         """Return the file's summary if it has a complete one, and keep it."""
@@ -111,21 +114,36 @@ class McapFile:
             for number, channel in self._channels.items()
             if topics is None or printable(channel.topic) in topics
         }
-        chunks = summary.chunk_indexes
-        for index in sorted(
-            chunks, key=lambda one: (one.message_start_time, one.chunk_start_offset)
-        ):
-            if index.message_index_offsets and not wanted & index.message_index_offsets.keys():
-                continue
-            self._file.seek(index.chunk_start_offset + BEFORE_CHUNK)
-            try:
-                if index.chunk_start_offset + index.chunk_length > self._num_bytes:
-                    raise ValueError("beyond the end of the file")
-                found = self._unpacked(Chunk.read(ReadDataStream(self._file)))
-            except DAMAGED as error:
-                self._lose_chunk(index.compressed_size, error)
-                continue
-            yield from sorted(found, key=lambda message: message.log_time)
+        chunks = [
+            index
+            for index in summary.chunk_indexes
+            if not index.message_index_offsets or wanted & index.message_index_offsets.keys()
+        ]
+        chunks.sort(key=lambda one: (one.message_start_time, one.chunk_start_offset))
+        waiting = _Waiting()
+        for index in chunks:
+            yield from waiting.until(index.message_start_time)
+            for message in self._chunk(index):
+                name = printable(self._channels[message.channel_id].topic)
+                if topics is None or name in topics:
+                    waiting.add(message)
+        yield from waiting.until(None)
+        if waiting.num_late:
+            self.losses.append(
+                f"{waiting.num_late:,} messages come late, because chunks of more than "
+                f"{MAX_WAITING_BYTES:,} bytes overlap in time; sort the file first (mcap sort)"
+            )
+
+    def _chunk(self, index: ChunkIndex) -> list[McapMessage]:
+        """Return the messages of a chunk; none if it is damaged."""
+        self._file.seek(index.chunk_start_offset + BEFORE_CHUNK)
+        try:
+            if index.chunk_start_offset + index.chunk_length > self._num_bytes:
+                raise ValueError("beyond the end of the file")
+            return self._unpacked(Chunk.read(ReadDataStream(self._file)))
+        except DAMAGED as error:
+            self._lose_chunk(index.compressed_size, error)
+            return []
 
     def _from_the_beginning(self) -> Iterator[McapMessage]:
         """Yield the messages up to the end, or to where the file is cut or damaged."""
@@ -171,3 +189,37 @@ class McapFile:
     def _lose_chunk(self, num_bytes: int, error: BaseException) -> None:
         reason = printable(str(error)) or type(error).__name__
         self.losses.append(f"a chunk of {num_bytes:,} bytes is damaged ({reason}): left out")
+
+
+class _Waiting:
+    """Messages of chunks that overlap in time, which wait until it is their turn.
+
+    Attributes:
+        num_late: Number of messages that came after a later one.
+    """
+
+    def __init__(self) -> None:
+        self.num_late = 0
+        self._heap: list[tuple[int, int, McapMessage]] = []
+        self._num_added = self._num_bytes = self._last_ns = 0
+
+    def add(self, message: McapMessage) -> None:
+        """Add a message."""
+        self._num_added += 1  # keeps the order of messages with the same time
+        self._num_bytes += len(message.data)
+        heappush(self._heap, (message.log_time, self._num_added, message))
+
+    def until(self, end_ns: int | None) -> Iterator[McapMessage]:
+        """Remove and yield the messages up to a time, or all; more if they need too much memory.
+
+        Args:
+            end_ns: Log time of the first message of the next chunk; None if there is none.
+        """
+        while self._heap and (
+            end_ns is None or self._heap[0][0] <= end_ns or self._num_bytes > MAX_WAITING_BYTES
+        ):
+            log_ns, _, message = heappop(self._heap)
+            self._num_bytes -= len(message.data)
+            self.num_late += log_ns < self._last_ns
+            self._last_ns = max(self._last_ns, log_ns)
+            yield message

@@ -4,15 +4,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bev_instseg.exceptions import ScanError
 from bev_instseg.io.intensity import MAX_EXCESS, is_of_scale_1
-from bev_instseg.io.recordings.point_cloud2 import StampedSweep
+from bev_instseg.io.recordings.point_cloud2 import StampedSweep, stamp_text
 from bev_instseg.io.recordings.source import Message
 from bev_instseg.io.recordings.transforms import Transform
 
 MAX_WAITING = 8  # sweeps that wait for another sensor; more mean that it has stopped
 MIXED_SCALES = "the sensors have intensities of different scales, but all are read as one"
 NUM_GAPS = 20  # the period is the median of this many gaps between stamps
+USUAL_PERIOD_NS = 10**8  # of the first topic, as long as only one of its sweeps has come
 
 
 class Merger:
@@ -41,13 +44,17 @@ class Merger:
 
         The nearest message in time is used if it is at most half a period of the first topic away.
         Each message is used once. At most `MAX_WAITING` messages of the first topic are held, and
-        twice as many of each other topic.
+        of the others those of the last ``2 * MAX_WAITING`` periods of the first. A message without
+        a header is a group by itself.
 
         Args:
             messages: The messages of all topics, in the order of the recording.
         """
         for message in messages:
-            self.add(message)
+            try:
+                self.add(message)
+            except ScanError:
+                yield (message,)
             while self._is_ready():
                 yield self.next_group()
         while self._waiting:
@@ -55,7 +62,7 @@ class Merger:
 
     def add(self, message: Message) -> None:
         """Hold a message; raises ScanError if it has no header."""
-        stamp_ns, topic = message.stamp_ns, message.topic
+        stamp_ns, topic = message.header_ns or message.log_ns, message.topic
         if stamp_ns > self._last_ns.get(topic, stamp_ns):
             self._gaps[topic].append(stamp_ns - self._last_ns[topic])
         self._last_ns[topic] = stamp_ns
@@ -63,8 +70,7 @@ class Merger:
             self._waiting.append(message)
             return
         self._others[topic].append(message)
-        if len(self._others[topic]) > 2 * MAX_WAITING:
-            self._others[topic].popleft()
+        self._forget(self._others[topic])
 
     def undecided(self) -> set[str]:
         """Return the topics that may still send a message nearer to the oldest waiting sweep.
@@ -97,6 +103,18 @@ class Merger:
         self.num_alone += len(group) <= len(self._others)
         return tuple(group)
 
+    def _forget(self, queue: deque[Message]) -> None:
+        """Drop messages that can no longer be the nearest, or that wait in vain for a sweep."""
+        waiting = self._waiting[0].stamp_ns if self._waiting else self._last_ns.get(self.first)
+        newest_ns = queue[-1].stamp_ns
+        longest_ns = 2 * MAX_WAITING * self._period_ns(self.first, USUAL_PERIOD_NS)
+        while len(queue) > 1:
+            one_ns, next_ns = queue[0].stamp_ns, queue[1].stamp_ns
+            is_farther = waiting is not None and abs(one_ns - waiting) > abs(next_ns - waiting)
+            if not is_farther and one_ns != next_ns and abs(newest_ns - one_ns) <= longest_ns:
+                return
+            queue.popleft()
+
     def _is_ready(self) -> bool:
         if len(self._waiting) < 2:  # a gap is known from two on
             return False
@@ -118,6 +136,9 @@ def joined(
         sweeps: A sweep of each sensor.
         frame: The frame.
         to_frame: Returns the transform to it for a sensor's frame and topic, or raises ScanError.
+
+    Raises:
+        ScanError: There is no transform, or the fields of the sensors do not fit together.
     """
     moved = [to_frame(one.frame_id, one.topic).apply(one.points) for one in sweeps]
     shared = [name for name in sweeps[0].extras if all(name in one.extras for one in sweeps)]
@@ -127,10 +148,22 @@ def joined(
         topic="+".join(one.topic for one in sweeps),
         points=np.concatenate(moved),
         has_intensity=all(one.has_intensity for one in sweeps),
-        extras={name: np.concatenate([one.extras[name] for one in sweeps]) for name in shared},
+        extras={name: _joined_field(sweeps, name) for name in shared},
         num_missing=sum(one.num_missing for one in sweeps),
         notices=_notices(sweeps),
     )
+
+
+def _joined_field(sweeps: Sequence[StampedSweep], name: str) -> NDArray[np.generic]:
+    first, columns = sweeps[0], [one.extras[name] for one in sweeps]
+    for one, column in zip(sweeps, columns, strict=True):
+        if column.shape[1:] != columns[0].shape[1:]:
+            counts = [max(found.shape[1:], default=1) for found in (column, columns[0])]
+            raise ScanError(
+                f"{one.topic} at {stamp_text(one.stamp_ns)}: field {name} has {counts[0]} values "
+                f"per point, but {counts[1]} on {first.topic}; rename it in one of the drivers"
+            )
+    return np.concatenate(columns)
 
 
 def _notices(sweeps: Sequence[StampedSweep]) -> tuple[str, ...]:

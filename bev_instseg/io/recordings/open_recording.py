@@ -21,13 +21,14 @@ KINDS: Mapping[str, Callable[[Path], Source]] = {
 }
 MAX_LISTED = 20  # topics in a message
 LABELS = {"instance", "class", "score"}  # fields of points that bev-instseg has labelled
-# Messages of sensors that are not point clouds, by the second part of their types, and a remedy.
+# Messages that are not read, by the ends of their types, and a remedy.
 PACKETS = "play it through the sensor's driver and record the PointCloud2 that the driver publishes"
 OTHER_SCANS = {
-    **dict.fromkeys(("VelodyneScan", "PacketMsg", "PandarScan", "RslidarPacket"), PACKETS),
-    "CustomMsg": "set the Livox driver to PointCloud2 (xfer_format 0), or convert the messages",
-    "PointCloud": "convert the messages to PointCloud2",
-    "LaserScan": "a scan of a single plane shows too little to recognise objects",
+    **dict.fromkeys(("/VelodyneScan", "/PacketMsg", "/PandarScan", "/RslidarPacket"), PACKETS),
+    "/CustomMsg": "set the Livox driver to PointCloud2 (xfer_format 0), or convert the messages",
+    "/PointCloud": "convert the messages to PointCloud2",
+    "/LaserScan": "a scan of a single plane shows too little to recognise objects",
+    ")": "only messages of ROS 1 (ros1) and ROS 2 (cdr) are read; convert them to PointCloud2",
 }
 
 
@@ -68,7 +69,9 @@ def choose_topics(source: Source, wanted: tuple[str, ...]) -> list[Topic]:
     by_name = {topic.name: topic for topic in clouds}
     if not clouds:
         others = sorted({topic.type for topic in source.topics()})
-        remedies = (OTHER_SCANS.get(kind.split("/")[-1], "") for kind in others)
+        remedies = (
+            remedy for end, remedy in OTHER_SCANS.items() for kind in others if kind.endswith(end)
+        )
         raise ScanError(
             f"{source.path}: no topic of type {POINT_CLOUD}; it has "
             f"{', '.join(others[:MAX_LISTED]) or 'nothing'}{_joined(remedies)}"

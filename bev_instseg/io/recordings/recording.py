@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
+from bev_instseg.io.recordings.capture import Capture
 from bev_instseg.io.recordings.merge import Merger, joined
 from bev_instseg.io.recordings.open_recording import choose_topics, frame_of, open_source
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud, require_frame
@@ -23,7 +24,7 @@ from bev_instseg.io.recordings.transforms import (
     read_extrinsics,
     recorded_frames,
 )
-from bev_instseg.io.recordings.velodyne import FRAME, TOPIC, read_capture
+from bev_instseg.io.recordings.velodyne import FRAME, TOPIC, import_decoder, read_capture
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,10 @@ class Recording:
         self._frame_id = ""  # of the first sweep
         self._merger: Merger | None = None
         self._transforms: Mapping[str, Transform] | FrameTree = {}
-        self._capture_loss = ""
+        self._capture: Capture | None = None
         if self.path.suffix.lower() == ".pcap" and not self.path.is_dir():
-            self._open_capture(selection)
+            self._capture = Capture(self.path, import_decoder(".pcap").PACKET_SIZE)
+            self._check_capture(selection)
             return
         self._source = open_source(self.path)
         try:
@@ -94,16 +96,16 @@ class Recording:
             self.close()
             raise
 
-    def _open_capture(self, selection: Selection) -> None:
+    def _check_capture(self, selection: Selection) -> None:
         if selection.topics:
             raise ScanError(f"{self.path}: a capture has no topics; leave out --topic")
         if self.frame and selection.extrinsics is None:
             raise ScanError(f"{self.path}: a capture has no transforms; give --extrinsics FILE")
         if selection.extrinsics is not None:
             self._transforms = read_extrinsics(selection.extrinsics)
-        next(iter(self), None)  # raises an error here if it is not a capture
-        if self._capture_loss:
-            raise ScanError(self._capture_loss)
+        if next(iter(self), None) is None:
+            reason = "; ".join(self.losses) or "check what was captured"
+            raise ScanError(f"{self.path}: no sweeps of a Velodyne: {reason}")
 
     def _choose(self, source: Source, selection: Selection) -> None:
         topics = choose_topics(source, selection.topics)
@@ -146,8 +148,10 @@ class Recording:
 
     def __iter__(self) -> Iterator[RawSweep]:
         """Yield the sweeps in the order of the file."""
+        if self._capture is not None:
+            for sweep in read_capture(self._capture):
+                yield RawSweep(sweep.stamp_ns, sweep)
         if self._source is None:
-            yield from self._captured()
             return
         messages = self._source.messages(set(self._topics))
         if len(self._topics) > 1:
@@ -158,20 +162,11 @@ class Recording:
         for group in groups:
             yield RawSweep(group[0].stamp_ns, group)
 
-    def _captured(self) -> Iterator[RawSweep]:
-        try:
-            for sweep in read_capture(self.path):
-                yield RawSweep(sweep.stamp_ns, sweep)
-        except ScanError as error:
-            self._capture_loss = str(error)
-
     @property
     def losses(self) -> list[str]:
         """The losses of the last pass, one line each."""
-        lines = [self._capture_loss] if self._capture_loss else []
-        if self._source is not None:
-            lines += self._source.losses
-        return lines
+        opened = self._source or self._capture
+        return [] if opened is None else list(opened.losses)
 
     @property
     def num_alone(self) -> int:

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -47,12 +48,13 @@ class Message:
 
     @property
     def stamp_ns(self) -> int:
-        """When the data were measured: the stamp of the message's header, or ``log_ns`` if 0.
+        """When the data were measured: the stamp of the message's header.
 
-        Raises:
-            ScanError: The message is too short to have a header.
+        It is ``log_ns`` if that stamp is 0, or if the message is too short to have a header.
         """
-        return self.header_ns or self.log_ns
+        with suppress(ScanError):
+            return self.header_ns or self.log_ns
+        return self.log_ns
 
     @property
     def header_ns(self) -> int:

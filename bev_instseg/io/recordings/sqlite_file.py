@@ -7,11 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-import zstandard
-
 from bev_instseg.exceptions import ScanError, printable
 from bev_instseg.file_io import open_regular
-from bev_instseg.io.recordings.compression import MAX_CHUNK_BYTES
+from bev_instseg.io.recordings.compression import unpack_message
 from bev_instseg.io.recordings.source import Message, Topic, plain_type
 
 MAGIC = b"SQLite format 3\0"
@@ -21,12 +19,11 @@ HEADER_BYTES = 100
 class SqliteFile:
     """A ``.db3`` file; see `Source`."""
 
-    def __init__(self, path: Path, packed_messages: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         """Open a file.
 
         Args:
             path: The file.
-            packed_messages: Whether each message is compressed with zstd.
 
         Raises:
             ScanError: It is not the database of a ROS 2 bag.
@@ -34,7 +31,6 @@ class SqliteFile:
         """
         self.path = path
         self.losses: list[str] = []
-        self._packed = packed_messages
         with open_regular(path, 1 << 62) as file:
             header = file.read(HEADER_BYTES)
             self._num_lost, self._is_page_cut = _cut(header, file.seek(0, 2))
@@ -93,25 +89,22 @@ class SqliteFile:
         try:
             for number, log_ns, data in self._database.execute(f"{query} ORDER BY id", wanted):
                 name, kind = self._topics[number]
-                message = Message(name, kind, int(log_ns), self._content(data), is_ros1=False)
+                message = Message(name, kind, int(log_ns), _content(data), is_ros1=False)
                 if not self._is_page_cut:
                     yield message
                     continue
                 if held is not None:
                     yield held
                 held = message
-        except (sqlite3.Error, zstandard.ZstdError, ValueError) as error:
+        except (sqlite3.Error, ValueError) as error:
             self.losses.append(f"the file is damaged or cut short ({error}): the rest is left out")
 
-    def _content(self, data: bytes) -> bytes:
-        if not isinstance(data, bytes):
-            raise ValueError("a message that is not binary data")
-        if not self._packed:
-            return data
-        size = zstandard.frame_content_size(data)
-        if size > MAX_CHUNK_BYTES:
-            raise ValueError(f"a message of {size:,} bytes")
-        return zstandard.ZstdDecompressor().decompress(data, MAX_CHUNK_BYTES if size < 0 else 0)
+
+def _content(data: object) -> bytes:
+    """Return the message in a row."""
+    if not isinstance(data, bytes):
+        raise ValueError("a message that is not binary data")
+    return unpack_message(data)
 
 
 def _cut(header: bytes, num_bytes: int) -> tuple[int, bool]:

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.exceptions import ScanError, explain
+from bev_instseg.exceptions import explain
+from bev_instseg.io.recordings.capture import Capture
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, missing
 
 TOPIC, FRAME = "/velodyne_points", "velodyne"
-MAGICS = (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d")
 
 
 def import_decoder(wanted: str) -> Any:
@@ -44,27 +43,43 @@ def decoded_sweep(stamp: Any, array: NDArray[np.float32]) -> StampedSweep:
     return StampedSweep(stamp_ns, FRAME, TOPIC, points, True, extras, num_missing)
 
 
-def read_capture(path: Path) -> Iterator[StampedSweep]:
+def read_capture(capture: Capture) -> Iterator[StampedSweep]:
     """Yield the sweeps of a capture, one for each turn of the sensor.
 
     x is forward and y left: the decoder uses ROS's axes. The extras are ``time``, ``column``,
     ``ring`` and ``return_type``.
 
     Args:
-        path: The file. The model is recognised from its packets.
+        capture: The capture. The model is recognised from its packets. Packets that cannot be
+            decoded end it, and are added to its losses.
 
     Raises:
-        ScanError: It is not a capture of a Velodyne, or is damaged from some packet on.
         ImportError: ``velodyne-decoder`` is not installed.
     """
     velodyne_decoder = import_decoder(".pcap")
     try:
-        with open(path, "rb") as file:
-            if file.read(4) not in MAGICS:
-                raise ScanError(f"{path}: not a .pcap capture; pcapng must be converted (editcap)")
-        for stamp, array in velodyne_decoder.read_pcap(str(path)):
+        for stamp, array in velodyne_decoder.read_pcap(_OneSensor(capture)):
             yield decoded_sweep(stamp, array)
-    except (OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, ScanError):
-            raise
-        raise ScanError(f"{path}: cannot be read as a Velodyne capture: {explain(error)}") from None
+    except (ValueError, RuntimeError) as error:
+        capture.losses.append(f"cannot be decoded ({explain(error)}): the rest is left out")
+
+
+class _OneSensor:
+    """A file for the decoder, which ignores who sent a packet: a capture of one sensor only."""
+
+    def __init__(self, capture: Capture) -> None:
+        self._capture = capture
+        self.seek(0)
+
+    def seek(self, position: int) -> None:
+        """Start again: the decoder seeks only the beginning."""
+        assert position == 0
+        self._packets, self._rest = self._capture.packets(), self._capture.header
+
+    def read(self, num_bytes: int) -> bytes:
+        """Return the next bytes of the file; the decoder never asks for more than a record."""
+        if not self._rest:
+            packet = next(self._packets, None)
+            self._rest = b"" if packet is None else packet.record
+        found, self._rest = self._rest[:num_bytes], self._rest[num_bytes:]
+        return found
