@@ -7,7 +7,6 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from bev_instseg.exceptions import ScanError
 from bev_instseg.live.pipeline import LiveResult, Pipeline
 from bev_instseg.live.slot import NewestSlot
 from bev_instseg.live.source import Arrival, Source
