@@ -87,6 +87,8 @@ def _in_8_bits(network: "BEVNet", config: "Config", sweeps: Iterator[Float32]) -
 
 def _calibration_sweeps(paths: Sequence[Path], report: Report) -> Iterator[Float32]:
     """Return the points of the sweeps that show the range of each activation; report notices."""
+    from bev_instseg.io.sensor_setup import SensorSetup
+    from bev_instseg.io.survey import survey_sweeps
     from bev_instseg.io.sweep import read_sweep
     from bev_instseg.simulate import simulate_sweep
 
@@ -102,8 +104,9 @@ def _calibration_sweeps(paths: Sequence[Path], report: Report) -> Iterator[Float
     )
     if not files:
         raise ValueError(f"{paths[0]}: no sweeps here; name files or folders of sweeps")
+    survey = survey_sweeps(files, SensorSetup())
     for file in tqdm(files[:: -(-len(files) // MAX_SWEEPS)], desc="calibration", unit="sweep"):
-        sweep = read_sweep(file)
+        sweep = read_sweep(file, reading=survey.reading_of(file))
         for notice in sweep.notices:
             report.notice(notice, file)
         yield sweep.points

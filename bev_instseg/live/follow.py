@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from bev_instseg.structures import Float64
 from bev_instseg.tracking.given_poses import GivenPoses
 from bev_instseg.tracking.odometry import StandingSensor, default_odometry
 from bev_instseg.tracking.tracked import TrackedInstances
-from bev_instseg.tracking.tracker import Tracker, with_weak_instances
+from bev_instseg.tracking.tracker import NEW_IDS, Tracker, with_weak_instances
 
 PosesOf = Callable[[str, int], Float64]
 NEW_SEQUENCE_S = 1.0  # stamps that go back by more start a new sequence
@@ -41,12 +42,13 @@ class LiveTracker:
         self._segmenter, self._job = with_weak_instances(segmenter), job
         self._poses, self._needs_odometry = poses, poses is None and not stands
         self._pool = ThreadPoolExecutor(1)
+        self._tracker, self._stamp_s = Tracker(), -np.inf
         self._begin()
 
     def _begin(self) -> None:
         self._odometry = default_odometry() if self._needs_odometry else StandingSensor()
         self._given = GivenPoses()
-        self._tracker, self._stamp_s = Tracker(), -np.inf
+        self._tracker.begin_again()
 
     def update(self, sweep: Sweep, frame: str, stamp_ns: int) -> tuple[Segmented, TrackedInstances]:
         """Return everything found in a sweep, and its confirmed objects.
@@ -64,13 +66,16 @@ class LiveTracker:
             raise ScanError(
                 f"the sweep at {stamp_text(stamp_ns)} is not later than the previous one: left out"
             )
+        notices: tuple[str, ...] = ()
         if stamp_s <= self._stamp_s:
+            notices = (f"stamps went back by {self._stamp_s - stamp_s:.1f} s: {NEW_IDS}",)
             self._begin()
         self._stamp_s = stamp_s
         pose = self._pool.submit(self._pose, sweep, frame, stamp_ns)
         segmented = segment_sweep(self._segmenter, self._job, sweep, 0.0)
         found, rounded = TrackerInput.now(segmented, need_points=False), rounded_pose(pose.result())
         tracked = self._tracker.update_instances(found.instances, stamp_s, rounded, found.centres_m)
+        tracked = replace(tracked, notices=(*notices, *tracked.notices))
         return segmented, tracked.confirmed()
 
     def _pose(self, sweep: Sweep, frame: str, stamp_ns: int) -> Float64:

@@ -16,6 +16,8 @@ from bev_instseg.io.formats import SUFFIXES
 from bev_instseg.io.recordings.capture import Capture
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.io.recordings.velodyne import FRAME, import_decoder
+from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.io.sweep import read_scan
 from bev_instseg.structures import Float32
 
@@ -54,8 +56,10 @@ def recorded_sweeps(
         files = sorted(one for one in path.glob("*") if one.suffix.lower() in SUFFIXES)
         if not files:
             raise ScanError(f"{path}: not a recording or a folder of sweeps; check the path")
+        survey = survey_sweeps(files, SensorSetup())
         for i, file in enumerate(files):
-            yield Replayed(i / (rate_hz or USUAL_HZ), FRAME, read_scan(file))
+            points = read_scan(file, survey.reading_of(file))
+            yield Replayed(i / (rate_hz or USUAL_HZ), FRAME, points)
         return
     with Recording(path, Selection((topic,) if topic else ())) as recording:
         first_ns = 0

@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # torch
 
 Index = NDArray[np.intp]
 
+NEW_IDS = "all objects get new ids"  # a notice
 WEAK_SCORE = 0.2  # instances with a lower score are not considered
 SIZE_KEPT = 0.99  # share of the largest size that remains from one sweep to the next
 RANGE_M = 45.0  # objects farther away may leave the grid, so missing them is no evidence
@@ -59,14 +60,26 @@ class Tracker:
         """
         self.segmenter = None if segmenter is None else with_weak_instances(segmenter)
         self._odometry = odometry
+        self._num_ids = 0
+        self._begin()
+
+    def _begin(self) -> None:
         self._continuity = Continuity()
         self._stamp_s = -np.inf
         self._poses_given: bool | None = None  # None before the first `update`
-        self._num_ids = 0
         self._class_names: tuple[str, ...] = ()
         self._unknown = -1  # class of unknown objects
         self._state = empty_state(0)
         self._is_hidden = np.zeros(0, bool)
+
+    def begin_again(self, odometry: Odometry | None = None) -> None:
+        """Begin a new sequence whose times and poses may be others; its ids are new.
+
+        Args:
+            odometry: As for `__init__`.
+        """
+        self._odometry = odometry
+        self._begin()
 
     def update(
         self, points: Float32, stamp_s: float, pose: Float64 | None = None
@@ -153,7 +166,7 @@ class Tracker:
         result = self._result(row, seen, stamp_s)
         self._state.keep(self._alive(stamp_s))
         self._stamp_s = stamp_s
-        return replace(result, notices=(f"{broken}: all objects get new ids",) if broken else ())
+        return replace(result, notices=(f"{broken}: {NEW_IDS}",) if broken else ())
 
     def _check(self, stamp_s: float, pose: Float64 | None) -> None:
         """Raise ValueError for a time or a pose that cannot be used."""
