@@ -54,14 +54,14 @@ def explain(error: BaseException) -> str:
 
     Returns:
         The file and the reason for an operating system error, a remedy for a missing module,
-        otherwise the first line of the message, or the name of the exception's type if the message
-        is empty. Messages of pydantic, which put the reason below, become a single line.
+        otherwise the first line of the message that is not blank, or the name of the exception's
+        type if there is none. Messages of pydantic, which put the reason below, become one line.
     """
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return printable(f"{error.filename}: {error.strerror}")
     if isinstance(error, ModuleNotFoundError) and str(error).startswith("No module named"):
         return f"{error.name} is not installed; pip install bev-instseg installs all it needs"
-    lines = [printable(line) for line in str(error).splitlines()]
+    lines = [printable(line) for line in str(error).splitlines() if line.strip()]
     if type(error).__module__.startswith("pydantic") and len(lines) > 2:
         section, reason = lines[0].rsplit(" ", 1)[-1], lines[2].split(" [type=")[0].strip()
         return f"{section}.{lines[1]}: {reason}"

@@ -189,6 +189,8 @@ def _predict(
         pillars.features[:, RANGE] = np.minimum(pillars.features[:, RANGE], MAX_SHOWN_RANGE_M)
     clock.append(time.perf_counter())
     embeddings = segmenter.infer(pillars)
+    if place != (0, 0):
+        pillars.features[:, RANGE] = np.hypot(*(pillars.centres_m + offset_m).T)  # from the origin
     clock.append(time.perf_counter())
     timing_ms["voxelize"] += 1000 * (clock[1] - clock[0])
     timing_ms["network"] += 1000 * (clock[2] - clock[1])

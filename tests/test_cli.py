@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 from bev_instseg import __version__
+from bev_instseg.cli.arguments import PACKAGE, run
 from bev_instseg.cli.main import COMMANDS, main
 
 MODULES = sorted(module for module, _ in COMMANDS.values())
@@ -161,3 +163,23 @@ def test_messages_begin_with_the_command_as_typed(
 ) -> None:
     assert main(["segment", "none.bin", "--out", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err.startswith("bev-instseg segment: none.bin: no such sweep")
+
+
+def test_notices_that_differ_in_numbers_are_printed_for_each_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [tmp_path / name for name in ("00", "01")]
+    for folder in folders:
+        folder.mkdir()
+
+    def work() -> int:
+        for folder in folders:
+            for full in (255, 4095):
+                about = f"{folder}: intensity 0..{full}"
+                warnings.warn_explicit(about, UserWarning, str(PACKAGE / "io.py"), full)
+        return 0
+
+    assert run("program", work) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f"program: note: {folder}: intensity 0..255" for folder in folders
+    ]

@@ -357,6 +357,11 @@ def test_errors_of_a_dictionary_name_its_source() -> None:
         config_from_dict({"x": 1}, "checkpoint.pt")
 
 
+def test_an_error_begins_where_there_are_words() -> None:
+    assert explain(ValueError("\n \nno parse\n^")) == "no parse"
+    assert explain(ValueError("\n")) == "ValueError"
+
+
 def test_an_error_of_a_setting_made_in_python_has_a_plain_line() -> None:
     with pytest.raises(ValueError, match="seed_threshold") as caught:
         ClusterConfig(seed_threshold=7.0)

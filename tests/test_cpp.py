@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -133,11 +134,12 @@ def assert_equal(prefix: Path, tmp_path: Path) -> Callable[..., int]:
         files = [tmp_path / f"sweep{k}.bin" for k in range(len(sweeps))]
         for file, points in zip(files, sweeps, strict=True):
             points.tofile(file)
-        options = ("--out", tmp_path / "labels", "--threads", num_threads())
+        out = Path(mkdtemp(dir=tmp_path))
+        options = ("--out", out, "--threads", num_threads())
         flags = [f"--{name}" for name, wanted in extras.items() if wanted]
         ran = run(prefix / "bin/segment_file", model, *files, *options, *flags)
         assert ran.returncode == 0, ran.stderr
-        labels = [tmp_path / "labels" / f"{file.stem}.label" for file in files]
+        labels = [out / f"{file.stem}.label" for file in files]
         segmenter = Segmenter.from_checkpoint(model, runtime="openvino", **extras)
         numbers = [c.label for c in segmenter.classes]
         count, warned = 0, []
@@ -381,6 +383,8 @@ def test_exported_networks(assert_equal, weights: str, tmp_path: Path, form, suf
     out = tmp_path / "exported"
     assert export(["--format", form, "--weights", weights, "--out", str(out)]) == 0
     assert assert_equal(out / f"model{suffix}", [demo(), random_sweep(0)]) > 10
+    other = {"onnx": "openvino", "openvino": "onnx"}[form]  # would replace model.json
+    assert export(["--format", other, "--weights", weights, "--out", str(out)]) == 2
 
 
 def test_the_program_of_the_documentation(prefix: Path, tmp_path: Path) -> None:
@@ -520,6 +524,9 @@ def test_damaged_models_and_sweeps_are_refused(prefix: Path, tmp_path: Path) -> 
     (tmp_path / "odd.bin").write_bytes(b"12345")
     assert_refused(prefix, [whole, tmp_path / "odd.bin"], "5 bytes are not four float32 per point")
     assert_refused(prefix, [whole, DEMO, DEMO, "--out", tmp_path], "another sweep has this name")
+    (tmp_path / "000000.label").write_bytes(b"mine")
+    assert_refused(prefix, [whole, DEMO, "--out", tmp_path], "000000.label: exists; move it or")
+    assert (tmp_path / "000000.label").read_bytes() == b"mine"
 
 
 def test_what_is_no_network_is_refused(prefix: Path, tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def test_paths_are_counted_by_kind() -> None:
     assert counted(paths) == "2 objects, 1 of them moved"
     paths.append(ObjectPath(3, UNKNOWN, xy, False))
     assert counted(paths) == "2 objects, 1 of them moved; 1 unknown objects"
-    assert tracks_png(paths, xy, "one").startswith(b"\x89PNG")
+    for title in ("one", "a$_$b"):  # no formula
+        assert tracks_png(paths, xy, title).startswith(b"\x89PNG")
 
 
 def test_a_browser_shows_boxes_where_they_are(tmp_path: Path) -> None:

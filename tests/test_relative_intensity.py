@@ -49,6 +49,16 @@ def test_a_sweep_without_intensity_stays_as_it_is(points, level):
     np.testing.assert_array_equal(relative_intensity(points, heights), points)
 
 
+def test_intensities_that_are_not_finite_are_dark(points):
+    points[::5, 3] = np.inf
+    points[1::5, 3] = np.nan
+    heights = point_heights(points, BEVGrid())
+    scaled = relative_intensity(points, heights)[:, 3]
+    assert not scaled[::5].any()
+    assert not scaled[1::5].any()
+    assert scaled[2::5].any()
+
+
 def test_a_sweep_without_ground_stays_as_it_is():
     for points in (np.zeros((0, 4), np.float32), np.float32([[40, 0, 0, 0.5]])):
         heights = point_heights(points, BEVGrid())

@@ -13,9 +13,10 @@ from bev_instseg.config import ClusterConfig
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.models.network import BEVNet
 from bev_instseg.ops.off_grid import off_grid_notice
-from bev_instseg.ops.voxelize import on_grid, voxelize
+from bev_instseg.ops.voxelize import FEATURES, on_grid, voxelize
 from bev_instseg.structures import Frame
 from bev_instseg.tiles import MIN_OVERLAP_M, tile_step_cells
+from bev_instseg.tracking.tracker import Tracker
 from bev_instseg.visualize import square_around
 
 DEMO = ROOT / "demo" / "sequences" / "00"
@@ -181,6 +182,18 @@ def test_many_points_off_the_grid_are_reported(tiny):
             assert "outside the 26 x 26 x 10 m around the sensor" in notice
             with pytest.warns(UserWarning, match="segment_tiles segments them too"):
                 tiny.segment(swept)
+            with pytest.warns(UserWarning, match="outside the 26 x 26 x 10 m around the sensor"):
+                Tracker(tiny).update(swept, 0.0, np.eye(4))
+    on_a_map = points + np.float32([691_000, 5_330_000, 0, 0])
+    assert off_grid_notice(on_a_map, voxelize(on_a_map, grid)).startswith("100%")
+
+
+def test_ranges_are_those_from_the_origin(tiny):
+    """The network is told shorter ones on other tiles, but unknown things are grouped by them."""
+    pillars = segment_tiles(tiny, town()).pillars
+    range_m = pillars.features[:, FEATURES.index("range_m")]
+    np.testing.assert_allclose(range_m, np.hypot(*pillars.centres_m.T), rtol=1e-5)
+    assert range_m.max() > 40
 
 
 def test_the_command_segments_what_is_outside_the_grid_on_request(tmp_path, weights, capsys):

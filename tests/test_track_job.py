@@ -19,6 +19,7 @@ from bev_instseg.export.track_record import label_id
 from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.sequences import find_sequences
 from bev_instseg.tracking.given_poses import read_poses, read_times
+from bev_instseg.tracking.tracker import is_pose
 
 NUM_SWEEPS = 6
 
@@ -366,9 +367,22 @@ def test_poses_of_a_camera_become_those_of_the_sensor(tmp_path: Path) -> None:
     assert notices == (f"poses of a camera, converted to the sensor with {tmp_path / 'calib.txt'}",)
     with pytest.raises(ScanError, match="cannot be read"):
         read_times(tmp_path / "none.txt")
+    for doubled in (2 * to_camera[:3], np.zeros((3, 4))):
+        (tmp_path / "calib.txt").write_text("Tr: " + " ".join(map(str, doubled.ravel())))
+        with pytest.raises(ScanError, match=r"calib.txt: Tr is not a rotation and a translation"):
+            read_poses(tmp_path / "poses.txt")
     os.mkfifo(tmp_path / "pipe.txt")
     with pytest.raises(ScanError, match="not a regular file"):
         read_poses(tmp_path / "pipe.txt")
+
+
+def test_rounded_poses_become_rotations(tmp_path: Path) -> None:
+    rows = [pose_of(1.5 * i, 0.2 * i, 0.7 * i)[:3].ravel() for i in range(40)]
+    (tmp_path / "poses.txt").write_text("\n".join(" ".join(f"{v:.3f}" for v in r) for r in rows))
+    found, _ = read_poses(tmp_path / "poses.txt")
+    for pose, row in zip(found, rows, strict=True):
+        assert is_pose(np.linalg.inv(found[0]) @ pose)
+        np.testing.assert_allclose(pose[:3].ravel(), row, atol=0.002)
 
 
 def test_a_calibration_among_the_sweeps_tells_whose_poses_they_are(tmp_path: Path) -> None:

@@ -17,11 +17,13 @@ from test_segment_recordings import KILLED, lines
 from tracks import instances_of, pose_of
 
 from bev_instseg.cli import segment
+from bev_instseg.config import Config
 from bev_instseg.export.ros_messages import (
     DETECTIONS,
     MARKERS,
     TOPICS,
     TRACKS,
+    Encoder,
     SegmentedSweep,
     message_types,
 )
@@ -166,6 +168,11 @@ def test_velocities_are_in_the_coordinates_of_the_points() -> None:
     result = SegmentedSweep(sweep, tracked, sensor_rotation("frd", (0, 0)), np.zeros(3))
     np.testing.assert_allclose(result.velocities_mps, [(0, 5, 0)], atol=0.1)
     assert result.ids.tolist() == [1]
+    messages = b"", *Encoder(Config().classes).encode(result)
+    stored = StoredSweep(0, 0, messages)
+    place = {one.ns: one.pose.position for one in parsed(stored, MARKERS).markers[1:]}
+    assert place["names"].z < place["boxes"].z  # above it
+    assert (place["names"].x, place["names"].y) == (place["boxes"].x, place["boxes"].y)
 
 
 def test_a_killed_job_goes_on_with_the_same_ids(

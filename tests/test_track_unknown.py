@@ -88,6 +88,15 @@ def test_what_is_in_doubt_is_unknown_and_keeps_its_id() -> None:
     assert set(kinds) == {UNKNOWN, "pedestrian"}
 
 
+def test_what_is_in_doubt_does_not_move() -> None:
+    tracker = Tracker()
+    for i in range(25):
+        rows = [("vehicle", 5 + 1.0 * i, 1.0, 0.0, 0.3)]
+        result = tracker.update_instances(instances_of(rows, NAMES), 0.1 * i)
+        assert result.instances.is_unknown.all()
+        assert not result.tracks.moving.any()
+
+
 def test_a_thing_that_becomes_known_is_another_track() -> None:
     """A box that belongs to something known is not where its unknown part was."""
     tracker = Tracker()

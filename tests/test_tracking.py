@@ -119,6 +119,13 @@ def test_after_a_pause_objects_are_new(period_s: float, pause_s: float, kept: in
     assert [one.notices for one in results] == [(), (), (), (), expected, (), (), ()]
 
 
+def test_a_long_gap_after_the_first_sweep_is_a_pause() -> None:
+    tracker = Tracker()
+    for stamp_s, number in ((0.0, 1), (60.0, 2), (60.1, 2)):
+        found = tracker.update_instances(instances_of([("vehicle", 9.0, 3.0, 0.0, 0.9)]), stamp_s)
+        assert found.tracks.ids.tolist() == [number]
+
+
 def test_where_the_pose_jumps_objects_are_new() -> None:
     tracker, results = Tracker(), []
     for i in range(12):  # 30 m/s, then full braking; odometry begins at 0 again in sweep 6

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 
-from bev_instseg.colours import instance_colours
-from bev_instseg.structures import Frame, Instances
+from bev_instseg.colours import UNKNOWN_RGB, instance_colours
+from bev_instseg.structures import UNKNOWN, Frame, Instances
 from bev_instseg.visualize import box_corners, draw_bev, draw_comparison, draw_training
+from bev_instseg.visualize.appearance import class_colours
 from bev_instseg.visualize.bev_map import (
     MAP_BOTTOM_PX,
     MAP_LEFT_PX,
@@ -169,6 +171,20 @@ def test_scene_coloured_by_instance_class_height_and_score() -> None:
     viridis = [colormaps["viridis"](share)[:3] for share in (0.0, 2.7 / 3.5, 1.0)]
     heights = shown["height"].rgb[[10, 1, 2]]  # 0, 2.7 and 10.7 m above the ground
     np.testing.assert_allclose(heights, 255 * np.array(viridis), atol=2)
+
+
+def test_unknown_things_have_no_score_to_be_coloured_by() -> None:
+    points, instances = street()
+    names = (*instances.class_names, UNKNOWN)
+    classes = np.array([0, len(names) - 1], np.int32)
+    shown = make_scene(points, replace(instances, classes=classes, class_names=names), "score")
+    [rgb] = np.unique(shown.rgb[instances.labels == 2], axis=0)
+    np.testing.assert_allclose(rgb, 255 * np.array(UNKNOWN_RGB), atol=1)
+
+
+def test_many_classes_have_different_colours() -> None:
+    names = ("vehicle", *(f"class {k}" for k in range(12)), UNKNOWN)
+    assert len(set(class_colours(names))) == len(names)
 
 
 @pytest.mark.parametrize("colouring", COLOURINGS)

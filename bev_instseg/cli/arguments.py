@@ -122,7 +122,8 @@ def _warnings_as_notices(report: Report) -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if category is UserWarning and Path(filename).resolve().is_relative_to(PACKAGE):
-            report.notice(str(message))
+            named = Path(str(message).partition(": ")[0])  # most begin with a file or folder
+            report.notice(str(message), folder=named if named.is_dir() else named.parent)
         else:
             usual(message, category, filename, lineno, file, line)
 

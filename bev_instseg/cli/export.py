@@ -51,6 +51,13 @@ def export(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{weights}: already exported; give .safetensors or .pt")
     if arguments.sweeps and arguments.precision != "int8":
         raise ValueError("--sweeps is for --precision int8; add it or leave --sweeps out")
+    suffix, other = (".xml", ".onnx") if arguments.format == "openvino" else (".onnx", ".xml")
+    path = arguments.out / f"model{suffix}"
+    if path.with_suffix(other).exists():
+        raise ValueError(
+            f"{path.with_suffix(other)}: needs {path.stem}.json, which {path.name} would replace; "
+            "choose another --out"
+        )
     network, config, sha256 = load_model(weights)
     if arguments.precision == "int8":
         report = Report(arguments.program)
@@ -59,8 +66,6 @@ def export(arguments: argparse.Namespace) -> int:
     else:
         model = export_float32(network, config.grid)
     parts = to_openvino(model) if arguments.format == "openvino" else (model, b"")
-    suffix = ".xml" if arguments.format == "openvino" else ".onnx"
-    path = arguments.out / f"model{suffix}"
     about = {"precision": arguments.precision, "exported_from_sha256": sha256}
     arguments.out.mkdir(parents=True, exist_ok=True)
     ExportedModel.from_parts(*parts, config).write(path, about)

@@ -169,6 +169,7 @@ class Encoder:
         markers = [self._marker(header, "", 0, DELETE_ALL, CUBE)]
         colours = colours_of(result.instances, result.ids.tolist())
         columns = result.ids.tolist(), colours, result.velocities_mps
+        up = result.rotation[2].astype(np.float64)  # in the sweep's coordinates
         for pose, one, number, colour, velocity in zip(
             poses, result.instances, *columns, strict=True
         ):
@@ -177,8 +178,7 @@ class Encoder:
             cube.pose, cube.scale = pose, self._size(one.box)
             cube.color = self._new("std_msgs/ColorRGBA", *map(float, colour), ALPHA)
             text = self._marker(header, "names", number, ADD, TEXT)
-            above = pose.position.z + float(one.box[5]) / 2 + TEXT_M
-            place = self._new("geometry_msgs/Point", pose.position.x, pose.position.y, above)
+            place = _moved(pose.position, (one.box[5] / 2 + TEXT_M) * up)
             text.pose = self._new("geometry_msgs/Pose", place, text.pose.orientation)
             text.scale, text.color = self._new("geometry_msgs/Vector3", 0.0, 0.0, TEXT_M), opaque
             text.text = f"{number} {one.title}"
@@ -186,15 +186,10 @@ class Encoder:
             if np.isfinite(velocity[0]):
                 text.text += f" {np.linalg.norm(velocity):.1f} m/s"
                 arrow = self._marker(header, "velocities", number, ADD, ARROW)
-                arrow.points = [pose.position, self._after(pose.position, velocity)]
+                arrow.points = [pose.position, _moved(pose.position, ARROW_S * velocity)]
                 arrow.scale, arrow.color = self._new("geometry_msgs/Vector3", *ARROW_M), opaque
                 markers.append(arrow)
         return self._new("visualization_msgs/MarkerArray", markers)
-
-    def _after(self, place: Any, velocity: NDArray[np.float64]) -> Any:
-        """Return the position after `ARROW_S`."""
-        x, y, z = (np.array([place.x, place.y, place.z]) + ARROW_S * velocity).tolist()
-        return self._new("geometry_msgs/Point", x, y, z)
 
     def _marker(self, header: Any, group: str, number: int, action: int, kind: int) -> Any:
         """Return a marker without position and size."""
@@ -267,3 +262,9 @@ def labelled_points(result: SegmentedSweep, classes: Sequence[ClassConfig]) -> N
     if instances.ground is not None:
         records["class"][instances.ground] = GROUND_LABEL
     return records
+
+
+def _moved(place: Any, step: NDArray[np.float64]) -> Any:
+    """Return a ``Point`` moved by a step."""
+    x, y, z = (np.array([place.x, place.y, place.z]) + step).tolist()
+    return type(place)(x, y, z)

@@ -7,6 +7,7 @@ from bev_instseg.structures import Float32, Pillars
 
 MAX_OFF_GRID = 0.25  # of a sweep's points; in real sweeps, up to 18 % are outside
 UNDOUBTED = 0.05  # below it, the points need not be looked at
+MIN_RETURNS = 0.05  # if fewer are near enough for any sensor, the others are no missing returns
 
 
 def off_grid_notice(points: Float32, pillars: Pillars) -> str:
@@ -21,8 +22,10 @@ def off_grid_notice(points: Float32, pillars: Pillars) -> str:
     outside = pillars.point_to_pillar < 0
     if np.count_nonzero(outside) <= UNDOUBTED * len(points):
         return ""
-    is_possible = (np.abs(points[:, :3]) < MAX_RANGE_M).all(axis=1)  # not NaN
-    is_return = is_possible & points[:, :3].any(axis=1)
+    is_measured = np.isfinite(points[:, :3]).all(axis=1) & points[:, :3].any(axis=1)
+    is_return = is_measured & (np.abs(points[:, :3]) < MAX_RANGE_M).all(axis=1)
+    if np.count_nonzero(is_return) < MIN_RETURNS * np.count_nonzero(is_measured):
+        is_return = is_measured  # coordinates of a map, say
     share = np.mean(outside[is_return]) if is_return.any() else 0.0
     if share <= MAX_OFF_GRID:
         return ""

@@ -21,14 +21,15 @@ def relative_intensity(points: Float32, height_m: Float32) -> Float32:
         height_m: (N,) float32 height of each point above the ground, metres; NaN off the grid.
 
     Returns:
-        (N, 4) float32 with scaled intensities, at most 1; the same points if there is no ground
-        within `NEAR_M`, or one without intensity.
+        (N, 4) float32 with scaled intensities, at most 1, and 0 for those that are not finite; the
+        same points if there is no ground within `NEAR_M`, or one without intensity.
     """
     mean = _mean_of_ground(points, height_m)
     if mean < DARKEST:
         return points
     scaled = points.copy()
-    scaled[:, 3] = np.minimum(points[:, 3] * np.float32(GROUND_LEVEL / mean), 1)
+    bright = np.where(np.isfinite(points[:, 3]), points[:, 3], np.float32(0))
+    scaled[:, 3] = np.minimum(bright * np.float32(GROUND_LEVEL / mean), 1)
     return scaled
 
 

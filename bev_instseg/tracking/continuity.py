@@ -7,6 +7,7 @@ import numpy as np
 from bev_instseg.structures import Float64
 
 PAUSE_S, PAUSE_GAPS = 2.0, 5.0  # a pause is longer than this, and than this many usual gaps
+FIRST_GAP_S = 10.0  # if there is no usual gap yet, a pause is longer than this
 NUM_GAPS = 5  # the usual gap is the median of the last few
 JUMP_M, JUMP_MPS2 = 3.0, 10.0  # a jump differs by more than this from constant velocity
 
@@ -30,7 +31,8 @@ class Pace:
         """
         gap_s, self._stamp_s = stamp_s - self._stamp_s, stamp_s
         gaps_s = sorted(self._gaps_s)
-        if gaps_s and gap_s > max(PAUSE_S, PAUSE_GAPS * gaps_s[len(gaps_s) // 2]):
+        usual_s = gaps_s[len(gaps_s) // 2] if gaps_s else FIRST_GAP_S / PAUSE_GAPS
+        if np.isfinite(gap_s) and gap_s > max(PAUSE_S, PAUSE_GAPS * usual_s):
             return gap_s, True
         if np.isfinite(gap_s):
             self._gaps_s.append(gap_s)

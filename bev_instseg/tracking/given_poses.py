@@ -56,19 +56,20 @@ def read_poses(path: Path, sweeps: Path | None = None) -> tuple[Float64, tuple[s
         (M, 4, 4) float64 from the sensor frame to that of the first row, and what was assumed.
 
     Raises:
-        ScanError: The file cannot be read or a row is not a pose.
+        ScanError: A file cannot be read, a row is not a pose, or ``Tr`` is none.
     """
     rows = _numbers(path, 12)
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     poses[:, :3] = rows.reshape(-1, 3, 4)
     for number, pose in enumerate(poses, 1):
-        if not np.allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-2):
+        if not _is_square(pose[:3, :3]):
             raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is not a rotation")
         if np.linalg.det(pose[:3, :3]) < 0:
             raise ScanError(
                 f"{path}: line {number} is a mirror image: its axes are left-handed, as in some "
                 "simulators; convert the poses to x forward, y left, z up"
             )
+    poses[:, :3, :3] = _rotations(poses[:, :3, :3])
     own = path.with_name(CALIBRATION)
     others = () if sweeps is None else (sweeps / CALIBRATION, sweeps.parent / CALIBRATION)
     for file in (own, *others):
@@ -93,8 +94,25 @@ def _to_camera(path: Path) -> Float64 | None:
         if line.startswith("Tr:"):
             to_camera = np.eye(4)
             to_camera[:3] = _parse(line[3:], 12, f"{path}: Tr").reshape(3, 4)
+            if not _is_square(to_camera[:3, :3]) or np.linalg.det(to_camera[:3, :3]) < 0:
+                raise ScanError(
+                    f"{path}: Tr is not a rotation and a translation; copy the calibration again"
+                )
+            to_camera[:3, :3] = _rotations(to_camera[:3, :3])
             return to_camera
     return None
+
+
+def _is_square(axes: Float64) -> bool:
+    """Return whether the rows of a (3, 3) matrix have length 1 and are at right angles."""
+    return np.allclose(axes @ axes.T, np.eye(3), atol=1e-2)
+
+
+def _rotations(rounded: Float64) -> Float64:
+    """Return the (..., 3, 3) rotations nearest to matrices that have been rounded."""
+    left, _, right = np.linalg.svd(rounded)
+    nearest: Float64 = left @ right
+    return nearest
 
 
 def _climb(poses: Float64) -> float:
@@ -120,8 +138,8 @@ def read_times(path: Path) -> Float64:
     if len(back):
         line = int(back[0]) + 2
         raise ScanError(
-            f"{path}: time does not increase in line {line}: {times[line - 2]:g} s, then "
-            f"{times[line - 1]:g} s; put each sequence into its own folder"
+            f"{path}: time does not increase in line {line}: {times[line - 2]:.6f} s, then "
+            f"{times[line - 1]:.6f} s; put each sequence into its own folder"
         )
     gap_s = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
     if not GAP_S[0] <= gap_s <= GAP_S[1]:

@@ -158,8 +158,8 @@ class TrackedInstances:
         """Return the same with possible false alarms as unknown objects.
 
         Their points then keep a label, because something is there. They keep their ids, and get
-        their class back once they are confirmed. Unknown objects have score 0 and are confirmed. If
-        there is no class of unknown objects, nothing changes.
+        their class back once they are confirmed. Unknown objects have score 0, are confirmed and
+        do not count as moving. If there is no class of unknown objects, nothing changes.
         """
         names = self.instances.class_names
         if UNKNOWN not in names:
@@ -168,7 +168,8 @@ class TrackedInstances:
         sure = self.tracks.confirmed & ~one.is_unknown
         classes = np.where(sure, one.classes, np.int32(unknown))
         scores = np.where(sure, one.scores, np.float32(0))
-        tracks = replace(self.tracks, confirmed=np.ones(len(self), bool))
+        t = self.tracks
+        tracks = replace(t, confirmed=np.ones(len(self), bool), moving=t.moving & sure)
         return replace(self, instances=replace(one, classes=classes, scores=scores), tracks=tracks)
 
     def as_seen(self) -> Instances:

@@ -1,5 +1,6 @@
 """The tracker: from the instances of each sweep to objects over time."""
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.structures import UNKNOWN, Float32, Float64, Instances
 from bev_instseg.tracking import evidence
 from bev_instseg.tracking.association import associate
@@ -112,6 +114,8 @@ class Tracker:
                 pose = found.result()
         else:
             segmentation = self.segmenter.segment_with_maps(points)
+        if notice := off_grid_notice(points, segmentation.pillars):
+            warnings.warn(notice, stacklevel=2)
         centres_m = learned_centres(segmentation)
         return self.update_instances(segmentation.instances, stamp_s, pose, centres_m)
 
@@ -176,8 +180,8 @@ class Tracker:
             )
         if not stamp_s > self._stamp_s:
             raise ValueError(
-                f"stamp_s must be later than that of the previous sweep, {self._stamp_s:g}, got "
-                f"{stamp_s:g}; start a new sequence with a new tracker"
+                f"stamp_s must be later than that of the previous sweep, {self._stamp_s:.6f}, got "
+                f"{stamp_s:.6f}; start a new sequence with a new tracker"
             )
         if pose is not None and not is_pose(pose):
             raise ValueError("pose must be (4, 4): a rotation, a translation and the row 0 0 0 1")

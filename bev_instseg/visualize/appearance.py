@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.colours import instance_colours
 from bev_instseg.structures import UNKNOWN, Float32, Instances
 
 FULL_HEIGHT_M = 3.5  # above the lowest points; everything taller has the same colour
@@ -17,7 +18,7 @@ CLASS_COLOURS = {
     "cyclist": "#0f7b3a",
     UNKNOWN: "#6b6258",
 }
-OTHER_CLASS_COLOURS = ("#7e22ce", "#a16207", "#0e7490", "#9d174d")
+OTHER_CLASS_COLOURS = ("#7e22ce", "#a16207", "#0e7490", "#9d174d")  # then those of instances
 
 
 def relative_height(points: Float32) -> Float32:
@@ -52,10 +53,12 @@ def point_greys(points: Float32) -> Float32:
 
 def class_colours(class_names: Sequence[str]) -> list[str]:
     """Return the colour of each class as a hexadecimal string for Matplotlib."""
-    return [
-        CLASS_COLOURS.get(name, OTHER_CLASS_COLOURS[i % len(OTHER_CLASS_COLOURS)])
-        for i, name in enumerate(class_names)
-    ]
+    from matplotlib.colors import to_hex
+
+    others = [name for name in class_names if name not in CLASS_COLOURS]
+    more = instance_colours(max(len(others) - len(OTHER_CLASS_COLOURS), 0))
+    colours = dict(zip(others, (*OTHER_CLASS_COLOURS, *map(to_hex, more)), strict=False))
+    return [CLASS_COLOURS.get(name) or colours[name] for name in class_names]
 
 
 def class_rgb(class_names: Sequence[str]) -> NDArray[np.float64]:

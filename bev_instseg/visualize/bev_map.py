@@ -28,7 +28,10 @@ MAX_TITLE_CHARS = 44
 MAX_RANGE_WITH_TEXTS_M = 200.0
 SPACINGS_M = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000)  # of range rings and ticks
 PAPER = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.6}
-TEXT: dict[str, Any] = {"fontsize": TEXT_PT, "ha": "center", "va": "center", "bbox": PAPER}
+TEXT: dict[str, Any] = {
+    **{"fontsize": TEXT_PT, "ha": "center", "va": "center", "bbox": PAPER},
+    "parse_math": False,  # a class may be named $a_b$
+}
 VOID_RGB = (0.93, 0.80, 0.55)
 
 
@@ -109,7 +112,10 @@ def _new_map(
     width = num_maps * PANEL_PX
     left, bottom = (index * PANEL_PX + MAP_LEFT_PX) / width, MAP_BOTTOM_PX / PANEL_PX
     axes = figure.add_axes((left, bottom, MAP_PX / width, MAP_PX / PANEL_PX))
-    (x, y), spacing_m = middle_m, next(step for step in SPACINGS_M if range_m <= 6 * step)
+    (x, y), spacing_m = (
+        middle_m,
+        next((step for step in SPACINGS_M if range_m <= 6 * step), SPACINGS_M[-1]),
+    )
     axes.set(xlim=(y + range_m, y - range_m), ylim=(x - range_m, x + range_m))
     axes.set_xlabel("y, left (m)", fontsize=8, labelpad=1)
     axes.set_ylabel("x, forward (m)", fontsize=8, labelpad=-2)

@@ -23,7 +23,7 @@ from bev_instseg.visualize.appearance import (
     instance_texts,
     point_greys,
 )
-from bev_instseg.visualize.bev_map import PAPER, draw_boxes, shorten
+from bev_instseg.visualize.bev_map import PAPER, TEXT, draw_boxes, shorten
 from bev_instseg.visualize.box_corners import Float, box_corners
 from bev_instseg.visualize.busiest_square import SQUARE_M, busiest_centre_m
 from bev_instseg.visualize.figure_png import DPI, encode_png
@@ -236,6 +236,7 @@ def _draw_legend(axes: "Axes", class_names: Sequence[str]) -> None:
             fontsize=TEXT_PT,
             va="center",
             bbox=PAPER,
+            parse_math=False,
             transform=axes.transAxes,
         )
 
@@ -352,8 +353,6 @@ def _write_beside(
     )
     for k, place in places.items():
         y, x = place + middle[::-1]
-        axes.text(
-            y, x, texts[k], color=colours[k], fontsize=TEXT_PT, ha="center", va="center", bbox=PAPER
-        )
+        axes.text(y, x, texts[k], color=colours[k], **TEXT)
     for line in leaders:
         axes.plot(*(np.array(line) + middle[::-1]).T, color="0.3", lw=0.6)

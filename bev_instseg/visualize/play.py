@@ -82,8 +82,8 @@ def _frame(name: str, sweep: PlayedSweep) -> dict[str, Any]:
             tracked.instances, *(column.tolist() for column in columns), strict=True
         )
     ]
-    limit = np.iinfo(np.int16).max
-    xy = np.clip(np.round(sweep.xyz_m[:, :2] / UNIT_M), -limit, limit).astype("<i2")
+    sweep = sweep.within(UNIT_M * np.iinfo(np.int16).max)
+    xy = np.round(sweep.xyz_m[:, :2] / UNIT_M).astype("<i2")
     colours = np.where(sweep.ids > 0, 1 + _numbers_of_colours(sweep.ids, sweep.is_unknown), 0)
     yaw_rad = round(float(np.arctan2(pose[1, 0], pose[0, 0])), 4)
     return {

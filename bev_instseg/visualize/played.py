@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.grid import MAX_RANGE_M
 from bev_instseg.structures import Float32, Float64
 from bev_instseg.tracking.tracked import TrackedInstances
 
@@ -30,7 +31,7 @@ class PlayedSweep:
             cell_m: Side of a cell.
             most: Maximum number of points that are left; objects get at most half of this number.
         """
-        near = np.flatnonzero(np.isfinite(self.xyz_m).all(axis=1))
+        near = np.flatnonzero((np.abs(self.xyz_m) < MAX_RANGE_M).all(axis=1))  # not NaN
         x, y = np.floor(self.xyz_m[near, :2] / cell_m).astype(np.int64).T & 0xFFFF
         keys = (x << 48) | (y << 32) | self.ids[near]
         rows = near[np.sort(np.unique(keys, return_index=True)[1])]
@@ -38,6 +39,11 @@ class PlayedSweep:
         objects = _every(rows[owned], most // 2)
         rows = np.concatenate([_every(rows[~owned], most - len(objects)), objects])
         return PlayedSweep(self.xyz_m[rows], self.ids[rows], self.tracked)
+
+    def within(self, range_m: float) -> "PlayedSweep":
+        """Return the sweep with only the points that are at most this far along x and along y."""
+        near = (np.abs(self.xyz_m[:, :2]) <= range_m).all(axis=1)
+        return PlayedSweep(self.xyz_m[near], self.ids[near], self.tracked)
 
     @property
     def is_unknown(self) -> NDArray[np.bool_]:

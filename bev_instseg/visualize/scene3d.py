@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.colours import colours_of
+from bev_instseg.colours import UNKNOWN_RGB, colours_of
 from bev_instseg.structures import Float32, Instances, Int32
 from bev_instseg.visualize.appearance import (
     class_rgb,
@@ -109,6 +109,7 @@ def point_colours(
     else:
         columns = [np.interp(instances.scores, (0, 0.5, 1), column) for column in SCORE_RGB.T]
         colours = np.stack(columns, axis=1)
+        colours[instances.is_unknown] = UNKNOWN_RGB  # they have no score
     rgb = np.repeat(point_greys(points)[:, None], 3, axis=1)
     rgb[labels > 0] = colours[labels[labels > 0] - 1]
     return _to_bytes(rgb)

@@ -74,7 +74,7 @@ def tracks_png(paths: Sequence[ObjectPath], sensor_m: NDArray[np.float64], title
     _draw_paths(axes, [path for path in paths if path.moved])
     standing = [path for path in paths if not path.moved]
     _draw_dots(axes, [np.median(path.xy_m, axis=0) for path in standing], _colours(standing), 2.5)
-    axes.set_title(f"{title}: {counted(paths)}", fontsize=9)
+    axes.set_title(f"{title}: {counted(paths)}", fontsize=9, parse_math=False)
     places = np.concatenate([sensor_m, *(path.xy_m for path in paths)])
     low, high = (places.min(axis=0), places.max(axis=0)) if len(places) else (0.0, 0.0)
     middle = np.broadcast_to(np.add(low, high) / 2, 2)
@@ -100,7 +100,12 @@ def _draw_paths(axes: "Axes", paths: Sequence[ObjectPath]) -> None:
     for path in sorted(paths, key=_extent_m)[-MAX_NAMED:]:
         x, y = path.xy_m[-1]
         axes.annotate(
-            f"{path.id} {path.class_name}", (y, x), (3, 3), textcoords="offset points", fontsize=5
+            f"{path.id} {path.class_name}",
+            (y, x),
+            (3, 3),
+            textcoords="offset points",
+            fontsize=5,
+            parse_math=False,
         )
 
 

@@ -96,12 +96,16 @@ std::filesystem::path label_file(const Arguments& arguments, const std::string& 
   return std::filesystem::path(arguments.out) / name;
 }
 
-/// Refuse sweeps of the same name: one would replace the other's labels.
-void check_names(const Arguments& arguments) {
+/// Refuse to replace labels, be they there already or those of another sweep of the same name.
+void check_label_files(const Arguments& arguments) {
   std::set<std::filesystem::path> names;
   for (const std::string& sweep : arguments.sweeps) {
-    if (!names.insert(label_file(arguments, sweep)).second) {
+    const std::filesystem::path path = label_file(arguments, sweep);
+    if (!names.insert(path).second) {
       throw std::runtime_error(sweep + ": another sweep has this name; segment it separately");
+    }
+    if (std::filesystem::exists(path)) {
+      throw std::runtime_error(path.string() + ": exists; move it or choose another --out");
     }
   }
 }
@@ -155,7 +159,7 @@ void print(const std::string& sweep, const Result& result, double median_ms) {
 
 void run(const Arguments& arguments) {
   if (!arguments.out.empty()) {
-    check_names(arguments);
+    check_label_files(arguments);
     std::filesystem::create_directories(arguments.out);
   }
   Segmenter segmenter(arguments.model, arguments.threads, arguments.extras);

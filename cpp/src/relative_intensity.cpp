@@ -34,7 +34,7 @@ std::vector<Point> with_relative_intensity(const Point* points, std::size_t num_
   if (mean < kDarkest) return scaled;
   const auto factor = static_cast<float>(kGroundLevel / mean);
   for (Point& point : scaled) {
-    point.intensity *= factor;
+    point.intensity = std::isfinite(point.intensity) ? point.intensity * factor : 0;
     if (point.intensity > 1) point.intensity = 1;
   }
   return scaled;
