@@ -295,6 +295,10 @@ class Config:
         count = len(self.classes)
         if len(set(self.class_names)) != count:
             raise ValueError(f"classes: two have the same name: {', '.join(self.class_names)}")
+        if UNKNOWN in self.class_names:
+            raise ValueError(
+                f"classes: the name {UNKNOWN!r} is that of objects without a class; choose another"
+            )
         labels = [c.label for c in self.classes]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise ValueError(f"classes: two have the label {twice[0]}; give each its own")

@@ -8,6 +8,7 @@ from pydantic import TypeAdapter
 
 from bev_instseg.config import Config, check_same_network
 from bev_instseg.exceptions import ConfigError
+from bev_instseg.file_io import write_atomic
 from bev_instseg.strict_yaml import build, merge, read_yaml
 
 
@@ -89,4 +90,4 @@ def save_config(config: Config, path: str | Path) -> None:
     Raises:
         OSError: The file cannot be written.
     """
-    Path(path).write_text(yaml.safe_dump(config_to_dict(config), sort_keys=False), encoding="utf-8")
+    write_atomic(path, yaml.safe_dump(config_to_dict(config), sort_keys=False).encode())

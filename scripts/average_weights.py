@@ -32,6 +32,12 @@ def main() -> None:
     for config in configs:
         model = dataclasses.replace(config.model, blocks=last.model.blocks)
         check_same_network(last, dataclasses.replace(config, model=model))
+        if config.class_names != last.class_names:
+            names, last_names = map(", ".join, (config.class_names, last.class_names))
+            parser.error(
+                f"classes differ: {names}, and {last_names} in the last weights; use weights with "
+                "the same classes in the same order"
+            )
     states = [model.state_dict() for model in models]
     if any(state.keys() - states[-1].keys() for state in states):
         parser.error("the last weights must have the most blocks; change the order")

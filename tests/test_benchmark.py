@@ -17,7 +17,7 @@ from bev_instseg.benchmark.measure import Machine, Timing, measure
 from bev_instseg.benchmark.report import compare_results, number_table
 from bev_instseg.benchmark.setup import Setup
 from bev_instseg.cli import benchmark
-from bev_instseg.config import ClusterConfig
+from bev_instseg.config import ClusterConfig, Config
 from bev_instseg.grid import BEVGrid
 from bev_instseg.model_files import pretrained_8_bit_model, pretrained_weights
 from bev_instseg.ops.cluster import cluster
@@ -92,13 +92,22 @@ def test_sequential_decoder_finds_the_same_instances(segmenter):
     pillars = voxelize(read_scan(DEMO), segmenter.config.grid)
     embeddings = segmenter.infer(pillars)
     ours, dense = (
-        decode(pillars, embeddings, segmenter.config.cluster)
+        decode(pillars, embeddings, segmenter.config)
         for decode in (decoders.bandwidth_aware, decoders.sequential_dense)
     )
     assert len(ours.classes) > 10
     np.testing.assert_array_equal(ours.labels, dense.labels)
     np.testing.assert_array_equal(ours.classes, dense.classes)
     np.testing.assert_allclose(ours.scores, dense.scores, atol=1e-6)
+
+
+def test_our_decoder_joins_pieces_as_the_segmenter_does():
+    segmenter = Segmenter.from_pretrained("lanes", device="cpu")
+    segmentation = segmenter.segment_with_maps(read_scan(DEMO))
+    inputs = segmentation.pillars, segmentation.embeddings, segmenter.config
+    labels = decoders.bandwidth_aware(*inputs).labels
+    np.testing.assert_array_equal(labels, segmentation.clusters.labels)
+    assert labels.max() < decoders.sequential_dense(*inputs).labels.max()
 
 
 def test_clusters_without_a_seed_are_dropped():
@@ -136,7 +145,8 @@ def test_blobs_of_embeddings_come_out_as_instances(decode):
     blob = np.repeat([0, 1], 20)
     centres_m = np.array([[3, 4], [9, -5]])[blob] + noise_m
     sure = np.where(np.arange(40) % 5, 0.5, 0.9)
-    config = ClusterConfig(seed_threshold=0.8, member_threshold=0.2)
+    cluster = ClusterConfig(seed_threshold=0.8, member_threshold=0.2)
+    config = dataclasses.replace(Config(), cluster=cluster)
     seeds = np.append(sure, [0.1] * 10)  # ten pillars of the background in between
     found = decode(*pillars_and_embeddings(*centres_m, *np.full((10, 2), 6), seeds=seeds), config)
     assert len(found.classes) == 2
@@ -152,7 +162,7 @@ def test_blobs_of_embeddings_come_out_as_instances(decode):
 @pytest.mark.parametrize("count", [0, 1, 2, 6, 20])
 def test_few_or_equal_embeddings_are_at_most_one_instance(decode, count):
     pytest.importorskip("sklearn")
-    found = decode(*pillars_and_embeddings(*np.full((count, 2), 5.0)), ClusterConfig())
+    found = decode(*pillars_and_embeddings(*np.full((count, 2), 5.0)), Config())
     fewest = decoders.HDBSCAN_MIN_PILLARS if decode is decoders.hdbscan_on_embeddings else 1
     assert found.labels.tolist() == [int(count >= fewest)] * count
 
@@ -256,6 +266,7 @@ def test_folder_without_sweeps_is_reported(tmp_path, capsys):
             ["--truth", "absent"],
             "the parts decoders and runtimes need labelled frames: choose them with",
         ),
+        (["--config", "any.yaml"], "--config has no effect on the part runtimes"),
         (["--against", "absent.json"], "absent.json: No such file"),
         (["--against", "other.json"], "other.json: not written by bev-instseg benchmark --json"),
     ],
@@ -308,7 +319,7 @@ def test_cold_start_is_timed_step_by_step(tmp_path, monkeypatch):
     assert all(0 <= seconds < 60 for seconds in found.values())
     program = "import bev_instseg, sys; bev_instseg.read_scan(sys.argv[1])"
     monkeypatch.setattr(cold_start, "PROGRAM", program)
-    with pytest.raises(RuntimeError, match=r"absent\.bin: cold start failed: .*no such"):
+    with pytest.raises(ValueError, match=r"absent\.bin: cold start failed: .*no such"):
         cold_start.time_cold_start(tmp_path / "absent.bin")
 
 

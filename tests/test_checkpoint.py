@@ -6,10 +6,12 @@ import json
 import os
 import pickle
 import resource
+import runpy
 
 import pytest
 import safetensors.torch
 import torch
+from conftest import ROOT
 
 from bev_instseg import checkpoint, model_files
 from bev_instseg import config as config_module
@@ -384,3 +386,22 @@ def test_writing_replaces_a_file(state_file):
     save_state(state_file, {"step": 1})
     assert load_state(state_file) == {"step": 1}
     assert [path.name for path in state_file.parent.iterdir()] == ["net.pt"]
+
+
+def test_weights_of_other_classes_are_not_averaged(
+    tmp_path, weights_file, model, tiny_config, monkeypatch, capsys
+):
+    script = runpy.run_path(str(ROOT / "scripts" / "average_weights.py"))["main"]
+    vehicle, *others = tiny_config.classes
+    other = tmp_path / "other.safetensors"
+    config = dataclasses.replace(tiny_config, classes=(*others, vehicle))
+    save_weights(other, model, config, {})
+    mean = tmp_path / "mean.safetensors"
+    command = ["average_weights", "--out", str(mean), str(weights_file)]
+    monkeypatch.setattr("sys.argv", [*command, str(other)])
+    with pytest.raises(SystemExit, match="2"):
+        script()
+    assert "use weights with the same classes in the same order" in capsys.readouterr().err
+    monkeypatch.setattr("sys.argv", [*command, str(weights_file)])
+    script()
+    assert mean.exists()

@@ -242,6 +242,7 @@ def test_a_file_changes_only_the_keys_it_names(tmp_path: Path) -> None:
             "loss: {foreground_weight: [1, 1]}\naugment: {paste: [1, 1]}",
             "classes: two have the label 1; give each its own",
         ),
+        ("classes: [{name: unknown, label: 1}]", "classes: the name 'unknown' is that of objects"),
         (
             "augment: {intensity_none: 0.6, intensity_map: 0.5}",
             "intensity_none and intensity_map add up to more than 1; lower one",
@@ -367,3 +368,16 @@ def test_an_error_of_a_setting_made_in_python_has_a_plain_line() -> None:
         ClusterConfig(seed_threshold=7.0)
     expected = "ClusterConfig.seed_threshold: Input should be less than or equal to 1"
     assert explain(caught.value) == expected
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_config(Config(), tmp_path / "run.yaml")
+    before = (tmp_path / "run.yaml").read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_config(Config(train=TrainConfig(seed=7)), tmp_path / "run.yaml")
+    assert (tmp_path / "run.yaml").read_bytes() == before

@@ -437,6 +437,18 @@ def test_a_bad_split_is_reported(tmp_path, text, reason):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+def test_all_sweeps_of_a_folder_have_the_same_scale_of_intensities(kitti_root):
+    """A sweep whose brightest points are missing is read like its neighbours."""
+    for k, path in enumerate(sorted((kitti_root / "training" / "velodyne").glob("*.bin"))):
+        points = np.fromfile(path, np.float32).reshape(-1, 4)
+        points[:, 3] = np.random.default_rng(k).integers(0, 200 if k == 1 else 40_000, len(points))
+        points.tofile(path)
+    with pytest.warns(UserWarning, match="divided by 65535"):
+        frames = [read_frame(kitti_root, name, CLASSES, DATA) for name in "abc"]
+    assert frames[1].points[:, 3].max() < 0.01
+    assert frames[0].points[:, 3].max() > 0.5
+
+
 # Real recordings
 
 

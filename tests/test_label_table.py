@@ -11,7 +11,7 @@ from conftest import CALIBRATION
 
 from bev_instseg.cli import evaluate as evaluate_command
 from bev_instseg.cli import train as train_command
-from bev_instseg.cli.train import pasted_classes
+from bev_instseg.cli.train import pasted_classes, pasted_kinds
 from bev_instseg.config import Config
 from bev_instseg.config_files import save_config
 from bev_instseg.datasets.frames import list_frames
@@ -304,12 +304,28 @@ def test_classes_without_an_example_and_shared_frames_are_named(
     assert "kitti/a: their scores will be too good" in warnings
 
 
+def test_validation_frames_of_weight_0_are_checked(
+    kitti_root: Path, tiny_config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (kitti_root / "ImageSets" / "val.txt").write_text("a\n")
+    one = with_source(tiny_config, "kitti").data.sources[0]
+    sources = dataclasses.replace(one, val=()), dataclasses.replace(one, train=(), weight=0.0)
+    data = dataclasses.replace(tiny_config.data, sources=sources)
+    assert train(dataclasses.replace(tiny_config, data=data), tmp_path, "--check") == 0
+    printed = capsys.readouterr()
+    assert "| kitti (val) " in printed.out
+    assert "1 validation frame(s) are also training frames, such as " in printed.err
+
+
 def test_pasted_objects_count_as_examples(tiny_config: Config) -> None:
     def cutout(index: int) -> Cutout:
         return Cutout(np.zeros((1, 4), np.float32), index, np.zeros(2), np.zeros(3), "")
 
     database = [cutout(2), cutout(-1)]
     assert pasted_classes([database], tiny_config) == {"cyclist"}
+    assert pasted_kinds([database], tiny_config) == {2, -1}
+    only = dataclasses.replace(tiny_config.augment, paste=(0, 0, 0), distractors=6)
+    assert pasted_kinds([database], dataclasses.replace(tiny_config, augment=only)) == {-1}
     off = dataclasses.replace(tiny_config.augment, enabled=False)
     assert pasted_classes([database], dataclasses.replace(tiny_config, augment=off)) == set()
 

@@ -68,6 +68,9 @@ def test_the_command_writes_a_data_set(
     for name in ("b", "a"):
         street(STREETS[name])[0].tofile(tmp_path / "in" / f"{name}.bin")
     arguments = [str(tmp_path / "in"), "--out", str(tmp_path / "out"), "--weights", str(weights)]
+    killed = tmp_path / "out" / "sequences" / self_label.UNFINISHED / "velodyne"
+    killed.mkdir(parents=True)
+    (killed / "000002.bin").write_bytes(b"of other sweeps")  # left behind by another run
     assert self_label.main([*arguments, "--max-background-seed", "0.9"]) == 0
     assert "2 sweep(s)" in capsys.readouterr().out
     assert self_label.main(arguments) == 2
@@ -79,6 +82,7 @@ def test_the_command_writes_a_data_set(
         labels = read_labels(folder / "labels" / f"{frame:06d}.label", len(points))
         assert set(np.unique(labels & 0xFFFF)) <= {0, 10, 30, 31, BACKGROUND}
         assert (labels == BACKGROUND).any()
+    assert len(list((folder / "velodyne").iterdir())) == 2
 
 
 def test_a_bad_sweep_leaves_nothing_half_written(

@@ -1,5 +1,6 @@
 """LSTQ, HOTA, MOTA, IDF1 and id switches: equal to trackeval, and to plain loops."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tracks import instances_of, pose_of
 from bev_instseg import Segmenter, read_scan
 from bev_instseg.cli import evaluate
 from bev_instseg.config import Config
-from bev_instseg.datasets.semantickitti import write_frame
+from bev_instseg.datasets.semantickitti import read_frame, write_frame
 from bev_instseg.evaluation.metrics import Evaluator
 from bev_instseg.evaluation.motion_errors import TrueMotion, motion_errors
 from bev_instseg.evaluation.score_sequences import (
@@ -99,7 +100,8 @@ def test_perfect_tracks_and_none() -> None:
     missed = [Step(s.objects, s.tracks[:0], s.similarity[:, :0]) for s in steps]
     worst = track_scores([missed])
     assert (worst.hota, worst.mota, worst.idf1, worst.switches) == (0, 0, 0, 0)
-    assert np.isnan(track_scores([[]]).hota)
+    nothing = track_scores([[]])
+    assert np.isnan([nothing.hota, nothing.deta, nothing.assa, nothing.mota, nothing.idf1]).all()
     only_false = [Step(s.objects[:0], s.tracks, s.similarity[:0]) for s in steps]
     assert np.isnan(track_scores([only_false]).mota)
 
@@ -291,8 +293,6 @@ def test_poses_are_turned_with_sweeps_that_are_levelled(
 
 
 def test_ids_of_objects_are_those_of_the_label_file(semantickitti_root: Path) -> None:
-    from bev_instseg.datasets.semantickitti import read_frame
-
     config = Config()
     frame = read_frame(semantickitti_root, "00/000000", config.classes, config.data)
     ids = object_ids(semantickitti_root, frame)
@@ -300,6 +300,38 @@ def test_ids_of_objects_are_those_of_the_label_file(semantickitti_root: Path) ->
     for k, number in enumerate(ids.tolist()):
         assert set((words[frame.instance == k + 1] >> 16).tolist()) == {number & 0xFFFF}
     assert len(set(ids.tolist())) == len(ids) == 3
+
+
+@pytest.mark.filterwarnings("ignore:.*too few different values")
+def test_ids_that_each_class_number_counts_anew_stay_apart(tmp_path: Path) -> None:
+    """A car and a lorry, both of them number 1 and vehicles, are two objects."""
+    points = np.zeros((4, 4), np.float32)
+    points[:, 0] = np.arange(4)
+    words = np.uint32([10 | 1 << 16, 18 | 1 << 16, 252 | 1 << 16, 40])
+    write_frame(tmp_path, "00", 0, points, words)
+    config = Config()
+    frame = read_frame(tmp_path, "00/000000", config.classes, config.data)
+    ids = object_ids(tmp_path, frame)
+    assert len(set(ids.tolist())) == len(ids) == 3
+    assert (ids & 0xFFFF).tolist() == [1, 1, 1]
+
+
+def test_sweeps_may_have_names_and_breaks_are_printed(
+    semantickitti_root: Path, weights: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = semantickitti_root / "sequences" / "00"
+    for part in ("velodyne", "labels"):
+        for path in sorted((folder / part).iterdir()):
+            path.rename(path.with_stem(f"scan_{path.stem[-1]}"))
+        shutil.copy(folder / part / path.with_stem("scan_0").name, path.with_stem("scan_2"))
+    rows = (f"1 0 0 {x} 0 1 0 0 0 0 1 0\n" for x in (0, 0, 500))
+    (folder / "poses.txt").write_text("".join(rows))
+    (folder / "times.txt").write_text("0\n0.1\n0.2\n")
+    command = ["--data", str(semantickitti_root), "--sequences", "00", "--weights", weights]
+    assert evaluate.main([*command, "--runtime", "torch", "--sequence"]) == 0
+    printed = capsys.readouterr()
+    assert "HOTA" in printed.out
+    assert "note: 00/scan_2: the pose of the sensor jumps by 500.0 m" in printed.err
 
 
 @pytest.mark.parametrize("option", ["--png", "--errors", "--json"])

@@ -194,10 +194,16 @@ def test_unreadable_layouts_are_reported_in_one_line(
 ) -> None:
     (tmp_path / "text").write_text("not an archive")
     (tmp_path / "empty").mkdir()
-    whole, names = tmp_path / "whole.tar.gz", ("text", "empty", "missing", "cut.tar.gz")
+    names = "text", "empty", "missing", "cut.tar.gz", "bad.tar.xz"
+    whole = tmp_path / "whole.tar.gz"
     with tarfile.open(whole, "w:gz") as archive:
         archive.add(Path(__file__), "label_2/000000.txt")
     (tmp_path / "cut.tar.gz").write_bytes(whole.read_bytes()[:2000])
+    with tarfile.open(tmp_path / "bad.tar.xz", "w:xz") as archive:
+        archive.add(Path(__file__), "label_2/000000.txt")
+    body = bytearray((tmp_path / "bad.tar.xz").read_bytes())
+    body[len(body) // 2] ^= 0xFF
+    (tmp_path / "bad.tar.xz").write_bytes(body)
     for name in names:
         arguments = ["--out", str(tmp_path / "o"), "--count", "1", "--layouts"]
         assert simulate.main([*arguments, str(tmp_path / name)]) == 2
@@ -330,6 +336,21 @@ def test_the_command_keeps_existing_files(
     assert truth.read_bytes() == b"mine"
     assert simulate.main([*arguments, "--overwrite"]) == 0
     assert truth.stat().st_size > 4
+
+
+def test_overwriting_does_not_mix_streets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--out", str(tmp_path), "--azimuths", "50", "--overwrite"]
+    folder = tmp_path / "sequences" / "00"
+    assert simulate.main([*arguments, "--count", "1", "--frames", "2"]) == 0
+    before = (folder / "velodyne" / "000000.bin").read_bytes()
+    assert simulate.main([*arguments, "--count", "1", "--seed", "9"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert f"{folder}/calib.txt: would stay next to new sweeps of other streets (6" in message
+    assert (folder / "velodyne" / "000000.bin").read_bytes() == before
+    assert simulate.main([*arguments, "--count", "1", "--frames", "2", "--seed", "9"]) == 0
+    assert (folder / "velodyne" / "000000.bin").read_bytes() != before
 
 
 def test_the_command_keeps_the_other_files_of_a_sequence(

@@ -1,6 +1,7 @@
 """Streets in motion: exact ids, velocities and poses."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from bev_instseg.cli import simulate
 from bev_instseg.io.labels import read_labels
+from bev_instseg.io.sensor_setup import euler_rotation
 from bev_instseg.simulate import HDL64, THINGS
 from bev_instseg.simulate.sequence import SWEEP_S, simulate_sequence
 from bev_instseg.tracking.given_poses import read_poses, read_times
@@ -62,6 +64,19 @@ def test_background_stands_still_in_the_world(sweeps: list) -> None:
     assert len(one) > 50
     nearest = np.sqrt(((one[:, None] - other) ** 2).sum(axis=2)).min(axis=1)
     assert np.median(nearest) < 0.6
+
+
+def test_poses_include_the_turn_of_the_sensor(sweeps: list) -> None:
+    """Turned by its mount, the sensor drives along the same way, and points stay on objects."""
+    turn_deg = (4.0, 8.0, 70.0)
+    turned = list(simulate_sequence((3, 1), 5, replace(SMALL, turn_deg=turn_deg)))
+    for sweep, level in zip(turned, sweeps, strict=True):
+        np.testing.assert_allclose(sweep.pose[:3, 3], level.pose[:3, 3])
+        turn = level.pose[:3, :3].T @ sweep.pose[:3, :3]
+        np.testing.assert_allclose(turn, euler_rotation(*turn_deg), atol=1e-12)
+        np.testing.assert_array_equal(sweep.objects, level.objects)
+    test_points_are_on_their_objects_in_every_sweep(turned)
+    test_background_stands_still_in_the_world(turned)
 
 
 def test_the_command_writes_the_layout_of_semantickitti(tmp_path: Path) -> None:

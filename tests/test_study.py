@@ -124,6 +124,42 @@ def test_a_study_without_validation_or_with_equal_names_is_refused(
     assert "no source has val frames" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("classes: [{name: lorry}, {}, {}]", "names or kinds of classes"),
+        ("classes: [{kitti: [Car]}, {}, {}]", "names or kinds of classes"),
+        ("data: {void_semantickitti: [0]}", "void kinds, boxes or validation frames"),
+        ("data: {sources: [{val: ['00']}, {}]}", "void kinds, boxes or validation frames"),
+        ("data: {sources: [{}, {unlabelled_is_background: true}]}", "void kinds, boxes or valid"),
+    ],
+)
+def test_a_variant_that_is_scored_on_other_objects_is_refused(
+    base: Config, tmp_path: Path, change: str, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "box.yaml").write_text(f"{change}\n")
+    assert study.main(command(tmp_path)) == 2
+    assert f"--variants: box has other {what}" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_variant_may_train_on_other_frames(base: Config, tmp_path: Path) -> None:
+    (tmp_path / "box.yaml").write_text("data: {sources: [{train: ['02'], weight: 2}, {}]}\n")
+    arguments = study.parse_arguments(command(tmp_path, "--seeds", "1"), "study")
+    assert [one.variant for one in study.list_runs(arguments)] == ["base", "box"]
+
+
+def test_a_first_source_with_one_frame_is_refused(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = base.data.sources
+    data = DataConfig(sources=(dataclasses.replace(one, val=("01/000000",)), other))
+    save_config(dataclasses.replace(base, data=data), tmp_path / "base.yaml")
+    assert study.main(command(tmp_path)) == 2
+    assert "data: only one val frame; a study needs two" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.pt"))
+
+
 def run_scores(pq: float | None, size_pq: float | None) -> dict:
     per_size = {name: {"pq": size_pq, "tp": 2, "fp": 0, "fn": 1} for name in LENGTHS}
     return {"sources": {"streets": {"per_class": {"car": {"pq": pq}}, "per_size": per_size}}}

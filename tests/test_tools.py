@@ -396,6 +396,13 @@ def test_evaluate_reports_wrong_arguments(
         (kitti_root, ["--points"], "--points needs SemanticKITTI layout"),
         (semantickitti_root, ["--sequences", "01", "--points", "--check"], "combined with --check"),
         (semantickitti_root, ["--sequences", "01", "--points", "--unknown"], "choose one"),
+        (
+            semantickitti_root,
+            ["--sequences", "01", "--unknown", "--unlabelled-is-background"],
+            "--unknown cannot be combined with --unlabelled-is-background",
+        ),
+        (kitti_root, ["--split", ""], "ImageSets/.txt: cannot be read"),
+        (semantickitti_root, ["--sequences", "01", "--split", ""], "use --sequences"),
     ):
         assert evaluate.main(["--data", str(data), "--weights", weights, *more]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
@@ -493,6 +500,14 @@ def test_calibrate_reports_wrong_arguments(
             tmp_path,
             ["--weights", str(pretrained_8_bit_model())],
             "torch does not run exported models",
+        ),
+        (
+            tmp_path,
+            [
+                *("--weights", str(pretrained_8_bit_model()), "--runtime", "onnxruntime"),
+                *("--save", str(tmp_path / "saved.safetensors")),
+            ],
+            "is an exported model, which has no weights to save",
         ),
     ):
         arguments = ["--data", str(data), "--weights", weights, "--out", str(tmp_path / "c.yaml")]

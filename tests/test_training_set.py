@@ -12,7 +12,12 @@ from bev_instseg.ops.voxelize import FEATURES, voxelize
 from bev_instseg.training import paste as paste_module
 from bev_instseg.training.cutouts import MIN_CUTOUT_POINTS, cut_objects
 from bev_instseg.training.targets import make_targets
-from bev_instseg.training.training_set import TrainingSet, list_sources, read_frame_on_grid
+from bev_instseg.training.training_set import (
+    TrainingSet,
+    frame_name,
+    list_sources,
+    read_frame_on_grid,
+)
 
 
 @pytest.fixture
@@ -226,3 +231,9 @@ def test_a_broken_frame_is_reported_every_time(sources, kitti_root, tiny_config)
     for _ in range(2):  # not half a set the second time
         with pytest.raises(KittiError, match=r"b\.txt: line 1"):
             samples[0]
+
+
+def test_frames_of_the_current_folder_have_its_name(kitti_root, monkeypatch):
+    monkeypatch.chdir(kitti_root)
+    names = [frame_name(list_frames(root, "kitti", ["val"])[0]) for root in (".", kitti_root)]
+    assert names == ["kitti/c", "kitti/c"]

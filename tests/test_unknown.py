@@ -258,9 +258,8 @@ def test_the_command_writes_them(sweeps: Path, weights: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("change", "extra"), [({"name": UNKNOWN}, "unknown"), ({"label": 99}, "unknown"),
-                          ({"label": 40}, "ground")]
-)  # fmt: skip
+    ("change", "extra"), [({"label": 99}, "unknown"), ({"label": 40}, "ground")]
+)
 def test_a_class_that_clashes_is_refused(
     change: dict[str, Any], extra: str, model: BEVNet, config: Config
 ) -> None:
@@ -284,6 +283,9 @@ def test_ground_is_scored_with_and_without_vegetation() -> None:
     assert counts.precision == 2 / 4
     assert counts.precision_without_plants == 2 / 3
     assert counts.recall == 2 / 3
+    nothing = GroundCounts()
+    shares = nothing.precision, nothing.precision_without_plants, nothing.recall
+    assert np.isnan(shares).all()
 
 
 def test_things_are_matched_and_covered() -> None:

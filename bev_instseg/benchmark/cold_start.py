@@ -40,12 +40,13 @@ def time_cold_start(path: Path) -> dict[str, float]:
         Seconds by the name of the step.
 
     Raises:
-        RuntimeError: The process failed.
+        ValueError: The process failed.
     """
     for _ in range(2):  # the first time, the kernels may be compiled
         done = subprocess.run(
             [sys.executable, "-c", PROGRAM, str(path)], capture_output=True, text=True
         )
         if done.returncode:
-            raise RuntimeError(f"{path}: cold start failed: {done.stderr.strip().splitlines()[-1]}")
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ValueError(f"{path}: cold start failed: {lines[-1]}")
     return dict(zip(STEPS, map(float, done.stdout.split()), strict=True))

@@ -11,13 +11,12 @@ from tqdm import tqdm
 from bev_instseg.benchmark.measure import Timing, measure
 from bev_instseg.benchmark.report import TIMING_COLUMNS, Report, outcome_table, timing_cells
 from bev_instseg.benchmark.setup import Setup
-from bev_instseg.config import ClusterConfig
+from bev_instseg.config import ClusterConfig, Config
 from bev_instseg.datasets.frames import FrameRef, detect_layout, list_frames
 from bev_instseg.evaluation.metrics import ClassResult, Evaluator
 from bev_instseg.ops.assemble import assemble
-from bev_instseg.ops.cluster import cluster
 from bev_instseg.segmenter import Segmenter
-from bev_instseg.stages import assembly_rules, make_pillars
+from bev_instseg.stages import assembly_rules, cluster_pillars, make_pillars
 from bev_instseg.structures import Clusters, Float32, Int32, PillarEmbeddings, Pillars
 
 # Each is the best of about ten values, by mean PQ on training frames of KITTI and SemanticKITTI.
@@ -28,7 +27,7 @@ HDBSCAN_MIN_PILLARS = 6  # of a cluster
 PEAK_RADIUS_CELLS = 3  # a peak has the largest seed within this distance
 MAX_PEAK_DISTANCE_M = 3.0  # from a pillar's embedding to its peak
 
-Decoder = Callable[[Pillars, PillarEmbeddings, ClusterConfig], Clusters]
+Decoder = Callable[[Pillars, PillarEmbeddings, Config], Clusters]
 DecoderScore = tuple[Timing, dict[str, ClassResult]]  # time per frame, measures by class
 
 
@@ -94,7 +93,7 @@ def compare_decoders(
         pillars = make_pillars(frame.points, segmenter.config)
         embeddings = segmenter.infer(pillars)
         for name, decoder in DECODERS.items():
-            decode = partial(decoder, pillars, embeddings, config.cluster)
+            decode = partial(decoder, pillars, embeddings, config)
             try:
                 clusters = decode()
             except ImportError as error:
@@ -112,22 +111,18 @@ def compare_decoders(
     return outcomes
 
 
-def bandwidth_aware(
-    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
-) -> Clusters:
+def bandwidth_aware(pillars: Pillars, embeddings: PillarEmbeddings, config: Config) -> Clusters:
     """Cluster the occupied pillars with the learned bandwidths, as the segmenter does."""
-    return cluster(embeddings, config.seed_threshold, config.member_threshold, config.min_free)
+    return cluster_pillars(embeddings, pillars, config)
 
 
-def sequential_dense(
-    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
-) -> Clusters:
+def sequential_dense(pillars: Pillars, embeddings: PillarEmbeddings, config: Config) -> Clusters:
     """Run the procedure of the paper (section 3.4) with NumPy: a pass over the grid per instance.
 
     Later instances take no cells from earlier ones, as in `bandwidth_aware`; in the published code
     they do.
     """
-    nx, ny = pillars.grid.shape
+    thresholds, (nx, ny) = config.cluster, pillars.grid.shape
     best = np.full((nx, ny), -1, np.float32)
     x, y = np.zeros((nx, ny), np.float32), np.zeros((nx, ny), np.float32)
     precision = np.zeros((nx, ny, 3), np.float32)
@@ -135,12 +130,12 @@ def sequential_dense(
     best[at] = embeddings.seed.max(1)
     x[at], y[at] = embeddings.centre_m.T
     precision[at] = embeddings.precision
-    member = best >= config.member_threshold
+    member = best >= thresholds.member_threshold
     free = member.copy()
     openers = np.where(member, best, -1)
     labels = np.zeros((nx, ny), np.int32)
     count = 0
-    while openers.max() >= config.seed_threshold:
+    while openers.max() >= thresholds.seed_threshold:
         i = np.unravel_index(openers.argmax(), openers.shape)
         openers[i] = -1
         xx, xy, yy = precision[i]
@@ -148,7 +143,7 @@ def sequential_dense(
         phi = np.exp(-0.5 * (xx * dx * dx + 2 * xy * dx * dy + yy * dy * dy))
         inside = (phi > 0.5) & member
         new = inside & free
-        if new.sum() >= max(1, config.min_free * inside.sum()):
+        if new.sum() >= max(1, thresholds.min_free * inside.sum()):
             count += 1
             labels[new] = count
             free &= ~new
@@ -157,16 +152,16 @@ def sequential_dense(
 
 
 def dbscan_on_embeddings(
-    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
+    pillars: Pillars, embeddings: PillarEmbeddings, config: Config
 ) -> Clusters:
     """Cluster the embeddings with DBSCAN, without the learned bandwidths."""
     from sklearn.cluster import DBSCAN
 
-    return _on_embeddings(DBSCAN(eps=DBSCAN_RADIUS_M, min_samples=1), embeddings, config)
+    return _on_embeddings(DBSCAN(eps=DBSCAN_RADIUS_M, min_samples=1), embeddings, config.cluster)
 
 
 def mean_shift_on_embeddings(
-    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
+    pillars: Pillars, embeddings: PillarEmbeddings, config: Config
 ) -> Clusters:
     """Cluster the embeddings with mean shift, without the learned bandwidths.
 
@@ -176,11 +171,11 @@ def mean_shift_on_embeddings(
     from sklearn.cluster import MeanShift
 
     method = MeanShift(bandwidth=MEAN_SHIFT_BANDWIDTH_M, bin_seeding=True)
-    return _on_embeddings(method, embeddings, config)
+    return _on_embeddings(method, embeddings, config.cluster)
 
 
 def hdbscan_on_embeddings(
-    pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig
+    pillars: Pillars, embeddings: PillarEmbeddings, config: Config
 ) -> Clusters:
     """Cluster the embeddings with HDBSCAN, without the learned bandwidths.
 
@@ -189,10 +184,10 @@ def hdbscan_on_embeddings(
     from sklearn.cluster import HDBSCAN
 
     method = HDBSCAN(HDBSCAN_MIN_PILLARS, allow_single_cluster=True, copy=True)
-    return _on_embeddings(method, embeddings, config, HDBSCAN_MIN_PILLARS)
+    return _on_embeddings(method, embeddings, config.cluster, HDBSCAN_MIN_PILLARS)
 
 
-def nearest_peak(pillars: Pillars, embeddings: PillarEmbeddings, config: ClusterConfig) -> Clusters:
+def nearest_peak(pillars: Pillars, embeddings: PillarEmbeddings, config: Config) -> Clusters:
     """Assign each pillar to the peak of the seed map nearest to its embedding."""
     from scipy.ndimage import maximum_filter
     from scipy.spatial import cKDTree
@@ -201,9 +196,9 @@ def nearest_peak(pillars: Pillars, embeddings: PillarEmbeddings, config: Cluster
     at = np.unravel_index(pillars.cells, seed_map.shape)
     best = seed_map[at] = embeddings.seed.max(1)
     neighbourhood_max = maximum_filter(seed_map, 2 * PEAK_RADIUS_CELLS + 1)[at]
-    peaks = np.flatnonzero((best == neighbourhood_max) & (best >= config.seed_threshold))
+    peaks = np.flatnonzero((best == neighbourhood_max) & (best >= config.cluster.seed_threshold))
     labels = np.zeros(len(best), np.int32)
-    active = np.flatnonzero(best >= config.member_threshold)
+    active = np.flatnonzero(best >= config.cluster.member_threshold)
     if len(peaks) and len(active):
         tree = cKDTree(embeddings.centre_m[peaks])
         _, nearest = tree.query(

@@ -126,13 +126,14 @@ def _ground_table(methods: dict[str, Method]) -> str:
 def _thing_table(methods: dict[str, Method]) -> str:
     there = next(iter(methods.values())).things.there
     kinds = [kind for kind in THINGS if there[kind]]
-    header = [f"{kind} ({there[kind]})" for kind in kinds] + [f"all ({sum(there.values())})"]
+    total = sum(there.values())
+    header = [*(f"{kind} ({there[kind]})" for kind in kinds), f"all ({total})"]
     rows = [["recall, %", *header, "ms"]]
     for about in ("matched", "covered"):
         for name, method in methods.items():
             found: dict[str, int] = getattr(method.things, about)
             shares = [found[kind] / there[kind] for kind in kinds]
-            shares.append(sum(found.values()) / max(sum(there.values()), 1))
+            shares.append(sum(found.values()) / total if total else np.nan)
             ms = f"{np.median(method.things_ms):.1f}"
             rows.append([f"{about}: {name}", *map(table_cell, shares), ms])
     return markdown_table(rows)

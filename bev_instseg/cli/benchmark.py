@@ -90,6 +90,11 @@ def benchmark(arguments: argparse.Namespace) -> int:
             ) from error
     if arguments.tta > 1 and set(arguments.only) != {"stages"}:
         raise ValueError("--tta is for the part stages: add --only stages")
+    if arguments.config is not None and "runtimes" in arguments.only:
+        raise ValueError(
+            "--config has no effect on the part runtimes: leave that part out with --only, or give "
+            "--weights saved with the configuration"
+        )
     before = read_json(arguments.against) if arguments.against else None
     segmenter = make_segmenter(arguments)
     segmenter.warm_up()

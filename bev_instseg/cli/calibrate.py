@@ -51,6 +51,7 @@ from bev_instseg.datasets.frames import FrameRef, list_frames
 from bev_instseg.evaluation.reliability import NUM_BINS, reliability
 from bev_instseg.evaluation.score_calibration import Predictions, fit_calibration
 from bev_instseg.file_io import write_atomic
+from bev_instseg.model_files import EXPORTED_SUFFIXES
 from bev_instseg.tables import markdown_table, table_cell
 from bev_instseg.training.training_set import list_sources, only_sources
 
@@ -79,6 +80,11 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     if arguments.save and arguments.save.suffix != ".safetensors":
         raise ValueError(f"--save {arguments.save}: must end in .safetensors")
+    if arguments.save and weights_file(arguments.weights).suffix in EXPORTED_SUFFIXES:
+        raise ValueError(
+            f"--save: {arguments.weights} is an exported model, which has no weights to save; "
+            "give the weights it was made from, or leave --save out"
+        )
     for path in filter(None, (arguments.out, arguments.save)):
         path.parent.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(arguments)

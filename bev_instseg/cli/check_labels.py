@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,12 +102,20 @@ def check_cutting(frames: Frames, config: Config, least: int) -> None:
 
 
 def by_path(
-    sources: Sequence[tuple[float, Sequence[FrameRef]]], config: Config
+    sources: Sequence[tuple[float, Sequence[FrameRef]]],
+    config: Config,
+    part: Literal["train", "val"] = "train",
 ) -> dict[str, list[FrameRef]]:
-    """Return the frames by the path of their source; sources of weight 0 are left out."""
+    """Return the frames by the path of their source.
+
+    Args:
+        sources: Weight and frames of each source of the configuration.
+        config: The configuration.
+        part: Training leaves out sources of weight 0, validation does not.
+    """
     frames: dict[str, list[FrameRef]] = {}
     for source, (weight, refs) in zip(config.data.sources, sources, strict=True):
-        if weight and refs:
+        if refs and (weight or part == "val"):
             folder = os.path.basename(os.path.realpath(refs[0].root))
             frames.setdefault(folder if source.path == "." else source.path, []).extend(refs)
     return frames

@@ -80,7 +80,7 @@ if TYPE_CHECKING:
 
 OTHER_TABLES = {  # options that print a different table, and the options they cannot combine with
     "sequence": ("png", "errors", "json", "tolerance"),
-    "unknown": ("png", "errors", "json", "tolerance"),
+    "unknown": ("png", "errors", "json", "tolerance", "unlabelled_is_background"),
     "points": ("png", "errors", "json", "check"),
 }
 
@@ -202,18 +202,20 @@ def list_chosen_frames(arguments: argparse.Namespace) -> list[FrameRef]:
     for table, options in OTHER_TABLES.items():
         for option in options:
             if getattr(arguments, table) and getattr(arguments, option):
-                raise ValueError(f"--{table} cannot be combined with --{option}: leave one out")
+                flag = option.replace("_", "-")
+                raise ValueError(f"--{table} cannot be combined with --{flag}: leave one out")
     if arguments.smooth and not arguments.sequence:
         raise ValueError("--smooth is for tracks: add --sequence, or leave it out")
     if sum(getattr(arguments, table) for table in OTHER_TABLES) > 1:
         raise ValueError("--sequence, --unknown and --points print different tables: choose one")
-    if layout == "semantickitti" and arguments.split:
+    if layout == "semantickitti" and arguments.split is not None:
         raise ValueError(
             f"{arguments.data}: this is SemanticKITTI layout, use --sequences, not --split"
         )
     if layout == "semantickitti" and not arguments.sequences:
         raise ValueError(f"{arguments.data}: this is SemanticKITTI layout, choose --sequences")
-    entries = [arguments.split or "val"] if layout == "kitti" else arguments.sequences
+    split = "val" if arguments.split is None else arguments.split
+    entries = [split] if layout == "kitti" else arguments.sequences
     return list_frames(arguments.data, layout, entries, arguments.unlabelled_is_background)
 
 

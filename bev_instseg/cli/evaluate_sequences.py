@@ -78,6 +78,8 @@ class _Scores:
             frame = self._read(item.name)
             pose = None if own is None else poses.next(own, _place(item))
             found = tracker.update(frame.points, float(stamp_s), pose)
+            for notice in found.notices:
+                tqdm.write(f"note: {item.name}: {notice}", file=sys.stderr)
             self.untracked.add(frame, self._alone(found))
             self.tracked.add(self._truth(frame, motion, poses.to_world), found)
             if self.smoothed is not None:
@@ -101,10 +103,11 @@ class _Scores:
 
     def _truth(self, frame: Frame, motion: TrueMotion, to_world: Float64 | None) -> TrueSweep:
         ids = object_ids(self._data, frame)
-        if to_world is None:  # odometry has a different world than the ground truth
+        number = frame.name.rpartition("/")[2]
+        # Odometry has a different world than the ground truth, which numbers its sweeps.
+        if to_world is None or not number.isdecimal():
             return TrueSweep(frame, ids, np.full((len(ids), 4), np.nan))
-        number = int(frame.name.rpartition("/")[2])
-        return TrueSweep(frame, ids, motion.at(number, ids & 0xFFFF, to_world))
+        return TrueSweep(frame, ids, motion.at(int(number), ids & 0xFFFF, to_world))
 
 
 def _path(data: Path, ref: FrameRef) -> Path:

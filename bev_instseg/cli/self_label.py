@@ -55,11 +55,14 @@ def label_all(arguments: argparse.Namespace) -> int:
     if folder.exists():
         raise FileExistsError(f"{folder}: already exists; choose a different --out")
     segmenter = make_segmenter(arguments)
+    unfinished = folder.with_name(UNFINISHED)
+    if unfinished.exists():  # left behind by a run that was killed
+        shutil.rmtree(unfinished)
     try:
         shares = label_sweeps(arguments, segmenter, scans)
-        folder.with_name(UNFINISHED).rename(folder)
+        unfinished.rename(folder)
     finally:
-        shutil.rmtree(folder.with_name(UNFINISHED), ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
     percent = max(sum(shares), 1) / 100
     objects, background, void = (f"{number / percent:.1f} %" for number in shares)
     print(

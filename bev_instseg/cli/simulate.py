@@ -23,7 +23,8 @@ A frame depends on its number and the options, but not on --count or --workers; 
 or --sequence gives different streets. To simulate your own sensor, pass --sensor a YAML file with
 the fields of SensorConfig (bev_instseg/simulate/sensor.py); only elevations_deg is required. Points
 from rain or fog have class 1 (outlier). If any of the files exists, nothing is written and the exit
-code is 2, unless --overwrite is given.
+code is 2, unless --overwrite is given. That replaces files, but removes none: if other sweeps of
+the sequence would stay, the exit code is 2, too.
 """
 
 import argparse
@@ -35,6 +36,7 @@ from dataclasses import asdict
 from difflib import get_close_matches
 from functools import partial
 from itertools import product
+from pathlib import Path
 from textwrap import fill
 from typing import Any
 
@@ -70,7 +72,9 @@ def simulate_all(arguments: argparse.Namespace) -> int:
     if arguments.frames is None:
         folder /= arguments.sequence
     start = time.perf_counter()
-    if not arguments.overwrite:
+    if arguments.overwrite:
+        refuse_leftovers(arguments)
+    else:
         refuse_existing(arguments)
     if arguments.layouts is not None:
         read_layouts(arguments.layouts)  # report a bad one now, not from a worker
@@ -170,6 +174,33 @@ def refuse_existing(arguments: argparse.Namespace) -> None:
     Raises:
         FileExistsError: A file exists.
     """
+    for path in files(arguments):
+        if path.exists():
+            raise FileExistsError(
+                f"{path}: already exists; add --overwrite or choose another --sequence"
+            )
+
+
+def refuse_leftovers(arguments: argparse.Namespace) -> None:
+    """Raise an error if files of a sequence are not replaced: they belong to other streets.
+
+    Raises:
+        FileExistsError: There are such files.
+    """
+    written = files(arguments)
+    old: set[Path] = set()
+    for folder in {path.parent.parent for path in written if path.suffix == ".bin"}:
+        old.update(folder.glob("velodyne/*.bin"), folder.glob("labels/*.label"))
+        old.update(path for name in SEQUENCE_FILES if (path := folder / name).exists())
+    if left := sorted(old.difference(written)):
+        raise FileExistsError(
+            f"{left[0]}: would stay next to new sweeps of other streets ({len(left)} such "
+            "file(s)); remove it, or choose another --sequence"
+        )
+
+
+def files(arguments: argparse.Namespace) -> list[Path]:
+    """Return all files to be written."""
     paths = [
         path
         for sequence, frame in frames(arguments)
@@ -178,11 +209,7 @@ def refuse_existing(arguments: argparse.Namespace) -> None:
     if arguments.frames is not None:
         folders = [arguments.out / "sequences" / sequence for sequence in sequences(arguments)]
         paths += [folder / name for folder in folders for name in SEQUENCE_FILES]
-    for path in paths:
-        if path.exists():
-            raise FileExistsError(
-                f"{path}: already exists; add --overwrite or choose another --sequence"
-            )
+    return paths
 
 
 def frames(arguments: argparse.Namespace) -> Iterable[tuple[str, int]]:

@@ -39,7 +39,7 @@ from bev_instseg.cli.arguments import (
     to_folder,
     to_path,
 )
-from bev_instseg.config import Config
+from bev_instseg.config import Config, DataConfig
 from bev_instseg.config_files import load_config
 from bev_instseg.file_io import reserved, write_atomic
 
@@ -85,7 +85,8 @@ def list_runs(arguments: argparse.Namespace) -> "Iterator[Run]":
 
     Raises:
         ConfigError: A file is not a configuration.
-        ValueError: Two variants have the same name, or no source has validation frames.
+        ValueError: Two variants have the same name, a variant is scored on other objects than the
+            base, or no source has validation frames.
     """
     from bev_instseg.study.run import Run
 
@@ -94,6 +95,8 @@ def list_runs(arguments: argparse.Namespace) -> "Iterator[Run]":
         raise ValueError(f"--variants: names must differ from each other and from {BASE}")
     configs = [load_config(*arguments.config)]
     configs += [load_config(*arguments.config, path) for path in arguments.variants]
+    for name, config in zip(names, configs, strict=True):
+        require_same_scoring(name, config, configs[0])
     if not any(source.val for source in configs[0].data.sources):
         raise ValueError(f"{arguments.config[0]}: no source has val frames to compare variants on")
     for seed in range(arguments.seeds):
@@ -101,6 +104,38 @@ def list_runs(arguments: argparse.Namespace) -> "Iterator[Run]":
             yield Run(
                 name, with_seed(config, seed), arguments.out / f"{name}-{seed}", arguments.data
             )
+
+
+def require_same_scoring(name: str, config: Config, base: Config) -> None:
+    """Raise an error if a variant is scored on other objects than the base.
+
+    Args:
+        name: Name of the variant.
+        config: Its configuration.
+        base: The configuration of the base.
+
+    Raises:
+        ValueError: The classes, the void kinds or the validation sources differ.
+    """
+    kinds, base_kinds = (
+        [(c.name, c.kitti, c.semantickitti) for c in one.classes] for one in (config, base)
+    )
+    if kinds != base_kinds:
+        what = "names or kinds of classes"
+    elif without_training(config.data) != without_training(base.data):
+        what = "void kinds, boxes or validation frames"
+    else:
+        return
+    raise ValueError(
+        f"--variants: {name} has other {what} than {BASE}, so their scores cannot be compared; "
+        "use those of the configuration"
+    )
+
+
+def without_training(data: DataConfig) -> DataConfig:
+    """Return settings of the data without what only training uses."""
+    sources = tuple(replace(source, train=(), weight=1.0) for source in data.sources if source.val)
+    return replace(data, sources=sources)
 
 
 def with_seed(config: Config, seed: int) -> Config:

@@ -69,12 +69,13 @@ def train(arguments: argparse.Namespace) -> int:
     first = os.environ.get("RANK", "0") == "0"  # of torchrun's processes, or the only one
     if first and (arguments.check or not arguments.resume):  # a resumed run has been checked
         pasted = pasted_classes(databases, config)
-        if databases and not pasted:
+        if databases and not pasted_kinds(databases, config):
             raise ValueError(
-                "--objects: no object is pasted, because of augment.enabled or augment.paste in "
-                "the configuration; change that, or leave --objects out"
+                "--objects: no object is pasted, because of augment.enabled, augment.paste or "
+                "augment.distractors in the configuration; change that, or leave --objects out"
             )
-        check_training(by_path(sources, config), by_path(val_sources, config), config, pasted)
+        validated = by_path(val_sources, config, "val")
+        check_training(by_path(sources, config), validated, config, pasted)
         warn_of_leaks(databases, val_sources)
     if arguments.check:
         return 0
@@ -151,13 +152,15 @@ def warn_of_leaks(
 
 def pasted_classes(databases: Sequence[Sequence[Cutout]], config: Config) -> set[str]:
     """Return the names of the classes whose objects training pastes from databases."""
-    augment, names = config.augment, config.class_names
+    kinds = pasted_kinds(databases, config)
+    return {config.class_names[index] for index in kinds if index >= 0}
+
+
+def pasted_kinds(databases: Sequence[Sequence[Cutout]], config: Config) -> set[int]:
+    """Return the class indices of what training pastes from databases; -1 for distractors."""
+    counts = (*config.augment.paste, config.augment.distractors)
     found = {cutout.class_index for cutouts in databases for cutout in cutouts}
-    return {
-        names[index]
-        for index, count in enumerate(augment.paste)
-        if augment.enabled and count and index in found
-    }
+    return {index for index in found if config.augment.enabled and counts[index]}
 
 
 def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:

@@ -48,7 +48,7 @@ class FrameRef:
         """
         if self.layout == "kitti":
             return kitti.read_frame(self.root, self.name, classes, data)
-        return semantickitti.read_frame(self.root, self.name, classes, self._own(data))
+        return semantickitti.read_frame(self.root, self.name, classes, self.own(data))
 
     def count_labels(
         self,
@@ -74,9 +74,9 @@ class FrameRef:
         """
         if self.layout == "kitti":
             return kitti.count_labels(self.root, frame, usable, classes, data)
-        return semantickitti.count_labels(self.root, frame, usable, classes, self._own(data))
+        return semantickitti.count_labels(self.root, frame, usable, classes, self.own(data))
 
-    def _own(self, data: DataConfig) -> DataConfig:
+    def own(self, data: DataConfig) -> DataConfig:
         """Return the settings as they apply to this frame's data set."""
         if not self.unlabelled_is_background:
             return data

@@ -19,6 +19,7 @@ from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
 from bev_instseg.datasets.labelled_sweep import read_points
 from bev_instseg.exceptions import KittiError
 from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.survey import reading_of_folder
 from bev_instseg.structures import Float64, Frame
 
 Bool = NDArray[np.bool_]
@@ -82,7 +83,8 @@ def read_frame(
     cropped_path = folder / "velodyne_reduced" / sweep_path.name
     if not sweep_path.exists() and cropped_path.exists():
         sweep_path = cropped_path
-    points = read_points(sweep_path, AS_CALIBRATED)
+    reading = reading_of_folder(sweep_path.parent, AS_CALIBRATED)
+    points = read_points(sweep_path, AS_CALIBRATED, reading)
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
     boxes = read_boxes(folder / "label_2" / f"{name}.txt")
     xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image

@@ -66,18 +66,18 @@ class GroundCounts:
 
     @property
     def precision(self) -> float:
-        """Share of the points predicted as ground that are on the ground."""
-        return self.hits / max(self.said, 1)
+        """Share of the points predicted as ground that are on the ground; NaN without any."""
+        return _share(self.hits, self.said)
 
     @property
     def precision_without_plants(self) -> float:
         """The same without vegetation."""
-        return self.hits / max(self.said - self.said_plants, 1)
+        return _share(self.hits, self.said - self.said_plants)
 
     @property
     def recall(self) -> float:
-        """Share of the points on the ground that are predicted as ground."""
-        return self.hits / max(self.true, 1)
+        """Share of the points on the ground that are predicted as ground; NaN without any."""
+        return _share(self.hits, self.true)
 
 
 @dataclass
@@ -133,6 +133,10 @@ def labelled_things(points: Float32, words: Words) -> Iterator[tuple[str, NDArra
         for some in np.split(members[order], first):
             if len(some) >= MIN_POINTS:
                 yield kind, some
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else np.nan
 
 
 def _is_judged(points: Float32, words: Words) -> NDArray[np.bool_]:

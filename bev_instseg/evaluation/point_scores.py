@@ -1,6 +1,6 @@
 """Precision and recall of points by class, for labels without instance ids."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,7 @@ class PointScores:
         """Begin with no points.
 
         Args:
-            config: Its C classes are scored; it says which labels are theirs and which are void.
+            config: Its C classes are scored; it says which labels are theirs.
             tolerance_m: Horizontal tolerance, metres; 0 compares each point with itself only.
             max_range_m: Points farther from the sensor than this are not judged, metres.
         """
@@ -38,7 +38,11 @@ class PointScores:
         self._counts = np.zeros((len(config.classes), 4), np.int64)
 
     def add(
-        self, xy_m: NDArray[np.float32], kinds: NDArray[np.integer], predicted: NDArray[np.int32]
+        self,
+        xy_m: NDArray[np.float32],
+        kinds: NDArray[np.integer],
+        predicted: NDArray[np.int32],
+        void: Collection[int],
     ) -> None:
         """Add a sweep.
 
@@ -46,8 +50,9 @@ class PointScores:
             xy_m: (N, 2) float32 positions of its points, metres.
             kinds: (N,) class number of each point in the labels.
             predicted: (N,) int32 predicted class of each point, -1 for none.
+            void: Class numbers whose points are not judged.
         """
-        judged = ~np.isin(kinds, self._config.data.void_semantickitti)
+        judged = ~np.isin(kinds, list(void))
         judged &= np.hypot(*xy_m.astype(np.float64).T) <= self._max_range_m
         for c, (kind, counts) in enumerate(zip(self._config.classes, self._counts, strict=True)):
             found, labelled = judged & (predicted == c), judged & np.isin(kinds, kind.semantickitti)
@@ -100,5 +105,6 @@ def score_points(
         frame = ref.read(config.classes, config.data)
         instances = segmenter.segment(frame.points)
         predicted = np.append(np.int32(-1), instances.classes)[instances.labels]
-        scores.add(frame.points[:, :2], read_words(root, frame) & 0xFFFF, predicted)
+        kinds, void = read_words(root, frame) & 0xFFFF, ref.own(config.data).void_semantickitti
+        scores.add(frame.points[:, :2], kinds, predicted, void)
     return scores

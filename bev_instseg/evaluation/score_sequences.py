@@ -184,7 +184,10 @@ class TrackEvaluator:
 
 
 def object_ids(root: Path, frame: Frame) -> Int64:
-    """Return the ids over the sequence of a frame's objects, (K,): class and instance id.
+    """Return the ids over the sequence of a frame's objects, (K,): instance id and class number.
+
+    The instance id is in the low 16 bits. The class number of the label file is above it, as data
+    sets may number the instances of each from 1, even if several are one class of the network.
 
     Args:
         root: Folder of a data set in SemanticKITTI layout.
@@ -195,6 +198,6 @@ def object_ids(root: Path, frame: Frame) -> Int64:
     """
     ids = np.zeros(len(frame.classes) + 1, np.int64)
     inside = frame.instance > 0
-    words = read_words(root, frame)[inside] >> 16
-    ids[frame.instance[inside]] = words
-    return ids[1:] + (1 << 16) * frame.classes.astype(np.int64)
+    words = read_words(root, frame)[inside].astype(np.int64)
+    ids[frame.instance[inside]] = (words & 0xFFFF) << 16 | words >> 16
+    return ids[1:]

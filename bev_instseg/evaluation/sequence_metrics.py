@@ -82,7 +82,7 @@ def track_scores(sequences: Sequence[Sequence[Step]]) -> TrackScores:
         id_matches += _identity_count(steps)
     with np.errstate(invalid="ignore", divide="ignore"):
         deta = hits / np.float64(num_objects + num_tracks - hits)
-        assa = np.where(hits > 0, association / np.maximum(hits, 1), 0.0)
+        assa = np.where(np.isnan(deta), np.nan, association / np.maximum(hits, 1))
         errors = num_objects - matches + num_tracks - matches + switches
         mota = 1 - np.float64(errors) / num_objects if num_objects else np.nan
         idf1 = np.float64(2 * id_matches) / (num_objects + num_tracks)

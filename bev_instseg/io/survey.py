@@ -136,13 +136,14 @@ def survey_sweeps(paths: Iterable[Path], setup: SensorSetup) -> Survey:
 
 
 @cache
-def reading_of_folder(folder: Path) -> Reading | None:
+def reading_of_folder(folder: Path, setup: SensorSetup | None = None) -> Reading | None:
     """Return how to read the ``.bin`` sweeps of a folder of training data; None for a single one.
 
     Args:
         folder: The folder; it is surveyed once, so later changes have no effect.
+        setup: What is known about the sensor; nothing by default.
     """
-    readings = survey_sweeps(folder.glob("*.bin"), SensorSetup()).readings
+    readings = survey_sweeps(folder.glob("*.bin"), setup or SensorSetup()).readings
     return readings.get((folder.absolute(), ".bin"))
 
 

@@ -1,5 +1,6 @@
 """Real positions of vehicles and people, read from KITTI label files and placed on a street."""
 
+import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -139,7 +140,10 @@ def _label_files(path: Path) -> Iterator[list[BoxLabel]]:
                 if file is not None:
                     lines = [line for line in file.read().decode().splitlines() if line.strip()]
                     yield parse_boxes(lines, f"{path}/{member.name}")
-    except (OSError, EOFError, zlib.error, tarfile.TarError, UnicodeDecodeError) as error:
+    except (
+        *(OSError, EOFError, zlib.error, lzma.LZMAError),
+        *(tarfile.TarError, UnicodeDecodeError),
+    ) as error:
         reason = getattr(error, "strerror", None) or "not a tar archive of text files"
         raise KittiError(
             f"{path}: cannot be read ({reason}); give a folder or .tar.gz of KITTI label files"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bev_instseg.datasets.semantickitti import write_frame
 from bev_instseg.file_io import write_atomic
+from bev_instseg.io.sensor_setup import euler_rotation
 from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts_once
 from bev_instseg.simulate.measure import measure
 from bev_instseg.simulate.populate import random_scene
@@ -203,7 +204,8 @@ class SimulatedSweep:
 
     Attributes:
         stamp_s: Time since the first sweep.
-        pose: (4, 4) from the sensor frame to the world, the sensor frame of the first sweep.
+        pose: (4, 4) from the sensor frame to the world. The world's origin is the sensor in the
+            first sweep; x points ahead of its vehicle, z up, even if the sensor is turned.
         points: (N, 4) float32 x, y, z in metres and intensity 0..1.
         labels: (N,) uint32 class, and instance << 16: the same in all sweeps.
         classes: (K,) SemanticKITTI class of each instance 1..K of the street.
@@ -242,12 +244,14 @@ def simulate_sequence(
     street = MovingStreet(random_scene(rng, sensor.height_m, layouts, kinds), rng)
     start_s = -SWEEP_S * (num_sweeps - 1) / 2
     to_world = np.linalg.inv(_pose(street.scene_at(start_s))).astype(np.float64)
+    mount = np.eye(4)  # from the sensor frame to a level one
+    mount[:3, :3] = euler_rotation(*sensor.turn_deg)
     for i in range(num_sweeps):
         time_s = start_s + i * SWEEP_S
         scene = street.scene_at(time_s)
         points, labels = measure(scene, sensor, rng)
         objects = _in_frame(street.objects_at(time_s), to_world)
-        pose = to_world @ _pose(scene)
+        pose = to_world @ _pose(scene) @ mount
         yield SimulatedSweep(i * SWEEP_S, pose, points, labels, street.classes, objects)
 
 
@@ -295,7 +299,7 @@ def write_sequence(
 
 
 def _pose(scene: StreetScene) -> _Float:
-    """Return the (4, 4) pose of a scene's sensor."""
+    """Return the (4, 4) pose of a scene's sensor, without the turn of its mount."""
     pose = np.eye(4)
     c, s = np.cos(scene.yaw_rad), np.sin(scene.yaw_rad)
     pose[:2, :2] = [[c, -s], [s, c]]

@@ -60,6 +60,7 @@ class Run:
 
         Raises:
             TrainingError: As for `Trainer`, or it was trained with a different configuration.
+            ValueError: The first source has fewer than two validation frames.
         """
         folder = RunFolder(self.out)
         if folder.config.exists() and load_config(folder.config) != self.config:
@@ -68,6 +69,12 @@ class Run:
             )
         if self.scores_path.exists() or folder.weights.exists():
             return 0
+        first, refs = next(iter(self._validation().items()))
+        if len(refs) < 2:
+            raise ValueError(
+                f"{self.data / first}: only one val frame; a study needs two of its first source, "
+                "one for the threshold and one for the scores: add frames"
+            )
         training_set = TrainingSet(list_sources(self.config, self.data, "train"), self.config)
         resume = folder.last.exists()
         trainer = Trainer(self.config, training_set, (), self.out, resume)

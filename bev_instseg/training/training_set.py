@@ -105,7 +105,7 @@ def with_relative_intensity(frame: Frame, height_m: Float32) -> Frame:
 
 def frame_name(ref: FrameRef) -> str:
     """Return the name of a frame with that of its data set's folder, as in object files."""
-    return f"{Path(ref.root).name}/{ref.name}"
+    return f"{Path(ref.root).resolve().name}/{ref.name}"
 
 
 class TrainingSet:
