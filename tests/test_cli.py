@@ -173,13 +173,14 @@ def test_notices_that_differ_in_numbers_are_printed_for_each_folder(
         folder.mkdir()
 
     def work() -> int:
-        for folder in folders:
-            for full in (255, 4095):
-                about = f"{folder}: intensity 0..{full}"
-                warnings.warn_explicit(about, UserWarning, str(PACKAGE / "io.py"), full)
+        notices = [f"{folder}: intensity 0..{full}" for folder in folders for full in (255, 4095)]
+        for line, about in enumerate([*notices, "intensity of no folder"]):
+            warnings.warn_explicit(about, UserWarning, str(PACKAGE / "io.py"), line)
         return 0
 
     assert run("program", work) == 0
     assert capsys.readouterr().err.splitlines() == [
-        f"program: note: {folder}: intensity 0..255" for folder in folders
+        f"program: note: {folders[0]}: intensity 0..255",
+        f"program: note: {folders[1]}: intensity 0..4095",  # 0..255 is printed already
+        "program: note: intensity of no folder",
     ]

@@ -3,6 +3,7 @@
 import argparse
 import io
 import math
+import os
 import re
 import signal
 import sys
@@ -122,8 +123,12 @@ def _warnings_as_notices(report: Report) -> Iterator[None]:
         line: str | None = None,
     ) -> None:
         if category is UserWarning and Path(filename).resolve().is_relative_to(PACKAGE):
-            named = Path(str(message).partition(": ")[0])  # most begin with a file or folder
-            report.notice(str(message), folder=named if named.is_dir() else named.parent)
+            name, _, notice = str(message).partition(": ")  # most begin with a file or folder
+            path = Path(name)
+            if notice and os.path.exists(name):
+                report.notice(notice, path, path if path.is_dir() else path.parent)
+            else:
+                report.notice(str(message))
         else:
             usual(message, category, filename, lineno, file, line)
 
