@@ -7,13 +7,14 @@ from bev_instseg.structures import Float32, Pillars
 
 MAX_OFF_GRID = 0.25  # of a sweep's points; in real sweeps, up to 18 % are outside
 UNDOUBTED = 0.05  # below it, the points need not be looked at
-MIN_RETURNS = 0.05  # if fewer are near enough for any sensor, the others are no missing returns
+MIN_RETURNS = 0.05  # if a smaller share is within any sensor's range, the rest count as returns
 
 
 def off_grid_notice(points: Float32, pillars: Pillars) -> str:
     """Return a notice, without a full stop, if many points are outside the grid; else nothing.
 
-    Missing returns, which are zeros, not finite or farther than any sensor sees, do not count.
+    Missing returns, which are zeros, not finite or farther than any sensor sees, do not count. But
+    if nearly all points are that far, they do: then they are coordinates of a map, say.
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity.
@@ -25,7 +26,7 @@ def off_grid_notice(points: Float32, pillars: Pillars) -> str:
     is_measured = np.isfinite(points[:, :3]).all(axis=1) & points[:, :3].any(axis=1)
     is_return = is_measured & (np.abs(points[:, :3]) < MAX_RANGE_M).all(axis=1)
     if np.count_nonzero(is_return) < MIN_RETURNS * np.count_nonzero(is_measured):
-        is_return = is_measured  # coordinates of a map, say
+        is_return = is_measured
     share = np.mean(outside[is_return]) if is_return.any() else 0.0
     if share <= MAX_OFF_GRID:
         return ""

@@ -158,8 +158,8 @@ class TrackedInstances:
         """Return the same with possible false alarms as unknown objects.
 
         Their points then keep a label, because something is there. They keep their ids, and get
-        their class back once they are confirmed. Unknown objects have score 0, are confirmed and
-        do not count as moving. If there is no class of unknown objects, nothing changes.
+        their class back once they are confirmed. Unknown objects have score 0, are confirmed, and
+        never count as moving. Instances without a class of unknown objects stay as they are.
         """
         names = self.instances.class_names
         if UNKNOWN not in names:

@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kMaxSample = 1000;  // intensities that are looked at
 constexpr double kMaxOffGrid = 0.25;  // of a sweep's points; of real sweeps up to 18 % are outside
 constexpr double kUndoubted = 0.05;   // below it, the points need not be looked at
-constexpr double kMinReturns = 0.05;  // if fewer are possible, the others are no missing returns
+constexpr double kMinReturns = 0.05;  // if a smaller share is in range, the rest count as returns
 constexpr float kMaxRangeM = 9e3f;    // no LiDAR sees farther; such points are missing returns
 
 bool is_measured(const Point& point) {
