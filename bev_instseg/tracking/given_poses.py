@@ -62,7 +62,7 @@ def read_poses(path: Path, sweeps: Path | None = None) -> tuple[Float64, tuple[s
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
     poses[:, :3] = rows.reshape(-1, 3, 4)
     for number, pose in enumerate(poses, 1):
-        if not _is_square(pose[:3, :3]):
+        if not _is_orthonormal(pose[:3, :3]):
             raise ScanError(f"{path}: line {number} is not a pose: its 3 x 3 is not a rotation")
         if np.linalg.det(pose[:3, :3]) < 0:
             raise ScanError(
@@ -94,7 +94,7 @@ def _to_camera(path: Path) -> Float64 | None:
         if line.startswith("Tr:"):
             to_camera = np.eye(4)
             to_camera[:3] = _parse(line[3:], 12, f"{path}: Tr").reshape(3, 4)
-            if not _is_square(to_camera[:3, :3]) or np.linalg.det(to_camera[:3, :3]) < 0:
+            if not _is_orthonormal(to_camera[:3, :3]) or np.linalg.det(to_camera[:3, :3]) < 0:
                 raise ScanError(
                     f"{path}: Tr is not a rotation and a translation; copy the calibration again"
                 )
@@ -103,7 +103,7 @@ def _to_camera(path: Path) -> Float64 | None:
     return None
 
 
-def _is_square(axes: Float64) -> bool:
+def _is_orthonormal(axes: Float64) -> bool:
     """Return whether the rows of a (3, 3) matrix have length 1 and are at right angles."""
     return np.allclose(axes @ axes.T, np.eye(3), atol=1e-2)
 

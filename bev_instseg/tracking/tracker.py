@@ -75,7 +75,7 @@ class Tracker:
         self._is_hidden = np.zeros(0, bool)
 
     def begin_again(self, odometry: Odometry | None = None) -> None:
-        """Begin a new sequence whose times and poses may be others; its ids are new.
+        """Begin a new sequence, with times and poses of its own; ids go on counting.
 
         Args:
             odometry: As for `__init__`.

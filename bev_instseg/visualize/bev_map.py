@@ -112,10 +112,8 @@ def _new_map(
     width = num_maps * PANEL_PX
     left, bottom = (index * PANEL_PX + MAP_LEFT_PX) / width, MAP_BOTTOM_PX / PANEL_PX
     axes = figure.add_axes((left, bottom, MAP_PX / width, MAP_PX / PANEL_PX))
-    (x, y), spacing_m = (
-        middle_m,
-        next((step for step in SPACINGS_M if range_m <= 6 * step), SPACINGS_M[-1]),
-    )
+    x, y = middle_m
+    spacing_m = next((step for step in SPACINGS_M if range_m <= 6 * step), SPACINGS_M[-1])
     axes.set(xlim=(y + range_m, y - range_m), ylim=(x - range_m, x + range_m))
     axes.set_xlabel("y, left (m)", fontsize=8, labelpad=1)
     axes.set_ylabel("x, forward (m)", fontsize=8, labelpad=-2)
