@@ -183,4 +183,5 @@ def test_notices_that_differ_in_numbers_are_printed_for_each_folder(
         f"program: note: {folders[0]}: intensity 0..255",
         f"program: note: {folders[1]}: intensity 0..4095",  # 0..255 is printed already
         "program: note: intensity of no folder",
+        f"program: note: 3 times, first {folders[0]}: intensity 0..255",
     ]

@@ -137,6 +137,7 @@ def _warnings_as_notices(report: Report) -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = usual
+        report.totals("times")
 
 
 @contextmanager

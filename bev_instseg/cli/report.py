@@ -34,7 +34,7 @@ class Report:
         """
         self._program = program
         self._kind_of: dict[str, Kind] = {}  # of each notice that was printed
-        self._num_sweeps: Counter[Kind] = Counter()
+        self._num_concerned: Counter[Kind] = Counter()
         self._first_of_kind: dict[Kind, str] = {}
         self._num_errors: Counter[str] = Counter()  # by kind
         self._last_error: dict[str, str] = {}
@@ -68,17 +68,21 @@ class Report:
         """
         name = "" if path is None else printable(str(path))
         kind = self._kind_of.get(notice, (folder, NUMBER.sub("0", notice)))
-        self._num_sweeps[kind] += 1
+        self._num_concerned[kind] += 1
         if kind not in self._first_of_kind:
             line = notice if name in notice else f"{name}: {notice}"
             self._first_of_kind[kind], self._kind_of[notice] = printable(line), kind
             self.say(f"note: {self._first_of_kind[kind]}")
 
-    def totals(self) -> None:
-        """Print how many sweeps each kind of notice and error concerned, if not all were shown."""
+    def totals(self, unit: str = "sweeps") -> None:
+        """Print how many sweeps each kind of notice and error concerned, if not all were shown.
+
+        Args:
+            unit: What was counted.
+        """
         for kind, first in self._first_of_kind.items():
-            if self._num_sweeps[kind] > 1:
-                self.say(f"note: {self._num_sweeps[kind]} sweeps, first {first}")
+            if self._num_concerned[kind] > 1:
+                self.say(f"note: {self._num_concerned[kind]} {unit}, first {first}")
         for error, last in self._last_error.items():
             if (more := self._num_errors[error] - MAX_SHOWN) > 0:
                 self.say(f"{more} more errors of this kind, the last: {last}")

@@ -62,7 +62,7 @@ def count_source(name: str, refs: Sequence[FrameRef], config: Config, usable: Us
         ScanError: A sweep or a SemanticKITTI label file is missing or malformed.
     """
     counts, sweeps = LabelCounts(), {}
-    for ref in tqdm(refs, desc=f"labels of {name}", unit="frame", delay=1, leave=False):
+    for ref in tqdm(refs, desc=f"labels of {name}", unit="frame", disable=None, leave=False):
         frame = ref.read(config.classes, config.data)
         counts.add(ref.count_labels(frame, usable(frame), config.classes, config.data))
         if len(frame.points):
