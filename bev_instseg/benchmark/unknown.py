@@ -81,15 +81,16 @@ def _add_ours(
     def ground_only() -> None:
         find_ground(voxelize(points, segmenter.config.grid), instances.labels)
 
-    ground_ms, known_ms, plain_ms, extended_ms = _best_ms(
+    with_unknown = segmenter.with_extras(unknown=True)
+    ground_ms, known_ms, plain_ms, unknown_ms = _best_ms(
         ground_only,
         partial(segmenter.segment_with_maps, points),
         partial(segmenter.assemble, points, pillars, segmentation.clusters),
-        partial(extended.assemble, points, pillars, segmentation.clusters),
+        partial(with_unknown.assemble, points, pillars, segmentation.clusters),
     )
     methods[OURS].ground_ms.append(ground_ms)
     methods[KNOWN].things_ms.append(known_ms)
-    methods[OURS].things_ms.append(known_ms + extended_ms - plain_ms)
+    methods[OURS].things_ms.append(known_ms + unknown_ms - plain_ms)
 
 
 def _add_peer(patchwork: object, method: Method, points: Float32, words: Words) -> None:

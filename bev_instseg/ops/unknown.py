@@ -34,7 +34,7 @@ def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Inst
         The known objects, and after them the groups by descending number of points (ties: by their
         first pillar), with score 0 and boxes along their principal axis.
     """
-    count, lowest_m = _count_standing(
+    count, lowest_m, standing_points = _count_standing(
         pillars.point_to_pillar,
         pillars.point_height_m,
         instances.labels,
@@ -52,13 +52,7 @@ def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Inst
     of_pillar = np.zeros(len(pillars.cells), np.int32)
     of_pillar[standing] = number[groups]
     labels, xyz, of_point = _assign_points(
-        points,
-        pillars.point_to_pillar,
-        pillars.point_height_m,
-        instances.labels,
-        of_pillar,
-        np.float32(MIN_HEIGHT_M),
-        len(instances),
+        points, pillars.point_to_pillar, standing_points, instances.labels, of_pillar, len(instances)
     )
     classes = np.full(len(kept), len(instances.class_names), np.int32)
     return Instances(
@@ -93,15 +87,22 @@ def connect(cells: Int32, range_m: np.ndarray, grid: BEVGrid) -> Int32:
 
 @kernel
 def _count_standing(point_to_pillar, height, labels, num_pillars, min_height):  # type: ignore[no-untyped-def]
-    """Return (P,) the number of standing points of each pillar and the height of the lowest."""
+    """Return (P,) the number of standing points of each pillar, the height of the lowest, and all.
+
+    They are the indices of the standing points, ascending.
+    """
     count = np.zeros(num_pillars, np.int32)
     lowest = np.full(num_pillars, np.inf, np.float32)
-    for i in range(len(labels)):
-        if labels[i] == 0 and height[i] >= min_height:  # false for NaN: outside the grid
-            p = np.uint32(point_to_pillar[i])
-            count[p] += 1
-            lowest[p] = min(lowest[p], height[i])
-    return count, lowest
+    standing, n = np.empty(len(labels), np.int32), 0
+    for i in range(len(labels)):  # without a branch, which would often be mispredicted
+        standing[n] = i
+        n += (labels[i] == 0) & (height[i] >= min_height)  # false for NaN: outside the grid
+    standing = standing[:n]
+    for i in standing:
+        p = np.uint32(point_to_pillar[i])
+        count[p] += 1
+        lowest[p] = min(lowest[p], height[i])
+    return count, lowest, standing
 
 
 @kernel
@@ -117,29 +118,29 @@ def _connect(cells, reach, nx, ny):  # type: ignore[no-untyped-def]
         farthest = max(farthest, r)
     column = np.empty(count, np.int32)
     start = np.full(nx + farthest + 2, count, np.int64)  # of each row: its first cell
-    row = -1
-    for k in range(count):
-        column[k] = cells[k] % ny
-        while row < cells[k] // ny:
-            row += 1
-            start[row] = k
+    k = 0
+    for row in range(nx):
+        start[row] = k
+        while k < count and cells[k] < (row + 1) * ny:
+            column[k] = cells[k] - row * ny
+            k += 1
     root = np.arange(count)
-    first = np.zeros(farthest + 1, np.int64)
-    row = -1
-    for k in range(count):
-        if cells[k] // ny != row:
-            row = cells[k] // ny
-            first[:] = start[row : row + farthest + 1]
-        for d in range(farthest + 1):
-            end = start[row + d + 1]
-            while first[d] < end and column[first[d]] < column[k] - farthest:
-                first[d] += 1
-            for j in range(max(first[d], k + 1), end):
-                apart = column[j] - column[k]
-                if apart > farthest:
-                    break
-                if max(abs(apart), d) <= max(reach[j], reach[k]):
-                    _join(root, j, k)
+    for row in range(nx):
+        first = start[row : row + farthest + 1].copy()
+        for k in range(start[row], start[row + 1]):
+            own = _find(root, k)
+            for d in range(farthest + 1):
+                end = start[row + d + 1]
+                while first[d] < end and column[first[d]] < column[k] - farthest:
+                    first[d] += 1
+                for j in range(max(first[d], k + 1), end):
+                    apart = column[j] - column[k]
+                    if apart > farthest:
+                        break
+                    if root[j] != own and max(abs(apart), d) <= max(reach[j], reach[k]):
+                        other = _find(root, j)
+                        root[max(own, other)] = own = min(own, other)
+                        root[j] = own
     groups, number = np.empty(count, np.int32), 0
     for k in range(count):
         if root[k] == k:
@@ -160,24 +161,16 @@ def _find(root, k):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _join(root, j, k):  # type: ignore[no-untyped-def]
-    """Join the groups of two cells under the lower root."""
-    j, k = _find(root, j), _find(root, k)
-    root[max(j, k)] = min(j, k)
-
-
-@kernel
-def _assign_points(points, point_to_pillar, height, labels, of_pillar, min_height, num_known):  # type: ignore[no-untyped-def]
+def _assign_points(points, point_to_pillar, standing, labels, of_pillar, num_known):  # type: ignore[no-untyped-def]
     """Return labels with the groups' points, and these points with their group 1, 2, .."""
     out = labels.copy()
-    xyz, of_point = np.empty((len(labels), 3), np.float32), np.empty(len(labels), np.int32)
+    xyz, of_point = np.empty((len(standing), 3), np.float32), np.empty(len(standing), np.int32)
     n = 0
-    for i in range(len(labels)):
-        if labels[i] == 0 and height[i] >= min_height:
-            group = of_pillar[np.uint32(point_to_pillar[i])]
-            if group > 0:
-                out[i] = num_known + group
-                xyz[n, 0], xyz[n, 1], xyz[n, 2] = points[i, 0], points[i, 1], points[i, 2]
-                of_point[n] = group
-                n += 1
+    for i in standing:
+        group = of_pillar[np.uint32(point_to_pillar[i])]
+        if group > 0:
+            out[i] = num_known + group
+            xyz[n, 0], xyz[n, 1], xyz[n, 2] = points[i, 0], points[i, 1], points[i, 2]
+            of_point[n] = group
+            n += 1
     return out, xyz[:n], of_point[:n]
