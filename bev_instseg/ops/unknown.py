@@ -34,7 +34,7 @@ def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Inst
         The known objects, and after them the groups by descending number of points (ties: by their
         first pillar), with score 0 and boxes along their principal axis.
     """
-    count, lowest_m, standing_points = _count_standing(
+    count, lowest_m, candidates = _count_standing(
         pillars.point_to_pillar,
         pillars.point_height_m,
         instances.labels,
@@ -52,7 +52,7 @@ def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Inst
     of_pillar = np.zeros(len(pillars.cells), np.int32)
     of_pillar[standing] = number[groups]
     labels, xyz, of_point = _assign_points(
-        points, pillars.point_to_pillar, standing_points, instances.labels, of_pillar, len(instances)
+        points, pillars.point_to_pillar, candidates, instances.labels, of_pillar, len(instances)
     )
     classes = np.full(len(kept), len(instances.class_names), np.int32)
     return Instances(
