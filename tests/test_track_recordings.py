@@ -401,6 +401,28 @@ def test_poses_are_those_of_the_recording(kind: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(recording.poses("map").at(when_ns), on_map, atol=2e-3)
 
 
+def test_damaged_transforms_and_odometry_are_left_out_and_counted(tmp_path: Path) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        message = [transform(bag.store, START_NS, ("base_link", "velodyne"), MOUNT)]
+        bag.write("/tf_static", TF, START_NS, new(bag.store, "tf2_msgs/TFMessage", message))
+        for topic, kind in (("/tf", TF), ("/odometry", "nav_msgs/msg/Odometry")):
+            for _ in range(2):
+                bag.raw(topic, kind, START_NS, b"\0\1\0\0\1")
+        write_samples(bag)
+        bag.cloud("/points", SWEEPS[0], 0)
+    with Recording(tmp_path / "drive.mcap") as recording:
+        for name, topics in (
+            ("odom", ["/tf", "/tf, /tf_static"]),
+            ("/odometry", ["/odometry", "/tf"]),
+        ):
+            with pytest.warns(UserWarning, match="damaged") as caught:
+                poses = recording.poses(name)
+            assert [str(one.message) for one in caught] == [
+                f"{recording.path}: 2 damaged message(s) on {topic} left out" for topic in topics
+            ]
+            np.testing.assert_allclose(poses.at(START_NS), driven(0) @ MOUNT, atol=2e-3)
+
+
 def test_poses_that_are_not_there_are_refused_in_a_line(
     weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -81,12 +81,20 @@ class TransformMotion:
     def receive(self, timeout_s: float) -> None:
         """Take in what has arrived; see `Motion`."""
         tree = self._static.tree()  # first: an error here must not lose the messages below
+        damaged = None
         for data in self._take(timeout_s):
-            for parent, child, one in named_transforms(transforms_message(MOVING_TOPIC, data)):
+            try:
+                transforms = named_transforms(transforms_message(MOVING_TOPIC, data))
+            except ScanError as error:
+                damaged = error
+                continue
+            for parent, child, one in transforms:
                 if not tree.is_parent(parent, child):  # invalid ones may come before it
                     add_transform(tree, parent, child, one)
                 body = one.transform
                 self._moving[child, parent].add(one.header, body.translation, body.rotation)
+        if damaged:
+            raise damaged
 
     def poses(self, frame: str) -> RecordedPoses:
         """Return the poses of a frame so far; see `Motion`."""
@@ -113,9 +121,15 @@ class OdometryMotion:
 
     def receive(self, timeout_s: float) -> None:
         """Take in what has arrived; see `Motion`."""
+        damaged = None
         for data in self._take(timeout_s):
             message = Message(self._topic, ODOMETRY, time.time_ns(), data, is_ros1=False)
-            self._child = add_odometry(self._samples, message)
+            try:
+                self._child = add_odometry(self._samples, message)
+            except ScanError as error:
+                damaged = error
+        if damaged:
+            raise damaged
 
     def poses(self, frame: str) -> RecordedPoses:
         """Return the poses of a frame so far; see `Motion`."""

@@ -87,9 +87,9 @@ def connect(cells: Int32, range_m: np.ndarray, grid: BEVGrid) -> Int32:
 
 @kernel
 def _count_standing(point_to_pillar, height, labels, num_pillars, min_height):  # type: ignore[no-untyped-def]
-    """Return (P,) the number of standing points of each pillar, the height of the lowest, and all.
+    """Return (P,) the number of standing points of each pillar and the height of the lowest.
 
-    They are the indices of the standing points, ascending.
+    The third result is the ascending indices of all standing points.
     """
     count = np.zeros(num_pillars, np.int32)
     lowest = np.full(num_pillars, np.inf, np.float32)
@@ -97,12 +97,11 @@ def _count_standing(point_to_pillar, height, labels, num_pillars, min_height):  
     for i in range(len(labels)):  # without a branch, which would often be mispredicted
         standing[n] = i
         n += (labels[i] == 0) & (height[i] >= min_height)  # false for NaN: outside the grid
-    standing = standing[:n]
-    for i in standing:
-        p = np.uint32(point_to_pillar[i])
+    for point in standing[:n]:
+        p = np.uint32(point_to_pillar[point])
         count[p] += 1
-        lowest[p] = min(lowest[p], height[i])
-    return count, lowest, standing
+        lowest[p] = min(lowest[p], height[point])
+    return count, lowest, standing[:n]
 
 
 @kernel

@@ -7,6 +7,7 @@ interpolated at the stamp of the sweep, between the two samples around it.
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from bev_instseg.io.recordings.source import TRANSFORMS, Message, Source
 from bev_instseg.io.recordings.transforms import (
     FrameTree,
     Transform,
+    each_undamaged,
     named_transforms,
     recorded_frames,
 )
@@ -171,8 +173,8 @@ def _from_transforms(source: Source, tree: FrameTree, chain: Sequence[Pair]) -> 
         if tree.is_moving(start, end)
     }
     offered = {topic.name for topic in source.topics() if topic.type in TRANSFORMS}
-    for message in source.messages(offered) if moving else ():
-        for parent, child, one in named_transforms(message):
+    for transforms in each_undamaged(source, offered, named_transforms) if moving else ():
+        for parent, child, one in transforms:
             if (child, parent) in moving:
                 body = one.transform
                 moving[child, parent].add(one.header, body.translation, body.rotation)
@@ -218,11 +220,10 @@ def chained(
 
 
 def _from_odometry(source: Source, frame: str, topic: str) -> RecordedPoses:
-    samples, child = Samples(), ""
-    for message in source.messages({topic}):
-        child = add_odometry(samples, message)
-    tree = recorded_frames(source)
-    return mounted_poses(tree, frame, child, samples.link(topic))
+    samples = Samples()
+    children = list(each_undamaged(source, {topic}, partial(add_odometry, samples)))
+    link = samples.link(topic)
+    return mounted_poses(recorded_frames(source), frame, children[-1], link)
 
 
 def add_odometry(samples: Samples, message: Message) -> str:

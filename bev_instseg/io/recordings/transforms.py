@@ -1,9 +1,11 @@
 """Fixed transforms between the frames of a robot, from a recording or from a file."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ MAX_CHANGE = 1e-3  # metres, or of a rotation's entries; more is a joint that mo
 MAX_MESSAGES = 200_000  # that are read on each topic of transforms
 MAX_NUMBER = 1e9  # beyond any angle or distance; integers may be too large for a float
 MAX_MOUNT_M = 50.0  # no sensor is mounted farther from its vehicle's frame
+Content = TypeVar("Content")
 REMEDY = "or give the transforms in a file: --extrinsics FILE"
 
 
@@ -202,22 +205,50 @@ def recorded_frames(recording: Source) -> FrameTree:
     for name in (MOVING_TOPIC, STATIC_TOPIC):
         if name not in offered:
             continue
-        for number, message in enumerate(recording.messages({name})):
-            if number >= MAX_MESSAGES:
-                break
-            add_transforms(tree, message)
+        for transforms in islice(each_undamaged(recording, {name}, named_transforms), MAX_MESSAGES):
+            for parent, child, one in transforms:
+                add_transform(tree, parent, child, one)
     return tree
 
 
-def named_transforms(message: Message) -> Iterator[tuple[str, str, Any]]:
-    """Yield parent, child and ``TransformStamped`` of a ``TFMessage``.
+def each_undamaged(
+    recording: Source, topics: set[str], read: Callable[[Message], Content]
+) -> Iterator[Content]:
+    """Yield what the messages on some topics contain; a warning counts the damaged ones.
+
+    Args:
+        recording: The recording.
+        topics: The topics.
+        read: Returns the content of a message, or raises ScanError if it is damaged.
+    """
+    num_damaged = 0
+    try:
+        for message in recording.messages(topics):
+            try:
+                content = read(message)
+            except ScanError:
+                num_damaged += 1
+            else:
+                yield content
+    finally:
+        if num_damaged:
+            names = ", ".join(sorted(topics))
+            warnings.warn(
+                f"{recording.path}: {num_damaged} damaged message(s) on {names} left out",
+                stacklevel=2,
+            )
+
+
+def named_transforms(message: Message) -> list[tuple[str, str, Any]]:
+    """Return parent, child and ``TransformStamped`` of each transform of a ``TFMessage``.
 
     Raises:
         ScanError: The message is damaged.
     """
-    for one in parse(message).transforms:
-        parent, child = one.header.frame_id, one.child_frame_id
-        yield printable(parent).lstrip("/"), printable(child).lstrip("/"), one
+    return [
+        (printable(one.header.frame_id).lstrip("/"), printable(one.child_frame_id).lstrip("/"), one)
+        for one in parse(message).transforms
+    ]
 
 
 def add_transforms(tree: FrameTree, message: Message) -> None:
