@@ -514,6 +514,18 @@ def test_a_run_with_different_frames_is_not_resumed(straight, data):
         Trainer(config, samples, [], straight, resume=True)
 
 
+def test_a_run_with_different_validation_frames_is_not_resumed(straight, data):
+    config = variant(make_tiny_config(), **AWKWARD)
+    trainer = trainer_of(config, data, straight, resume=True)
+    with pytest.raises(TrainingError, match="scored on different validation frames; restore them"):
+        Trainer(config, trainer.training_set, trainer.validation[1:], straight, resume=True)
+
+
+def test_a_warm_up_as_long_as_the_run_is_refused(data, tmp_path):
+    config = variant(make_tiny_config(), steps=8, warmup_steps=8)
+    refused(config, data, tmp_path, False, "warmup_steps is 8", "steps 8", "a tenth of steps")
+
+
 def test_a_run_can_start_from_given_weights(straight, data, tmp_path):
     weights = straight / "weights.safetensors"
     trainer = trainer_of(make_tiny_config(), data, tmp_path / "run", initial=weights)

@@ -77,13 +77,16 @@ class RunFolder:
         writer.writerows(rows)
         write_atomic(self.path / "log.csv", text.getvalue().encode())
 
-    def load_last(self, config: Config, objects_sha256: str, frames_sha256: str) -> dict[str, Any]:
+    def load_last(
+        self, config: Config, objects_sha256: str, frames_sha256: str, validation_sha256: str
+    ) -> dict[str, Any]:
         """Return the last state of a run to be resumed.
 
         Args:
             config: What the run must have been made with.
             objects_sha256: Hash of the objects that it must have pasted.
             frames_sha256: Hash of the names of the frames that it must have read.
+            validation_sha256: Hash of the names of the frames that it must have been scored on.
 
         Raises:
             TrainingError: There is no state, it is damaged, or the run was made differently.
@@ -106,6 +109,11 @@ class RunFolder:
         if state.get("frames_sha256", frames_sha256) != frames_sha256:
             raise TrainingError(
                 f"{self.last}: was made with different training frames; restore them, or start a "
+                "new run, with --init to go on from its weights"
+            )
+        if state.get("validation_sha256", validation_sha256) != validation_sha256:
+            raise TrainingError(
+                f"{self.last}: was scored on different validation frames; restore them, or start a "
                 "new run, with --init to go on from its weights"
             )
         return state

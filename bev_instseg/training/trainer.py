@@ -29,7 +29,7 @@ from bev_instseg.training.progress import Progress, Row
 from bev_instseg.training.run_folder import RunFolder
 from bev_instseg.training.stop_signals import StopSignals
 from bev_instseg.training.trained_network import TrainedNetwork
-from bev_instseg.training.training_set import TrainingSet
+from bev_instseg.training.training_set import TrainingSet, hash_names
 
 AfterRow = Callable[[Row, Segmenter | None], None]
 
@@ -74,13 +74,19 @@ class Trainer:
                 classes that start untrained.
 
         Raises:
-            TrainingError: The processes cannot share a batch evenly; the memory is too small; the
-                folder already holds a run; the run to resume is missing or damaged, or was made
-                with a different configuration, objects to paste or training frames; or the initial
-                weights belong to a different network.
+            TrainingError: The warm-up is as long as the run; the processes cannot share a batch
+                evenly; the memory is too small; the folder already holds a run; the run to resume
+                is missing or damaged, or was made with a different configuration, objects to paste,
+                training or validation frames; or the initial weights belong to a different network.
             CheckpointError: The initial weights cannot be read.
         """
         train = config.train
+        if train.warmup_steps >= train.steps:
+            raise TrainingError(
+                f"train.warmup_steps is {train.warmup_steps}, train.steps {train.steps}: the "
+                "learning rate would never reach its full height; set warmup_steps to a tenth of "
+                "steps"
+            )
         self.config, self.training_set, self.folder = config, training_set, RunFolder(out)
         self.validation = _spread(validation, train.validate_frames)
         self.processes = Processes.join(train.batch_size)
@@ -238,6 +244,7 @@ class Trainer:
             "config": config_to_dict(self.config),
             "objects_sha256": self.training_set.objects_sha256,
             "frames_sha256": self.training_set.frames_sha256,
+            "validation_sha256": hash_names(self.validation),
             "model": self.averaged.state_dict(),
             "averaged_steps": int(self.average.n_averaged),
             "trained": self.model.state_dict(),
@@ -251,7 +258,9 @@ class Trainer:
 
     def _restore(self) -> None:
         frames = self.training_set
-        state = self.folder.load_last(self.config, frames.objects_sha256, frames.frames_sha256)
+        state = self.folder.load_last(
+            self.config, frames.objects_sha256, frames.frames_sha256, hash_names(self.validation)
+        )
         try:
             self.model.load_state_dict(state["trained"])
             self.trained.kinds.load_state_dict(state.get("kinds", {}))

@@ -108,6 +108,12 @@ def frame_name(ref: FrameRef) -> str:
     return f"{Path(ref.root).resolve().name}/{ref.name}"
 
 
+def hash_names(refs: Sequence[FrameRef]) -> str:
+    """Return the SHA-256 hash of the names of frames, in their order."""
+    names = "\n".join(ref.name for ref in refs)
+    return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
+
 class TrainingSet:
     """An endless sequence of samples.
 
@@ -152,8 +158,7 @@ class TrainingSet:
         self.refs = [ref for _, refs in sources for ref in refs]
         self.databases = databases
         self.objects_sha256 = hash_databases(databases)
-        names = "\n".join(ref.name for ref in self.refs)
-        self.frames_sha256 = hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+        self.frames_sha256 = hash_names(self.refs)
         probability = np.concatenate([np.full(len(refs), w / len(refs)) for w, refs in sources])
         self._probability = probability / probability.sum()
         self._frames: list[tuple[Frame, Float32]] = []
