@@ -1,9 +1,9 @@
-"""Print how long networks of other shapes take in 8 bits, without training them.
+r"""Print how long networks of other shapes take in 8 bits, without training them.
 
 Examples:
-  python scripts/time_networks.py kitti/unlabelled/velodyne \\
+  python scripts/time_networks.py kitti/unlabelled/velodyne \
       configs/study/{claims,slim,narrow,wide,shallow,deep}.yaml
-  ONEDNN_MAX_CPU_ISA=AVX2 python scripts/time_networks.py kitti/unlabelled/velodyne \\
+  ONEDNN_MAX_CPU_ISA=AVX2 python scripts/time_networks.py kitti/unlabelled/velodyne \
       configs/study/claims.yaml configs/study/slim.yaml
 
 Each file overrides the first one. The weights are random, which does not change the time. Every
@@ -52,7 +52,7 @@ def main() -> None:
         path.stem: in_8_bits(load_config(first, *variant), sweeps[:NUM_CALIBRATION])
         for path, *variant in [(first,), *((path, path) for path in others)]
     }
-    times_ms = {name: [] for name in networks}
+    times_ms: dict[str, list[float]] = {name: [] for name in networks}
     for points in sweeps:
         pillars = make_pillars(points, networks[first.stem].config)
         for turn in range(arguments.repeats + 1):

@@ -161,6 +161,21 @@ def test_a_calibration_gives_boxes_in_the_camera_image(
     assert "a.txt: cannot be read" in missing.error
 
 
+def test_another_image_size_makes_the_boxes_anew(
+    segmenter: Segmenter, archive: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "calib.txt").write_text(CALIBRATION)
+    item = Item(archive / "a.bin", "a")
+    job = job_of(segmenter, tmp_path / "out", calibration=tmp_path / "calib.txt")
+    assert segment_item(segmenter, job, None, item).error == ""
+    assert job.is_done(item)
+    small = dataclasses.replace(job, image_size_px=(620, 190))
+    assert not small.is_done(item)
+    before = (tmp_path / "out" / "a.txt").read_text()
+    assert segment_item(segmenter, small, None, item).error == ""
+    assert (tmp_path / "out" / "a.txt").read_text() != before
+
+
 def test_a_failure_is_reported_and_leaves_no_files(segmenter: Segmenter, tmp_path: Path) -> None:
     (tmp_path / "bad.bin").write_bytes(b"cut short")
     item = Item(tmp_path / "bad.bin", "bad")

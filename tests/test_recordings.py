@@ -1,5 +1,6 @@
 """Recordings as they come: any fields, rows, missing returns, frames, topics and damage."""
 
+import dataclasses
 import struct
 import subprocess
 import sys
@@ -38,7 +39,12 @@ from sweeps import street
 from bev_instseg.exceptions import ConfigError, ScanError
 from bev_instseg.io.find_recordings import find_recordings, is_recording, name_of_results
 from bev_instseg.io.recordings.compression import unpack
-from bev_instseg.io.recordings.interpret import interpret_sweep, survey_recording
+from bev_instseg.io.recordings.interpret import (
+    interpret_sweep,
+    rigid_points,
+    survey_recording,
+    survey_stamped,
+)
 from bev_instseg.io.recordings.merge import Merger, joined
 from bev_instseg.io.recordings.own_vehicle import find_own_vehicle
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud
@@ -52,6 +58,7 @@ from bev_instseg.io.recordings.transforms import (
     to_quaternion,
 )
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
+from bev_instseg.io.sweep import Sweep
 
 SWEEPS = [street(seed) for seed in range(3)]
 FEW = street()[:600]
@@ -424,19 +431,20 @@ def test_single_points_far_away_do_not_make_float64_too_coarse() -> None:
     np.testing.assert_allclose(found.points[1:40], FEW[1:40], rtol=1e-6)
 
 
-@pytest.mark.parametrize("full", [255, 1])
-def test_sensors_with_other_intensities_are_reported(full: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("full", "other"), [(255, 1), (1, 1), (255, 3000), (255, 255)])
+def test_sensors_with_other_intensities_are_reported(full: int, other: int, tmp_path: Path) -> None:
     about = tmp_path / "car.yaml"
     about.write_text("/left: {y: 1}\n/right: {y: -1}\n")
     with writing(tmp_path, "mcap") as bag:
         for i in range(3):
-            bag.cloud("/left", street(i), i)
+            bag.cloud("/left", street(i, other), i)
             bag.cloud("/right", street(i, full), i)
     [first, *_], _ = read(
         tmp_path / "drive.mcap", topics=("/left", "/right"), frame="car", extrinsics=about
     )
     sweep = interpret_sweep(tmp_path, first, SensorSetup(), None)
-    assert any("intensities of different scales" in one for one in sweep.notices) == (full > 1)
+    is_told = any("intensities of different scales" in one for one in sweep.notices)
+    assert is_told == (full != other)
 
 
 def test_several_files_that_a_killed_recorder_left_are_one_recording(tmp_path: Path) -> None:
@@ -879,9 +887,47 @@ def test_recordings_are_told_from_sweeps(tmp_path: Path) -> None:
     assert name_of_results(Path("a/x.bag.active")) == "x"
     assert name_of_results(folder) == "drive"
     (tmp_path / "a.bin").touch()
-    assert find_recordings([tmp_path]) == []  # sweeps, with recordings beside them
+    with pytest.warns(UserWarning, match="has sweeps"):
+        assert find_recordings([tmp_path]) == []
     with pytest.raises(ValueError, match="separate commands"):
         find_recordings([bag, tmp_path / "a.bin"])
+
+
+def test_a_loose_file_does_not_hide_the_recordings_beside_it(tmp_path: Path) -> None:
+    drives = tmp_path / "drives"
+    (drives / "sub").mkdir(parents=True)
+    names = ["friday.bag", "monday.db3", "sub/x.bag", "tuesday.mcap"]
+    for name in names:
+        (drives / name).touch()
+    assert find_recordings([drives]) == [drives / name for name in names]
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for number in range(2):
+        (parts / f"drive_{number}.db3").touch()
+        assert find_recordings([parts]) == [parts]
+    (parts / "other_2.db3").touch()
+    assert len(find_recordings([parts])) == 3
+
+
+def test_recordings_in_linked_folders_are_found_once(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.bag").touch()
+    drives = tmp_path / "drives"
+    drives.mkdir()
+    for name in ("day1", "day2"):
+        (drives / name).symlink_to(tmp_path / "disk")
+    (drives / "up").symlink_to(drives)
+    assert find_recordings([drives]) == [drives / "day1" / "a.bag"]
+
+
+def test_results_do_not_hide_recordings_and_sweeps_do_not_without_a_word(tmp_path: Path) -> None:
+    for name in ("a.bag", "a.ply"):
+        (tmp_path / name).touch()
+    is_result = Mock(side_effect=lambda path: path.name == "a.ply")
+    assert find_recordings([tmp_path], is_result) == [tmp_path / "a.bag"]
+    (tmp_path / "b.npy").touch()
+    with pytest.warns(UserWarning, match=r"has sweeps, so its 1 recordings are left out, first .*"):
+        assert find_recordings([tmp_path], is_result) == []
 
 
 def test_headers_in_another_byte_order_have_their_stamp() -> None:
@@ -1009,3 +1055,48 @@ def velodyne_capture(num_turns: int, ranges_m: Sequence[int] = (10,)) -> bytes:
         azimuth += 12 * 40
         time_us += 1333
     return b"".join(parts)
+
+
+def test_the_ego_vehicle_is_recognised_on_hills_and_with_a_given_height() -> None:
+    rng = np.random.default_rng(0)
+    bonnet = rng.uniform((1, -0.8, -0.9), (2, 0.8, -0.7), (400, 3))
+    ground = rng.uniform((-12, -12, -1.7), (12, 12, -1.7), (4000, 3))
+    xyz = np.concatenate([bonnet, ground])
+    points = np.column_stack([xyz, rng.uniform(0, 1, len(xyz))]).astype(np.float32)
+    flat = StampedSweep(1, "velodyne", "/points", points, has_intensity=True)
+    setup = SensorSetup(axes="flu", level_deg=(0, 0))
+    reading = survey_stamped(Path("x"), [flat], setup)
+    for pitch_deg, height_m in ((8.0, None), (0.0, 1.2)):
+        tilted = dataclasses.replace(reading, given=SensorSetup(axes="flu", height_m=height_m))
+        rotation = sensor_rotation("flu", (pitch_deg, 0.0))
+        origin = (0.0, 0.0, 0.0 if height_m is None else -0.5)
+        moved = ((points[:, :3] - origin) @ rotation.T).astype(np.float32)
+        sweep = Sweep(moved, points[:, :3], "flu", origin, (), (pitch_deg, 0.0))
+        np.testing.assert_allclose(rigid_points(sweep, tilted), points[:, :3], atol=1e-5)
+
+
+def test_a_sweep_without_returns_is_levelled_as_the_others() -> None:
+    setup = SensorSetup(origin_m=(1.0, 0.0, 2.0), level_deg=(15.0, 0.0), axes="flu")
+    whole = StampedSweep(1, "velodyne", "/points", street(), has_intensity=True)
+    reading = survey_stamped(Path("x"), [whole], setup)
+    points = np.zeros((9, 4), np.float32)
+    empty = StampedSweep(1, "velodyne", "/points", points, has_intensity=True, num_missing=9)
+    sweep = interpret_sweep(Path("x"), empty, setup, reading)
+    assert (sweep.level_deg, sweep.origin_m) == ((15.0, 0.0), (1.0, 0.0, 2.0))
+
+
+def test_a_sensor_that_starts_late_is_surveyed(tmp_path: Path) -> None:
+    with writing(tmp_path, "mcap") as bag:
+        for i in range(110):
+            bag.cloud("/points", street(i, 255) if i >= 90 else np.zeros((5, 4), np.float32), i)
+    with Recording(tmp_path / "drive.mcap") as recording:
+        survey = survey_recording(recording, SensorSetup())
+    assert survey.reading is not None
+    assert survey.reading.intensity_max == 255
+
+
+def test_extrinsics_without_a_frame_are_refused(tmp_path: Path) -> None:
+    path, about = write_drive(tmp_path, "mcap", [FEW]), tmp_path / "car.yaml"
+    about.write_text("/points: {y: 1}\n")
+    with pytest.raises(ScanError, match=r"car\.yaml: is for points in a common frame"):
+        Recording(path, Selection(extrinsics=about))

@@ -12,7 +12,7 @@ import pytest
 from conftest import CAR, PERSON, Thing, street
 from tracks import pose_of
 
-from bev_instseg.cli import segment
+from bev_instseg.cli import segment, segment_tracks
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import SweepResult, read_instances
 from bev_instseg.export.track_record import label_id
@@ -128,6 +128,49 @@ def test_other_times_change_the_results_of_finished_sweeps(
     assert run(drive, fresh, weights) == 0
     assert contents(out) == contents(fresh)
     assert SweepResult.read(out / "10.json").sequence.stamp_s == pytest.approx(1.0)
+
+
+def test_odometry_that_was_installed_later_is_used(
+    drive: Path,
+    weights: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (drive / "poses.txt").unlink()
+    monkeypatch.setattr(segment_tracks, "find_spec", lambda name: name != "kiss_icp" or None)
+    assert run(drive, tmp_path / "out", weights) == 0
+    monkeypatch.setattr(segment_tracks, "find_spec", lambda name: True)
+    capsys.readouterr()
+    assert run(drive, tmp_path / "out", weights) == 0
+    assert "already have results" not in capsys.readouterr().out
+
+
+def test_sweeps_added_before_finished_ones_are_tracked_as_in_one_run(
+    drive: Path, weights: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("kiss_icp", reason="needs the extra track")
+    (drive / "poses.txt").unlink()
+    (drive / "times.txt").unlink()
+    out, fresh, first = tmp_path / "out", tmp_path / "fresh", tmp_path / "5.bin"
+    shutil.move(drive / "5.bin", first)
+    assert run(drive, out, weights) == 0
+    shutil.move(first, drive / "5.bin")
+    assert run(drive, out, weights) == 0
+    assert run(drive, fresh, weights) == 0
+    assert contents(out) == contents(fresh)
+
+
+def test_a_sweep_that_fails_now_is_not_in_the_table(
+    drive: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(drive, out, weights) == 0
+    (drive / "7.bin").write_bytes(b"cut short")
+    assert run(drive, out, weights, "--play") == 2
+    assert capsys.readouterr().err.count("7.bin: ") == 1
+    with open(out / "tracks.csv", newline="", encoding="utf-8") as file:
+        assert {row["sweep"] for row in csv.DictReader(file)} == {"5", "6", "8", "9", "10"}
 
 
 def test_poses_that_are_no_longer_given_are_no_longer_used(
@@ -316,6 +359,17 @@ def test_times_are_found_in_names(
     [sequence] = find_sequences([Item(tmp_path / name, name) for name in names])
     np.testing.assert_allclose(sequence.stamps_s, step_s * np.arange(3), atol=1e-9)
     assert notice in sequence.notices[0]
+
+
+def test_decimal_times_in_names_are_in_order(tmp_path: Path) -> None:
+    names = [f"1533151603.{fraction}.bin" for fraction in ("4", "5", "6", "45", "55")]
+    [sequence] = find_sequences([Item(tmp_path / name, name) for name in names])
+    assert [item.name for item in sequence.items] == [names[i] for i in (0, 3, 1, 4, 2)]
+    np.testing.assert_allclose(sequence.stamps_s, 0.05 * np.arange(5), atol=1e-9)
+    assert "count seconds since 1970" in sequence.notices[0]
+    names = [f"1533151603.{nanoseconds}.bin" for nanoseconds in ("5000000", "900000000")]
+    [sequence] = find_sequences([Item(tmp_path / name, name) for name in names])
+    np.testing.assert_allclose(sequence.stamps_s, [0, 0.895], atol=1e-9)
 
 
 @pytest.mark.parametrize("per_s", [1e3, 1e6, 1e9, 1e-6])

@@ -6,12 +6,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from bags import CLOUD, START_NS, TF, Bag, cloud, header, new, stamp, writing
-from conftest import CAR, PERSON, Thing, one_thread_environment, street
+from conftest import CALIBRATION, CAR, PERSON, Thing, one_thread_environment, street
 from scipy.spatial.transform import Rotation
 from test_segment_recordings import KILLED, lines
 from tracks import instances_of, pose_of
@@ -29,6 +30,7 @@ from bev_instseg.export.ros_messages import (
 )
 from bev_instseg.export.stored_sweeps import StoredSweep, stored_sweeps
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep
+from bev_instseg.io.recordings.poses import Samples
 from bev_instseg.io.recordings.recording import Recording
 from bev_instseg.io.sensor_setup import sensor_rotation
 from bev_instseg.tracking.tracker import Tracker
@@ -401,6 +403,34 @@ def test_poses_are_those_of_the_recording(kind: str, tmp_path: Path) -> None:
             np.testing.assert_allclose(recording.poses("map").at(when_ns), on_map, atol=2e-3)
 
 
+def samples_at(times_s: Sequence[float], places_m: Sequence[float]) -> Samples:
+    """Odometry along x."""
+    samples = Samples()
+    for time_s, x_m in zip(times_s, places_m, strict=True):
+        stamp = SimpleNamespace(sec=int(time_s), nanosec=round(1e9 * (time_s % 1)))
+        place = SimpleNamespace(x=x_m, y=0.0, z=0.0)
+        turn = SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+        samples.add(SimpleNamespace(stamp=stamp), place, turn)
+    return samples
+
+
+def test_poses_after_the_clock_was_set_back_do_not_mix_with_those_before() -> None:
+    times_s = np.arange(0, 10, 0.1)
+    samples = samples_at(
+        [*(times_s + 0.05), *times_s], [*(2 * (times_s + 0.05)), *(1.8 * times_s + 50)]
+    )
+    with pytest.warns(UserWarning, match="odom: 9[0-9] poses left out, because the clock was set"):
+        link = samples.link("odom")
+    assert link.at(round(9.004e9)).translation_m[0] == pytest.approx(18.008, abs=1e-6)
+
+
+def test_two_poses_at_nearly_the_same_time_are_not_extrapolated() -> None:
+    link = samples_at([5.0, 5.0001, 5.1, 5.2], [0.0, 0.002, 0.2, 0.4]).link("odom")
+    assert link.at(round(4.85e9)).translation_m[0] == pytest.approx(-0.3, abs=1e-6)
+    link = samples_at([5.0, 5.0001], [0.0, 0.002]).link("odom")
+    assert link.at(round(4.85e9)).translation_m[0] == 0
+
+
 def test_damaged_transforms_and_odometry_are_left_out_and_counted(tmp_path: Path) -> None:
     with writing(tmp_path, "mcap") as bag:
         message = [transform(bag.store, START_NS, ("base_link", "velodyne"), MOUNT)]
@@ -485,3 +515,24 @@ def test_poses_that_never_change_are_refused_or_reported(
     assert "--poses base_link, the sensor never moves; if it does, leave" in lines(capsys)[0]
     assert run(path, out, weights, "--poses", "odom") == 0
     assert not any("never moves" in line for line in lines(capsys))
+
+
+def test_another_calibration_makes_a_finished_recording_anew(
+    weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, calibration = write_drive(tmp_path / "in"), tmp_path / "calib.txt"
+    out, boxes = tmp_path / "out", tmp_path / "out" / "drive" / "000003.txt"
+    assert run(path, out, weights, "--calib", str(calibration)) == 2
+    assert "check --calib" in capsys.readouterr().err
+    assert not list(out.glob("*.mcap"))
+    assert run(path, out, weights, "--files") == 0
+    calibration.write_text(CALIBRATION)
+    assert run(path, out, weights, "--calib", str(calibration)) == 0
+    first = boxes.read_bytes()
+    calibration.write_text(CALIBRATION.replace("350 0 620", "300 0 620"))
+    assert run(path, out, weights, "--calib", str(calibration)) == 0
+    assert boxes.read_bytes() != first
+    boxes.unlink()
+    capsys.readouterr()
+    assert run(path, out, weights, "--calib", str(calibration)) == 2
+    assert "1 files are missing; --overwrite makes them again" in capsys.readouterr().err

@@ -521,9 +521,10 @@ def test_a_run_with_different_validation_frames_is_not_resumed(straight, data):
         Trainer(config, trainer.training_set, trainer.validation[1:], straight, resume=True)
 
 
-def test_a_warm_up_as_long_as_the_run_is_refused(data, tmp_path):
+def test_a_warm_up_as_long_as_the_run_is_reported(data, tmp_path):
     config = variant(make_tiny_config(), steps=8, warmup_steps=8)
-    refused(config, data, tmp_path, False, "warmup_steps is 8", "steps 8", "a tenth of steps")
+    with pytest.warns(UserWarning, match=r"warmup_steps is 8, train\.steps 8: .* a tenth of steps"):
+        trainer_of(config, data, tmp_path)
 
 
 def test_a_run_can_start_from_given_weights(straight, data, tmp_path):

@@ -98,7 +98,9 @@ def segment_all(arguments: argparse.Namespace) -> int:
         ImportError: An option needs a package that is not installed.
     """
     report = Report(arguments.program)
-    recordings = find_recordings(arguments.inputs)
+    from bev_instseg.jobs.find_items import is_result
+
+    recordings = find_recordings(arguments.inputs, is_result)
     if arguments.track is None:
         arguments.track = bool(recordings)
     _check_options(arguments)

@@ -56,7 +56,12 @@ def new_job(
         segmenter: Finds the instances.
         setup: What is known about how the sweeps are stored.
         survey: What the sweeps have in common.
+
+    Raises:
+        FileNotFoundError: There is no such calibration.
     """
+    if arguments.calib is not None and not arguments.calib.exists():
+        raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     from bev_instseg.jobs.job import Job, settings_fingerprint
 
     return Job(
@@ -68,6 +73,7 @@ def new_job(
         formats=tuple(name for name in POINT_FORMATS if getattr(arguments, name)),
         pictures=tuple(p for name in PICTURES if getattr(arguments, name) for p in PICTURES[name]),
         calibration=arguments.calib and arguments.calib.resolve(),
+        image_size_px=segmenter.config.data.image_size_px,
         tiles=arguments.tiles,
         survey=survey,
     )

@@ -38,6 +38,7 @@ from bev_instseg.io.recordings.poses import OTHERWISE
 from bev_instseg.io.recordings.recording import Recording, Selection
 from bev_instseg.io.sensor_setup import to_sensor
 from bev_instseg.io.survey import Survey
+from bev_instseg.jobs.find_items import Item
 from bev_instseg.jobs.recording_job import RecordingJob
 from bev_instseg.jobs.recording_run import RecordingRun, smooth_recording
 from bev_instseg.segmenter import Segmenter
@@ -157,6 +158,16 @@ def _writes_files(arguments: argparse.Namespace) -> bool:
     return any(getattr(arguments, name) for name in ("files", "calib", *POINT_FORMATS, *PICTURES))
 
 
+def _num_missing(job: RecordingJob, num_sweeps: int) -> int:
+    """Return how many of the files of single sweeps are not there any more."""
+    if not job.writes_files:
+        return 0
+    folder, digits = job.job.out / job.name, "0123456789"
+    found = Counter(path.name.lstrip(digits) for path in folder.glob("[0-9]*"))
+    ends = (path.name.lstrip(digits) for path in job.job.paths(Item(job.path, f"{job.name}/0")))
+    return sum(max(num_sweeps - found[end], 0) for end in ends)
+
+
 def _is_newer(path: Path, other: Path) -> bool:
     """Return whether a file exists and is not older than another."""
     return path.is_file() and path.stat().st_mtime_ns >= other.stat().st_mtime_ns
@@ -226,8 +237,12 @@ def _segment(
             report.say(f"{path}: {loss}")
         if failed:
             report.say(f"{path}: {failed} of its sweeps failed; --overwrite tries again")
+        num_missing = _num_missing(job, num_sweeps or 0)
+        if num_missing:
+            folder = job.job.out / job.name
+            report.say(f"{folder}: {num_missing} files are missing; --overwrite makes them again")
         _write_beside(arguments, report, job, segmenter, num_sweeps or 0)
-        return 2 if failed or losses else 0
+        return 2 if failed or losses or num_missing else 0
     poses = recording.poses(job.poses) if job.poses else None
     if poses is not None and poses.stands_still:
         report.say(

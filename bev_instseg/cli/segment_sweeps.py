@@ -65,7 +65,7 @@ def segment_sweeps(arguments: argparse.Namespace, report: Report) -> int:
         failed = {outcome.item.name: outcome.error for outcome in outcomes if outcome.error}
         sweeps = summaries(job, items, failed, report)
         for sequence in sequences:
-            segment_tracks.write_tracks(arguments, job, sequence, report)
+            segment_tracks.write_tracks(arguments, job, sequence, failed, report)
     finished = [item for item, sweep in zip(items, sweeps, strict=True) if not sweep.error]
     if len(items) != 1:
         print(f"{len(finished)} of {len(items)} sweeps segmented, results in {arguments.out}")
@@ -123,8 +123,6 @@ def _make_job(
     setup = given_setup(arguments)
     if arguments.format and not any(path.suffix.lower() == ".bin" for path in paths):
         raise ValueError("--format is for .bin files, and there is none: leave it out")
-    if arguments.calib is not None and not arguments.calib.exists():
-        raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     return new_job(arguments, segmenter, setup, survey_sweeps(paths, setup))
 
 

@@ -3,9 +3,10 @@
 import argparse
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -69,7 +70,9 @@ def tracking_settings(arguments: argparse.Namespace) -> str:
     """Return the tracking settings that affect the results; empty without tracking."""
     if not arguments.track:
         return ""
-    return "tracked both ways" if arguments.smooth else "tracked"
+    how = "tracked both ways" if arguments.smooth else "tracked"
+    stands = not arguments.poses and find_spec("kiss_icp") is None
+    return f"{how}, without odometry" if stands else how
 
 
 def chosen_sequences(
@@ -119,7 +122,11 @@ def run_tracked(
 
 
 def write_tracks(
-    arguments: argparse.Namespace, job: "Job", sequence: "SweepSequence", report: Report
+    arguments: argparse.Namespace,
+    job: "Job",
+    sequence: "SweepSequence",
+    failed: Container[str],
+    report: Report,
 ) -> None:
     """Write the table, picture and page of a sequence's tracks, from the results of its sweeps.
 
@@ -127,17 +134,19 @@ def write_tracks(
         arguments: The parsed command line.
         job: What was written.
         sequence: The sweeps.
+        failed: Names of the sweeps that failed; they may have older results.
         report: Prints notices.
     """
-    results = ((printable(item.name), _result(job, item)) for item in sequence.items)
-    sweeps = ((i, name, result) for i, (name, result) in enumerate(results) if result is not None)
+    numbered = [(i, item) for i, item in enumerate(sequence.items) if item.name not in failed]
+    results = ((i, printable(item.name), _result(job, item)) for i, item in numbered)
+    sweeps = ((i, name, result) for i, name, result in results if result is not None)
     folder = _folder(job, sequence)
     title = printable("/".join(sequence.folder.parts[-2:]))
     files = track_files(folder)
     last = write_track_files(files, title, sweeps)
     tell_repeated_ids(report, printable(str(sequence.folder)), last)
     if arguments.play or arguments.rerun:
-        items = [item for item in sequence.items if _result(job, item) is not None]
+        items = [item for _, item in numbered if _result(job, item) is not None]
         shown = [(printable(item.name), partial(_played, job, item)) for item in items]
         write_shows(arguments, files.page, title, len(items), lambda: shown)
 

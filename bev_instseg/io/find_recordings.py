@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bev_instseg.io.formats import SUFFIXES as SWEEPS
@@ -11,16 +12,20 @@ SUFFIXES = (".bag", ".bag.active", ".mcap", ".db3", ".pcap")
 BAG_METADATA = "metadata.yaml"
 
 
-def find_recordings(inputs: Sequence[Path]) -> list[Path]:
+def find_recordings(
+    inputs: Sequence[Path], is_result: Callable[[Path], bool] = lambda path: False
+) -> list[Path]:
     """Return the recordings among the inputs of a job.
 
-    A recording is a file with one of `SUFFIXES`, or the folder of a ROS 2 bag: one with a ``.db3``,
-    with ``.mcap`` or ``.zstd`` files and a ``metadata.yaml``, or with several ``.mcap`` files with
-    its name and a number, which a killed recorder leaves. Other folders are searched for recordings
-    at any depth, unless they hold sweeps.
+    A recording is a file with one of `SUFFIXES`, or the folder of a ROS 2 bag: one with a
+    ``metadata.yaml`` and ``.db3``, ``.mcap`` or ``.zstd`` files, or without it, as a killed
+    recorder leaves it, one with a single ``.db3``, or with several ``.db3`` of one name or
+    ``.mcap`` of the folder's name, each with a number. Other folders are searched for recordings at
+    any depth, links included, unless they hold sweeps; warnings name what is left out.
 
     Args:
         inputs: Files and folders.
+        is_result: Whether a sweep was written by bev-instseg, so that it does not count.
 
     Raises:
         ValueError: There are both recordings and other inputs, such as sweeps.
@@ -28,7 +33,9 @@ def find_recordings(inputs: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     others = []
     for path in inputs:
-        below = [path] if is_recording(path) else _recordings_below(path) if path.is_dir() else []
+        below = [path] if is_recording(path) else []
+        if not below and path.is_dir():
+            below = _recordings_below(path, is_result)
         found.update(dict.fromkeys(below))
         if not below:
             others.append(path)
@@ -47,17 +54,22 @@ def is_recording(path: Path) -> bool:
             parts = [one.name.lower() for one in path.iterdir()]
         except OSError:  # reported with the folders that cannot be searched for sweeps
             return False
-        stores = any(name.endswith((".db3", ".mcap", ".zstd")) for name in parts)
-        has_mark = BAG_METADATA in parts or any(name.endswith(".db3") for name in parts)
-        return stores and (has_mark or _are_parts(path.resolve().name, parts))
+        if BAG_METADATA in parts:
+            return any(name.endswith((".db3", ".mcap", ".zstd")) for name in parts)
+        return _are_parts(path.resolve().name, [n for n in parts if n.endswith(SUFFIXES)])
     return path.name.lower().endswith(SUFFIXES)
 
 
-def _are_parts(folder: str, names: Sequence[str]) -> bool:
-    """Return whether several ``.mcap`` files are named as a recorder names those of one bag."""
-    part = re.compile(re.escape(folder.lower()) + r"_\d+\.mcap")
-    files = [name for name in names if name.endswith(".mcap")]
-    return len(files) > 1 and all(map(part.fullmatch, files))
+def _are_parts(folder: str, recordings: Sequence[str]) -> bool:
+    """Return whether the files of a folder are named as a recorder names those of one bag."""
+    if len(recordings) == 1:
+        return recordings[0].endswith(".db3")
+    names = [re.fullmatch(r"(.*)_\d+(\.db3|\.mcap)", name) for name in recordings]
+    stems = {name.groups() if name else None for name in names}
+    if len(stems) != 1 or None in stems:
+        return False
+    stem, suffix = next(name.groups() for name in names if name)
+    return suffix == ".db3" or stem == folder.lower()
 
 
 def name_of_results(path: Path) -> str:
@@ -69,17 +81,41 @@ def name_of_results(path: Path) -> str:
     return name[: len(name) - len(suffix)] or name
 
 
-def _recordings_below(top: Path) -> list[Path]:
+def _recordings_below(top: Path, is_result: Callable[[Path], bool]) -> list[Path]:
     """Return the recordings below a folder; none if it has sweeps, which take precedence."""
-    found = []
-    for root, folders, names in os.walk(top):
-        folder = Path(root)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        bags = [name for name in folders if is_recording(folder / name)]
-        found += [folder / name for name in bags]
-        folders[:] = [name for name in folders if name not in bags]
-        visible = sorted(name for name in names if not name.startswith("."))
-        if any(name.lower().endswith(SWEEPS) for name in visible):
-            return []
-        found += [folder / name for name in visible if is_recording(folder / name)]
-    return found
+    found: dict[str, Path] = {}  # by real path
+    visited, folders, unreadable, has_sweeps = set[str](), [top], list[str](), False
+    while folders:
+        folder = folders.pop(0)
+        if os.path.realpath(folder) in visited:  # a link that leads back up
+            continue
+        visited.add(os.path.realpath(folder))
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            unreadable.append(f"{folder}: cannot be searched ({error.strerror})")
+            continue
+        for entry in entries:
+            path, name = folder / entry.name, entry.name.lower()
+            if name.startswith("."):
+                continue
+            is_folder = os.path.isdir(path) if entry.is_symlink() else entry.is_dir()
+            if is_recording(path) if is_folder else name.endswith(SUFFIXES):
+                found.setdefault(os.path.realpath(path), path)
+            elif is_folder:
+                folders.append(path)
+            elif name.endswith(SWEEPS):
+                has_sweeps = has_sweeps or not is_result(path)
+    recordings = sorted(found.values())
+    if not recordings:
+        return []
+    if has_sweeps:
+        warnings.warn(
+            f"{top}: has sweeps, so its {len(recordings)} recordings are left out, first "
+            f"{recordings[0]}; give them in a separate command",
+            stacklevel=3,
+        )
+        return []
+    for line in unreadable:
+        warnings.warn(f"{line}; check its permissions", stacklevel=3)
+    return recordings

@@ -139,7 +139,7 @@ def _sweeps_below(top: Path) -> tuple[list[Path], list[str], list[Path]]:
             real_path = os.path.realpath(path) if is_link else os.path.join(real, entry.name)
             if os.path.isdir(real_path) if is_link else entry.is_dir():
                 folders.append((path, real_path))
-            elif entry.name.lower().endswith(SUFFIXES) and not _is_result(path):
+            elif entry.name.lower().endswith(SUFFIXES) and not is_result(path):
                 if real_path in found:
                     links.append(path if is_link else found[real_path])
                 if not (is_link and real_path in found):
@@ -147,7 +147,12 @@ def _sweeps_below(top: Path) -> tuple[list[Path], list[str], list[Path]]:
     return sorted(found.values()), errors, sorted(links)
 
 
-def _is_result(path: Path) -> bool:
+def is_result(path: Path) -> bool:
+    """Return whether a file is a point file that bev-instseg wrote.
+
+    Args:
+        path: The file.
+    """
     try:
         return path.suffix in POINT_SUFFIXES and has_mark(path)
     except OSError:  # reported when the file is read

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bev_instseg.config import DataConfig
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import (
     OwnJson,
@@ -38,6 +40,7 @@ class Job:
         pictures: Pictures to draw.
         calibration: Camera calibration for boxes in its image: a file for all sweeps, or a folder
             with a ``NAME.txt`` for each; None for no boxes.
+        image_size_px: Width and height of that camera's image.
         tiles: Whether to segment points outside the grid, too; see `segment_tiles`.
         survey: Properties that the sweeps of each folder share.
         with_poses: Folders whose sweeps are tracked with given poses.
@@ -49,6 +52,7 @@ class Job:
     formats: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     calibration: Path | None = None
+    image_size_px: tuple[int, int] = DataConfig.image_size_px
     tiles: bool = False
     survey: Survey = field(default_factory=Survey, hash=False)  # Ray hashes the job
     with_poses: frozenset[Path] = frozenset()
@@ -148,7 +152,7 @@ class Job:
         return self.calibration
 
     def calibration_sha256(self, item: Item) -> str | None:
-        """Return the hash of a sweep's calibration file; None without one.
+        """Return the hash of a sweep's calibration file and image size; None without calibration.
 
         Args:
             item: The sweep.
@@ -157,7 +161,21 @@ class Job:
             OSError: The file cannot be read.
         """
         path = self.calibration_path(item)
-        return None if path is None else hashlib.sha256(read_bytes(path)).hexdigest()
+        return None if path is None else self._hash([path])
+
+    def calibrations_sha256(self) -> str | None:
+        """Return the hash of all calibration files and the image size; None without calibration.
+
+        Raises:
+            OSError: A file cannot be read.
+        """
+        if self.calibration is None or not self.calibration.is_dir():
+            return None if self.calibration is None else self._hash([self.calibration])
+        return self._hash(sorted(self.calibration.glob("*.txt")))
+
+    def _hash(self, calibrations: Sequence[Path]) -> str:
+        found: list[Any] = [(path.name, read_bytes(path).hex()) for path in calibrations]
+        return hashlib.sha256(json.dumps([*found, self.image_size_px]).encode()).hexdigest()
 
 
 def settings_fingerprint(

@@ -147,7 +147,7 @@ def draw_and_write(
     files = ResultFiles(
         formats=job.formats,
         calibration=_sensor_to_camera(job, item, sweep),
-        image_size_px=segmenter.config.data.image_size_px,
+        image_size_px=job.image_size_px,
         pictures=pictures,
     )
     about = provenance_of(segmenter, job, item, segmented)

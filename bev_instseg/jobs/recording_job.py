@@ -62,7 +62,7 @@ class RecordingJob:
         settings = [self.job.settings_of(item), chosen.topics, chosen.frame, extrinsics]
         pictures = [picture.value for picture in self.job.pictures]
         # Files that need all sweeps again if they are asked for later.
-        more = [self.writes_files, self.job.formats, pictures]
+        more = [self.writes_files, self.job.formats, pictures, self.job.calibrations_sha256()]
         motion = [self.poses] if self.tracks else []
         hashed = json.dumps([*settings, self.ego_box, more, *motion]).encode()
         files = recording.path.iterdir() if recording.path.is_dir() else [recording.path]

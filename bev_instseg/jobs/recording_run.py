@@ -16,7 +16,7 @@ from bev_instseg.export.labelled_recording import LabelledRecording
 from bev_instseg.export.read_back import tracked_of
 from bev_instseg.export.ros_messages import Encoder, SegmentedSweep
 from bev_instseg.export.stored_sweeps import StoredSweep
-from bev_instseg.io.recordings.interpret import interpret_sweep
+from bev_instseg.io.recordings.interpret import interpret_sweep, rigid_points
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, stamp_text
 from bev_instseg.io.recordings.poses import RecordedPoses
 from bev_instseg.io.recordings.recording import RawSweep, Recording
@@ -288,7 +288,7 @@ def _interpreted(job: RecordingJob, stamped: StampedSweep, item: Item) -> Sweep:
     if job.ego_box is not None:
         return _without(sweep, in_box(stamped.points, job.ego_box))
     if job.own is not None:
-        sweep = _without(sweep, job.own.is_own(sweep.points))
+        sweep = _without(sweep, job.own.is_own(rigid_points(sweep, reading)))
         return replace(sweep, notices=(*sweep.notices, job.own.notice))
     return sweep
 

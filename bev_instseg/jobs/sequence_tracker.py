@@ -15,14 +15,19 @@ from bev_instseg.tracking.tracker import Tracker
 class SequenceTracker:
     """Tracks a sequence; the pose of each sweep is given, in its ``.json``, or from odometry."""
 
-    def __init__(self, poses_are_given: bool, has_new_sweeps: bool) -> None:
+    def __init__(
+        self, poses_are_given: bool, has_new_sweeps: bool, stored_are_valid: bool = True
+    ) -> None:
         """Begin a sequence.
 
         Args:
             poses_are_given: Whether each sweep comes with a pose.
             has_new_sweeps: Whether there are sweeps without a ``.json``.
+            stored_are_valid: Whether the poses in ``.json`` files are used; not if there are new
+                sweeps before them, because they were estimated without these.
         """
         self._tracker, self._given = Tracker(), GivenPoses()
+        self._stored_are_valid = stored_are_valid
         self._odometry: Odometry | None = None
         if not poses_are_given and has_new_sweeps:
             self._odometry = default_odometry()
@@ -58,7 +63,7 @@ class SequenceTracker:
             return rounded_pose(self._given.next(given, found.to_sensor))
         if self._odometry is not None and found.points is not None:
             pose = self._odometry.register(found.points, stamp_s)
-        if found.stored is not None:
+        if found.stored is not None and self._stored_are_valid:
             assert found.stored.sequence is not None
             pose = np.vstack([np.reshape(found.stored.sequence.pose, (3, 4)), [0, 0, 0, 1]])
         return rounded_pose(pose)

@@ -70,7 +70,11 @@ def find_sequences(
 def _sequence(
     folder: Path, items: list[Item], times: Path | None, poses: Path | None
 ) -> SweepSequence:
-    items = sorted(items, key=lambda item: _natural(item.path.name))
+    stamps_ns = _decimal_seconds([stem_of(item.path) for item in items])
+    if stamps_ns is not None:
+        items = [items[i] for i in np.argsort(stamps_ns, kind="stable")]
+    else:
+        items = sorted(items, key=lambda item: natural_key(item.path.name))
     times, poses = times or _beside(folder, TIMES), poses or _beside(folder, POSES)
     name, notices = printable(str(folder)), []
     stamps_s: NDArray[np.float64] = PERIOD_S * np.arange(len(items), dtype=np.float64)
@@ -110,9 +114,12 @@ def _sequence(
 def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | None:
     """Return times relative to the first from names such as ``1533151603547590.bin``, and the unit.
 
-    Names are times if all of them are distinct whole numbers for dates from 2000 to 2099.
+    Names are times if all of them are distinct numbers for dates from 2000 to 2099.
     """
     stems = [stem_of(item.path) for item in items]
+    stamps_ns = _decimal_seconds(stems)
+    if stamps_ns is not None and (np.diff(stamps_ns) > 0).all():
+        return (stamps_ns - stamps_ns[0]) / 1e9, "seconds"
     if len(set(stems)) < len(stems) or not all(re.fullmatch(r"[1-9]\d{11,18}", s) for s in stems):
         return None
     numbers = [int(stem) for stem in stems]
@@ -120,6 +127,22 @@ def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | 
         if all(Y2000_S * per_s <= number < Y2100_S * per_s for number in numbers):
             return np.array([(number - numbers[0]) / per_s for number in numbers]), unit
     return None
+
+
+def _decimal_seconds(stems: Sequence[str]) -> NDArray[np.int64] | None:
+    """Return nanoseconds from names such as ``1533151603.45``; None if they are no such dates.
+
+    Nine digits after the point in the longest name mean whole nanoseconds, which are often written
+    without leading zeros.
+    """
+    parts = [re.fullmatch(r"([1-9]\d{8,9})\.(\d{1,9})", stem) for stem in stems]
+    found = [part.groups() for part in parts if part is not None]
+    if len(found) < len(stems) or not all(Y2000_S <= int(s) < Y2100_S for s, _ in found):
+        return None
+    whole = any(len(fraction) == 9 for _, fraction in found)
+    return np.array(
+        [10**9 * int(s) + int(f if whole else f.ljust(9, "0")) for s, f in found], np.int64
+    )
 
 
 def _gap_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | None:
@@ -147,8 +170,12 @@ def _beside(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
 
 
-def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Return a key that sorts numbers in names by their value."""
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts numbers in names by their value.
+
+    Args:
+        name: Name of a file.
+    """
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
 

@@ -59,8 +59,8 @@ class TrackedJob:
             it.
         """
         kept, given = dict[Item, TrackedInstances](), sequence.poses
-        has_new_sweeps = any(item in redo for item in sequence.items)
-        tracker = SequenceTracker(given is not None, has_new_sweeps)
+        is_new = [item in redo for item in sequence.items]
+        tracker = SequenceTracker(given is not None, any(is_new), is_new == sorted(is_new))
         find = partial(self._find, redo, tracker.need_points)
         row = {item: i for i, item in enumerate(sequence.items)}
         workers = min(num_threads(), MAX_WORKERS)

@@ -26,7 +26,7 @@ class OwnVehicleSearch:
         """Keep a sweep if the sensor has moved, until there are enough sweeps.
 
         Args:
-            points: (N, 4) the sweep in the sensor frame; not copied.
+            points: (N, 3 or 4) the sweep's `rigid_points`; not copied.
             place_m: (3,) position of the sensor in the world; None if unknown: then every
                 `SURVEY_STEP`-th sweep is kept.
         """

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bev_instseg.export.ros_messages import Encoder, SegmentedSweep
-from bev_instseg.io.recordings.interpret import interpret_sweep, survey_stamped
+from bev_instseg.io.recordings.interpret import interpret_sweep, rigid_points, survey_stamped
 from bev_instseg.io.recordings.merge import joined
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, parse_cloud, require_frame
 from bev_instseg.io.recordings.transforms import Transform
@@ -122,7 +122,7 @@ class Pipeline:
         for notice in (*segmented.sweep.notices, *news):
             self.notice(notice)
         if self._search is not None:
-            self._search.look(sweep.points, place_m)
+            self._search.look(rigid_points(sweep, self._reading), place_m)
         rotation = sensor_rotation(sweep.axes, sweep.level_deg)
         result = SegmentedSweep(stamped, objects, rotation, np.array(sweep.origin_m))
         return LiveResult(stamped.stamp_ns, self._encoder.encode(result), len(objects))
@@ -178,7 +178,7 @@ class Pipeline:
         if self._options.ego_box is not None:
             own = in_box(stamped.points, self._options.ego_box)
         elif self._search is not None and self._search.vehicle is not None:
-            own = self._search.vehicle.is_own(sweep.points)
+            own = self._search.vehicle.is_own(rigid_points(sweep, self._reading))
             self.notice(self._search.vehicle.notice)
         else:
             return sweep.points

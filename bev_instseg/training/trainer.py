@@ -74,18 +74,19 @@ class Trainer:
                 classes that start untrained.
 
         Raises:
-            TrainingError: The warm-up is as long as the run; the processes cannot share a batch
-                evenly; the memory is too small; the folder already holds a run; the run to resume
-                is missing or damaged, or was made with a different configuration, objects to paste,
-                training or validation frames; or the initial weights belong to a different network.
+            TrainingError: The processes cannot share a batch evenly; the memory is too small; the
+                folder already holds a run; the run to resume is missing or damaged, or was made
+                with a different configuration, objects to paste, training or validation frames; or
+                the initial weights belong to a different network.
             CheckpointError: The initial weights cannot be read.
         """
         train = config.train
         if train.warmup_steps >= train.steps:
-            raise TrainingError(
+            warnings.warn(
                 f"train.warmup_steps is {train.warmup_steps}, train.steps {train.steps}: the "
-                "learning rate would never reach its full height; set warmup_steps to a tenth of "
-                "steps"
+                "learning rate will not reach its full height; set warmup_steps to a tenth of "
+                "steps",
+                stacklevel=2,
             )
         self.config, self.training_set, self.folder = config, training_set, RunFolder(out)
         self.validation = _spread(validation, train.validate_frames)

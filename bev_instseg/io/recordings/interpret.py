@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.formats import StoredPoints
 from bev_instseg.io.recordings.own_vehicle import OwnVehicle, find_own_vehicle
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, stamp_text
 from bev_instseg.io.recordings.recording import Recording
-from bev_instseg.io.sensor_setup import SensorSetup
+from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import MAX_SWEEPS, Reading, survey_points
 from bev_instseg.io.sweep import Sweep, interpret_points
 
 SURVEY_STEP = 10  # one sweep in this many is surveyed, from the beginning
 NO_RETURNS = "no returns: nothing to segment"
+MAX_SHIFT_M = 20.0  # of a sweep's origin; farther, the points are in the coordinates of a map
 
 
 class RecordingSurvey(NamedTuple):
@@ -37,24 +39,28 @@ class RecordingSurvey(NamedTuple):
 def survey_recording(recording: Recording, setup: SensorSetup) -> RecordingSurvey:
     """Survey up to `MAX_SWEEPS` of a recording's first sweeps and decide how all are read.
 
+    Every `SURVEY_STEP`-th sweep is surveyed, unless it has no returns.
+
     Args:
         recording: The recording; it is read from its beginning.
         setup: What is known about the sensor; taken as given.
     """
     sweeps = []
-    for raw in islice(recording, 0, SURVEY_STEP * MAX_SWEEPS, SURVEY_STEP):
+    for raw in islice(recording, 0, None, SURVEY_STEP):
         try:
             sweep = recording.sweep(raw)
         except ScanError:  # reported when it is its turn
             continue
         if sweep.num_missing < len(sweep.points):
             sweeps.append(sweep)
+        if len(sweeps) == MAX_SWEEPS:
+            break
     path = recording.path
     reading = survey_stamped(path, sweeps, setup)
     interpreted = []
     for sweep in sweeps:
         with suppress(ScanError):
-            interpreted.append(interpret_sweep(path, sweep, setup, reading).points)
+            interpreted.append(rigid_points(interpret_sweep(path, sweep, setup, reading), reading))
     return RecordingSurvey(reading, find_own_vehicle(interpreted))
 
 
@@ -106,9 +112,33 @@ def interpret_sweep(
     if sweep.num_missing == len(sweep.points):
         points = np.full((len(sweep.points), 4), np.nan, np.float32)
         points[:, 3] = 0
-        axes = reading.axes if reading else "flu"
-        return Sweep(points, points[:, :3], axes, (0.0, 0.0, 0.0), (NO_RETURNS,))
+        axes, level_deg = (reading.axes, reading.level_deg) if reading else ("flu", (0.0, 0.0))
+        origin_m = setup.origin_m or (0.0, 0.0, 0.0)
+        return Sweep(points, points[:, :3], axes, origin_m, (NO_RETURNS,), level_deg)
     name = name_of(path, sweep.stamp_ns)
     given = reading.given if reading else setup
     read = interpret_points(name, stored, given, reading)
     return replace(read, notices=(*read.notices, *sweep.notices)) if sweep.notices else read
+
+
+def rigid_points(sweep: Sweep, reading: Reading | None) -> NDArray[np.float32]:
+    """Return the points of a sweep in a frame that does not move against the sensor.
+
+    The network's frame does: on a hill, a sweep is levelled more than the others, and the ground is
+    shifted to a given height.
+
+    Args:
+        sweep: The sweep.
+        reading: How the sweeps of the recording are read.
+
+    Returns:
+        (N, 3 or 4) float32 metres.
+    """
+    origin_m = (reading.given.origin_m if reading else None) or (0.0, 0.0, 0.0)
+    level_deg = reading.level_deg if reading else sweep.level_deg
+    shift_m = float(np.linalg.norm(np.subtract(sweep.origin_m, origin_m)))
+    if (sweep.level_deg == level_deg and not shift_m) or shift_m > MAX_SHIFT_M:
+        return sweep.points
+    rotation = sensor_rotation(sweep.axes, level_deg)
+    points: NDArray[np.floating] = (sweep.xyz - np.array(origin_m)) @ rotation.T
+    return points.astype(np.float32)

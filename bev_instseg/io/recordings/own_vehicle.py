@@ -33,7 +33,7 @@ class OwnVehicle:
     notice: str
 
     def is_own(self, points: Float32) -> NDArray[np.bool_]:
-        """Return which of (N, 3 or more) points in the sensor frame are its own: (N,) bool."""
+        """Return which of (N, 3 or more) points are its own: (N,) bool; see `rigid_points`."""
         near = _near(points)
         own = np.zeros(len(points), np.bool_)
         own[near] = self.cells[_indices(points[near])]
@@ -44,7 +44,7 @@ def find_own_vehicle(sweeps: Sequence[Float32]) -> OwnVehicle | None:
     """Search for the vehicle in sweeps that are about a second apart.
 
     Args:
-        sweeps: (N, 3 or more) points of each in the sensor frame.
+        sweeps: (N, 3 or more) points of each in a frame fixed to the sensor; see `rigid_points`.
 
     Returns:
         The vehicle; None if it is not visible, or if it did not move, because then everything stays

@@ -4,6 +4,7 @@ A chain of links leads from the frame of the points to the requested frame. A li
 interpolated at the stamp of the sweep, between the two samples around it.
 """
 
+import warnings
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from bev_instseg.io.recordings.transforms import (
 ODOMETRY = "nav_msgs/Odometry"
 MAX_GAP_S = 1.0  # between two samples
 MAX_BEYOND_S = 0.2  # before the first sample and after the last one
+MIN_STEP_S = 0.02  # between two samples from which the motion is extrapolated
+RESET_S = 1.0  # stamps that go back this far mean that the clock was set back
 MAX_JUMP_M, MAX_SPEED_MPS = 3.0, 100.0  # samples farther apart mean that the odometry was reset
 MAX_LISTED = 20
 Pair = tuple[str, str]  # of frames
@@ -65,15 +68,15 @@ class MovingLink:
             ScanError: No samples are near enough, or they jump at this time.
         """
         stamps = self.stamps_ns
-        after = int(np.clip(np.searchsorted(stamps, stamp_ns), 1, len(stamps) - 1))
-        start_ns, end_ns = int(stamps[after - 1]), int(stamps[after])
+        before, after = self._around(stamp_ns)
+        start_ns, end_ns = int(stamps[before]), int(stamps[after])
         beyond_ns = max(start_ns - stamp_ns, stamp_ns - end_ns)
         if beyond_ns > 1e9 * MAX_BEYOND_S or end_ns - start_ns > 1e9 * MAX_GAP_S:
             raise ScanError(
                 f"no pose at {stamp_text(stamp_ns)}: {self.name} has no samples near this time; "
                 f"{OTHERWISE}"
             )
-        first_m, last_m = self.translations_m[after - 1 : after + 1]
+        first_m, last_m = self.translations_m[[before, after]]
         step_m = float(np.linalg.norm(last_m - first_m))
         if step_m > MAX_JUMP_M + MAX_SPEED_MPS * (end_ns - start_ns) / 1e9:
             raise ScanError(
@@ -81,10 +84,26 @@ class MovingLink:
                 f"time; {OTHERWISE}"
             )
         share = (stamp_ns - start_ns) / (end_ns - start_ns)
-        first, last = (Rotation.from_quat(q) for q in self.quaternions[after - 1 : after + 1])
+        if end_ns - start_ns < 1e9 * MIN_STEP_S:
+            share = np.clip(share, 0, 1)
+        first, last = (Rotation.from_quat(q) for q in self.quaternions[[before, after]])
         turn = first * Rotation.from_rotvec(share * (first.inv() * last).as_rotvec())
         found = Transform(turn.as_matrix(), first_m + share * (last_m - first_m))
         return found.inverse() if self.is_inverse else found
+
+    def _around(self, stamp_ns: int) -> tuple[int, int]:
+        """Return the samples between which to interpolate, or from which to extrapolate.
+
+        The latter are some time apart, because their errors are multiplied.
+        """
+        stamps, step_ns = self.stamps_ns, round(1e9 * MIN_STEP_S)
+        last = len(stamps) - 1
+        if stamp_ns < stamps[0]:
+            return 0, min(int(np.searchsorted(stamps, stamps[0] + step_ns)), last)
+        if stamp_ns > stamps[last]:
+            return max(int(np.searchsorted(stamps, stamps[last] - step_ns, "right")) - 1, 0), last
+        after = int(np.clip(np.searchsorted(stamps, stamp_ns), 1, last))
+        return after - 1, after
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +151,21 @@ class Samples:
         self._values.extend(getattr(turn, axis) for axis in "xyzw")
 
     def link(self, name: str, is_inverse: bool = False) -> MovingLink:
-        """Return the link; raises ScanError if it cannot be used."""
-        stamps, order = np.unique(np.array(self._stamps, np.int64), return_index=True)
-        values = np.array(self._values).reshape(-1, 7)[order]
+        """Return the link; raises ScanError if it cannot be used.
+
+        Samples with earlier stamps than one before are left out: if the clock was set back, they
+        belong to another time.
+        """
+        all_stamps = np.array(self._stamps, np.int64)
+        latest = np.maximum.accumulate(all_stamps)
+        order = np.flatnonzero(np.diff(latest, prepend=-1) > 0)
+        num_back = np.count_nonzero(all_stamps < latest - round(1e9 * RESET_S))
+        if num_back:
+            warnings.warn(
+                f"{name}: {num_back} poses left out, because the clock was set back before them",
+                stacklevel=2,
+            )
+        stamps, values = all_stamps[order], np.array(self._values).reshape(-1, 7)[order]
         valid = np.isfinite(values).all(axis=1) & values[:, 3:].any(axis=1)  # 0 if not yet known
         stamps, values = stamps[valid], values[valid]
         if len(stamps) < 2:

@@ -73,10 +73,15 @@ class Recording:
             selection: What to read.
 
         Raises:
-            ScanError: It cannot be read, or lacks a selected topic or frame.
+            ScanError: It cannot be read, lacks a selected topic or frame, or there are extrinsics
+                without a frame.
             ImportError: It is a ``.pcap``, and ``velodyne-decoder`` is not installed.
         """
         self.path = Path(path)
+        if selection.extrinsics is not None and not selection.frame:
+            raise ScanError(
+                f"{selection.extrinsics}: is for points in a common frame; name that frame, too"
+            )
         self.num_sweeps: int | None = None
         self.frame = selection.frame.lstrip("/")
         self._source: Source | None = None
