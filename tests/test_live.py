@@ -21,6 +21,7 @@ from test_recordings import velodyne_capture
 
 from bev_instseg.cli import live, play, segment
 from bev_instseg.exceptions import ScanError
+from bev_instseg.export.mark import MARK
 from bev_instseg.export.ros_messages import TOPICS, message_types
 from bev_instseg.export.stored_sweeps import stored_sweeps
 from bev_instseg.io.recordings.capture import Capture
@@ -31,7 +32,7 @@ from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import MAX_SWEEPS
 from bev_instseg.live.own_search import OwnVehicleSearch
 from bev_instseg.live.pipeline import LiveOptions, LiveResult, Pipeline
-from bev_instseg.live.replay import cloud_message, recorded_sweeps, send_packets
+from bev_instseg.live.replay import Replayed, cloud_message, recorded_sweeps, send_packets
 from bev_instseg.live.session import LiveSession
 from bev_instseg.live.slot import NewestSlot
 from bev_instseg.live.source import Arrival
@@ -255,6 +256,26 @@ def test_stamps_that_do_not_go_on(segmenter: Segmenter) -> None:
     assert ids(result)
     assert min(ids(result)) > max(earlier)  # a new sequence in the same recording
     assert any(re.search(r"stamps went back by .* s: all objects get new ids", one) for one in said)
+
+
+def test_a_clock_set_back_is_reported_although_the_first_sweep_has_no_pose(
+    segmenter: Segmenter,
+) -> None:
+    said, back_ns = list[str](), START_NS - 5 * 10**9
+
+    def poses(frame: str, stamp_ns: int) -> np.ndarray:
+        if stamp_ns == back_ns:
+            raise ScanError("no pose yet")
+        return np.eye(4)
+
+    work = pipeline(segmenter, said, poses=poses)
+    for i in range(MAX_SWEEPS + 2):
+        work.process(message(i, SWEEPS[i]))
+    with pytest.raises(ScanError, match="no pose yet"):
+        work.process(message(0, SWEEPS[3], back_ns))
+    for i in (4, 5):
+        assert work.process(message(0, SWEEPS[i], back_ns + i * 10**8)) is not None
+    assert ["stamps went back" in one for one in said].count(True) == 1
 
 
 def ids(result: LiveResult) -> set[int]:
@@ -613,6 +634,8 @@ def test_a_publisher_may_go_and_come_again(topics: Any) -> None:
         (["--pcap-udp", "1", "--publish", "--poses", "odom"], "packets have no poses"),
         (["--ros2", "/a", "--ros2", "/b"], "to merge topics, give a common"),
         (["--ros2", "/a", "--ros2", "a", "--frame", "x"], "--ros2 /a is given twice"),
+        (["--ros2", "/a/points", "--publish", "a"], "--ros2 /a/points is a topic of the results"),
+        (["--ros2", "bev_instseg/markers"], "--ros2 /bev_instseg/markers is a topic of the result"),
     ],
 )
 def test_options_that_do_not_fit_are_refused_in_one_line(
@@ -668,3 +691,36 @@ def test_what_is_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         with pytest.raises(SystemExit, match="2"):
             play.main([str(tmp_path / "a.pcap"), "--udp", port])
         assert f"must be a port, 1 to 65535, got {port}" in capsys.readouterr().err
+
+
+def test_a_folder_is_played_in_natural_order_without_what_is_no_sweep(tmp_path: Path) -> None:
+    for i in (0, 1, 10):
+        SWEEPS[i].tofile(tmp_path / f"{i}.bin")
+    (tmp_path / "2.bin").write_bytes(bytes(1001))
+    SWEEPS[3].tofile(tmp_path / ".3.bin")
+    (tmp_path / "4.ply").write_text(f"ply\nformat ascii 1.0\ncomment {MARK}\n")
+    (tmp_path / "5.bin").mkdir()
+    with pytest.warns(UserWarning, match=r"/2\.bin: .*: left out$"):
+        played = list(recorded_sweeps(tmp_path))
+    assert [round(one.due_s, 6) for one in played] == [0.0, 0.1, 0.3]
+    for one, i in zip(played, (0, 1, 10), strict=True):
+        np.testing.assert_array_equal(one.points, SWEEPS[i])
+
+
+def test_a_loop_ends_once_no_sweep_can_be_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Topics:
+        num_late = 0
+
+        def writer(self, topic: str, kind: str) -> "Topics":
+            return self
+
+        def write(self, data: bytes) -> None:
+            pass
+
+    passes = iter([[Replayed(0.0, "velodyne", SWEEPS[0])], []])  # a third one would fail
+    monkeypatch.setattr("bev_instseg.live.dds.RosTopics", Topics)
+    monkeypatch.setattr("bev_instseg.live.replay.recorded_sweeps", lambda *_: next(passes))
+    assert play.main([str(tmp_path), "--ros2", "/points", "--loop"]) == 0
+    assert capsys.readouterr().out.startswith("1 sweeps sent, ")

@@ -85,6 +85,31 @@ def test_the_command_writes_a_data_set(
     assert len(list((folder / "velodyne").iterdir())) == 2
 
 
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("classes: [{label: 9}, {}, {}]", "class 'vehicle' has label 9, but is not learned from"),
+        ("classes: [{}, {label: 99}, {}]", "class 'pedestrian' uses 99, which stands for back"),
+        ("classes: [{semantickitti: [10, 99]}, {}, {}]", "class 'vehicle' uses 99, which stands"),
+        (
+            "classes: [{}, {}, {semantickitti: [31]}]\ndata: {void_semantickitti: [0, 31]}",
+            "class 'cyclist' has label 31, which void_semantickitti makes void; remove it there",
+        ),
+    ],
+)
+def test_numbers_that_training_would_read_differently_are_refused(
+    override: str, complaint: str, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.bin").write_bytes(street(STREETS["a"])[0].tobytes())
+    config, out = tmp_path / "mine.yaml", tmp_path / "out"
+    config.write_text(override)
+    arguments = [str(tmp_path), "--out", str(out), "--weights", weights, "--config", str(config)]
+    assert self_label.main(arguments) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"self_label: {config}: {complaint}")
+    assert not out.exists()
+
+
 def test_a_bad_sweep_leaves_nothing_half_written(
     tmp_path: Path, tiny_config: Config, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,24 @@ def test_runs_of_a_different_configuration_are_not_taken_for_those_asked_for(
     assert study.main(command(tmp_path, "--seeds", "1")) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "box-0/config.yaml: the run has a different configuration; choose" in error
+
+
+def test_runs_that_were_scored_on_other_frames_are_not_averaged(
+    base: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert study.main(command(tmp_path, "--seeds", "1")) == 0
+    one_more = tmp_path / "data" / "sequences" / "02"
+    for path in (one_more / "velodyne" / "000000.bin", one_more / "labels" / "000000.label"):
+        shutil.copy(path, path.with_stem("000001"))
+    assert study.main(command(tmp_path, "--seeds", "2")) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "base-0/scores.json: the run was scored on other frames; restore those, or " in error
+    for path in (tmp_path / "out").glob("*/scores.json"):  # as older versions wrote them
+        scores = json.loads(path.read_text())
+        for found in scores["sources"].values():
+            assert len(found.pop("frames_sha256")) == 64
+        path.write_text(json.dumps(scores))
+    assert study.main(command(tmp_path, "--seeds", "1")) == 0
 
 
 def test_a_signal_stops_the_study(

@@ -482,6 +482,33 @@ def predictions_in(printed: str) -> int:
     return sum(int(row[2]) for row in rows)
 
 
+@pytest.mark.parametrize(
+    ("option", "name"),
+    [
+        ("--out", "mine.yaml"),
+        ("--out", "link.yaml"),
+        ("--out", "fold.yaml"),
+        ("--save", "own.safetensors"),
+        ("--save", "fold.safetensors"),
+    ],
+)
+def test_calibrate_overwrites_nothing_that_it_reads(
+    option: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in ("mine.yaml", "fold.yaml", "own.safetensors", "fold.safetensors"):
+        (tmp_path / file).write_text(file)
+    (tmp_path / "link.yaml").symlink_to("mine.yaml")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    arguments = ["--data", tmp_path, "--config", tmp_path / "mine.yaml", "--out", tmp_path / "new"]
+    arguments += ["--weights", tmp_path / "own.safetensors"]
+    arguments += ["--fold", tmp_path / "fold.yaml", tmp_path / "fold.safetensors"]
+    assert calibrate.main([*map(str, arguments), option, str(tmp_path / name)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    complaint = "would overwrite an input; choose a different file"
+    assert line == f"calibrate: {option} {tmp_path / name}: {complaint}"
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_calibrate_reports_wrong_arguments(
     kitti_root: Path,
     semantickitti_root: Path,

@@ -1,6 +1,7 @@
 """The tracker: ids that last, velocities, headings, and false alarms that die."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -350,6 +351,60 @@ def test_looking_both_ways() -> None:
     assert both[0].instances.scores[0] > causal[0].instances.scores[0]
     np.testing.assert_array_equal(both[5].tracks.seen_scores, causal[5].tracks.seen_scores)
     assert smooth({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("x", "gaps", "is_hidden", "expected"),
+    [
+        (20.0, range(3, 10), True, 5),  # a van stands in front of it
+        (47.0, range(1, 12, 2), False, 6),  # too far away to be seen in each sweep
+        (37.0, range(1, 12, 2), False, 0),  # a false alarm
+    ],
+)
+def test_looking_both_ways_keeps_what_could_not_be_seen(
+    x: float, gaps: range, is_hidden: bool, expected: int
+) -> None:
+    tracker, causal = Tracker(), {}
+    for i in range(12):
+        rows = [("vehicle", 8.0, 0.0, 1.57, 0.95)] * (is_hidden and i in gaps)
+        rows += [("pedestrian", x, 0.0, 0.0, 0.5 if x < 30 else 0.6)] * (i not in gaps)
+        causal[i] = tracker.update_instances(
+            instances_of(rows), 0.1 * i, pose_of(100 + 0.1 * i, 50, 0.7)
+        )
+    found = [one for sweep in smooth(causal).values() for one in sweep.confirmed()]
+    assert sum(one.instance.name == "pedestrian" for one in found) == expected
+
+
+def one_of_class(name: str, speed_mps: float) -> dict[int, TrackedInstances]:
+    """The results for a thing as small as a person that moves ahead for three seconds."""
+    tracker, causal = Tracker(), {}
+    for i in range(30):
+        rows = [("pedestrian", 5 + 0.1 * i * speed_mps, 2.0, 0.0, 0.9)]
+        named = replace(instances_of(rows), class_names=("a", name, "b"))
+        causal[i] = tracker.update_instances(named, 0.1 * i)
+    assert causal[29].tracks.ids.tolist() == [1]
+    return causal
+
+
+@pytest.mark.parametrize(
+    ("name", "moves"),
+    [
+        *(("pedestrian", True), ("Person", True), ("people", True), ("Pedestrians", True)),
+        *(("cyclist", True), ("Motorcycle", True), ("vehicle", False), ("robot", False)),
+    ],
+)
+def test_whether_a_slow_object_moves_depends_on_the_name_of_its_class(
+    name: str, moves: bool
+) -> None:
+    assert one_of_class(name, 1.3)[29].tracks.moving.tolist() == [moves]
+
+
+@pytest.mark.parametrize(("name", "moves"), [("marking", False), ("Kerbs", False), ("robot", True)])
+def test_lines_never_move(name: str, moves: bool) -> None:
+    """The part of a line that the sensor sees moves along with the sensor."""
+    causal = one_of_class(name, 8.0)
+    assert causal[29].tracks.moving.tolist() == [moves]
+    assert smooth(causal)[15].tracks.moving.tolist() == [moves]
 
 
 def test_a_smoothed_path_is_the_most_probable_one() -> None:

@@ -85,6 +85,7 @@ def calibrate(arguments: argparse.Namespace) -> int:
             f"--save: {arguments.weights} is an exported model, which has no weights to save; "
             "give the weights it was made from, or leave --save out"
         )
+    refuse_inputs_as_outputs(arguments)
     for path in filter(None, (arguments.out, arguments.save)):
         path.parent.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(arguments)
@@ -113,6 +114,25 @@ def calibrate(arguments: argparse.Namespace) -> int:
     if arguments.save:
         save_calibrated(weights_file(arguments.weights), arguments.save, best)
     return 0
+
+
+def refuse_inputs_as_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse to overwrite a configuration or weights that the command reads.
+
+    Args:
+        arguments: The parsed command line.
+
+    Raises:
+        ValueError: ``--out`` or ``--save`` is one of these files.
+    """
+    read = [weights_file(arguments.weights)]
+    read += [Path(file) for fold in arguments.fold for file in fold]
+    if arguments.config is not None:
+        read.append(arguments.config)
+    taken = {path.resolve() for path in read}
+    for option, path in (("--out", arguments.out), ("--save", arguments.save)):
+        if path is not None and path.resolve() in taken:
+            raise ValueError(f"{option} {path}: would overwrite an input; choose a different file")
 
 
 def too_few(predictions: Predictions, class_names: Sequence[str]) -> list[str]:

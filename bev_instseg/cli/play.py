@@ -84,13 +84,14 @@ def _publish(arguments: argparse.Namespace) -> int:
     writer = RosTopics().writer(arguments.ros2, CLOUD_TYPE)
     start_s, num_sent, last_s = time.monotonic() + START_S, 0, 0.0
     while True:
+        num_before = num_sent
         for due_s, frame_id, points in recorded_sweeps(
             arguments.input, arguments.topic, arguments.rate
         ):
             wait_until(start_s + due_s)
             writer.write(cloud_message(time.time_ns(), frame_id, points))
             num_sent, last_s = num_sent + 1, due_s
-        if not arguments.loop:
+        if not arguments.loop or num_sent == num_before:
             break
         start_s += last_s + 1 / (arguments.rate or 10.0)
     time.sleep(START_S)  # the last sweep may be on its way

@@ -48,6 +48,8 @@ def main(argv: list[str] | None = None, prog: str = "python tools/self_label.py"
 
 def label_all(arguments: argparse.Namespace) -> int:
     """Label every sweep; return the exit code."""
+    from bev_instseg.training.self_labels import require_trainable_labels
+
     scans = sorted(arguments.sweeps.glob("*.bin"))
     if not scans:
         raise ValueError(f"{arguments.sweeps}: no .bin sweeps in this folder; choose another")
@@ -55,6 +57,7 @@ def label_all(arguments: argparse.Namespace) -> int:
     if folder.exists():
         raise FileExistsError(f"{folder}: already exists; choose a different --out")
     segmenter = make_segmenter(arguments)
+    require_trainable_labels(segmenter.config, str(arguments.config or arguments.weights))
     unfinished = folder.with_name(UNFINISHED)
     if unfinished.exists():  # left behind by a run that was killed
         shutil.rmtree(unfinished)

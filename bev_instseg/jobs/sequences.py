@@ -70,11 +70,7 @@ def find_sequences(
 def _sequence(
     folder: Path, items: list[Item], times: Path | None, poses: Path | None
 ) -> SweepSequence:
-    stamps_ns = _decimal_seconds([stem_of(item.path) for item in items])
-    if stamps_ns is not None:
-        items = [items[i] for i in np.argsort(stamps_ns, kind="stable")]
-    else:
-        items = sorted(items, key=lambda item: natural_key(item.path.name))
+    items = [items[i] for i in temporal_order([item.path for item in items])]
     times, poses = times or _beside(folder, TIMES), poses or _beside(folder, POSES)
     name, notices = printable(str(folder)), []
     stamps_s: NDArray[np.float64] = PERIOD_S * np.arange(len(items), dtype=np.float64)
@@ -109,6 +105,18 @@ def _sequence(
         notices += map(printable, assumed)
         found = _rows(items, rows, poses)
     return SweepSequence(folder, tuple(items), stamps_s, found, tuple(notices))
+
+
+def temporal_order(paths: Sequence[Path]) -> list[int]:
+    """Return the positions of sweeps by the times or numbers in their names: ``2`` before ``10``.
+
+    Args:
+        paths: The sweeps.
+    """
+    stamps_ns = _decimal_seconds([stem_of(path) for path in paths])
+    if stamps_ns is not None:
+        return [int(i) for i in np.argsort(stamps_ns, kind="stable")]
+    return sorted(range(len(paths)), key=lambda i: _natural(paths[i].name))
 
 
 def _times_in_names(items: Sequence[Item]) -> tuple[NDArray[np.float64], str] | None:
@@ -170,12 +178,8 @@ def _beside(folder: Path, name: str) -> Path | None:
     return next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Return a key that sorts numbers in names by their value.
-
-    Args:
-        name: Name of a file.
-    """
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Return a key that sorts numbers in names by their value."""
     parts = re.split(r"(\d+)", name)
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in parts]
 

@@ -43,6 +43,7 @@ class LiveTracker:
         self._poses, self._needs_odometry = poses, poses is None and not stands
         self._pool = ThreadPoolExecutor(1)
         self._tracker, self._stamp_s = Tracker(), -np.inf
+        self._news: tuple[str, ...] = ()  # notices for the next sweep that has a pose
         self._begin()
 
     def _begin(self) -> None:
@@ -66,16 +67,16 @@ class LiveTracker:
             raise ScanError(
                 f"the sweep at {stamp_text(stamp_ns)} is not later than the previous one: left out"
             )
-        notices: tuple[str, ...] = ()
         if stamp_s <= self._stamp_s:
-            notices = (f"stamps went back by {self._stamp_s - stamp_s:.1f} s: {NEW_IDS}",)
+            self._news = (f"stamps went back by {self._stamp_s - stamp_s:.1f} s: {NEW_IDS}",)
             self._begin()
         self._stamp_s = stamp_s
         pose = self._pool.submit(self._pose, sweep, frame, stamp_ns)
         segmented = segment_sweep(self._segmenter, self._job, sweep, 0.0)
         found, rounded = TrackerInput.now(segmented, need_points=False), rounded_pose(pose.result())
         tracked = self._tracker.update_instances(found.instances, stamp_s, rounded, found.centres_m)
-        tracked = replace(tracked, notices=(*notices, *tracked.notices))
+        tracked = replace(tracked, notices=(*self._news, *tracked.notices))
+        self._news = ()
         return segmented, tracked.confirmed()
 
     def _pose(self, sweep: Sweep, frame: str, stamp_ns: int) -> Float64:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bev_instseg.exceptions import ScanError
+from bev_instseg.export import has_mark
 from bev_instseg.export.ros_messages import FLOAT32, POINTS, message_types
 from bev_instseg.io.find_recordings import is_recording
 from bev_instseg.io.formats import SUFFIXES
@@ -19,6 +20,7 @@ from bev_instseg.io.recordings.velodyne import FRAME, import_decoder
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.io.sweep import read_scan
+from bev_instseg.jobs.sequences import temporal_order
 from bev_instseg.structures import Float32
 
 CLOUD_TYPE = POINTS[1]
@@ -45,7 +47,9 @@ def recorded_sweeps(
     """Yield the sweeps of a recording or of a folder, in their order.
 
     Args:
-        path: The recording, or a folder of sweeps in files.
+        path: The recording, or a folder of sweeps in files, which are sent in the natural order of
+            their names: ``2.bin`` before ``10.bin``. Hidden files, and point files that bev-instseg
+            wrote, are skipped.
         topic: Topic of the recording; if empty, the only one with points.
         rate_hz: Sweeps per second; None for the rate of the recording, or for folders `USUAL_HZ`.
 
@@ -53,12 +57,17 @@ def recorded_sweeps(
         ScanError: The input cannot be read. Damaged sweeps are left out, with a warning.
     """
     if not is_recording(path):
-        files = sorted(one for one in path.glob("*") if one.suffix.lower() in SUFFIXES)
+        files = list(filter(_is_sweep, path.glob("*")))
+        files = [files[i] for i in temporal_order(files)]
         if not files:
             raise ScanError(f"{path}: not a recording or a folder of sweeps; check the path")
         survey = survey_sweeps(files, SensorSetup())
         for i, file in enumerate(files):
-            points = read_scan(file, survey.reading_of(file))
+            try:
+                points = read_scan(file, survey.reading_of(file))
+            except ScanError as error:
+                warnings.warn(f"{error}: left out", stacklevel=2)
+                continue
             yield Replayed(i / (rate_hz or USUAL_HZ), FRAME, points)
         return
     with Recording(path, Selection((topic,) if topic else ())) as recording:
@@ -72,6 +81,15 @@ def recorded_sweeps(
                 warnings.warn(f"{path}: {error}", stacklevel=2)
                 continue
             yield Replayed(due_s, sweep.frame_id, sweep.points)
+
+
+def _is_sweep(path: Path) -> bool:
+    if path.name.startswith(".") or not path.name.lower().endswith(SUFFIXES):
+        return False
+    try:
+        return path.is_file() and not has_mark(path)
+    except OSError:  # reported when the file is read
+        return True
 
 
 def cloud_message(stamp_ns: int, frame_id: str, points: Float32) -> bytes:

@@ -24,7 +24,7 @@ from bev_instseg.file_io import write_atomic
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.training.run_folder import RunFolder
 from bev_instseg.training.trainer import Trainer
-from bev_instseg.training.training_set import TrainingSet, list_sources
+from bev_instseg.training.training_set import TrainingSet, hash_names, list_sources
 
 Scores = dict[str, Any]  # of one run, as in its scores.json
 
@@ -90,9 +90,11 @@ class Run:
         Raises:
             ScanError: A frame cannot be read.
             KittiError: A frame in KITTI layout cannot be read.
+            TrainingError: An earlier call scored other frames.
         """
         if self.scores_path.exists():
             scores: Scores = json.loads(self.scores_path.read_text())
+            self._require_same_frames(scores)
             return scores
         segmenter = Segmenter.from_checkpoint(RunFolder(self.out).weights)
         sources = self._validation()
@@ -105,9 +107,24 @@ class Run:
         segmenter = segmenter.with_config(choices[threshold])
         scores = {"variant": self.variant, "seed_threshold": threshold, "sources": {}}
         for name, own in ((first, refs[1::2]), *others):
-            scores["sources"][name] = _score(segmenter, name, own)
+            scores["sources"][name] = {
+                "frames_sha256": hash_names(sources[name]),
+                **_score(segmenter, name, own),
+            }
         write_atomic(self.scores_path, (json.dumps(scores, indent=1) + "\n").encode())
         return scores
+
+    def _require_same_frames(self, scores: Scores) -> None:
+        """Raise TrainingError for scores of other frames; older files do not say which they are."""
+        known = {name: one.get("frames_sha256") for name, one in scores["sources"].items()}
+        if not any(known.values()):
+            return
+        now = {name: hash_names(refs) for name, refs in self._validation().items()}
+        if known != now:
+            raise TrainingError(
+                f"{self.scores_path}: the run was scored on other frames; restore those, or choose "
+                "a different --out"
+            )
 
     def _validation(self) -> dict[str, list[FrameRef]]:
         """Return the validation frames by the path of their source; one path may have several."""

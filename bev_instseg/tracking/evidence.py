@@ -13,6 +13,7 @@ from bev_instseg.structures import Float64
 
 KEPT = 0.7  # share of the log odds that remains from one sweep to the next
 SEEN, MISSED = 0.5, -1.5  # log odds of being found, and of being missed, in one sweep
+RANGE_M = 45.0  # objects farther away may leave the grid, so missing them is no evidence
 LIMIT = 6.0  # largest magnitude of the log odds
 CONFIRM, DOUBT = 0.2, -0.4  # log odds: at 0.55 a track is confirmed, below 0.4 no longer
 MIN_SCORE = 1e-3

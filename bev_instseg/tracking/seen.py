@@ -1,8 +1,10 @@
 """The instances of one sweep in world coordinates."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bev_instseg.structures import Float64, Instances
+from bev_instseg.tracking import evidence
 from bev_instseg.tracking.motion import axis_of
 
 CENTRE_NOISE_M, NOISE_PER_M = 0.08, 0.06  # of a measured centre, along a side of the box
@@ -53,3 +55,20 @@ class Seen:
         self.noise = np.einsum("kij,kj,klj->kil", turn, variance, turn)
         self.class_evidence = np.zeros((len(boxes), len(instances.class_names)))
         self.class_evidence[np.arange(len(boxes)), self.classes] = self.scores
+
+    def cannot_show(self, xy_m: Float64) -> NDArray[np.bool_]:
+        """Return at which places the sweep may miss an object: far away, or behind a known one.
+
+        Args:
+            xy_m: (T, 2) places in the world, metres.
+
+        Returns:
+            (T,) bool.
+        """
+        away_m = xy_m - self.pose[:2, 3]
+        range_m = np.hypot(*away_m.T)
+        yaw = np.arctan2(self.pose[1, 0], self.pose[0, 0])
+        azimuth = np.arctan2(away_m[:, 1], away_m[:, 0]) - yaw
+        behind = evidence.hidden(azimuth, range_m, self.instances.boxes[~self.is_unknown])
+        may_miss: NDArray[np.bool_] = behind | (range_m > evidence.RANGE_M)
+        return may_miss

@@ -1,5 +1,6 @@
 """Smoothing: judge the objects of each sweep with later sweeps as well."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
@@ -21,7 +22,8 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     Its class is the one with the largest sum of scores over all sweeps. The log odds that it is an
     object at a sweep are those from the sweeps up to it, plus those from later sweeps, computed in
     the same way backwards in time. So an object that is confirmed later is accepted from its first
-    sweep on, and a false alarm that was confirmed but never seen again is dropped.
+    sweep on, and a false alarm that was confirmed but never seen again is dropped. As in the
+    `Tracker`, a sweep without the object counts against it only where it would have been visible.
 
     Positions, velocities, headings and ``moving`` come from `whole_path`. Ids and unknown objects
     do not change.
@@ -35,27 +37,27 @@ def smooth(sweeps: Mapping[Key, TrackedInstances]) -> dict[Key, TrackedInstances
     """
     tracks: dict[int, list[tuple[int, int]]] = {}  # sweep and row of each sighting
     results = list(sweeps.values())
-    for i, result in enumerate(results):
-        seen = replace(result.instances, classes=result.tracks.seen_classes)
+    measured = [_measured(result) for result in results]
+    for i, (result, seen) in enumerate(zip(results, measured, strict=True)):
         for row in np.flatnonzero(~seen.is_unknown).tolist():
             tracks.setdefault(int(result.tracks.ids[row]), []).append((i, row))
     classes = [result.instances.classes.copy() for result in results]
     beliefs = [np.zeros(len(result)) for result in results]
     sures = [np.zeros(len(result), bool) for result in results]
-    measured = [Seen(one.instances, one.pose, one.tracks.seen_centres_m) for one in results]
     moved = [_copied(result.tracks) for result in results]
     for sightings in tracks.values():
         scores = np.array([results[i].tracks.seen_scores[row] for i, row in sightings])
         kinds = np.array([results[i].tracks.seen_classes[row] for i, row in sightings])
-        at = np.array([i for i, _ in sightings])
         winner = np.bincount(kinds, scores).argmax()
+        seen_at = _sightings(results, measured, sightings, int(winner))
+        misses = _count_misses(results, measured, sightings, seen_at)
         own = evidence.log_odds(scores)
-        total = _beliefs(at, scores) + _beliefs(-at[::-1], scores[::-1])[::-1] - own
-        known = np.full(len(at), (total >= evidence.CONFIRM).any())
+        total = _beliefs(scores, misses) + _beliefs(scores[::-1], misses[::-1])[::-1] - own
+        known = np.full(len(total), (total >= evidence.CONFIRM).any())
         confirmed = evidence.confirmed(total, known)
         for (i, row), belief, sure in zip(sightings, total, confirmed, strict=True):
             classes[i][row], beliefs[i][row], sures[i][row] = winner, belief, sure
-        path = whole_path(_sightings(results, measured, sightings, int(winner)))
+        path = whole_path(seen_at)
         for k, (i, row) in enumerate(sightings):
             t = moved[i]
             t.position_m[row, :2], t.velocity_mps[row] = path.xy_m[k], path.velocity_mps[k]
@@ -69,6 +71,12 @@ def without_points(tracked: TrackedInstances) -> TrackedInstances:
     """Return the result without its points, so that many sweeps fit into memory."""
     none = replace(tracked.instances, labels=np.zeros(0, np.int32), ground=None)
     return replace(tracked, instances=none)
+
+
+def _measured(result: TrackedInstances) -> Seen:
+    """Return what the tracker was given of a sweep."""
+    one, tracks = result.instances, result.tracks
+    return Seen(replace(one, classes=tracks.seen_classes), result.pose, tracks.seen_centres_m)
 
 
 def _copied(tracks: Tracks) -> Tracks:
@@ -100,17 +108,42 @@ def _sightings(
     )
 
 
-def _beliefs(at: NDArray[np.intp], scores: NDArray[np.float32]) -> NDArray[np.float64]:
+def _count_misses(
+    results: Sequence[TrackedInstances],
+    measured: Sequence[Seen],
+    at: Sequence[tuple[int, int]],
+    seen: Sightings,
+) -> list[int]:
+    """Return in how many sweeps after each sighting but the last the object was missed.
+
+    Sweeps that cannot show its place, which is interpolated, do not count.
+
+    Args:
+        results: The sweeps.
+        measured: The measurements in them.
+        at: Sweep and row of each of the S sightings.
+        seen: The sightings.
+    """
+    counts = [0] * (len(at) - 1)
+    for k, ((i, _), (after, _)) in enumerate(itertools.pairwise(at)):
+        for between in range(i + 1, after):
+            stamp_s = results[between].stamp_s
+            place_m = [np.interp(stamp_s, seen.stamps_s, xy_m) for xy_m in seen.xy_m.T]
+            counts[k] += not measured[between].cannot_show(np.array([place_m]))[0]
+    return counts
+
+
+def _beliefs(scores: NDArray[np.float32], misses: Sequence[int]) -> NDArray[np.float64]:
     """Return the log odds at each sighting from those before it.
 
     Args:
-        at: (S,) increasing numbers of the sweeps; the object was missed in those between.
         scores: (S,) scores.
+        misses: (S - 1,) how often the object was missed between two sightings.
     """
     beliefs = evidence.log_odds(scores)
-    for n in range(1, len(at)):
+    for n, count in enumerate(misses, 1):
         belief = beliefs[n - 1 : n]
-        for _ in range(int(at[n] - at[n - 1]) - 1):
+        for _ in range(count):
             belief = evidence.missed(belief)
         beliefs[n] = evidence.seen(belief, scores[n : n + 1])[0]
     return beliefs

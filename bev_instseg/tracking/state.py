@@ -1,6 +1,6 @@
 """All tracks of a sequence as columns of arrays, and how the objects of a class move."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,14 +26,24 @@ class Behaviour:
     coast_s: float
 
 
+ANY = Behaviour(8.0, 3.0, 1.0, 2.0)  # vehicles, and classes of other names
+# The visible part of a wall or a line moves along with the sensor, so neither counts as moving.
+LINE = replace(ANY, moving_mps=np.inf)
 BEHAVIOURS = {
-    "vehicle": Behaviour(8.0, 3.0, 1.0, 2.0),
+    "vehicle": ANY,
     "cyclist": Behaviour(4.0, 2.0, 0.8, 1.5),
     "pedestrian": Behaviour(1.5, 1.5, 0.5, 1.2),
-    # The visible part of a wall moves along with the sensor, so no unknown object counts as moving.
     UNKNOWN: Behaviour(2.0, 2.0, np.inf, 1.0),
+    "marking": LINE,
+    "kerb": LINE,
 }
-ANY = BEHAVIOURS["vehicle"]  # classes of other names
+OTHER_NAMES = {
+    "cyclist": ("bicyclist", "motorcyclist", "rider", "bicycle", "motorcycle", "motorbike", "bike"),
+    "pedestrian": ("person", "people", "walker"),
+    "marking": ("lane", "line"),
+    "kerb": ("curb",),
+}
+BEHAVIOURS |= {other: BEHAVIOURS[name] for name, others in OTHER_NAMES.items() for other in others}
 
 
 @dataclass(eq=False)
@@ -128,8 +138,9 @@ def behaviour(class_name: str, name: str) -> float:
     """Return one number that describes how the objects of a class move.
 
     Args:
-        class_name: The class.
+        class_name: The class; upper and lower case, or a plural's s, make no difference.
         name: An attribute of `Behaviour`.
     """
-    value: float = getattr(BEHAVIOURS.get(class_name, ANY), name)
+    singular = class_name.casefold().removesuffix("s")
+    value: float = getattr(BEHAVIOURS.get(singular, ANY), name)
     return value

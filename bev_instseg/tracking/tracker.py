@@ -29,7 +29,6 @@ Index = NDArray[np.intp]
 NEW_IDS = "all objects get new ids"  # a notice
 WEAK_SCORE = 0.2  # instances with a lower score are not considered
 SIZE_KEPT = 0.99  # share of the largest size that remains from one sweep to the next
-RANGE_M = 45.0  # objects farther away may leave the grid, so missing them is no evidence
 TENTATIVE_S = 0.35  # how long an unseen object that is not confirmed is kept
 MAX_STAMP_S = 1e11  # the year 5138; milliseconds since 1970 are beyond
 MIN_MISSES = 1.5  # sweeps without an object before it is dropped, however slow the sensor
@@ -227,11 +226,7 @@ class Tracker:
     def _miss(self, missed: NDArray[np.bool_], seen: Seen) -> None:
         """Lower the belief in tracks that were missed and should have been seen."""
         s = self._state
-        at = s.mean[:, :2] - seen.pose[:2, 3]
-        range_m = np.hypot(*at.T)
-        azimuth = np.arctan2(at[:, 1], at[:, 0]) - np.arctan2(seen.pose[1, 0], seen.pose[0, 0])
-        behind = evidence.hidden(azimuth, range_m, seen.instances.boxes[~seen.is_unknown])
-        self._is_hidden = missed & (behind | (range_m > RANGE_M))
+        self._is_hidden = missed & seen.cannot_show(s.mean[:, :2])
         in_view = missed & ~self._is_hidden
         s.belief[in_view] = evidence.missed(s.belief[in_view])
 

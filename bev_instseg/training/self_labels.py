@@ -5,10 +5,34 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from bev_instseg.config import Config
 from bev_instseg.export import semantickitti_labels
 from bev_instseg.structures import Segmentation
 
 BACKGROUND = 99  # SemanticKITTI's "other-object": neither one of our classes nor void
+
+
+def require_trainable_labels(config: Config, path: str) -> None:
+    """Refuse classes whose numbers would not mean the same in training.
+
+    Args:
+        config: Names the classes and the numbers that are void.
+        path: Where it is from, for messages.
+
+    Raises:
+        ValueError: The number of a class is not one of those that it is learned from, or is that of
+            background, or is void.
+    """
+    for kind in config.classes:
+        if kind.label == BACKGROUND or BACKGROUND in kind.semantickitti:
+            reason = f"uses {BACKGROUND}, which stands for background here; choose another number"
+        elif kind.label not in kind.semantickitti:
+            reason = f"has label {kind.label}, but is not learned from it; add it to semantickitti"
+        elif kind.label in config.data.void_semantickitti:
+            reason = f"has label {kind.label}, which void_semantickitti makes void; remove it there"
+        else:
+            continue
+        raise ValueError(f"{path}: class {kind.name!r} {reason} with --config")
 
 
 def self_labels(
