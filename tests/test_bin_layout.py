@@ -14,7 +14,8 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.io.bin_layout import ASSUMED, infer_bin_layout
 from bev_instseg.io.formats import read_stored_points
 from bev_instseg.io.sensor_setup import SensorSetup
-from bev_instseg.io.sweep import read_sweep
+from bev_instseg.io.survey import survey_sweeps
+from bev_instseg.io.sweep import Sweep, read_sweep
 
 pytestmark = pytest.mark.kernel
 
@@ -182,6 +183,56 @@ def test_a_fourth_column_that_rises_is_not_an_intensity() -> None:
     layout = infer_bin_layout([bytes_of(points)])
     assert layout.columns == "xyz_"
     assert "the fourth rises like time: read as x, y, z" in layout.notices[0]
+
+
+def folder_of(tmp_path: Path, fourths: list[NDArray]) -> list[Sweep]:
+    """Sweeps of x, y, z, a fourth column, intensity and ring, read as one folder."""
+    points, paths = demo(), [tmp_path / f"{i}.bin" for i in range(len(fourths))]
+    ring = np.arange(len(points)) % 64
+    for path, fourth in zip(paths, fourths, strict=True):
+        columns = points[:, :3], fourth, points[:, 3], ring
+        np.column_stack(columns).astype(np.float32).tofile(path)
+    survey = survey_sweeps(paths, SensorSetup())
+    return [read_sweep(path, reading=survey.reading_of(path)) for path in paths]
+
+
+def check_without_intensity(sweeps: list[Sweep], why: str) -> None:
+    """Check that no sweep has an intensity, and that all give the same reason."""
+    notice = f"6 floats per point, the fourth {why}: read as x, y, z; or pass --format"
+    for sweep in sweeps:
+        assert not sweep.points[:, 3].any()
+        (given,) = (one for one in sweep.notices if "floats per point" in one)
+        assert given.startswith(notice)
+
+
+@pytest.mark.parametrize("start_s", [0, 0.1])
+def test_time_in_each_file_of_a_folder_is_no_intensity(tmp_path: Path, start_s: float) -> None:
+    time_s = np.linspace(0, 0.1, len(demo()))
+    sweeps = folder_of(tmp_path, [time_s + i * start_s for i in range(4)])
+    check_without_intensity(sweeps, "rises like time")
+
+
+def test_a_folder_agrees_on_time_that_wraps_in_one_sweep(tmp_path: Path) -> None:
+    time_s = np.linspace(0, 0.1, len(demo()))
+    times_s = [(time_s + i * 0.1) % 0.25 for i in range(4)]
+    sweeps = folder_of(tmp_path, times_s)
+    check_without_intensity(sweeps, "rises like time in 3 of 4 files")
+
+
+def test_a_folder_agrees_on_velocities_that_are_negative_while_driving(tmp_path: Path) -> None:
+    speed = np.abs(np.random.default_rng(0).normal(size=len(demo())))
+    sweeps = folder_of(tmp_path, [speed, speed, speed - 3, speed - 3])
+    check_without_intensity(sweeps, "has negative values in 2 of 4 files")
+
+
+def test_one_odd_file_does_not_take_the_intensity_from_its_folder(tmp_path: Path) -> None:
+    intensity = demo()[:, 3]
+    sweeps = folder_of(tmp_path, [intensity] * 3 + [np.linspace(0, 1, len(intensity))])
+    for sweep in sweeps[:3]:
+        np.testing.assert_array_equal(sweep.points[:, 3], intensity)
+    (notices,) = {sweep.notices for sweep in sweeps}
+    odd = "the fourth rises like time in 1 of 4 files, but is read as the intensity; or pass"
+    assert notices[1].startswith(odd)
 
 
 def test_points_that_are_all_equal_are_assumed_to_have_four_floats() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.formats import SUFFIXES
 from bev_instseg.io.infer_frame import FAR_AWAY
+from bev_instseg.io.las import doubt_unit
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.sweep import read_sweep, stem_of
 
@@ -296,6 +297,25 @@ def npz_of(**arrays: np.ndarray) -> bytes:
     file = io.BytesIO()
     np.savez_compressed(file, **arrays)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("shape", [(300,), (300, 1), (10, 30)])
+@pytest.mark.parametrize("num_columns", [3, 4, 6])
+def test_a_named_intensity_takes_the_place_of_other_columns(
+    write: Write, num_columns: int, shape: tuple[int, ...]
+) -> None:
+    points = sweep_of(300)
+    ring = np.arange(300)[:, None] % 16 * np.ones(num_columns - 3)
+    stored = np.column_stack([points[:, :3], ring]).astype(np.float32)
+    data = npz_of(points=stored, intensity=points[:, 3].reshape(shape))
+    sweep = read_sweep(write(".npz", data))
+    assert equal(sweep.points, points)
+    assert sweep.notices == ()
+
+
+def test_an_array_with_the_name_but_not_the_size_of_an_intensity_is_left_out(write: Write) -> None:
+    points = sweep_of(300)
+    assert equal(read_sweep(write(".npz", npz_of(points=points, i=np.array(7)))).points, points)
 
 
 def test_npz_with_suffix_npy_is_refused(write: Write) -> None:
@@ -695,13 +715,60 @@ def test_las_cut_between_points_is_refused(write: Write, point_format: int) -> N
         assert f"cut short: 500 points need {500 * size} bytes" in message
 
 
+@pytest.mark.parametrize("announced", [0, 100, 299])
+@pytest.mark.parametrize(("point_format", "version"), [(3, "1.2"), (4, "1.3"), (6, "1.4")])
+@pytest.mark.parametrize("with_record", [False, True])
+def test_las_with_more_points_than_announced_is_refused(
+    write: Write, point_format: int, version: str, with_record: bool, announced: int
+) -> None:
+    place, is_last = well_known_text('PROJCRS["UTM"]' + " " * 500), version == "1.4"
+    data = bytearray(
+        las_of(
+            *(millimetres(300), False, point_format, version),
+            *(place if with_record else None, is_last),
+        )
+    )
+    assert len(read_sweep(write(".las", bytes(data))).points) == 300
+    struct.pack_into("<I", data, 107, announced if version < "1.4" else 0)
+    if version == "1.4":
+        struct.pack_into("<Q", data, 247, announced)
+    assert (
+        f"the header announces {announced} points, but there are 300; write the file again"
+        in refusal(write(".las", bytes(data)))
+    )
+
+
+def test_waveforms_behind_the_points_of_las_are_no_points(write: Write) -> None:
+    data = bytearray(las_of(millimetres(300), False, 4, "1.3"))
+    struct.pack_into("<Q", data, 227, len(data))
+    assert len(read_sweep(write(".las", bytes(data) + bytes(5000))).points) == 300
+
+
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [
+        (geo_keys((1024, 1), (3072, 2263)), 2263),
+        (geo_keys((1024, 1), (3072, 2263), (3076, 9001)), 0),
+        (geo_keys((1024, 1), (3072, 32767)), 0),
+        (geo_keys((1024, 1)), 0),
+        (None, 0),
+    ],
+)
+def test_a_coordinate_system_without_a_unit_is_said(
+    place: tuple[int, bytes] | None, number: int
+) -> None:
+    data = np.frombuffer(las_of(millimetres(300), place=place), np.uint8)
+    notice = f"its coordinate system EPSG:{number} names no unit: metres assumed"
+    assert doubt_unit(data) == ((notice,) if number else ())
+
+
 @pytest.mark.parametrize(
     ("place", "new", "reason"),
     [
         (104, "B 11", "point format 11"),
         (105, "H 5", "point format 3 of 5 bytes"),
         (96, "I 4000000000", "is longer than the file"),
-        (107, "I 0", "no points, but there are"),
+        (107, "I 0", "announces 0 points, but there are 80"),
         (107, "I 4294967295", "more than a sweep may have"),
         (131, "d 0", "scale or offset"),
         (155, "d nan", "scale or offset"),

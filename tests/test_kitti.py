@@ -449,6 +449,25 @@ def test_all_sweeps_of_a_folder_have_the_same_scale_of_intensities(kitti_root):
     assert frames[0].points[:, 3].max() > 0.5
 
 
+@pytest.mark.filterwarnings("ignore:.*higher than on any vehicle")
+def test_boxes_fit_a_sweep_whose_ground_is_outside_the_grid(kitti_root):
+    """A sensor high on a mast: the sweep is lifted into the grid, and its objects stay the same."""
+    usual = read_frame(kitti_root, "a", CLASSES, DATA)
+    lower_m, folder = 12, kitti_root / "training"
+    points = usual.points - np.float32([0, 0, lower_m, 0])
+    points.tofile(folder / "velodyne" / "a.bin")
+    lines = [line.split() for line in (folder / "label_2" / "a.txt").read_text().splitlines()]
+    for fields in lines:
+        fields[12] = str(float(fields[12]) + lower_m)  # y points down
+    write_text(folder / "label_2" / "a.txt", "".join(" ".join(f) + "\n" for f in lines))
+    with pytest.warns(UserWarning, match="shifted the ground"):
+        frame = read_frame(kitti_root, "a", CLASSES, DATA)
+    assert (usual.instance > 0).any()
+    np.testing.assert_array_equal(frame.instance > 0, usual.instance > 0)
+    np.testing.assert_array_equal(frame.classes, usual.classes)
+    assert np.abs(frame.points[:, 2] - usual.points[:, 2]).max() < 1
+
+
 # Real recordings
 
 

@@ -7,6 +7,7 @@ from conftest import STREETS, street
 from bev_instseg.config import CLASSES, DataConfig
 from bev_instseg.datasets.semantickitti import frame_names, read_frame, write_frame
 from bev_instseg.exceptions import ScanError
+from bev_instseg.io.survey import reading_of_folder
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*too few different values")  # in few points
 DATA = DataConfig()
@@ -127,6 +128,13 @@ def test_frames_are_listed_in_order(semantickitti_root):
     assert frame_names(semantickitti_root, ["01", "00"]) == ["01/000000", "00/000000", "00/000001"]
     assert frame_names(semantickitti_root, ["00/000001"]) == ["00/000001"]
     assert frame_names(semantickitti_root, []) == []
+
+
+def test_hidden_files_are_no_frames(semantickitti_root):
+    hidden = semantickitti_root / "sequences" / "01" / "velodyne" / "._000000.bin"
+    hidden.write_bytes(b"\0\5\x16\7" + bytes(4092))  # as macOS writes them to other disks
+    assert frame_names(semantickitti_root, ["01"]) == ["01/000000"]
+    assert reading_of_folder(hidden.parent) is None  # a single sweep
 
 
 @pytest.mark.parametrize("entry", ["07", "00/000009", "00//etc/passwd", "00/*"])

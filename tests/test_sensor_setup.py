@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.infer_frame import FAR_AWAY, infer_ground_m, sample_points
 from bev_instseg.io.sensor_setup import KNOWN_SENSORS, SensorSetup, axes_rotation, bin_columns
-from bev_instseg.io.sweep import Sweep, read_sweep
+from bev_instseg.io.sweep import NO_GROUND, Sweep, read_sweep
 
 VECTORS = {
     **{"f": [1.0, 0, 0], "l": [0, 1.0, 0], "u": [0, 0, 1.0]},
@@ -191,6 +191,17 @@ def test_a_given_height_shifts_the_ground(tmp_path: Path) -> None:
     assert sweep.origin_m[:2] == (0, 0)
     np.testing.assert_allclose(sweep.origin_m[2], 1.54, atol=0.03)
     assert sweep.notices == ()
+
+
+@pytest.mark.parametrize(("height_m", "rise_m"), [(1.9, 0), (None, 40)])
+def test_without_points_near_the_sensor_heights_are_kept(
+    tmp_path: Path, height_m: float | None, rise_m: float
+) -> None:
+    points = street()
+    points = points[np.hypot(points[:, 0], points[:, 1]) > 31] + np.float32([0, 0, rise_m, 0])
+    sweep = read_as(tmp_path, points[:, :3], SensorSetup(height_m=height_m, origin_m=(0, 0, 0)))
+    assert same_xyz(sweep.points, points)
+    assert NO_GROUND in sweep.notices
 
 
 def test_missing_returns_do_not_move_with_the_other_points(tmp_path: Path) -> None:

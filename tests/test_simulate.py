@@ -167,6 +167,7 @@ def test_layouts_are_in_the_sensor_frame(layouts: Path) -> None:
 
 
 def test_an_archive_of_layouts_equals_its_folder(layouts: Path, tmp_path: Path) -> None:
+    (layouts / "._000000.txt").write_bytes(b"\0\5\x16\7" + bytes(100))  # hidden, of macOS
     with tarfile.open(tmp_path / "labels.tar.gz", "w:gz") as archive:
         archive.add(layouts, "label_2")
     assert read_layouts(tmp_path / "labels.tar.gz") == read_layouts(layouts)
@@ -239,6 +240,8 @@ def test_sweeps_have_the_sensors_beams(name: str) -> None:
         {"elevations_deg": (float("nan"),)},
         {"azimuths": 0},
         {"height_m": 0.0},
+        {"height_m": 0.1},
+        {"height_m": 21.0},
         {"half_range_m": float("inf")},
         {"range_noise_m": -0.1},
         {"mounts": ()},
@@ -282,6 +285,8 @@ def test_a_sensor_from_yaml_may_have_two_heads(tmp_path: Path) -> None:
         (["--sensor", "any", "--height", "2"], "any"),
         (["--sensor", "none.yaml"], "none.yaml"),
         (["--height", "-3"], "height_m"),
+        (["--height", "173"], "height_m must be a number from 0.2 to 20, got 173"),
+        (["--height", "1e-9"], "height_m must be a number from 0.2 to 20, got 1e-09"),
     ],
 )
 def test_an_invalid_sensor_is_reported_in_one_line(
@@ -295,6 +300,20 @@ def test_an_invalid_sensor_is_reported_in_one_line(
     assert message.startswith("simulate: ")
     assert named in message
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("frames", [[], ["--frames", "2"]])
+def test_a_sensor_that_sees_nothing_is_reported_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], frames: list[str]
+) -> None:
+    mine, out = tmp_path / "mine.yaml", tmp_path / "out"
+    mine.write_text("elevations_deg: [-9]\nblocked_deg: [[0, 200], [180, 360]]\nazimuths: 90\n")
+    command = ["--out", str(out), "--count", "1", "--sensor", str(mine), *frames]
+    assert simulate.main(command) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith(f"simulate: {out}/sequences/00")
+    assert ": no pulse of the sensor returns; check its elevations_deg" in message
+    assert not out.exists()
 
 
 def test_the_command_writes_the_simulated_sweeps(tmp_path: Path) -> None:
@@ -344,6 +363,7 @@ def test_overwriting_does_not_mix_streets(
     arguments = ["--out", str(tmp_path), "--azimuths", "50", "--overwrite"]
     folder = tmp_path / "sequences" / "00"
     assert simulate.main([*arguments, "--count", "1", "--frames", "2"]) == 0
+    (folder / "velodyne" / "._000009.bin").touch()  # hidden: no sweep
     before = (folder / "velodyne" / "000000.bin").read_bytes()
     assert simulate.main([*arguments, "--count", "1", "--seed", "9"]) == 2
     message = capsys.readouterr().err.splitlines()[-1]

@@ -1,6 +1,7 @@
 """Streets in motion: exact ids, velocities and poses."""
 
 import csv
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,6 +78,22 @@ def test_poses_include_the_turn_of_the_sensor(sweeps: list) -> None:
         np.testing.assert_array_equal(sweep.objects, level.objects)
     test_points_are_on_their_objects_in_every_sweep(turned)
     test_background_stands_still_in_the_world(turned)
+
+
+def test_a_sequence_ends_with_its_street(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names the most frames, which keep the sensor on the street."""
+    command = ["--out", str(tmp_path), "--count", "1", "--seed", "3", "--azimuths", "50"]
+    assert simulate.main([*command, "--frames", "2000"]) == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    most = int(re.findall("simulate at most ([0-9]+) ", message)[0])
+    named = f"simulate: {tmp_path}/sequences/00: 2000 frames take the sensor beyond the end"
+    assert message.startswith(named)
+    assert list(tmp_path.iterdir()) == []
+    next(simulate_sequence((3, 0), most, SMALL))
+    with pytest.raises(ValueError, match=f"{most + 1} frames take .* at most {most} "):
+        next(simulate_sequence((3, 0), most + 1, SMALL))
 
 
 def test_the_command_writes_the_layout_of_semantickitti(tmp_path: Path) -> None:

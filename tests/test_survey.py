@@ -442,6 +442,8 @@ def test_intensities_darker_than_any_are_said(tmp_path: Path) -> None:
     dark[:, 3] /= 255
     [notice] = read(tmp_path, dark).notices
     assert notice == VERY_DARK
+    dark[:, 3] *= 255 * 2.55  # 0..255 divided by 100
+    assert read(tmp_path, dark).notices == ("intensity 0..255: divided by 255", VERY_DARK)
     whole[:, 3] = np.rint(255 * whole[:, 3]).astype(np.uint32).view(np.float32)
     sweep = read_with_format(tmp_path, whole)
     assert sweep.notices == (NOT_FLOATS,)

@@ -72,7 +72,7 @@ def benchmark(arguments: argparse.Namespace) -> int:
     from bev_instseg.benchmark.report import compare_results, read_json, to_json
     from bev_instseg.benchmark.setup import Setup
 
-    sweeps = sorted(arguments.data.glob("*.bin"))
+    sweeps = sorted(arguments.data.glob("[!.]*.bin"))
     if not sweeps:
         raise ScanError(f"{arguments.data}: no .bin files in this folder; choose one with --data")
     if arguments.plot and "growth" not in arguments.only:

@@ -50,7 +50,7 @@ def label_all(arguments: argparse.Namespace) -> int:
     """Label every sweep; return the exit code."""
     from bev_instseg.training.self_labels import require_trainable_labels
 
-    scans = sorted(arguments.sweeps.glob("*.bin"))
+    scans = sorted(arguments.sweeps.glob("[!.]*.bin"))
     if not scans:
         raise ValueError(f"{arguments.sweeps}: no .bin sweeps in this folder; choose another")
     folder = arguments.out / "sequences" / "00"

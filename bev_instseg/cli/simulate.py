@@ -129,7 +129,7 @@ def parse_arguments(argv: list[str] | None, prog: str) -> argparse.Namespace:
         "--height",
         type=float,
         metavar="M",
-        help="height of the sensor above the ground (default: that of the sensor)",
+        help="height of the sensor above the ground, 0.2 to 20 (default: that of the sensor)",
     )
     parser.add_argument(
         "--layouts",
@@ -190,7 +190,7 @@ def refuse_leftovers(arguments: argparse.Namespace) -> None:
     written = files(arguments)
     old: set[Path] = set()
     for folder in {path.parent.parent for path in written if path.suffix == ".bin"}:
-        old.update(folder.glob("velodyne/*.bin"), folder.glob("labels/*.label"))
+        old.update(folder.glob("velodyne/[!.]*.bin"), folder.glob("labels/[!.]*.label"))
         old.update(path for name in SEQUENCE_FILES if (path := folder / name).exists())
     if left := sorted(old.difference(written)):
         raise FileExistsError(

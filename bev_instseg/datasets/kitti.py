@@ -16,7 +16,7 @@ from bev_instseg.datasets.kitti_files import (
     read_lines,
 )
 from bev_instseg.datasets.label_counts import BACKGROUND, VOID, LabelCounts
-from bev_instseg.datasets.labelled_sweep import read_points
+from bev_instseg.datasets.labelled_sweep import read_labelled_sweep
 from bev_instseg.exceptions import KittiError
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import reading_of_folder
@@ -24,7 +24,8 @@ from bev_instseg.structures import Float64, Frame
 
 Bool = NDArray[np.bool_]
 
-# Boxes and calibration belong to the sensor's own frame: sweeps are neither moved nor levelled.
+# Boxes and calibration belong to the sensor's own frame: sweeps are neither moved nor levelled. One
+# whose ground is outside the grid is lifted, but boxes are compared with the heights in its file.
 AS_CALIBRATED = SensorSetup(axes="flu", origin_m=(0.0, 0.0, 0.0), level_deg=(0.0, 0.0))
 
 
@@ -84,10 +85,11 @@ def read_frame(
     if not sweep_path.exists() and cropped_path.exists():
         sweep_path = cropped_path
     reading = reading_of_folder(sweep_path.parent, AS_CALIBRATED)
-    points = read_points(sweep_path, AS_CALIBRATED, reading)
+    sweep = read_labelled_sweep(sweep_path, AS_CALIBRATED, reading)
+    points = sweep.points
     calibration = read_calibration(folder / "calib" / f"{name}.txt")
     boxes = read_boxes(folder / "label_2" / f"{name}.txt")
-    xyz = np.where(np.isfinite(points[:, :3]), points[:, :3], np.nan)  # NaN is in no box or image
+    xyz = np.where(np.isfinite(points[:, :3]), sweep.xyz, np.nan)  # NaN is in no box or image
     xyz_camera = calibration.to_camera(xyz)
     pixels, in_front = calibration.to_pixels(xyz_camera)
     width, height = data.image_size_px

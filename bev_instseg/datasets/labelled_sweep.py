@@ -1,4 +1,4 @@
-"""Read the points of a labelled sweep, and report what was assumed about its file."""
+"""Read a labelled sweep, and report what was assumed about its file."""
 
 import warnings
 from pathlib import Path
@@ -6,12 +6,11 @@ from pathlib import Path
 from bev_instseg.exceptions import printable
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import Reading
-from bev_instseg.io.sweep import read_sweep
-from bev_instseg.structures import Float32
+from bev_instseg.io.sweep import Sweep, read_sweep
 
 
-def read_points(path: Path, setup: SensorSetup, reading: Reading | None = None) -> Float32:
-    """Read the points of a labelled sweep; what was assumed is issued as warnings.
+def read_labelled_sweep(path: Path, setup: SensorSetup, reading: Reading | None = None) -> Sweep:
+    """Read a labelled sweep; what was assumed is issued as warnings.
 
     The warnings name the folder, because most apply to all of its sweeps and Python shows equal
     warnings only once.
@@ -22,7 +21,7 @@ def read_points(path: Path, setup: SensorSetup, reading: Reading | None = None) 
         reading: What the sweeps of its folder have in common.
 
     Returns:
-        (N, 4) float32 x forward, y left, z up in metres and intensity 0..1, in the file's order.
+        Its points, and where they were in the file.
 
     Raises:
         ScanError: The file cannot be used.
@@ -30,4 +29,4 @@ def read_points(path: Path, setup: SensorSetup, reading: Reading | None = None) 
     sweep = read_sweep(path, setup, reading)
     for notice in sweep.notices:
         warnings.warn(f"{printable(str(path.parent))}: {notice}", stacklevel=2)
-    return sweep.points
+    return sweep

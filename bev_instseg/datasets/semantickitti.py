@@ -16,7 +16,7 @@ from bev_instseg.datasets.label_counts import (
     VOID,
     LabelCounts,
 )
-from bev_instseg.datasets.labelled_sweep import read_points
+from bev_instseg.datasets.labelled_sweep import read_labelled_sweep
 from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import write_atomic
 from bev_instseg.io.labels import read_labels, write_labels
@@ -45,7 +45,8 @@ def frame_names(root: str | Path, entries: Sequence[str]) -> list[str]:
     for entry in entries:
         sequence, _, frame = entry.partition("/")
         folder = Path(root) / "sequences" / sequence / "velodyne"
-        found = sorted(path for path in folder.glob("*.bin") if frame in ("", path.stem))
+        sweeps = folder.glob("[!.]*.bin")  # no hidden files, such as ._000000.bin of macOS
+        found = sorted(path for path in sweeps if frame in ("", path.stem))
         if not found:
             raise ScanError(
                 f"{folder}: no sweep for '{entry}'; name a sequence like 00 or a frame like "
@@ -79,7 +80,8 @@ def read_frame(
     sequence, _, frame = name.partition("/")
     folder = Path(root) / "sequences" / sequence
     sweeps = folder / "velodyne"
-    points = read_points(sweeps / f"{frame}.bin", SensorSetup(), reading_of_folder(sweeps))
+    sweep_path, reading = sweeps / f"{frame}.bin", reading_of_folder(sweeps)
+    points = read_labelled_sweep(sweep_path, SensorSetup(), reading).points
     labels = read_labels(folder / "labels" / f"{frame}.label", len(points))
     semantic, instance_id = labels & 0xFFFF, labels >> 16
 

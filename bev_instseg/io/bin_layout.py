@@ -7,6 +7,7 @@ fewest bits, which works for points in any order. Only the signs and exponents o
 floats are used.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ MIN_SHARE_FOUND = 0.3  # of points; if fewer are not zero, they may not be point
 MIN_TELLING = 400  # fewer floats may be points even if they do not look like it
 MIN_PACKED_FLOATS = 7  # two points of x, y, z and a 16-bit number
 MAX_PAIRS = 2000  # of points that are compared
+MAX_FOURTH = 1000  # values of a file's fourth column that are looked at; at most twice as many
 MIN_ROWS = 4  # columns of fewer values say nothing
 
 NUM_CLASSES = 128  # of floats: 2 signs and 64 exponents, 2**-32 to 2**31
@@ -69,8 +71,8 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
     Args:
         files: (num_bytes,) uint8 content of each file, whole; empty ones say nothing. A layout must
             fit the size of more than half of them.
-        otherwise: Columns to assume if the values do not show them, such as those of the other
-            files of a recording.
+        otherwise: Columns of the other files of a recording: assumed if these files have as many
+            floats per point, or if the values do not show how many.
 
     Returns:
         The layout; ``xyzi`` if all files are empty.
@@ -94,7 +96,9 @@ def infer_bin_layout(files: Sequence[NDArray[np.uint8]], otherwise: str = "") ->
         raise ValueError(_misfit(int(sizes[0]), best if best > 2 else 4))
     if best > 2 and not rivals:
         _refuse_packed(files[0], best)
-        return _name_columns(words, positions, best)
+        if len(otherwise) == best:
+            return BinLayout(otherwise)
+        return _name_columns(files, words, positions, best)
     if otherwise and len(otherwise) in fits:
         return BinLayout(otherwise)
     few = len(words) < MIN_TELLING
@@ -285,7 +289,9 @@ def _count_neighbours(a: NDArray[np.float32], b: NDArray[np.float32]) -> tuple[i
 
 
 @np.errstate(invalid="ignore")
-def _name_columns(words: UInt32, positions: Intp, num_floats: int) -> BinLayout:
+def _name_columns(
+    files: Sequence[NDArray[np.uint8]], words: UInt32, positions: Intp, num_floats: int
+) -> BinLayout:
     """Return the layout with this number of floats per point; x, y, z come first."""
     values, column = words.view("<f4"), positions % num_floats
     if num_floats == 3:
@@ -299,16 +305,42 @@ def _name_columns(words: UInt32, positions: Intp, num_floats: int) -> BinLayout:
                 f"the first of {num_floats} floats per point is not a coordinate; {HELP}"
             )
         return BinLayout("ixyz", (f"{INTENSITY_FIRST}; if this is wrong, {HELP}",))
-    if why := not_an_intensity(values[column == 3], can_be_negative=num_floats == 4):
-        notice = f"{num_floats} floats per point, the fourth {why}: read as x, y, z; or {HELP}"
+    is_intensity, doubt = _judge_fourth(files, num_floats)
+    if not is_intensity:
+        notice = f"{num_floats} floats per point, {doubt}: read as x, y, z; or {HELP}"
         return BinLayout(f"xyz_{rest}", (notice,))
+    doubts = (f"{doubt}, but is read as the intensity; or {HELP}",) if doubt else ()
     if num_floats == 4:
-        return BinLayout("xyzi")
+        return BinLayout("xyzi", doubts)
     ring = values[column == 4]
     if num_floats == 5 and ring.any() and is_ring(ring):
-        return BinLayout("xyzir", (FIVE_FLOATS,))
+        return BinLayout("xyzir", (FIVE_FLOATS, *doubts))
     notice = f"{num_floats} floats per point: read the first four as x, y, z, intensity; or {HELP}"
-    return BinLayout(f"xyzi{rest}", (notice,))
+    return BinLayout(f"xyzi{rest}", (notice, *doubts))
+
+
+def _judge_fourth(files: Sequence[NDArray[np.uint8]], num_floats: int) -> tuple[bool, str]:
+    """Let each file say whether the fourth float of its points can be the intensity.
+
+    Args:
+        files: (num_bytes,) uint8 content of each file; those of another size say nothing.
+        num_floats: Number of floats per point.
+
+    Returns:
+        Whether it is the intensity in most files, and in which files it cannot be, and why; an
+        empty string if there are none.
+    """
+    size, reasons = 4 * num_floats, []
+    for data in files:
+        fourth = data[: len(data) // size * size].view("<f4")[3::num_floats]
+        some = fourth[:: max(len(fourth) // MAX_FOURTH, 1)]
+        if len(data) % size == 0 and some.any():
+            reasons.append(not_an_intensity(some, can_be_negative=num_floats == 4))
+    odd = Counter(reason for reason in reasons if reason)
+    if not odd:
+        return True, ""
+    where = "" if odd.total() == len(reasons) else f" in {odd.total()} of {len(reasons)} files"
+    return 2 * odd.total() < len(reasons), f"the fourth {odd.most_common(1)[0][0]}{where}"
 
 
 def _refuse_foreign(

@@ -14,7 +14,7 @@ from bev_instseg.exceptions import ScanError
 from bev_instseg.file_io import read_file
 from bev_instseg.io.bin_layout import INTENSITY_FIRST, check_bin_layout, infer_bin_layout
 from bev_instseg.io.columns import looks_like_intensity, looks_like_x_y, not_an_intensity
-from bev_instseg.io.las import read_las
+from bev_instseg.io.las import doubt_unit, read_las
 from bev_instseg.io.numpy_files import read_npy, read_npz
 from bev_instseg.io.pcd import read_pcd
 from bev_instseg.io.ply import read_ply
@@ -83,7 +83,7 @@ def stored_points(path: str | Path, data: NDArray[np.uint8], bin_format: str) ->
             case ".ply":
                 return StoredPoints(xyz_and_intensity(read_ply(data)))
             case ".las" | ".laz":
-                return StoredPoints(read_las(data))
+                return StoredPoints(read_las(data), doubt_unit(data))
     except ImportError:
         raise ScanError(
             f"{path}: reading compressed LAS needs lazrs: pip install 'bev-instseg[las]'"

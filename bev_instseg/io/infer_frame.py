@@ -165,9 +165,9 @@ def infer_ground_m(xyz: NDArray[np.float64]) -> float:
         xyz: (n, 3) points relative to the sensor, z up; see `sample_points`.
 
     Returns:
-        z of the ground in metres; 0 if there are no points within `GROUND_RADIUS_M`.
+        z of the ground in metres; 0 if no point is near, see `is_near`.
     """
-    heights_m = np.sort(xyz[_norm(xyz[:, :2]) < GROUND_RADIUS_M, 2])
+    heights_m = np.sort(xyz[is_near(xyz), 2])
     if len(heights_m) == 0:
         return 0.0
     layer_ends = np.searchsorted(heights_m, heights_m + LAYER_M, side="right")
@@ -175,6 +175,16 @@ def infer_ground_m(xyz: NDArray[np.float64]) -> float:
     lowest = int(np.argmax(counts >= counts.max() / 2))
     ground = lowest + int(np.argmax(counts[lowest : lowest + counts[lowest]]))
     return float(np.median(heights_m[ground : ground + counts[ground]]))
+
+
+def is_near(xyz: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return (n,) whether a point is within `GROUND_RADIUS_M`, so that it may show the ground.
+
+    Args:
+        xyz: (n, 3) points relative to the sensor, z up.
+    """
+    near: NDArray[np.bool_] = _norm(xyz[:, :2]) < GROUND_RADIUS_M
+    return near
 
 
 def _is_close(distance_m: NDArray[np.float64]) -> bool:

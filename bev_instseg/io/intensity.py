@@ -12,7 +12,7 @@ COMMON = 0.7  # of the sweeps' scales in ascending order, the one at this place 
 MISSING = (-500.0, 1e5)  # values beyond, such as -9999 and 1e30, stand for missing ones
 MIN_SAMPLE = 50  # fewer values say too little
 MIN_REACH = 0.2  # intensities of 0..1 differ by more than this
-DARK = 0.01  # no known sensor has only intensities below this
+DARK = 0.01  # no known sensor has only intensities below this share of full intensity
 TINIEST = 1e-30  # smaller ones are whole numbers that were read as floats
 MIN_CONSTANT_SHARE = 0.995  # this share of the intensities is the same if they are constant
 # Mean squared step between neighbours by distance, as a share of twice the variance: 1 for
@@ -25,8 +25,8 @@ NOT_NUMBERS = "no intensity is a usable number: replaced by 0"
 TWO_VALUES = "the intensities have only two different values: replaced by 0"
 NOT_FLOATS = "the intensities are whole numbers stored in the place of floats: replaced by 0"
 VERY_DARK = (
-    f"hardly any intensity is above {DARK:g}, darker than any known sensor measures; --intensity "
-    "sets full intensity"
+    f"hardly any intensity is above {DARK:.0%} of full intensity, darker than any known sensor "
+    "measures; --intensity sets full intensity"
 )
 DISTANCE = "the intensities depend on the distance alone, as in simulators: replaced by 0"
 
@@ -60,10 +60,13 @@ def judge_intensity(samples: Sequence[NDArray[np.float64]]) -> tuple[float, tupl
             return 0.0, (DISTANCE,)
     needed = sorted(scale_of(sample[:, 0]) for sample in known if len(sample) >= MIN_SAMPLE)
     scale = needed[round(COMMON * (len(needed) - 1))] if needed else scale_of(values)
+    notices: tuple[str, ...] = ()
     if scale > 1:
-        return float(scale), (f"intensity 0..{scale}: divided by {scale}",)
-    bright = np.count_nonzero(values > DARK) > MAX_OUTLIER_SHARE * len(values)
-    return 1.0, () if bright or len(values) < MIN_SAMPLE else (VERY_DARK,)
+        notices = (f"intensity 0..{scale}: divided by {scale}",)
+    bright = np.count_nonzero(values > DARK * scale) > MAX_OUTLIER_SHARE * len(values)
+    if not bright and len(values) >= MIN_SAMPLE:
+        notices += (VERY_DARK,)
+    return float(scale), notices
 
 
 def scale_of(values: NDArray[np.float64]) -> int:

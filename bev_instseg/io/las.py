@@ -18,12 +18,14 @@ from bev_instseg.io.records import check_size
 
 MIN_HEADER_BYTES = 227
 LONG_COUNT_BYTES = 255  # a header with a 64-bit number of points is at least this long
+WAVEFORMS_BYTES = 235  # a header with the place of the waveforms is at least this long
 RECORD_BYTES = (20, 28, 26, 34, 57, 63, 30, 36, 38, 59, 67)  # of a point, by point format
 LASZIP_VLR = 22204  # id of the record that describes the compression
 VLR, EXTENDED_VLR = struct.Struct("<2x16sHH32x"), struct.Struct("<2x16sHQ32x")  # heads of records
 MAX_RECORD_BYTES = 1 << 20
 GEO_KEYS, WELL_KNOWN_TEXT = 34735, 2112  # ids of the records that describe the coordinate system
 MODEL_TYPE_KEY, GEOGRAPHIC = 1024, 2
+PROJECTION_KEY, USER_DEFINED = 3072, 32767
 LENGTH_UNIT_KEYS = (3076, 4099)  # of x and y, and of z
 NUMBER = r"((?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)"
 FEET = {9002, 9003}  # international and US survey feet
@@ -69,11 +71,13 @@ def read_las(data: NDArray[np.uint8]) -> NDArray[np.float64]:
         records = _unpack(data, _laszip_record(data), num_points, size)
     else:
         check_size(len(data) - start, num_points, size)
+        num_stored = (_end_of_points(head, len(data)) - start) // size
+        if num_stored > num_points:
+            raise ValueError(
+                f"the header announces {num_points} points, but there are {num_stored}; write the "
+                "file again"
+            )
         records = data[start : start + num_points * size].reshape(num_points, size)
-    if not num_points and len(data) - start >= size and not compressed and head[25] < 4:
-        raise ValueError(
-            "the header says that there are no points, but there are; write the file again"
-        )
     return _columns(records, head)
 
 
@@ -86,6 +90,24 @@ def _num_points(head: bytes, header_bytes: int) -> int:
     if num_points and num_points != long_count:
         raise ValueError(f"damaged: the header announces {num_points} and {long_count} points")
     return int(long_count)
+
+
+def _end_of_points(head: bytes, num_bytes: int) -> int:
+    """Return where the points end at the latest; their start if the header does not show it.
+
+    Waveforms and extended records may follow the points.
+    """
+    header_bytes, start = struct.unpack_from("<HI", head, 94)
+    behind: list[int] = []
+    if head[25] >= 3 and header_bytes >= WAVEFORMS_BYTES:
+        behind += struct.unpack_from("<Q", head, 227)
+    if head[25] >= 4 and header_bytes >= LONG_COUNT_BYTES:
+        place, count = struct.unpack_from("<QI", head, 235)
+        behind += [place] if count else []
+    behind = [place for place in behind if place]
+    if not all(start <= place < num_bytes for place in behind):
+        return int(start)
+    return min(num_bytes, *behind) if behind else num_bytes
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -114,8 +136,7 @@ def _check_unit(data: NDArray[np.uint8]) -> None:
             continue
         unit = ""
         if record_id == GEO_KEYS:
-            keys = np.frombuffer(content[: len(content) // 8 * 8], "<u2").reshape(-1, 4)[1:]
-            values = {int(key): int(value) for key, place, _, value in keys if place == 0}
+            values = _geo_keys(content)
             codes = {values.get(key) for key in LENGTH_UNIT_KEYS}
             unit = "feet" if codes & FEET else ""
             if values.get(MODEL_TYPE_KEY) == GEOGRAPHIC:
@@ -129,6 +150,27 @@ def _check_unit(data: NDArray[np.uint8]) -> None:
                 unit = "degrees"
         if unit:
             raise ValueError(f"its coordinate system is in {unit}; convert it to metres")
+
+
+def doubt_unit(data: NDArray[np.uint8]) -> tuple[str, ...]:
+    """Return a notice if a file names its coordinate system by number only, which may be in feet.
+
+    Args:
+        data: (num_bytes,) uint8 content of a file that `read_las` reads.
+    """
+    for user, record_id, content in _records(data):
+        if user == b"LASF_Projection" and record_id == GEO_KEYS:
+            keys = _geo_keys(content)
+            number = keys.get(PROJECTION_KEY, USER_DEFINED)
+            if number != USER_DEFINED and LENGTH_UNIT_KEYS[0] not in keys:
+                return (f"its coordinate system EPSG:{number} names no unit: metres assumed",)
+    return ()
+
+
+def _geo_keys(content: bytes) -> dict[int, int]:
+    """Return the GeoTIFF keys that have a number."""
+    keys = np.frombuffer(content[: len(content) // 8 * 8], "<u2").reshape(-1, 4)[1:]
+    return {int(key): int(value) for key, place, _, value in keys if place == 0}
 
 
 def _records(data: NDArray[np.uint8]) -> Iterator[tuple[bytes, int, bytes]]:

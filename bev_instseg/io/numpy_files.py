@@ -6,6 +6,7 @@ name in an archive. Organised clouds (H, W, 3 or more) are read row by row.
 
 import io
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -40,8 +41,8 @@ def read_npy(data: NDArray[np.uint8]) -> NDArray[np.floating]:
 def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
     """Return the columns of the points of an ``.npz`` file.
 
-    They are the arrays x, y, z and perhaps an intensity, or the only array that could be points,
-    with a separate intensity array if it only has x, y, z.
+    They are the arrays x, y, z, or the only array that could be points. If an array beside them has
+    the name and the size of their intensities, it is the fourth and last column.
 
     Args:
         data: (num_bytes,) uint8 content of the file.
@@ -54,28 +55,36 @@ def read_npz(data: NDArray[np.uint8]) -> NDArray[np.floating]:
     """
     arrays = _load_archive(data)
     found_as = names_by_meaning(arrays)
-    intensity = next((arrays[found_as[n]] for n in INTENSITY_NAMES if n in found_as), None)
+    names = [found_as[name] for name in INTENSITY_NAMES if name in found_as]
     if all(name in found_as for name in "xyz"):
         columns = [arrays[found_as[name]].reshape(-1) for name in "xyz"]
         if len({len(column) for column in columns}) > 1:
             raise ValueError("x, y and z differ in length; write the file again")
         points = _floats(np.stack(columns, axis=1))
     else:
-        found = [array for array in arrays.values() if array.dtype.names or array.ndim > 1]
-        if len(found) != 1:
-            shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-            raise ValueError(
-                f"it is unclear which array holds the points ({shapes or 'none'}); save them as "
-                ".npy, or as x, y, z and intensity"
-            )
-        points = _points(found[0])
-    if points.shape[1] == 3 and intensity is not None:
-        if intensity.size != len(points):
-            raise ValueError(
-                f"{intensity.size} intensities for {len(points)} points; write the file again"
-            )
-        return np.column_stack([points, _floats(intensity.reshape(-1, 1), integers=True)])
+        points = _points(_only_cloud(arrays, names))
+    fitting = [arrays[name] for name in names if arrays[name].size == len(points)]
+    if fitting:
+        intensity = _floats(fitting[0].reshape(-1, 1), integers=True)
+        return np.column_stack([points[:, :3], intensity])
+    if names and points.shape[1] == 3:
+        raise ValueError(
+            f"{arrays[names[0]].size} intensities for {len(points)} points; write the file again"
+        )
     return points
+
+
+def _only_cloud(arrays: dict[str, np.ndarray], names: Sequence[str]) -> np.ndarray:
+    """Return the only array that could be points; those with ``names`` are intensities."""
+    others = [array for name, array in arrays.items() if name not in names]
+    found = [array for array in others if array.dtype.names or array.ndim > 1]
+    if len(found) != 1:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise ValueError(
+            f"it is unclear which array holds the points ({shapes or 'none'}); save them as "
+            ".npy, or as x, y, z and intensity"
+        )
+    return found[0]
 
 
 def _load(data: NDArray[np.uint8]) -> np.ndarray:

@@ -29,7 +29,7 @@ class SensorSetup:
         format: The float32 values of a point of a ``.bin`` file: ``auto`` (inferred from the
             values), a letter per float such as ``xyzi`` or ``xyz_i``, ``kitti`` (``xyzi``),
             ``nuscenes`` (``xyzir``) or a number of floats; see `bin_columns`. ``auto:xyzi`` means
-            ``xyzi`` only if the number of floats cannot be inferred. Other file formats describe
+            ``xyzi`` if the number of floats is 4 or cannot be inferred. Other file formats describe
             themselves.
         axes: Directions of the file's x, y and z: three letters of f(orward) or b(ack), l(eft) or
             r(ight), u(p) or d(own). KITTI is ``flu``, nuScenes ``rfu``, a camera frame ``rdf``.

@@ -143,7 +143,7 @@ def reading_of_folder(folder: Path, setup: SensorSetup | None = None) -> Reading
         folder: The folder; it is surveyed once, so later changes have no effect.
         setup: What is known about the sensor; nothing by default.
     """
-    readings = survey_sweeps(folder.glob("*.bin"), setup or SensorSetup()).readings
+    readings = survey_sweeps(folder.glob("[!.]*.bin"), setup or SensorSetup()).readings
     return readings.get((folder.absolute(), ".bin"))
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bev_instseg.exceptions import ScanError
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
 from bev_instseg.io.formats import StoredPoints, read_stored_points
-from bev_instseg.io.infer_frame import infer_ground_m, sample_points
+from bev_instseg.io.infer_frame import GROUND_RADIUS_M, infer_ground_m, is_near, sample_points
 from bev_instseg.io.intensity import MISSING, is_of_scale_1
 from bev_instseg.io.sensor_setup import SensorSetup, sensor_rotation
 from bev_instseg.io.survey import Reading, decide, follow_hill, gather_evidence, origin_of
@@ -26,6 +26,10 @@ DENSE = (
     "on single sweeps, and misses objects in maps or several sweeps together"
 )
 NO_INTENSITY = "no intensity: set to 0"
+NO_GROUND = (
+    f"no point within {GROUND_RADIUS_M:g} m of the sensor shows the height of the ground: z is not "
+    "shifted"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +172,11 @@ def _rise_m(xyz: NDArray[np.float64], height_m: float | None) -> tuple[float, tu
         notices = (
             f"heights outside {low_m:g}..{high_m:g} m: shifted the ground to z = -{height_m} m",
         )
-    return (0.0 if height_m is None else round(infer_ground_m(xyz) + height_m, 2)), notices
+    if height_m is None or not len(xyz):
+        return 0.0, ()
+    if not is_near(xyz).any():
+        return 0.0, (NO_GROUND,)
+    return round(infer_ground_m(xyz) + height_m, 2), notices
 
 
 def _to_sensor_frame(

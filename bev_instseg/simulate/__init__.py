@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bev_instseg.datasets.semantickitti import write_frame
+from bev_instseg.datasets.semantickitti import frame_paths, write_frame
 from bev_instseg.simulate.kitti_layouts import StreetLayout, read_layouts, read_layouts_once
 from bev_instseg.simulate.measure import OUTLIER, measure
 from bev_instseg.simulate.populate import random_scene
@@ -64,6 +64,9 @@ def simulate_sweep(
             last come those from rain.
         labels: (N,) uint32, SemanticKITTI class in the low 16 bits, instance in the high 16. Points
             from rain are `OUTLIER`, without an instance.
+
+    Raises:
+        ValueError: There are no points.
     """
     rng = np.random.default_rng(seed)
     sensor = random_sensor(rng) if sensor is None else sensor
@@ -89,7 +92,14 @@ def write_sweep(
         sensor: The sensor; None for a random one.
         layouts: Folder or archive of KITTI label files, see `read_layouts`.
         kinds: Kinds of street to choose from.
+
+    Raises:
+        ValueError: The sweep has no points; the message names its file.
     """
     street_layouts = () if layouts is None else read_layouts_once(layouts)
-    points, labels = simulate_sweep((seed, frame, int(sequence)), sensor, street_layouts, kinds)
+    seeds = seed, frame, int(sequence)
+    try:
+        points, labels = simulate_sweep(seeds, sensor, street_layouts, kinds)
+    except ValueError as error:
+        raise ValueError(f"{frame_paths(out, sequence, frame)[0]}: {error}") from error
     write_frame(out, sequence, frame, points, labels)

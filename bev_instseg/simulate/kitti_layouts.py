@@ -5,8 +5,9 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -129,14 +130,15 @@ def _layout(labels: list[BoxLabel]) -> StreetLayout:
 
 
 def _label_files(path: Path) -> Iterator[list[BoxLabel]]:
-    """Yield the labels of each file, in the order of their names."""
+    """Yield the labels of each file that is not hidden, in the order of their names."""
     if path.is_dir():
-        yield from (read_boxes(file) for file in sorted(path.glob("*.txt")))
+        yield from (read_boxes(file) for file in sorted(path.glob("[!.]*.txt")))
         return
     try:
         with tarfile.open(path) as archive:
             for member in sorted(archive.getmembers(), key=lambda m: m.name):
-                file = archive.extractfile(member) if member.name.endswith(".txt") else None
+                is_label = fnmatchcase(PurePosixPath(member.name).name, "[!.]*.txt")
+                file = archive.extractfile(member) if is_label else None
                 if file is not None:
                     lines = [line for line in file.read().decode().splitlines() if line.strip()]
                     yield parse_boxes(lines, f"{path}/{member.name}")

@@ -31,6 +31,9 @@ def measure(
         labels: (N,) uint32, SemanticKITTI class in the low 16 bits, instance in the high 16: first
             come the scene's objects, then the lines on its roads. Points from rain are `OUTLIER`,
             without an instance.
+
+    Raises:
+        ValueError: There are no points.
     """
     origins, directions = sensor.rays(rng)
     level = [turned(vectors, sensor.turn_deg) for vectors in (origins, directions)]
@@ -63,6 +66,11 @@ def measure(
         drops = np.column_stack([origins[pulse] + directions[pulse] * range_m[:, None], intensity])
         points = np.concatenate([points, drops])
         labels = np.concatenate([labels, np.full(len(drops), OUTLIER, dtype=np.uint32)])
+    if not len(points):
+        raise ValueError(
+            "no pulse of the sensor returns; check its elevations_deg, azimuth_range_deg, "
+            "blocked_deg, max_range_m and dropout"
+        )
     return points, labels
 
 

@@ -21,6 +21,7 @@ T = TypeVar("T", np.float32, np.float64)
 Offset = Annotated[float, Field(ge=-100, le=100)]
 Elevation = Annotated[float, Field(gt=-90, lt=90)]
 Degrees = Annotated[float, Field(ge=-360, le=360)]
+Height = Annotated[float, Field(ge=0.2, le=20)]
 
 _PRISM_TURNS = 1 / 1285, -1 / 822  # per pulse, of the two prisms that make a rosette
 _PATTERN = 10**6  # pulses; a sweep begins somewhere in this part of a rosette
@@ -52,8 +53,8 @@ class SensorConfig:
     """Elevation of each beam in degrees, in the order in which points are written."""
     azimuths: PositiveCount = 2083
     """Pulses per beam and sweep."""
-    height_m: Positive = 1.73
-    """Height of the sensor above the ground, metres."""
+    height_m: Height = 1.73
+    """Height of the sensor above the ground, 0.2 to 20 metres."""
     divergence_mrad: NotNegative = 3.0
     """Full angle of the beam: how fast its spot grows, milliradians."""
     max_range_m: Positive = 80.0

@@ -8,6 +8,7 @@ it was put when the street was built.
 
 import csv
 import io
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from bev_instseg.simulate.street_builder import (
     StreetScene,
 )
 from bev_instseg.simulate.street_kinds import KINDS, StreetKind
+from bev_instseg.simulate.street_plan import VIEW_M
 
 SWEEP_S = 0.1  # time between two sweeps
 SEQUENCE_FILES = ("poses.txt", "times.txt", "calib.txt", "objects.csv")
@@ -238,10 +240,14 @@ def simulate_sequence(
 
     Yields:
         The sweeps in order.
+
+    Raises:
+        ValueError: The sensor would drive beyond the street's end, or a sweep has no points.
     """
     rng = np.random.default_rng(seed)
     sensor = random_sensor(rng) if sensor is None else sensor
     street = MovingStreet(random_scene(rng, sensor.height_m, layouts, kinds), rng)
+    _check_length(street, num_sweeps)
     start_s = -SWEEP_S * (num_sweeps - 1) / 2
     to_world = np.linalg.inv(_pose(street.scene_at(start_s))).astype(np.float64)
     mount = np.eye(4)  # from the sensor frame to a level one
@@ -277,6 +283,9 @@ def write_sequence(
         sensor: The sensor; None for a random one.
         layouts: Folder or archive of KITTI label files, see `read_layouts`.
         kinds: Kinds of street to choose from.
+
+    Raises:
+        ValueError: See `simulate_sequence`; the message names the folder.
     """
     street_layouts = () if layouts is None else read_layouts_once(layouts)
     folder = out / "sequences" / sequence
@@ -284,18 +293,36 @@ def write_sequence(
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(OBJECT_COLUMNS)
     sweeps = simulate_sequence((seed, int(sequence)), num_sweeps, sensor, street_layouts, kinds)
-    for frame, sweep in enumerate(sweeps):
-        write_frame(out, sequence, frame, sweep.points, sweep.labels)
-        poses.append(" ".join(f"{value:.9g}" for value in sweep.pose[:3].ravel()))
-        stamps.append(f"{sweep.stamp_s:.6f}")
-        number = np.unique(sweep.labels >> 16)
-        for k in number[(number > 0) & (number <= len(sweep.classes))].tolist():
-            state = sweep.objects[k - 1].round(4).tolist()
-            writer.writerow([frame, k, sweep.classes[k - 1], *state])
+    try:
+        for frame, sweep in enumerate(sweeps):
+            write_frame(out, sequence, frame, sweep.points, sweep.labels)
+            poses.append(" ".join(f"{value:.9g}" for value in sweep.pose[:3].ravel()))
+            stamps.append(f"{sweep.stamp_s:.6f}")
+            number = np.unique(sweep.labels >> 16)
+            for k in number[(number > 0) & (number <= len(sweep.classes))].tolist():
+                state = sweep.objects[k - 1].round(4).tolist()
+                writer.writerow([frame, k, sweep.classes[k - 1], *state])
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     calibration = "Tr: 1 0 0 0 0 1 0 0 0 0 1 0\n"  # from the sensor to the poses' frame
     texts = ("\n".join([*poses, ""]), "\n".join([*stamps, ""]), calibration, table.getvalue())
     for name, text in zip(SEQUENCE_FILES, texts, strict=True):
         write_atomic(folder / name, text.encode())
+
+
+def _check_length(street: MovingStreet, num_sweeps: int) -> None:
+    """Raise ValueError if the sensor would drive beyond an end of the street."""
+
+    def leaves(number: int) -> bool:
+        end_s = SWEEP_S * (number - 1) / 2
+        return any(abs(street.paths.at(time_s)[0][0, 0]) > VIEW_M for time_s in (-end_s, end_s))
+
+    if leaves(num_sweeps):
+        most = bisect_left(range(num_sweeps), True, key=leaves) - 1
+        raise ValueError(
+            f"{num_sweeps} frames take the sensor beyond the end of its street; simulate at most "
+            f"{most} (--frames), or another --seed or --sequence"
+        )
 
 
 def _pose(scene: StreetScene) -> _Float:
