@@ -310,6 +310,11 @@ class Config:
         for key, length in lengths.items():
             if length != count:
                 raise ValueError(f"{key} has {length} entries for {count} classes; give one each")
+        if any(self.in_pieces) and self.model.bandwidth != "oriented":
+            raise ValueError(
+                "classes: piece_m needs model.bandwidth: oriented, which shows the direction of a "
+                "piece"
+            )
         stride = self.model.stride
         for key, cells in (
             ("grid", self.grid.shape),

@@ -177,6 +177,24 @@ def read_sidecar(path: Path) -> dict[str, Any]:
     return sidecar  # type: ignore[no-any-return]
 
 
+def require_own_sidecar(path: Path) -> None:
+    """Check that the ``.json`` of a file to be written does not belong to another one.
+
+    Args:
+        path: The weights or model.
+
+    Raises:
+        ValueError: There is another one of this name.
+    """
+    for suffix in (".safetensors", *EXPORTED_SUFFIXES):
+        other = path.with_suffix(suffix)
+        if other != path and other.exists():
+            raise ValueError(
+                f"{other}: needs {path.stem}.json, which {path.name} would replace; choose another "
+                "folder"
+            )
+
+
 def write_sidecar(path: Path, sha256: str, config: Config, about: dict[str, Any]) -> None:
     """Write the ``.json`` of a file.
 

@@ -11,6 +11,7 @@ one.
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
+from bev_instseg.ops.unknown import MIN_POINTS
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.stages import cluster_pillars, make_pillars
@@ -95,13 +97,23 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
     check_array("points", points, np.float32, None, 4)
     config = segmenter.config
     own = _own_points(points, config.grid)
-    places = _occupied_places(own, min(kind.min_points for kind in config.classes))
+    fewest = min(kind.min_points for kind in config.classes)
+    fewest = 1 if segmenter.ground else min(fewest, MIN_POINTS) if segmenter.unknown else fewest
+    places = _occupied_places(own, fewest, config.grid)
     first_cell, area = _area(places, config.grid)
     timing_ms = {"voxelize": 0.0, "network": 0.0}
     progress = tqdm(places, unit="tile", leave=False, disable=None, delay=SHOW_PROGRESS_AFTER_S)
     parts = [_predict(segmenter, points, own, place, timing_ms) for place in progress]
     clock = [time.perf_counter()]
     pillars, embeddings = _join(parts, len(points), first_cell, area)
+    num_lost = np.count_nonzero(np.isfinite(points[:, :3]).all(1) & (pillars.point_to_pillar < 0))
+    if num_lost > len(points) / 2:
+        warnings.warn(
+            f"{num_lost / len(points):.0%} of the points get no label: they are farther than "
+            f"{MAX_RANGE_M / 1000:g} km from the origin, or outside the heights of their tile; "
+            "subtract the map's origin",
+            stacklevel=2,
+        )
     clusters = cluster_pillars(embeddings, pillars, config)
     clock.append(time.perf_counter())
     instances = segmenter.assemble(points, pillars, clusters)
@@ -136,19 +148,20 @@ def _own_points(points: Float32, grid: BEVGrid) -> dict[Place, Numbers]:
     return {(i, j): group for (i, j), group in zip(place[first].tolist(), groups, strict=True)}
 
 
-def _occupied_places(own: Mapping[Place, Numbers], fewest: int) -> list[Place]:
+def _occupied_places(own: Mapping[Place, Numbers], fewest: int, grid: BEVGrid) -> list[Place]:
     """Return the grid's own place, and those with ``fewest`` points or more in and around them."""
     return sorted(
         place
         for place in {(0, 0), *own}
-        if place == (0, 0) or sum(len(own.get(at, ())) for at in _around(place)) >= fewest
+        if place == (0, 0) or sum(len(own.get(at, ())) for at in _around(place, grid)) >= fewest
     )
 
 
-def _around(place: Place) -> list[Place]:
-    """Return a place and the eight around it."""
-    i, j = place
-    return list(product((i - 1, i, i + 1), (j - 1, j, j + 1)))
+def _around(place: Place, grid: BEVGrid) -> list[Place]:
+    """Return a place and those around it that its tile overlaps."""
+    margins = np.subtract(grid.shape, tile_step_cells(grid)) / 2
+    (i, j), (a, b) = place, np.ceil(margins / tile_step_cells(grid)).astype(int)
+    return list(product(range(i - a, i + a + 1), range(j - b, j + b + 1)))
 
 
 def _area(places: list[Place], grid: BEVGrid) -> tuple[NDArray[np.int64], BEVGrid]:
@@ -219,12 +232,13 @@ def _visible(
     low_m += np.multiply(place, tile_step_cells(grid)) * grid.cell_m
     high_m = low_m + np.multiply(grid.shape, grid.cell_m)
     shown = []
-    for at in _around(place):
+    around = _around(place, grid)
+    for at in around:
         group = own.get(at, np.empty(0, np.intp))
         xy = points[group, :2]
         shown.append(group if at == place else group[((xy >= low_m) & (xy < high_m)).all(axis=1)])
     numbers = np.concatenate(shown)
-    owned = np.repeat([at == place for at in _around(place)], [len(group) for group in shown])
+    owned = np.repeat([at == place for at in around], [len(group) for group in shown])
     order = np.argsort(numbers)
     return numbers[order], owned[order]
 

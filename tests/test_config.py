@@ -48,6 +48,14 @@ def test_shipped_configurations_load_and_round_trip(path: Path, tmp_path: Path) 
     assert load_config(tmp_path / "resolved.yaml") == config
 
 
+def test_pieces_need_a_bandwidth_with_a_direction(tmp_path: Path) -> None:
+    line = "{name: line, label: 60, kitti: [], semantickitti: [60], piece_m: 5.0}"
+    text = f"classes: [{line}]\nloss: {{foreground_weight: [2.0]}}\naugment: {{paste: [0]}}\n"
+    assert load(tmp_path, text).in_pieces == (True,)
+    (tmp_path / "run.yaml").write_text(f"{text}model: {{bandwidth: elliptical}}\n")
+    assert "piece_m needs model.bandwidth: oriented" in refusal(tmp_path / "run.yaml")
+
+
 def test_later_files_override_earlier_ones(tmp_path: Path) -> None:
     texts = ("train: {steps: 5, seed: 3}", "train: {steps: 7}", "grid: {cell_m: 0.4}")
     paths = [tmp_path / f"{number}.yaml" for number in range(len(texts))]

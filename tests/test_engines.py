@@ -178,6 +178,9 @@ def test_quantized_networks_round_weights_and_activations(model, config, points)
     batch = PillarBatch.from_pillars([voxelize(points, config.grid)], 2)
     rounded = quantize(network, [batch])
     assert not any(module.step for module in network.modules() if isinstance(module, Rounding))
+    nothing = PillarBatch.from_pillars([voxelize(points + np.float32(1000), config.grid)], 2)
+    with pytest.raises(ValueError, match="no point of the sweeps is on the grid"):
+        quantize(network, [nothing])
     assert all(module.step > 0 for module in rounded.modules() if isinstance(module, Rounding))
     weight = rounded.backbone.sparse_up[0].merge.layer.weight
     for channel, exact_channel in zip(
@@ -362,6 +365,16 @@ def test_what_export_refuses(options, message, tmp_path, capsys) -> None:
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_an_export_does_not_replace_the_json_of_weights(model, config, tmp_path, capsys) -> None:
+    weights = tmp_path / "model.safetensors"
+    save_weights(weights, model, config, {})
+    before = (tmp_path / "model.json").read_bytes()
+    command = ["export", "--format", "onnx", "--weights", str(weights), "--out", str(tmp_path)]
+    assert main(command) == 2
+    assert "model.safetensors: needs model.json, which model.onnx would" in capsys.readouterr().err
+    assert (tmp_path / "model.json").read_bytes() == before
 
 
 # ------------------------------------------------------------------------------ without torch

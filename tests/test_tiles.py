@@ -11,6 +11,7 @@ from bev_instseg import Segmenter, SweepResult, segment_tiles
 from bev_instseg.cli.segment import main
 from bev_instseg.config import ClusterConfig
 from bev_instseg.evaluation.metrics import Evaluator
+from bev_instseg.grid import BEVGrid
 from bev_instseg.models.network import BEVNet
 from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.ops.voxelize import FEATURES, on_grid, voxelize
@@ -63,6 +64,45 @@ def test_inner_part_of_the_grids_own_tile_is_the_usual_result(tiny, rise_m):
         tiled.pillars.point_height_m[inner], usual.pillars.point_height_m[inner]
     )
     np.testing.assert_array_equal(tiled.pillars.features[theirs], usual.pillars.features[ours])
+
+
+@pytest.mark.parametrize("cells", [128, 160])
+def test_a_tile_of_a_small_grid_is_shown_whole(tiny_config, one_thread, cells):
+    side_m = 0.1 * cells
+    grid = BEVGrid((-side_m, side_m), (-side_m, side_m), (-5.0, 5.0), 0.2)
+    config = dataclasses.replace(tiny_config, grid=grid, cluster=ClusterConfig(0.0, 0.0, 0.0))
+    torch.manual_seed(0)
+    segmenter, points = Segmenter(BEVNet(config), config, "cpu"), town()
+    usual, tiled = segmenter.segment_with_maps(points), segment_tiles(segmenter, points)
+    inner = np.flatnonzero((np.abs(points[:, :2]) < 3.19).all(axis=1))
+    ours, theirs = usual.pillars.point_to_pillar[inner], tiled.pillars.point_to_pillar[inner]
+    np.testing.assert_array_equal(tiled.embeddings.seed[theirs], usual.embeddings.seed[ours])
+
+
+def poles(x_m):
+    """Return 6 poles in a row, 4 m apart, on a patch of ground, 60 points each."""
+    rng = np.random.default_rng(0)
+    pole = rng.uniform((0, 0, -1.3, 0.2), (0.1, 0.1, 0.3, 0.4), (6, 30, 4))
+    ground = rng.uniform((-0.5, -0.5, -1.72, 0.2), (0.5, 0.5, -1.68, 0.4), (6, 30, 4))
+    points = np.concatenate([pole, ground], axis=1)
+    points[:, :, 0] += x_m
+    points[:, :, 1] += 4 * np.arange(6)[:, None]
+    return points.reshape(-1, 4).astype(np.float32)
+
+
+@pytest.mark.parametrize("x_m", [6.0, 1000.0, 5000.0])
+def test_unknown_objects_are_the_same_wherever_the_origin_is(tiny, x_m):
+    strict = [dataclasses.replace(kind, min_points=1000) for kind in tiny.config.classes]
+    config = dataclasses.replace(tiny.config, classes=tuple(strict))
+    segmenter = tiny.with_config(config).with_extras(unknown=True, ground=True)
+    instances = segment_tiles(segmenter, poles(x_m)).instances
+    assert len(instances) == 6
+    assert instances.ground.sum() > 100
+
+
+def test_points_beyond_any_tile_are_reported(tiny):
+    with pytest.warns(UserWarning, match="100% of the points get no label: .* subtract the map's"):
+        segment_tiles(tiny, town() + np.float32([12_000, 15_000, 0, 0]))
 
 
 def test_each_point_is_in_the_pillar_of_its_cell(tiny):

@@ -16,7 +16,7 @@ from matplotlib.image import imread
 from bev_instseg.colours import UNKNOWN_RGB, instance_colours
 from bev_instseg.structures import UNKNOWN, Frame, Instances
 from bev_instseg.visualize import box_corners, draw_bev, draw_comparison, draw_training
-from bev_instseg.visualize.appearance import class_colours
+from bev_instseg.visualize.appearance import class_colours, point_greys
 from bev_instseg.visualize.bev_map import (
     MAP_BOTTOM_PX,
     MAP_LEFT_PX,
@@ -146,10 +146,21 @@ def test_box_corners() -> None:
     assert box_corners(np.zeros((0, 7), np.float32)).shape == (0, 8, 3)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_points_without_an_intensity_are_drawn_as_those_of_intensity_0(bad: float) -> None:
+    points, instances = street()
+    dark = points.copy()
+    points[::2, 3], dark[::2, 3] = bad, 0
+    drawn, expected = make_scene(points, instances), make_scene(dark, instances)
+    np.testing.assert_array_equal(drawn.xyz_m, expected.xyz_m)
+    np.testing.assert_array_equal(drawn.rgb, expected.rgb)
+    np.testing.assert_array_equal(point_greys(points), point_greys(dark))
+
+
 def test_scene_coloured_by_instance_class_height_and_score() -> None:
     points, instances = street()
     points[:3, 2], points[3], points[4, 3] = (0.0, 1.0, 9.0), np.nan, np.inf
-    kept = np.delete(np.arange(len(points)), [3, 4])
+    kept = np.delete(np.arange(len(points)), 3)
     car, walker = (np.flatnonzero(instances.labels[kept] == k) for k in (1, 2))
     shown = {colouring: make_scene(points, instances, colouring) for colouring in COLOURINGS}
     for made in shown.values():

@@ -51,7 +51,7 @@ from bev_instseg.datasets.frames import FrameRef, list_frames
 from bev_instseg.evaluation.reliability import NUM_BINS, reliability
 from bev_instseg.evaluation.score_calibration import Predictions, fit_calibration
 from bev_instseg.file_io import write_atomic
-from bev_instseg.model_files import EXPORTED_SUFFIXES
+from bev_instseg.model_files import EXPORTED_SUFFIXES, require_own_sidecar
 from bev_instseg.tables import markdown_table, table_cell
 from bev_instseg.training.training_set import list_sources, only_sources
 
@@ -86,6 +86,8 @@ def calibrate(arguments: argparse.Namespace) -> int:
             "give the weights it was made from, or leave --save out"
         )
     refuse_inputs_as_outputs(arguments)
+    if arguments.save:
+        require_own_sidecar(arguments.save)
     for path in filter(None, (arguments.out, arguments.save)):
         path.parent.mkdir(parents=True, exist_ok=True)
     segmenter = make_segmenter(arguments)

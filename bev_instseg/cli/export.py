@@ -24,7 +24,12 @@ from tqdm import tqdm
 from bev_instseg.cli.arguments import new_parser, run, to_folder, to_path, weights_file
 from bev_instseg.cli.report import Report
 from bev_instseg.io.formats import SUFFIXES
-from bev_instseg.model_files import EXPORTED_SUFFIXES, PRETRAINED, ExportedModel
+from bev_instseg.model_files import (
+    EXPORTED_SUFFIXES,
+    PRETRAINED,
+    ExportedModel,
+    require_own_sidecar,
+)
 from bev_instseg.structures import Float32
 
 if TYPE_CHECKING:
@@ -51,13 +56,9 @@ def export(arguments: argparse.Namespace) -> int:
         raise ValueError(f"{weights}: already exported; give .safetensors or .pt")
     if arguments.sweeps and arguments.precision != "int8":
         raise ValueError("--sweeps is for --precision int8; add it or leave --sweeps out")
-    suffix, other = (".xml", ".onnx") if arguments.format == "openvino" else (".onnx", ".xml")
+    suffix = ".xml" if arguments.format == "openvino" else ".onnx"
     path = arguments.out / f"model{suffix}"
-    if path.with_suffix(other).exists():
-        raise ValueError(
-            f"{path.with_suffix(other)}: needs {path.stem}.json, which {path.name} would replace; "
-            "choose another --out"
-        )
+    require_own_sidecar(path)
     network, config, sha256 = load_model(weights)
     if arguments.precision == "int8":
         report = Report(arguments.program)

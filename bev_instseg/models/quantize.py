@@ -46,9 +46,15 @@ def quantize(network: BEVNet, batches: Iterable[PillarBatch]) -> BEVNet:
     Args:
         network: A network made by `BEVNet.folded`, in float32.
         batches: Typical input.
+
+    Raises:
+        ValueError: It has no pillars.
     """
     rounded = copy.deepcopy(network)
-    for module, largest in _largest_activations(rounded, batches).items():
+    found = _largest_activations(rounded, batches)
+    if not any(found.values()):
+        raise ValueError("no point of the sweeps is on the grid; give others for the calibration")
+    for module, largest in found.items():
         module.step = largest / (LEVELS - 1)
     for layer in _eight_bit_layers(rounded):
         parametrize.register_parametrization(layer, "weight", _RoundedWeight(layer.weight))

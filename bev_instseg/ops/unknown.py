@@ -12,7 +12,8 @@ MIN_HEIGHT_M = 0.3  # lower points are ground, grass and kerbs
 CLEARANCE_M = 2.5  # a pillar without standing points below this hangs over free space
 MIN_POINTS = 10  # smaller groups are dropped: leaves, dust, single returns
 REACH_M = 0.2  # pillars this near to each other, along x and along y, are connected;
-REACH_PER_M = 0.005  # and this much farther per metre of distance from the sensor
+REACH_PER_M = 0.005  # and this much farther per metre of distance from the sensor,
+MAX_RANGE_M = 100.0  # but no farther than at this distance: in maps it says nothing about gaps
 RANGE = FEATURES.index("range_m")
 
 
@@ -42,7 +43,7 @@ def add_unknown(instances: Instances, points: Float32, pillars: Pillars) -> Inst
         np.float32(MIN_HEIGHT_M),
     )
     standing = np.flatnonzero(lowest_m <= np.float32(CLEARANCE_M))
-    range_m = pillars.features[standing, RANGE].astype(np.float64)
+    range_m = np.minimum(pillars.features[standing, RANGE].astype(np.float64), MAX_RANGE_M)
     groups = connect(pillars.cells[standing], range_m, pillars.grid)
     size = np.bincount(groups, count[standing], minlength=1)
     kept = np.flatnonzero(size >= MIN_POINTS)

@@ -41,13 +41,15 @@ def point_greys(points: Float32) -> Float32:
     """Return the grey of background points: darker if taller or brighter.
 
     Args:
-        points: (N, 4) float32 x, y, z in metres and intensity 0..1; z and intensity finite.
+        points: (N, 4) float32 x, y, z in metres and intensity 0..1; z finite. Intensities that are
+            not finite count as 0.
 
     Returns:
         (N,) float32, 0 black to 1 white.
     """
     height = relative_height(points)
-    greys: Float32 = (0.86 - 0.56 * height - 0.2 * (1 - height) * points[:, 3]).astype(np.float32)
+    intensity = np.where(np.isfinite(points[:, 3]), points[:, 3], 0)
+    greys: Float32 = (0.86 - 0.56 * height - 0.2 * (1 - height) * intensity).astype(np.float32)
     return greys
 
 

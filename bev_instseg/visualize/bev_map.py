@@ -266,7 +266,7 @@ def _rasterize(content: MapContent, range_m: float, middle: Float) -> Float32:
     points = content.points
     xy = points[:, :2] - middle.astype(np.float32)
     shown = (np.abs(xy) < range_m).all(axis=1)
-    shown &= np.isfinite(points[:, 2:]).all(axis=1)
+    shown &= np.isfinite(points[:, 2])
     points, xy, labels = points[shown], xy[shown], content.instances.labels[shown]
     rgb = np.repeat(point_greys(points)[:, None], 3, axis=1)
     if content.void is not None:

@@ -319,7 +319,7 @@ def _draw_dots(axes: "Axes", xy_m: Float, size_pt2: float, rgb: Float) -> None:
 def _draw_instances(axes: "Axes", points: Float32, instances: Instances, middle: Float) -> None:
     """Draw points, boxes and texts of the instances in the square."""
     shown = (np.abs(points[:, :2] - middle) < SQUARE_M / 2).all(axis=1)
-    shown &= np.isfinite(points[:, 2:]).all(axis=1)
+    shown &= np.isfinite(points[:, 2])
     points, labels = points[shown], instances.labels[shown]
     member = labels > 0
     colours = instance_colours(len(instances))

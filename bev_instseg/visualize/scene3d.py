@@ -57,14 +57,14 @@ class Scene3d:
 
 
 def make_scene(points: Float32, instances: Instances, colouring: Colouring = "instance") -> Scene3d:
-    """Prepare a sweep for display, without the points that are not finite.
+    """Prepare a sweep for display, without the points whose coordinates are not finite.
 
     Args:
         points: (N, 4) float32 x, y, z in metres and intensity 0..1.
         instances: The objects among these points.
         colouring: The colours of the points, see `point_colours`.
     """
-    finite = np.isfinite(points).all(axis=1)
+    finite = np.isfinite(points[:, :3]).all(axis=1)
     points, labels = points[finite], instances.labels[finite]
     corners_m = box_corners(instances.boxes)
     edges_m = list(corners_m[:, EDGES])

@@ -13,6 +13,7 @@ constexpr float kMinHeightM = 0.3f;  // lower points are ground, grass and kerbs
 constexpr float kClearanceM = 2.5f;  // a pillar without standing points below hangs over free space
 constexpr int kMinPoints = 10;       // smaller groups are dropped
 constexpr double kReachM = 0.2;      // cells this near to each other are connected;
+constexpr double kMaxRangeM = 100.0;  // no farther than at this distance
 constexpr double kReachPerM = 0.005;  // this much more per metre of distance from the sensor
 
 bool stands(const Result& result, const Pillars& pillars, std::size_t point) {
@@ -44,7 +45,8 @@ Groups connect(const Pillars& pillars, const std::vector<std::int32_t>& standing
   for (const std::int32_t p : standing) pillar_at[pillars.cells[p]] = p;
   Groups groups(pillars.cells.size());
   for (const std::int32_t p : standing) {
-    const double reach_m = kReachM + kReachPerM * static_cast<double>(pillars.features[p].range_m);
+    const double range_m = std::min(static_cast<double>(pillars.features[p].range_m), kMaxRangeM);
+    const double reach_m = kReachM + kReachPerM * range_m;
     const int reach = static_cast<int>(std::max(reach_m / grid.cell_m, 1.0));
     const int ix = pillars.cells[p] / grid.ny, iy = pillars.cells[p] % grid.ny;
     const int first = std::max(iy - reach, 0), last = std::min(iy + reach, grid.ny - 1);
