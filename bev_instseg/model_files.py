@@ -191,7 +191,7 @@ def require_own_sidecar(path: Path) -> None:
         if other != path and other.exists():
             raise ValueError(
                 f"{other}: needs {path.stem}.json, which {path.name} would replace; choose another "
-                "folder"
+                "folder or name"
             )
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bev_instseg.grid import MAX_RANGE_M, BEVGrid
+from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.ops.unknown import MIN_POINTS
 from bev_instseg.ops.voxelize import FEATURES, MAX_CELLS
 from bev_instseg.segmenter import Segmenter
@@ -94,26 +95,35 @@ def segment_tiles(segmenter: Segmenter, points: Float32) -> Segmentation:
     Raises:
         ValueError: The array has the wrong shape or dtype, or the area has over 2^31 - 1 cells.
     """
+    segmentation = segment_tile_by_tile(segmenter, points)
+    if notice := off_grid_notice(points, segmentation.pillars):
+        warnings.warn(notice, stacklevel=2)
+    return segmentation
+
+
+def segment_tile_by_tile(segmenter: Segmenter, points: Float32) -> Segmentation:
+    """Do the same as `segment_tiles`, but leave it to the caller to report points off all tiles.
+
+    Args:
+        segmenter: The network and its thresholds.
+        points: (N, 4) float32, as for `segment_tiles`.
+
+    Raises:
+        ValueError: As for `segment_tiles`.
+    """
     check_array("points", points, np.float32, None, 4)
     config = segmenter.config
     own = _own_points(points, config.grid)
-    fewest = min(kind.min_points for kind in config.classes)
-    fewest = 1 if segmenter.ground else min(fewest, MIN_POINTS) if segmenter.unknown else fewest
-    places = _occupied_places(own, fewest, config.grid)
+    fewest = [kind.min_points for kind in config.classes]
+    fewest += [MIN_POINTS] if segmenter.unknown else []
+    fewest += [1] if segmenter.ground else []
+    places = _occupied_places(own, min(fewest), config.grid)
     first_cell, area = _area(places, config.grid)
     timing_ms = {"voxelize": 0.0, "network": 0.0}
     progress = tqdm(places, unit="tile", leave=False, disable=None, delay=SHOW_PROGRESS_AFTER_S)
     parts = [_predict(segmenter, points, own, place, timing_ms) for place in progress]
     clock = [time.perf_counter()]
     pillars, embeddings = _join(parts, len(points), first_cell, area)
-    num_lost = np.count_nonzero(np.isfinite(points[:, :3]).all(1) & (pillars.point_to_pillar < 0))
-    if num_lost > len(points) / 2:
-        warnings.warn(
-            f"{num_lost / len(points):.0%} of the points get no label: they are farther than "
-            f"{MAX_RANGE_M / 1000:g} km from the origin, or outside the heights of their tile; "
-            "subtract the map's origin",
-            stacklevel=2,
-        )
     clusters = cluster_pillars(embeddings, pillars, config)
     clock.append(time.perf_counter())
     instances = segmenter.assemble(points, pillars, clusters)

@@ -100,7 +100,7 @@ def test_unknown_objects_are_the_same_wherever_the_origin_is(tiny, x_m):
 
 
 def test_points_beyond_any_tile_are_reported(tiny):
-    with pytest.warns(UserWarning, match="100% of the points get no label: .* subtract the map's"):
+    with pytest.warns(UserWarning, match="100% of the points are outside .* get no label"):
         segment_tiles(tiny, town() + np.float32([12_000, 15_000, 0, 0]))
 
 

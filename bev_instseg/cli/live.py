@@ -65,7 +65,6 @@ if TYPE_CHECKING:  # torch, rosbags: not for --help
     from bev_instseg.live.source import Source
 
 NAME = "bev_instseg"  # prefix of the topics with results
-RESULTS = ("points", "detections", "markers")  # the topics below it
 MAX_PORT = 0xFFFF
 ADVICE_S = 3.0  # if nothing arrives for this long, a note names possible reasons
 
@@ -227,8 +226,10 @@ def _check_options(arguments: argparse.Namespace) -> None:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise ValueError(f"--ros2 /{printable(repeated)} is given twice: leave one out")
-    prefix = (arguments.publish or NAME).strip("/")
-    own = next((name for name in names if name in {f"{prefix}/{one}" for one in RESULTS}), None)
+    from bev_instseg.export.ros_messages import topics_below  # imports rosbags
+
+    results = topics_below(arguments.publish or NAME)
+    own = next((name for name in names if f"/{name}" in results), None)
     if own is not None:
         raise ValueError(
             f"--ros2 /{printable(own)} is a topic of the results: choose a different --publish NAME"

@@ -97,9 +97,9 @@ def segment_all(arguments: argparse.Namespace) -> int:
         OSError: A file cannot be read or written.
         ImportError: An option needs a package that is not installed.
     """
-    report = Report(arguments.program)
-    from bev_instseg.jobs.find_items import is_result
+    from bev_instseg.jobs.find_items import is_result  # imports what --help does not need
 
+    report = Report(arguments.program)
     recordings = find_recordings(arguments.inputs, is_result)
     if arguments.track is None:
         arguments.track = bool(recordings)

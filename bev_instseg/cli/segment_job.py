@@ -60,10 +60,10 @@ def new_job(
     Raises:
         FileNotFoundError: There is no such calibration.
     """
-    if arguments.calib is not None and not arguments.calib.exists():
-        raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     from bev_instseg.jobs.job import Job, settings_fingerprint
 
+    if arguments.calib is not None and not arguments.calib.exists():
+        raise FileNotFoundError(2, "no such file or folder; check --calib", str(arguments.calib))
     return Job(
         out=arguments.out.resolve(),
         settings=settings_fingerprint(

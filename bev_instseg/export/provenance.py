@@ -22,7 +22,7 @@ class Provenance:
         grid: Grid of the network.
         weights_sha256: Hash of the weights.
         settings: Hash of everything that affects the instances; see `settings_fingerprint`.
-        calibration: SHA-256 of the camera calibration; None without one.
+        calibration: SHA-256 of the camera calibration and the size of its image; None without one.
     """
 
     sweep: str

@@ -50,6 +50,15 @@ DETECTION_TYPES = {
 }
 
 
+def topics_below(name: str) -> list[str]:
+    """Return the names of `TOPICS` under a different prefix.
+
+    Args:
+        name: The prefix.
+    """
+    return [f"/{name.strip('/')}/{topic.rpartition('/')[2]}" for topic, _ in TOPICS]
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentedSweep:
     """A sweep to be written.

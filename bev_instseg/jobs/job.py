@@ -169,9 +169,10 @@ class Job:
         Raises:
             OSError: A file cannot be read.
         """
-        if self.calibration is None or not self.calibration.is_dir():
-            return None if self.calibration is None else self._hash([self.calibration])
-        return self._hash(sorted(self.calibration.glob("*.txt")))
+        given = self.calibration
+        if given is None:
+            return None
+        return self._hash(sorted(given.glob("*.txt")) if given.is_dir() else [given])
 
     def _hash(self, calibrations: Sequence[Path]) -> str:
         found: list[Any] = [(path.name, read_bytes(path).hex()) for path in calibrations]

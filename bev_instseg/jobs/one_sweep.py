@@ -30,7 +30,7 @@ from bev_instseg.jobs.outcome import EXPECTED_ERRORS, Outcome, failure
 from bev_instseg.ops.off_grid import off_grid_notice
 from bev_instseg.segmenter import Segmenter
 from bev_instseg.structures import Float32, Segmentation
-from bev_instseg.tiles import segment_tiles
+from bev_instseg.tiles import segment_tile_by_tile
 from bev_instseg.tracking.tracked import TrackedInstances
 from bev_instseg.visualize import (
     AROUND_SENSOR,
@@ -159,7 +159,9 @@ def draw_and_write(
 
 
 def _segment(segmenter: Segmenter, job: Job, points: Float32) -> Segmentation:
-    return segment_tiles(segmenter, points) if job.tiles else segmenter.segment_with_maps(points)
+    if job.tiles:
+        return segment_tile_by_tile(segmenter, points)
+    return segmenter.segment_with_maps(points)
 
 
 def _with_off_grid_notice(sweep: Sweep, job: Job, segmentation: Segmentation) -> Sweep:

@@ -1,7 +1,7 @@
 """The fixed transforms of a robot, as it publishes them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bev_instseg.exceptions import ScanError
 from bev_instseg.io.recordings.source import TRANSFORMS, Message
@@ -11,6 +11,7 @@ from bev_instseg.io.recordings.transforms import (
     Transform,
     add_transforms,
     find_transform,
+    named_transforms,
 )
 
 TRANSFORM_TYPE = "tf2_msgs/msg/TFMessage"
@@ -30,19 +31,35 @@ class RobotFrames:
 
     def tree(self) -> FrameTree:
         """Return the transforms so far; raises ScanError if a new message is damaged."""
-        damaged = None
-        for data in self._take(0):
-            try:
-                add_transforms(self._tree, transforms_message(STATIC_TOPIC, data))
-            except ScanError as error:  # the others are sent only once
-                damaged = error
-        if damaged:
-            raise damaged
+        read_all(self._take(0), self._add)
         return self._tree
+
+    def _add(self, data: bytes) -> None:
+        add_transforms(self._tree, named_transforms(transforms_message(STATIC_TOPIC, data)))
 
     def find(self, frame_id: str, topic: str, target: str) -> Transform:
         """Return the transform from a sensor's coordinates to a frame; see `find_transform`."""
         return find_transform(self.tree(), frame_id, topic, target)
+
+
+def read_all(messages: Iterable[bytes], read: Callable[[bytes], None]) -> None:
+    """Read messages that are sent only once; a damaged one does not hold back those after it.
+
+    Args:
+        messages: The messages.
+        read: Reads one, or raises ScanError if it is damaged.
+
+    Raises:
+        ScanError: The last error, after all of them were read.
+    """
+    damaged = None
+    for data in messages:
+        try:
+            read(data)
+        except ScanError as error:
+            damaged = error
+    if damaged:
+        raise damaged
 
 
 def transforms_message(topic: str, data: bytes) -> Message:

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from bev_instseg.export.labelled_recording import LabelledRecording
-from bev_instseg.export.ros_messages import TOPICS
+from bev_instseg.export.ros_messages import TOPICS, topics_below
 from bev_instseg.export.stored_sweeps import StoredSweep
 from bev_instseg.live.dds import RosTopics
 from bev_instseg.live.pipeline import LiveResult
@@ -22,7 +22,7 @@ class PublishedTopics:
             topics: The topics of the domain.
             name: Prefix of ``/points``, ``/detections`` and ``/markers``.
         """
-        self.names = [f"/{name.strip('/')}/{topic.rpartition('/')[2]}" for topic, _ in TOPICS]
+        self.names = topics_below(name)
         kinds = [kind for _, kind in TOPICS]
         self._writers = [topics.writer(*one) for one in zip(self.names, kinds, strict=True)]
 

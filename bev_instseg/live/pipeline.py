@@ -110,7 +110,8 @@ class Pipeline:
             self._survey(stamped)
             return None
         sweep = interpret_sweep(self._path, stamped, self._setup, self._reading)
-        cleaned = replace(sweep, points=self._without_vehicle(stamped, sweep))
+        rigid = sweep.points if self._search is None else rigid_points(sweep, self._reading)
+        cleaned = replace(sweep, points=self._without_vehicle(stamped, sweep, rigid))
         objects: Instances | TrackedInstances
         news: tuple[str, ...] = ()
         if self._tracker is not None:
@@ -122,7 +123,7 @@ class Pipeline:
         for notice in (*segmented.sweep.notices, *news):
             self.notice(notice)
         if self._search is not None:
-            self._search.look(rigid_points(sweep, self._reading), place_m)
+            self._search.look(rigid, place_m)
         rotation = sensor_rotation(sweep.axes, sweep.level_deg)
         result = SegmentedSweep(stamped, objects, rotation, np.array(sweep.origin_m))
         return LiveResult(stamped.stamp_ns, self._encoder.encode(result), len(objects))
@@ -173,12 +174,18 @@ class Pipeline:
                 )
         return self._transforms[sensor]
 
-    def _without_vehicle(self, stamped: StampedSweep, sweep: Sweep) -> Float32:
-        """Return the sweep's points; those on the vehicle itself are NaN, so off every grid."""
+    def _without_vehicle(self, stamped: StampedSweep, sweep: Sweep, rigid: Float32) -> Float32:
+        """Return the sweep's points; those on the vehicle itself are NaN, so off every grid.
+
+        Args:
+            stamped: The sweep as it arrived.
+            sweep: The sweep in the sensor frame.
+            rigid: Its `rigid_points`.
+        """
         if self._options.ego_box is not None:
             own = in_box(stamped.points, self._options.ego_box)
         elif self._search is not None and self._search.vehicle is not None:
-            own = self._search.vehicle.is_own(rigid_points(sweep, self._reading))
+            own = self._search.vehicle.is_own(rigid)
             self.notice(self._search.vehicle.notice)
         else:
             return sweep.points

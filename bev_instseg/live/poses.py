@@ -8,6 +8,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from bev_instseg.exceptions import ScanError
@@ -25,8 +26,13 @@ from bev_instseg.io.recordings.poses import (
     no_chain,
 )
 from bev_instseg.io.recordings.source import Message
-from bev_instseg.io.recordings.transforms import MOVING_TOPIC, add_transform, named_transforms
-from bev_instseg.live.frames import RobotFrames, Take, transforms_message
+from bev_instseg.io.recordings.transforms import (
+    MOVING_TOPIC,
+    FrameTree,
+    add_transform,
+    named_transforms,
+)
+from bev_instseg.live.frames import RobotFrames, Take, read_all, transforms_message
 from bev_instseg.structures import Float64
 
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
@@ -81,20 +87,14 @@ class TransformMotion:
     def receive(self, timeout_s: float) -> None:
         """Take in what has arrived; see `Motion`."""
         tree = self._static.tree()  # first: an error here must not lose the messages below
-        damaged = None
-        for data in self._take(timeout_s):
-            try:
-                transforms = named_transforms(transforms_message(MOVING_TOPIC, data))
-            except ScanError as error:
-                damaged = error
-                continue
-            for parent, child, one in transforms:
-                if not tree.is_parent(parent, child):  # invalid ones may come before it
-                    add_transform(tree, parent, child, one)
-                body = one.transform
-                self._moving[child, parent].add(one.header, body.translation, body.rotation)
-        if damaged:
-            raise damaged
+        read_all(self._take(timeout_s), partial(self._add, tree))
+
+    def _add(self, tree: FrameTree, data: bytes) -> None:
+        for parent, child, one in named_transforms(transforms_message(MOVING_TOPIC, data)):
+            if not tree.is_parent(parent, child):  # invalid ones may come before it
+                add_transform(tree, parent, child, one)
+            body = one.transform
+            self._moving[child, parent].add(one.header, body.translation, body.rotation)
 
     def poses(self, frame: str) -> RecordedPoses:
         """Return the poses of a frame so far; see `Motion`."""
@@ -121,15 +121,11 @@ class OdometryMotion:
 
     def receive(self, timeout_s: float) -> None:
         """Take in what has arrived; see `Motion`."""
-        damaged = None
-        for data in self._take(timeout_s):
-            message = Message(self._topic, ODOMETRY, time.time_ns(), data, is_ros1=False)
-            try:
-                self._child = add_odometry(self._samples, message)
-            except ScanError as error:
-                damaged = error
-        if damaged:
-            raise damaged
+        read_all(self._take(timeout_s), self._add)
+
+    def _add(self, data: bytes) -> None:
+        message = Message(self._topic, ODOMETRY, time.time_ns(), data, is_ros1=False)
+        self._child = add_odometry(self._samples, message)
 
     def poses(self, frame: str) -> RecordedPoses:
         """Return the poses of a frame so far; see `Motion`."""

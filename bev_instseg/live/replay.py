@@ -10,7 +10,6 @@ from typing import NamedTuple
 import numpy as np
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.export import has_mark
 from bev_instseg.export.ros_messages import FLOAT32, POINTS, message_types
 from bev_instseg.io.find_recordings import is_recording
 from bev_instseg.io.formats import SUFFIXES
@@ -20,6 +19,7 @@ from bev_instseg.io.recordings.velodyne import FRAME, import_decoder
 from bev_instseg.io.sensor_setup import SensorSetup
 from bev_instseg.io.survey import survey_sweeps
 from bev_instseg.io.sweep import read_scan
+from bev_instseg.jobs.find_items import is_result
 from bev_instseg.jobs.sequences import temporal_order
 from bev_instseg.structures import Float32
 
@@ -47,9 +47,9 @@ def recorded_sweeps(
     """Yield the sweeps of a recording or of a folder, in their order.
 
     Args:
-        path: The recording, or a folder of sweeps in files, which are sent in the natural order of
-            their names: ``2.bin`` before ``10.bin``. Hidden files, and point files that bev-instseg
-            wrote, are skipped.
+        path: The recording, or a folder of sweeps in files, which are sent in the order of the
+            times or numbers in their names: ``2.bin`` before ``10.bin``. Hidden files, and point
+            files that bev-instseg wrote, are skipped.
         topic: Topic of the recording; if empty, the only one with points.
         rate_hz: Sweeps per second; None for the rate of the recording, or for folders `USUAL_HZ`.
 
@@ -84,12 +84,8 @@ def recorded_sweeps(
 
 
 def _is_sweep(path: Path) -> bool:
-    if path.name.startswith(".") or not path.name.lower().endswith(SUFFIXES):
-        return False
-    try:
-        return path.is_file() and not has_mark(path)
-    except OSError:  # reported when the file is read
-        return True
+    is_visible = not path.name.startswith(".") and path.name.lower().endswith(SUFFIXES)
+    return is_visible and path.is_file() and not is_result(path)
 
 
 def cloud_message(stamp_ns: int, frame_id: str, points: Float32) -> bytes:

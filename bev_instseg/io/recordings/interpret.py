@@ -140,5 +140,7 @@ def rigid_points(sweep: Sweep, reading: Reading | None) -> NDArray[np.float32]:
     if (sweep.level_deg == level_deg and not shift_m) or shift_m > MAX_SHIFT_M:
         return sweep.points
     rotation = sensor_rotation(sweep.axes, level_deg)
-    points: NDArray[np.floating] = (sweep.xyz - np.array(origin_m)) @ rotation.T
-    return points.astype(np.float32)
+    turn = rotation @ sensor_rotation(sweep.axes, sweep.level_deg).T
+    shift = rotation @ np.subtract(sweep.origin_m, origin_m)
+    points: NDArray[np.float32] = sweep.points[:, :3] @ turn.T.astype(np.float32)
+    return points + shift.astype(np.float32)

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bev_instseg.exceptions import ScanError
-from bev_instseg.io.intensity import MAX_EXCESS, is_of_scale_1, scale_of
+from bev_instseg.io.intensity import MAX_EXCESS, scale_of
 from bev_instseg.io.recordings.point_cloud2 import StampedSweep, stamp_text
 from bev_instseg.io.recordings.source import Message
 from bev_instseg.io.recordings.transforms import Transform
 
 MAX_WAITING = 8  # sweeps that wait for another sensor; more mean that it has stopped
-MIXED_SCALES = "the sensors have intensities of different scales, but all are read as one"
+MIXED_SCALES = "the sensors seem to have intensities of different scales, but all are read as one"
 MAX_SAMPLE = 10_000  # intensities of a sensor that are looked at
 NUM_GAPS = 20  # the period is the median of this many gaps between stamps
 USUAL_PERIOD_NS = 10**8  # of the first topic, as long as only one of its sweeps has come
@@ -168,10 +168,9 @@ def _joined_field(sweeps: Sequence[StampedSweep], name: str) -> NDArray[np.gener
 
 
 def _notices(sweeps: Sequence[StampedSweep]) -> tuple[str, ...]:
-    """Return a notice if the intensities of the sensors do not have the same scale."""
+    """Return a notice if the intensities of the sensors do not seem to have the same scale."""
     columns = [one.points[:, 3] for one in sweeps if one.has_intensity and len(one.points)]
     if not any(np.fmax.reduce(column) > MAX_EXCESS for column in columns):
         return ()
     samples = (column[:: 1 + len(column) // MAX_SAMPLE].astype(float) for column in columns)
-    scales = set(map(scale_of, samples))
-    return (MIXED_SCALES,) if len(scales) > 1 or any(map(is_of_scale_1, columns)) else ()
+    return (MIXED_SCALES,) if len(set(map(scale_of, samples))) > 1 else ()

@@ -206,8 +206,7 @@ def recorded_frames(recording: Source) -> FrameTree:
         if name not in offered:
             continue
         for transforms in islice(each_undamaged(recording, {name}, named_transforms), MAX_MESSAGES):
-            for parent, child, one in transforms:
-                add_transform(tree, parent, child, one)
+            add_transforms(tree, transforms)
     return tree
 
 
@@ -251,9 +250,9 @@ def named_transforms(message: Message) -> list[tuple[str, str, Any]]:
     ]
 
 
-def add_transforms(tree: FrameTree, message: Message) -> None:
-    """Add the transforms of a ``TFMessage`` that are valid; raises ScanError if it is damaged."""
-    for parent, child, one in named_transforms(message):
+def add_transforms(tree: FrameTree, named: Iterable[tuple[str, str, Any]]) -> None:
+    """Add the `named_transforms` of a message that are valid."""
+    for parent, child, one in named:
         add_transform(tree, parent, child, one)
 
 
