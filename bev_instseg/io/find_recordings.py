@@ -1,11 +1,11 @@
 """Distinguish recordings from sweeps by their names, without opening them."""
 
-import os
 import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from bev_instseg.io.folders import entries_below
 from bev_instseg.io.formats import SUFFIXES as SWEEPS
 
 SUFFIXES = (".bag", ".bag.active", ".mcap", ".db3", ".pcap")
@@ -84,28 +84,13 @@ def name_of_results(path: Path) -> str:
 def _recordings_below(top: Path, is_result: Callable[[Path], bool]) -> list[Path]:
     """Return the recordings below a folder; none if it has sweeps, which take precedence."""
     found: dict[str, Path] = {}  # by real path
-    visited, folders, unreadable, has_sweeps = set[str](), [top], list[str](), False
-    while folders:
-        folder = folders.pop(0)
-        if os.path.realpath(folder) in visited:  # a link that leads back up
-            continue
-        visited.add(os.path.realpath(folder))
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            unreadable.append(f"{folder}: cannot be searched ({error.strerror})")
-            continue
-        for entry in entries:
-            path, name = folder / entry.name, entry.name.lower()
-            if name.startswith("."):
-                continue
-            is_folder = os.path.isdir(path) if entry.is_symlink() else entry.is_dir()
-            if is_recording(path) if is_folder else name.endswith(SUFFIXES):
-                found.setdefault(os.path.realpath(path), path)
-            elif is_folder:
-                folders.append(path)
-            elif name.endswith(SWEEPS):
-                has_sweeps = has_sweeps or not is_result(path)
+    unreadable, has_sweeps = list[str](), False
+    for path, real_path, _, is_folder in entries_below(top, unreadable, is_recording):
+        name = path.name.lower()
+        if is_folder or name.endswith(SUFFIXES):
+            found.setdefault(real_path, path)
+        elif name.endswith(SWEEPS):
+            has_sweeps = has_sweeps or not is_result(path)
     recordings = sorted(found.values())
     if not recordings:
         return []
@@ -117,5 +102,5 @@ def _recordings_below(top: Path, is_result: Callable[[Path], bool]) -> list[Path
         )
         return []
     for line in unreadable:
-        warnings.warn(f"{line}; check its permissions", stacklevel=3)
+        warnings.warn(line, stacklevel=3)
     return recordings

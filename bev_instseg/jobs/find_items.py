@@ -10,6 +10,7 @@ from tempfile import NamedTemporaryFile
 from bev_instseg.exceptions import ScanError
 from bev_instseg.export import POINT_FORMATS, Picture, has_mark
 from bev_instseg.file_io import TEMPORARY
+from bev_instseg.io.folders import entries_below
 from bev_instseg.io.formats import SUFFIXES
 from bev_instseg.io.sweep import stem_of
 
@@ -120,30 +121,13 @@ def _sweeps_below(top: Path) -> tuple[list[Path], list[str], list[Path]]:
     the links that are left out are returned.
     """
     found: dict[str, Path] = {}
-    links: list[Path] = []
-    errors, visited, folders = [], set(), [(top, os.path.realpath(top))]
-    while folders:
-        folder, real = folders.pop()
-        if real in visited:  # a link that leads back up
-            continue
-        visited.add(real)
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name, reverse=True)
-        except OSError as error:
-            errors.append(f"{folder}: cannot be searched ({error.strerror}); check its permissions")
-            continue
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            path, is_link = folder / entry.name, entry.is_symlink()
-            real_path = os.path.realpath(path) if is_link else os.path.join(real, entry.name)
-            if os.path.isdir(real_path) if is_link else entry.is_dir():
-                folders.append((path, real_path))
-            elif entry.name.lower().endswith(SUFFIXES) and not is_result(path):
-                if real_path in found:
-                    links.append(path if is_link else found[real_path])
-                if not (is_link and real_path in found):
-                    found[real_path] = path
+    links, errors = list[Path](), list[str]()
+    for path, real_path, is_link, _ in entries_below(top, errors):
+        if path.name.lower().endswith(SUFFIXES) and not is_result(path):
+            if real_path in found:
+                links.append(path if is_link else found[real_path])
+            if not (is_link and real_path in found):
+                found[real_path] = path
     return sorted(found.values()), errors, sorted(links)
 
 
